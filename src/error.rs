@@ -1,0 +1,134 @@
+//! The one error of the writing side.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What can go wrong in a call to this crate, each with the path, tag or variable it is about and what to do.
+///
+/// `log_*` calls return an error only for a mistake in the call itself. What data or a disk cause reaches `on_error`,
+/// `flush` and `close`. The error is `Clone`: the same failure is handed to each of these.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file system refused an operation.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried, as a verb ("create", "write").
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: Arc<io::Error>,
+    },
+    /// The directory holds a run already and `Existing::Fail` was asked for.
+    #[error(
+        "{} holds a run already; choose another directory, or Existing::Number to get a numbered one", path.display()
+    )]
+    RunExists {
+        /// The directory asked for.
+        path: PathBuf,
+    },
+    /// A run directory could not be claimed although many numbers were tried.
+    #[error("no free run directory near {}: {tried} numbered ones are taken; remove old runs or choose another name", path.display())]
+    NoFreeRun {
+        /// The directory asked for.
+        path: PathBuf,
+        /// How many names were tried.
+        tried: u32,
+    },
+    /// A tag, scope, group or sub-run name that cannot be used.
+    #[error("tag {tag:?}: {reason}")]
+    InvalidTag {
+        /// The name as given.
+        tag: Box<str>,
+        /// Why it cannot be used, and what to do.
+        reason: &'static str,
+    },
+    /// A step that does not fit, or that does not increase.
+    #[error("step {step} for {what:?}: {reason}")]
+    InvalidStep {
+        /// The tag or scope.
+        what: Box<str>,
+        /// The step as given.
+        step: i128,
+        /// Why it cannot be used, and what to do.
+        reason: Box<str>,
+    },
+    /// A tensor that cannot be logged: undefined, complex, quantised, of an unknown kind, or not of one element.
+    #[error("tensor {name:?}: {reason}")]
+    UnsupportedTensor {
+        /// The tag or the variable's name.
+        name: Box<str>,
+        /// Why it cannot be logged, and what to do.
+        reason: Box<str>,
+    },
+    /// The same variable name twice in one call.
+    #[error(
+        "variable {name:?} occurs twice in one log_weights call; log the second model through logger.scoped(\"name\")"
+    )]
+    DuplicateVariable {
+        /// The name.
+        name: Box<str>,
+    },
+    /// An option that makes no sense, seen when the logger is made.
+    #[error("option {option}: {reason}")]
+    InvalidOption {
+        /// The builder's method.
+        option: &'static str,
+        /// What is wrong with the value, and what to do.
+        reason: Box<str>,
+    },
+    /// Data that was accepted could not be kept: the disk was not writable for longer than the buffer lasts.
+    #[error("{}: {events} events were dropped because the file could not be written for too long", path.display())]
+    Dropped {
+        /// The event file.
+        path: PathBuf,
+        /// How many events were lost since the last report.
+        events: u64,
+    },
+    /// A call on a logger that was closed.
+    #[error("the logger for {} is closed; make a new one with Logger::create", path.display())]
+    Closed {
+        /// The run's directory.
+        path: PathBuf,
+    },
+    /// The worker thread is gone, which only a bug in this crate (or in an `on_error` callback that panicked) can cause.
+    #[error("the writer thread for {} stopped: {reason}", path.display())]
+    WorkerStopped {
+        /// The run's directory.
+        path: PathBuf,
+        /// What is known of the cause.
+        reason: Box<str>,
+    },
+}
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+// An error is returned through every log call: it must not make them slow.
+const _: () = assert!(size_of::<Error>() <= 64);
+
+impl Error {
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Error {
+        Error::Io { action, path: path.into(), source: Arc::new(source) }
+    }
+
+    /// The path this error is about, if it is about one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Error::Io { path, .. }
+            | Error::RunExists { path }
+            | Error::NoFreeRun { path, .. }
+            | Error::Dropped { path, .. }
+            | Error::Closed { path }
+            | Error::WorkerStopped { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+
+    /// True when the file system is the cause, and trying again later can help.
+    pub fn is_io(&self) -> bool {
+        matches!(self, Error::Io { .. } | Error::Dropped { .. })
+    }
+}

@@ -1,0 +1,120 @@
+//! Small types that every layer speaks: steps, wall times, element types, and the choices of the builder.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A training step: `i32`, `i64`, `u32`, `u64` or `usize`. Sealed.
+///
+/// TensorBoard stores steps as `i64`; a larger `u64` or `usize` is an error at the call. Its page counts in JavaScript
+/// numbers, exact up to 2^53.
+pub trait Step: sealed::Sealed + Copy {
+    /// The step as TensorBoard stores it, or `None` when it does not fit.
+    #[doc(hidden)]
+    fn to_i64(self) -> Option<i64>;
+    /// The step in a type wide enough for every source, for messages.
+    #[doc(hidden)]
+    fn to_i128(self) -> i128;
+}
+
+macro_rules! impl_step {
+    ($($kind:ty),*) => {$(
+        impl sealed::Sealed for $kind {}
+        impl Step for $kind {
+            fn to_i64(self) -> Option<i64> {
+                i64::try_from(self).ok()
+            }
+            fn to_i128(self) -> i128 {
+                self as i128
+            }
+        }
+    )*};
+}
+impl_step!(i32, i64, u32, u64, usize);
+
+pub(crate) mod sealed {
+    /// Keeps the traits of this crate closed, so that they can grow.
+    pub trait Sealed {}
+}
+
+/// Seconds since the Unix epoch, always finite: one NaN makes the fast loader drop the rest of a file.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub(crate) struct WallTime(f64);
+
+impl WallTime {
+    pub(crate) fn now() -> WallTime {
+        // A clock set before 1970 is a broken clock, not a reason to fail.
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        WallTime(since.as_secs_f64())
+    }
+
+    pub(crate) fn secs(self) -> f64 {
+        self.0
+    }
+}
+
+/// What to do when the directory asked for holds a run already. Two runs in one directory would destroy each other's
+/// points in TensorBoard's fast loader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Existing {
+    /// Take `dir_2`, `dir_3`, … : the first that is free, claimed exclusively.
+    #[default]
+    Number,
+    /// Write a further event file into the same directory; the caller sees to it that steps go on where they stopped.
+    Append,
+    /// Return [`Error::RunExists`](crate::Error::RunExists).
+    Fail,
+}
+
+/// What `log_weights` does when the worker is still busy with the snapshots before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum OnFull {
+    /// Wait for a buffer; the time is counted in [`Stats`](crate::Stats).
+    #[default]
+    Block,
+    /// Leave this snapshot out before it is copied, count it, and write no delta over the gap.
+    Drop,
+}
+
+/// The type of a tensor's elements, in PyTorch's terms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DType {
+    /// `torch.bool`, one byte each.
+    Bool,
+    /// `torch.uint8`.
+    U8,
+    /// `torch.int8`.
+    I8,
+    /// `torch.int16`.
+    I16,
+    /// `torch.int32`.
+    I32,
+    /// `torch.int64`.
+    I64,
+    /// `torch.float16`.
+    F16,
+    /// `torch.bfloat16`.
+    BF16,
+    /// `torch.float32`.
+    F32,
+    /// `torch.float64`.
+    F64,
+}
+
+impl DType {
+    /// Bytes of one element.
+    pub fn size(self) -> usize {
+        match self {
+            DType::Bool | DType::U8 | DType::I8 => 1,
+            DType::I16 | DType::F16 | DType::BF16 => 2,
+            DType::I32 | DType::F32 => 4,
+            DType::I64 | DType::F64 => 8,
+        }
+    }
+
+    /// True for the floating-point types.
+    pub fn is_float(self) -> bool {
+        matches!(self, DType::F16 | DType::BF16 | DType::F32 | DType::F64)
+    }
+}
