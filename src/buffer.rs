@@ -1,0 +1,187 @@
+//! Host memory for snapshots: aligned for every element type, and pooled so that a training step allocates nothing.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::types::OnFull;
+
+/// One cache line: vectors of it are aligned for every element type and for wide loads.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+/// Bytes aligned to a cache line.
+#[derive(Default)]
+pub(crate) struct Buffer {
+    lines: Vec<Line>,
+    /// Which snapshot it holds; 0 for none.
+    pub(crate) stamp: u64,
+}
+
+impl Buffer {
+    /// Alignment of the first byte.
+    pub(crate) const ALIGNMENT: usize = 64;
+
+    pub(crate) fn with_bytes(bytes: usize) -> Buffer {
+        Buffer { lines: vec![Line::zeroed(); bytes.div_ceil(Buffer::ALIGNMENT)], stamp: 0 }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.lines)
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        bytemuck::cast_slice_mut(&mut self.lines)
+    }
+
+    fn fits(&self, bytes: usize) -> bool {
+        self.lines.len() == bytes.div_ceil(Buffer::ALIGNMENT)
+    }
+}
+
+/// At most this many buffers of one model exist: the previous snapshot, the one being analysed, the one being filled.
+const BUFFERS: usize = 3;
+
+/// Returns of a buffer, in a row, that found another one idle, after which the idle one is given back to the system.
+const IDLE_RETURNS: u32 = 32;
+
+/// The buffers of one model. They bound memory and, with it, how far training can run ahead of the worker.
+#[derive(Default)]
+pub(crate) struct Pool {
+    state: Mutex<State>,
+    returned: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    free: Vec<Buffer>,
+    /// Buffers that exist, free or not.
+    total: usize,
+    idle_returns: u32,
+    closed: bool,
+}
+
+impl Pool {
+    /// A buffer of at least `bytes`, and how long the call waited for it. `None` when the worker is behind under
+    /// [`OnFull::Drop`], or gone.
+    pub(crate) fn take(&self, bytes: usize, on_full: OnFull) -> (Option<Buffer>, Duration) {
+        let mut state = self.lock();
+        let mut waited = Duration::ZERO;
+        loop {
+            if state.closed {
+                return (None, waited);
+            }
+            if let Some(mut buffer) = state.free.pop() {
+                drop(state);
+                if !buffer.fits(bytes) {
+                    buffer = Buffer::with_bytes(bytes);
+                }
+                buffer.stamp = 0;
+                return (Some(buffer), waited);
+            }
+            if state.total < BUFFERS {
+                state.total += 1;
+                drop(state);
+                return (Some(Buffer::with_bytes(bytes)), waited);
+            }
+            if on_full == OnFull::Drop {
+                return (None, waited);
+            }
+            let since = Instant::now();
+            state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
+            waited += since.elapsed();
+        }
+    }
+
+    /// Gives a buffer back. One that nobody has needed for a while is freed, so that a run at rest holds two.
+    pub(crate) fn put(&self, buffer: Buffer) {
+        let mut state = self.lock();
+        state.idle_returns = if state.free.is_empty() { 0 } else { state.idle_returns + 1 };
+        if state.idle_returns >= IDLE_RETURNS {
+            state.idle_returns = 0;
+            state.total -= 1;
+        } else {
+            state.free.push(buffer);
+        }
+        drop(state);
+        self.returned.notify_one();
+    }
+
+    /// The free buffer that still holds a snapshot, if no call has used it since.
+    pub(crate) fn take_stamped(&self, stamp: u64) -> Option<Buffer> {
+        let mut state = self.lock();
+        let place = state.free.iter().position(|buffer| buffer.stamp == stamp)?;
+        Some(state.free.swap_remove(place))
+    }
+
+    /// Wakes every waiting caller; there will be no more buffers.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.returned.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is plain counters: a panic elsewhere while it was locked cannot have left it half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_aligned_and_large_enough() {
+        for bytes in [0, 1, 63, 64, 65, 1000] {
+            let mut buffer = Buffer::with_bytes(bytes);
+            assert!(buffer.bytes().len() >= bytes);
+            assert_eq!(buffer.bytes_mut().as_ptr() as usize % Buffer::ALIGNMENT, 0);
+        }
+    }
+
+    #[test]
+    fn a_full_pool_drops_or_blocks() {
+        let pool = Pool::default();
+        let held: Vec<Buffer> = (0..BUFFERS).map(|_| pool.take(10, OnFull::Drop).0.expect("below the limit")).collect();
+        assert!(pool.take(10, OnFull::Drop).0.is_none());
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| pool.take(10, OnFull::Block).0.is_some());
+            for buffer in held {
+                pool.put(buffer);
+            }
+            assert!(waiter.join().expect("the waiter does not panic"));
+        });
+    }
+
+    #[test]
+    fn closing_wakes_a_waiting_caller() {
+        let pool = Pool::default();
+        let _held: Vec<_> = (0..BUFFERS).map(|_| pool.take(10, OnFull::Block)).collect();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| pool.take(10, OnFull::Block).0.is_none());
+            pool.close();
+            assert!(waiter.join().expect("the waiter does not panic"));
+        });
+    }
+
+    #[test]
+    fn a_third_buffer_is_freed_when_it_stays_idle() {
+        let pool = Pool::default();
+        let three: Vec<_> = (0..BUFFERS).filter_map(|_| pool.take(10, OnFull::Block).0).collect();
+        three.into_iter().for_each(|buffer| pool.put(buffer));
+        for _ in 0..2 * IDLE_RETURNS {
+            let (buffer, _) = pool.take(10, OnFull::Block);
+            pool.put(buffer.expect("a free buffer"));
+        }
+        assert!(pool.lock().total < BUFFERS);
+    }
+
+    #[test]
+    fn a_buffer_follows_the_size_asked_for() {
+        let pool = Pool::default();
+        pool.put(pool.take(10, OnFull::Block).0.expect("a buffer"));
+        assert!(pool.take(10_000, OnFull::Block).0.expect("a buffer").bytes().len() >= 10_000);
+    }
+}

@@ -1,0 +1,58 @@
+//! The weight report: what is known of each variable, as plain data and as a table.
+
+mod table;
+
+use crate::named_tensors::Role;
+use crate::types::DType;
+
+/// What is known of each variable after a call to `log_weights`. `Display` prints an aligned table.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct WeightReport {
+    /// In the order of scopes, then natural order of names.
+    pub parameters: Vec<ParameterReport>,
+}
+
+impl WeightReport {
+    pub(crate) fn new(parameters: Vec<ParameterReport>) -> WeightReport {
+        WeightReport { parameters }
+    }
+
+    /// The variable of this name, in the first scope that has it.
+    pub fn parameter(&self, name: &str) -> Option<&ParameterReport> {
+        self.parameters.iter().find(|parameter| parameter.name == name)
+    }
+}
+
+/// What is known of one variable. Numbers are `None` where they are not defined: nothing to compare with yet, no finite
+/// element, a division by zero, a frozen variable that is only watched.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ParameterReport {
+    /// The logger's scope, empty without one.
+    pub scope: String,
+    /// As the model spells it.
+    pub name: String,
+    /// Sizes of the dimensions.
+    pub shape: Vec<i64>,
+    /// Type of the elements.
+    pub dtype: DType,
+    /// Trainable, frozen or a buffer.
+    pub role: Role,
+    /// The newest step that was analysed.
+    pub step: i64,
+    /// Mean of the finite elements.
+    pub mean: Option<f64>,
+    /// Population standard deviation of the finite elements.
+    pub std: Option<f64>,
+    /// L2 norm of the finite elements.
+    pub norm: Option<f64>,
+    /// norm(w(t) - w(t-1)) / norm(w(t-1)).
+    pub update_ratio: Option<f64>,
+    /// Share of elements whose bits the newest step changed.
+    pub changed_fraction: Option<f64>,
+    /// norm(w(t) - w(0)) / norm(w(0)), from at most 4096 elements.
+    pub drift: Option<f64>,
+    /// Elements that are NaN or infinite.
+    pub nonfinite: u64,
+}

@@ -1,0 +1,210 @@
+//! One run: its event file, which tags have been described in it, and the layout of its dashboard.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::dashboard::{self, ScopeBoard};
+use crate::error::Error;
+use crate::event_file::EventWriter;
+use crate::health::Health;
+use crate::histogram::Histogram;
+use crate::proto::summary::Value;
+use crate::proto::{Event, Summary, event::What};
+use crate::summary;
+use crate::types::WallTime;
+use crate::weights::watch::Points;
+
+/// A file is written to as soon as this much waits for it, or its worker has nothing else to do.
+const WRITE_AT: usize = 1 << 20;
+
+/// How long a failing disk is left alone before the next try.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Groups of the user's scalars that get a chart in the layout.
+const USER_GROUPS: usize = 24;
+
+/// See the module.
+pub(crate) struct Run {
+    writer: EventWriter,
+    /// Tags whose metadata stands in the file.
+    described: HashSet<Box<str>>,
+    /// The user's scalar tags, in the order of their first value.
+    user_tags: Vec<Box<str>>,
+    user_groups: Vec<Box<str>>,
+    boards: BTreeMap<u32, ScopeBoard>,
+    layout_is_old: bool,
+    /// Events appended since the file was last written to the end.
+    unwritten: u64,
+    /// Events refused since that was last reported.
+    refused: u64,
+    bytes_counted: u64,
+    failing_since: Option<Instant>,
+}
+
+impl Run {
+    pub(crate) fn new(writer: EventWriter) -> Run {
+        Run {
+            writer,
+            described: HashSet::new(),
+            user_tags: Vec::new(),
+            user_groups: Vec::new(),
+            boards: BTreeMap::new(),
+            layout_is_old: false,
+            unwritten: 0,
+            refused: 0,
+            bytes_counted: 0,
+            failing_since: None,
+        }
+    }
+
+    /// Adds one event of the user's own scalars.
+    pub(crate) fn user_scalars<'a>(
+        &mut self,
+        health: &Health,
+        wall_time: WallTime,
+        step: i64,
+        scalars: impl Iterator<Item = (&'a str, f64)>,
+    ) {
+        let values = scalars
+            .map(|(tag, value)| {
+                let first = self.describe(tag);
+                if first {
+                    self.meet(tag);
+                }
+                summary::scalars::value(tag, value, first.then_some(""))
+            })
+            .collect();
+        self.append(health, wall_time, step, values);
+    }
+
+    /// Adds a histogram of the user's own.
+    pub(crate) fn user_histogram(
+        &mut self,
+        health: &Health,
+        wall_time: WallTime,
+        step: i64,
+        tag: &str,
+        histogram: &Histogram,
+    ) {
+        let first = self.describe(tag).then_some("");
+        self.append(health, wall_time, step, vec![summary::histograms::value(tag, histogram, first)]);
+    }
+
+    /// Adds what a model's snapshot came to: one event of scalars and one of histograms.
+    pub(crate) fn points(&mut self, health: &Health, points: &Points) {
+        let scalars: Vec<Value> = points
+            .scalars
+            .iter()
+            .map(|point| {
+                let first = self.describe(&point.tag).then_some(point.description);
+                summary::scalars::value(&point.tag, point.value, first)
+            })
+            .collect();
+        let histograms: Vec<Value> = points
+            .histograms
+            .iter()
+            .map(|point| {
+                let first = self.describe(&point.tag).then_some(point.description);
+                summary::histograms::value(&point.tag, &point.histogram, first)
+            })
+            .collect();
+        self.append(health, points.wall_time, points.step, scalars);
+        self.append(health, points.wall_time, points.step, histograms);
+    }
+
+    /// True the first time a tag is used in this file.
+    fn describe(&mut self, tag: &str) -> bool {
+        let first = !self.described.contains(tag);
+        if first {
+            self.described.insert(tag.into());
+        }
+        first
+    }
+
+    fn meet(&mut self, tag: &str) {
+        self.user_tags.push(tag.into());
+        let group = tag.split('/').next().unwrap_or(tag);
+        if self.user_groups.len() < USER_GROUPS && !self.user_groups.iter().any(|known| **known == *group) {
+            self.user_groups.push(group.into());
+            self.layout_is_old = true;
+        }
+    }
+
+    /// Takes what a watched model has to show; the layout follows when it differs.
+    pub(crate) fn show(&mut self, watch: u32, board: ScopeBoard) {
+        if self.boards.get(&watch) != Some(&board) {
+            self.boards.insert(watch, board);
+            self.layout_is_old = true;
+        }
+    }
+
+    /// Writes the layout when it is out of date. Always at step 0, so that a purge of later steps leaves it alone; both
+    /// loaders show the newest.
+    pub(crate) fn refresh_layout(&mut self, health: &Health) {
+        if !std::mem::take(&mut self.layout_is_old) || self.boards.is_empty() {
+            return;
+        }
+        let boards: Vec<ScopeBoard> = self.boards.values().cloned().collect();
+        let value = summary::custom_scalars::value(dashboard::layout(&self.user_groups, &boards));
+        self.append(health, WallTime::now(), 0, vec![value]);
+    }
+
+    /// The tags that tell most.
+    pub(crate) fn telling(&self, most: usize) -> Vec<String> {
+        let boards: Vec<ScopeBoard> = self.boards.values().cloned().collect();
+        dashboard::telling(&self.user_tags, &boards, most)
+    }
+
+    fn append(&mut self, health: &Health, wall_time: WallTime, step: i64, values: Vec<Value>) {
+        if values.is_empty() {
+            return;
+        }
+        let what = What::Summary(Summary { value: values });
+        self.event(health, Event { wall_time: wall_time.secs(), step, what: Some(what), ..Default::default() });
+    }
+
+    /// Adds any event.
+    pub(crate) fn event(&mut self, health: &Health, event: Event) {
+        if self.writer.append(&event) {
+            self.unwritten += 1;
+        } else {
+            self.refused += 1;
+            Health::count(&health.dropped, 1);
+        }
+        if self.writer.pending() >= WRITE_AT && self.failing_since.is_none_or(|since| since.elapsed() > RETRY_AFTER) {
+            self.write(health);
+        }
+    }
+
+    /// Hands all that waits to the system. A failure is told once, until writing has succeeded again.
+    pub(crate) fn write(&mut self, health: &Health) {
+        let result = self.writer.flush();
+        let bytes = self.writer.bytes_written();
+        health.bytes.fetch_add(bytes - self.bytes_counted, Ordering::Relaxed);
+        self.bytes_counted = bytes;
+        match result {
+            Ok(()) => {
+                self.failing_since = None;
+                Health::count(&health.written, std::mem::take(&mut self.unwritten));
+                let events = std::mem::take(&mut self.refused);
+                if events > 0 {
+                    health.fail(Error::Dropped { path: self.writer.path().into(), events });
+                }
+            }
+            Err(source) => {
+                let error = Error::io("write", self.writer.path(), source);
+                if self.failing_since.replace(Instant::now()).is_none() {
+                    health.fail(error);
+                } else {
+                    health.fail_again(error);
+                }
+            }
+        }
+    }
+
+    /// True when something waits and the disk may be asked again.
+    pub(crate) fn wants_write(&self) -> bool {
+        self.writer.pending() > 0 && self.failing_since.is_none_or(|since| since.elapsed() > RETRY_AFTER)
+    }
+}

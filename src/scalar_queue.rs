@@ -1,0 +1,191 @@
+//! Scalars on their way to the worker: one lock, one append into memory that is reused, no wake-up for each.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::types::{OnFull, WallTime};
+
+/// Scalars that may wait. At about 50 bytes each, 3 MB.
+const CAPACITY: usize = 1 << 16;
+
+/// At this many the worker is woken rather than left to its timer.
+const WAKE_AT: usize = 1 << 12;
+
+/// Scalars in the order they were logged.
+#[derive(Default)]
+pub(crate) struct Batch {
+    names: String,
+    items: Vec<Item>,
+}
+
+/// One scalar of a [`Batch`].
+#[derive(Debug, Clone, Copy)]
+struct Item {
+    run: u32,
+    /// Where its name ends in `names`; it begins where the one before ends.
+    name_end: usize,
+    step: i64,
+    wall_time: WallTime,
+    value: f64,
+    /// It belongs to the event of the one before.
+    joins: bool,
+}
+
+/// One scalar as the worker reads it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Entry<'a> {
+    pub(crate) run: u32,
+    pub(crate) tag: &'a str,
+    pub(crate) step: i64,
+    pub(crate) wall_time: WallTime,
+    pub(crate) value: f64,
+    pub(crate) joins: bool,
+}
+
+impl Batch {
+    pub(crate) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.names.clear();
+        self.items.clear();
+    }
+
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        let mut start = 0;
+        self.items.iter().map(move |item| {
+            let tag = self.names.get(start..item.name_end).unwrap_or_default();
+            start = item.name_end;
+            let Item { run, step, wall_time, value, joins, .. } = *item;
+            Entry { run, tag, step, wall_time, value, joins }
+        })
+    }
+}
+
+/// What became of a push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// It waits.
+    Queued,
+    /// It waits, and the worker should be woken.
+    Wake,
+    /// There was no room, and [`OnFull::Drop`] was asked for, or the worker is gone.
+    Dropped,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct ScalarQueue {
+    state: Mutex<State>,
+    drained: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    batch: Batch,
+    closed: bool,
+}
+
+impl ScalarQueue {
+    /// Appends the scalars of one event. The duration is the time spent waiting for room.
+    pub(crate) fn push<'a>(
+        &self,
+        run: u32,
+        step: i64,
+        wall_time: WallTime,
+        scalars: impl IntoIterator<Item = (&'a str, &'a str, f64)>,
+        on_full: OnFull,
+    ) -> (Pushed, Duration) {
+        let mut state = self.lock();
+        let mut waited = Duration::ZERO;
+        while state.batch.len() >= CAPACITY && !state.closed && on_full == OnFull::Block {
+            let since = Instant::now();
+            state = self.drained.wait(state).unwrap_or_else(PoisonError::into_inner);
+            waited += since.elapsed();
+        }
+        if state.closed || state.batch.len() >= CAPACITY {
+            return (Pushed::Dropped, waited);
+        }
+        let before = state.batch.len();
+        let Batch { names, items } = &mut state.batch;
+        for (index, (scope, tag, value)) in scalars.into_iter().enumerate() {
+            if !scope.is_empty() {
+                names.push_str(scope);
+                names.push('/');
+            }
+            names.push_str(tag);
+            items.push(Item { run, name_end: names.len(), step, wall_time, value, joins: index > 0 });
+        }
+        let wake = before < WAKE_AT && items.len() >= WAKE_AT;
+        (if wake { Pushed::Wake } else { Pushed::Queued }, waited)
+    }
+
+    /// Takes all that waits, leaving `empty` in its place.
+    pub(crate) fn drain(&self, empty: Batch) -> Batch {
+        let full = std::mem::replace(&mut self.lock().batch, empty);
+        if full.len() >= CAPACITY {
+            self.drained.notify_all();
+        }
+        full
+    }
+
+    /// Wakes every waiting caller; nothing is taken any more.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.drained.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A push that panicked half-way (out of memory) leaves at most a name without an item.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn push(queue: &ScalarQueue, tag: &str, on_full: OnFull) -> Pushed {
+        queue.push(0, 1, WallTime::now(), [("", tag, 2.0)], on_full).0
+    }
+
+    #[test]
+    fn entries_come_back_in_order_with_their_scopes() {
+        let queue = ScalarQueue::default();
+        let now = WallTime::now();
+        queue.push(3, 7, now, [("G", "loss", 1.0), ("", "b", 2.0)], OnFull::Block);
+        queue.push(4, 8, now, [("", "\u{fc}", f64::NAN)], OnFull::Block);
+        let batch = queue.drain(Batch::default());
+        let entries: Vec<Entry<'_>> = batch.entries().collect();
+        assert_eq!(entries[0], Entry { run: 3, tag: "G/loss", step: 7, wall_time: now, value: 1.0, joins: false });
+        assert_eq!((entries[1].tag, entries[1].joins), ("b", true));
+        assert_eq!((entries[2].run, entries[2].tag, entries[2].joins), (4, "\u{fc}", false));
+        assert_eq!(queue.drain(batch).len(), 0);
+    }
+
+    #[test]
+    fn a_full_queue_drops_or_waits_for_the_worker() {
+        let queue = ScalarQueue::default();
+        let pushed: Vec<Pushed> = (0..CAPACITY).map(|_| push(&queue, "a", OnFull::Drop)).collect();
+        assert_eq!(pushed.iter().filter(|&&pushed| pushed == Pushed::Wake).count(), 1);
+        assert_eq!(push(&queue, "a", OnFull::Drop), Pushed::Dropped);
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| push(&queue, "b", OnFull::Block));
+            assert_eq!(queue.drain(Batch::default()).len(), CAPACITY);
+            assert_eq!(waiter.join().expect("the waiter does not panic"), Pushed::Queued);
+        });
+        assert_eq!(queue.drain(Batch::default()).len(), 1);
+    }
+
+    #[test]
+    fn closing_releases_waiting_callers() {
+        let queue = ScalarQueue::default();
+        (0..CAPACITY).for_each(|_| drop(push(&queue, "a", OnFull::Drop)));
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| push(&queue, "b", OnFull::Block));
+            queue.close();
+            assert_eq!(waiter.join().expect("the waiter does not panic"), Pushed::Dropped);
+        });
+    }
+}

@@ -1,0 +1,18 @@
+//! Values to `Summary` messages, one file a dashboard. All plugin names and message literals live here, and no IO does.
+
+pub(crate) mod custom_scalars;
+pub(crate) mod histograms;
+pub(crate) mod scalars;
+
+use crate::proto::summary_metadata::PluginData;
+use crate::proto::{DataClass, SummaryMetadata};
+
+/// The metadata a tag's first value in each file carries: both loaders take plugin and class from it.
+fn metadata(plugin: &str, class: DataClass, description: &str) -> SummaryMetadata {
+    SummaryMetadata {
+        plugin_data: Some(PluginData { plugin_name: plugin.into(), ..Default::default() }),
+        summary_description: description.into(),
+        data_class: class.into(),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,451 @@
+//! The only file that looks into tch memory: what a tensor is, and how its elements get into a host buffer.
+//!
+//! tch's accessors panic on tensors they cannot show (undefined, sparse, MKL-DNN). Here each tensor is classified once;
+//! only dense CPU tensors are read through their pointer, after checks that make it sound, and everything else goes
+//! through libtorch's own `copy_`, which knows negated views, other devices and any stride.
+
+use std::collections::HashMap;
+use std::ptr;
+use std::sync::{MutexGuard, TryLockError};
+use std::time::{Duration, Instant};
+
+use tch::nn::{VarStore, Variables};
+use tch::{CModule, Device, Kind, Tensor};
+
+use crate::error::{Error, Result};
+use crate::named_tensors::{NamedTensors, Role, Visitor};
+use crate::types::DType;
+
+/// How a tensor's elements are fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Contiguous on the CPU: a plain copy of its memory.
+    Memory,
+    /// Strided, negated, or on another device: libtorch copies it.
+    Copy,
+    /// Sparse, MKL-DNN, quantised, or of a type without a counterpart: converted first.
+    Convert,
+}
+
+/// What is known of a tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Facts {
+    /// The type its elements have in the buffer.
+    pub(crate) dtype: DType,
+    pub(crate) shape: Vec<i64>,
+    pub(crate) access: Access,
+}
+
+impl Facts {
+    pub(crate) fn elements(&self) -> usize {
+        self.shape.iter().map(|&size| usize::try_from(size).unwrap_or(0)).product()
+    }
+}
+
+/// Classifies a tensor. `name` is the tag or variable that errors speak of.
+pub(crate) fn inspect(name: &str, tensor: &Tensor) -> Result<Facts> {
+    let unsupported = |reason: String| Error::UnsupportedTensor { name: name.into(), reason: reason.into() };
+    if !tensor.defined() {
+        return Err(unsupported("is undefined; create it before logging, or leave it out with select()".into()));
+    }
+    let (dtype, plain) = match tensor.f_kind() {
+        Ok(kind) => element_type(kind)
+            .ok_or_else(|| unsupported(format!("is complex ({kind:?}); log its .real() and .imag() instead")))?,
+        // An unsigned type that tch has no name for: libtorch converts it.
+        Err(_) => (DType::F64, false),
+    };
+    let shape = tensor.size();
+    let dense = plain && !tensor.is_sparse() && !tensor.is_mkldnn() && is_strided(tensor);
+    let access = if !dense {
+        Access::Convert
+    } else if tensor.device() == Device::Cpu && is_contiguous(tensor) && !tensor.f_is_neg().unwrap_or(true) {
+        Access::Memory
+    } else {
+        Access::Copy
+    };
+    Ok(Facts { dtype, shape, access })
+}
+
+/// The buffer's type for a kind, and whether elements have that type already. `None` for complex kinds.
+fn element_type(kind: Kind) -> Option<(DType, bool)> {
+    Some(match kind {
+        Kind::Bool => (DType::Bool, true),
+        Kind::Uint8 => (DType::U8, true),
+        Kind::Int8 => (DType::I8, true),
+        Kind::Int16 => (DType::I16, true),
+        Kind::Int => (DType::I32, true),
+        Kind::Int64 => (DType::I64, true),
+        Kind::Half => (DType::F16, true),
+        Kind::BFloat16 => (DType::BF16, true),
+        Kind::Float => (DType::F32, true),
+        Kind::Double => (DType::F64, true),
+        Kind::ComplexHalf | Kind::ComplexFloat | Kind::ComplexDouble => return None,
+        // Quantised and 8-bit floats.
+        _ => (DType::F32, false),
+    })
+}
+
+fn kind_of(dtype: DType) -> Kind {
+    match dtype {
+        DType::Bool => Kind::Bool,
+        DType::U8 => Kind::Uint8,
+        DType::I8 => Kind::Int8,
+        DType::I16 => Kind::Int16,
+        DType::I32 => Kind::Int,
+        DType::I64 => Kind::Int64,
+        DType::F16 => Kind::Half,
+        DType::BF16 => Kind::BFloat16,
+        DType::F32 => Kind::Float,
+        DType::F64 => Kind::Double,
+    }
+}
+
+/// False for the sparse layouts; `Tensor::is_sparse` misses the compressed ones.
+fn is_strided(tensor: &Tensor) -> bool {
+    tensor.f_contiguous().is_ok()
+}
+
+/// Like `Tensor::is_contiguous`, for tensors that have no such notion.
+fn is_contiguous(tensor: &Tensor) -> bool {
+    // SAFETY: the handle is valid for the life of `tensor`; the call reads metadata and answers -1 where it fails.
+    #[allow(unsafe_code)]
+    let answer = unsafe { torch_sys::at_is_contiguous(tensor.as_ptr().cast_mut()) };
+    if answer < 0 {
+        clear_torch_error(tensor);
+    }
+    answer == 1
+}
+
+/// libtorch's binding keeps the last error until somebody asks: the next fallible call would report it as its own.
+fn clear_torch_error(tensor: &Tensor) {
+    let _ = tensor.f_is_leaf();
+}
+
+/// The memory of a tensor that is still what `facts` says: dense, contiguous, on the CPU, of this type and shape. `None`
+/// when it is not (any more), and the caller has to classify it again.
+fn memory<'a>(tensor: &'a Tensor, facts: &Facts) -> Option<&'a [u8]> {
+    const DIMENSIONS: usize = 16;
+    let handle = tensor.as_ptr().cast_mut();
+    let mut shape = [0_i64; DIMENSIONS];
+    if !tensor.defined() || facts.shape.len() > DIMENSIONS {
+        return None;
+    }
+    if tensor.dim() != facts.shape.len() || tensor.f_kind().ok()? != kind_of(facts.dtype) {
+        return None;
+    }
+    // SAFETY: the handle is valid, and `shape` has room for the number of dimensions that was just asked for.
+    #[allow(unsafe_code)]
+    unsafe {
+        torch_sys::at_shape(handle, shape.as_mut_ptr());
+    }
+    if shape.get(..facts.shape.len())? != facts.shape.as_slice() || !is_contiguous(tensor) || tensor.device() != Device::Cpu
+    {
+        return None;
+    }
+    let bytes = facts.elements() * facts.dtype.size();
+    if bytes == 0 {
+        return Some(&[]);
+    }
+    // SAFETY: the handle is valid; where there is no memory to point at the answer is null and an error is kept.
+    #[allow(unsafe_code)]
+    let start = unsafe { torch_sys::at_data_ptr(handle) };
+    if start.is_null() {
+        clear_torch_error(tensor);
+        return None;
+    }
+    // SAFETY: `tensor` keeps its storage alive; being contiguous on the CPU with this type and shape, its elements are
+    // these bytes from the data pointer on. Nothing writes them during the call unless another thread trains at the same
+    // time, which libtorch itself does not allow for a tensor that is read; a torn read could only give a wrong number,
+    // since every bit pattern of these bytes is valid.
+    #[allow(unsafe_code)]
+    Some(unsafe { std::slice::from_raw_parts(start.cast::<u8>().cast_const(), bytes) })
+}
+
+/// Copies all elements, in row-major order of the tensor's shape, to `target`, which holds exactly that many bytes.
+/// `Ok(false)` when the tensor is not what `facts` says any more: nothing useful was written.
+pub(crate) fn copy(name: &str, tensor: &Tensor, facts: &Facts, target: &mut [u8]) -> Result<bool> {
+    if facts.access == Access::Memory {
+        let Some(bytes) = memory(tensor, facts) else { return Ok(false) };
+        if bytes.len() != target.len() {
+            return Ok(false);
+        }
+        target.copy_from_slice(bytes);
+        return Ok(true);
+    }
+    if inspect(name, tensor)? != *facts {
+        return Ok(false);
+    }
+    copy_by_torch(name, tensor, facts, None, target)?;
+    Ok(true)
+}
+
+/// Copies every `stride`-th element (row-major) to `target`, which holds exactly as many as there are.
+pub(crate) fn copy_strided(
+    name: &str,
+    tensor: &Tensor,
+    facts: &Facts,
+    stride: usize,
+    target: &mut [u8],
+) -> Result<bool> {
+    if facts.access == Access::Memory {
+        let Some(bytes) = memory(tensor, facts) else { return Ok(false) };
+        let size = facts.dtype.size();
+        for (element, place) in std::iter::zip(bytes.chunks_exact(size).step_by(stride), target.chunks_exact_mut(size)) {
+            place.copy_from_slice(element);
+        }
+        return Ok(true);
+    }
+    if inspect(name, tensor)? != *facts {
+        return Ok(false);
+    }
+    copy_by_torch(name, tensor, facts, Some(stride), target)?;
+    Ok(true)
+}
+
+/// Copies with libtorch's `copy_` into the target's memory: it resolves strides, devices, negation and type.
+fn copy_by_torch(
+    name: &str,
+    tensor: &Tensor,
+    facts: &Facts,
+    stride: Option<usize>,
+    target: &mut [u8],
+) -> Result<()> {
+    let failed = |error: tch::TchError| Error::UnsupportedTensor {
+        name: name.into(),
+        reason: format!("libtorch could not copy it: {}", first_line(&error)).into(),
+    };
+    // Without it, the target would join the graph of a tensor that requires a gradient.
+    let _guard = tch::no_grad_guard();
+    let mut source = tensor.f_detach().map_err(failed)?;
+    if facts.access == Access::Convert {
+        source = convert(&source, facts.dtype).map_err(failed)?;
+    }
+    let mut shape = facts.shape.clone();
+    if let Some(stride) = stride {
+        let stride = i64::try_from(stride).unwrap_or(i64::MAX);
+        source = source.f_reshape([-1]).and_then(|flat| flat.f_slice(0, None, None, stride)).map_err(failed)?;
+        shape = source.size();
+    }
+    let elements: i64 = shape.iter().product();
+    if elements == 0 {
+        return Ok(());
+    }
+    let bytes = usize::try_from(elements).unwrap_or(0).saturating_mul(facts.dtype.size());
+    if bytes != target.len() {
+        let reason = format!("has {bytes} bytes where {} were expected", target.len()).into();
+        return Err(Error::UnsupportedTensor { name: name.into(), reason });
+    }
+    let mut strides = vec![1_i64; shape.len()];
+    for index in (1..shape.len()).rev() {
+        strides[index - 1] = strides[index] * shape[index].max(1);
+    }
+    let kind = kind_of(facts.dtype);
+    // SAFETY: `target` is exclusively borrowed for the life of `view`, aligned for the type (offsets in a buffer are
+    // multiples of the element's size) and, as checked above, exactly as long as the shape says.
+    #[allow(unsafe_code)]
+    let view = unsafe { Tensor::f_from_blob(target.as_mut_ptr(), &shape, &strides, kind, Device::Cpu) };
+    view.and_then(|mut view| view.f_copy_(&source)).map_err(failed)
+}
+
+/// A dense tensor of the buffer's type.
+fn convert(source: &Tensor, dtype: DType) -> std::result::Result<Tensor, tch::TchError> {
+    let kind = kind_of(dtype);
+    if matches!(source.f_kind(), Ok(Kind::QInt8 | Kind::QUInt8 | Kind::QInt32)) {
+        return source.f_dequantize()?.f_to_kind(kind);
+    }
+    let dense = if source.is_mkldnn() || !is_strided(source) { source.f_to_dense(None, false)? } else { source.f_detach()? };
+    dense.f_to_kind(kind)
+}
+
+/// libtorch's message without its C++ backtrace.
+fn first_line(error: &tch::TchError) -> String {
+    let text = error.to_string();
+    let end = text.find("Exception raised").or_else(|| text.find('\n')).unwrap_or(text.len());
+    text.get(..end).unwrap_or(&text).trim().trim_end_matches('(').trim().to_owned()
+}
+
+/// A number that changes when the tensor's elements are written in place by libtorch or its storage is replaced. `None`
+/// where libtorch keeps no version (inference mode, undefined).
+pub(crate) fn version(tensor: &Tensor, facts: &Facts) -> Option<u64> {
+    let version = tensor.f_internal_version().ok()?;
+    let storage = match facts.access {
+        Access::Memory => memory(tensor, facts).map_or(0, |bytes| bytes.as_ptr() as u64),
+        _ => 0,
+    };
+    Some((version as u64).wrapping_add(storage.rotate_left(17)))
+}
+
+/// The gradient left by the last backward pass, if there is one. Asking a tensor that is no leaf would warn.
+pub(crate) fn gradient(tensor: &Tensor) -> Option<Tensor> {
+    if !tensor.defined() || !tensor.requires_grad() || !tensor.f_is_leaf().ok()? {
+        return None;
+    }
+    tensor.f_grad().ok().filter(Tensor::defined)
+}
+
+/// A tensor of one element, read at once when it lies on the CPU.
+pub(crate) enum Fetched {
+    Now(f64),
+    /// A copy on its device, to be read by [`read_scalar`].
+    Later(Tensor),
+}
+
+/// Takes a scalar without waiting for an accelerator.
+pub(crate) fn fetch_scalar(tag: &str, tensor: &Tensor) -> Result<Fetched> {
+    let facts = inspect(tag, tensor)?;
+    if facts.elements() != 1 {
+        let reason = format!("has shape {:?}; a scalar has one element: log its mean, or log_histogram", facts.shape);
+        return Err(Error::UnsupportedTensor { name: tag.into(), reason: reason.into() });
+    }
+    if facts.access != Access::Copy || tensor.device() == Device::Cpu {
+        return read_scalar(tag, tensor).map(Fetched::Now);
+    }
+    let _guard = tch::no_grad_guard();
+    let copy = tensor.f_detach().and_then(|tensor| tensor.f_copy());
+    copy.map(Fetched::Later).map_err(|error| Error::UnsupportedTensor {
+        name: tag.into(),
+        reason: format!("libtorch could not copy it: {}", first_line(&error)).into(),
+    })
+}
+
+/// Reads a tensor of one element, waiting for its device.
+pub(crate) fn read_scalar(tag: &str, tensor: &Tensor) -> Result<f64> {
+    let facts = inspect(tag, tensor)?;
+    let value = match facts.access {
+        Access::Convert => convert(tensor, DType::F64).and_then(|tensor| tensor.f_double_value(&zeros(&facts))),
+        _ => tensor.f_double_value(&zeros(&facts)),
+    };
+    value.map_err(|error| Error::UnsupportedTensor {
+        name: tag.into(),
+        reason: format!("libtorch could not read it: {}", first_line(&error)).into(),
+    })
+}
+
+/// The index of the only element.
+fn zeros(facts: &Facts) -> Vec<i64> {
+    vec![0; facts.shape.len()]
+}
+
+/// How long a store held by another thread is waited for. Within one thread (a live `Path::entry`) waiting is in vain.
+const STORE_PATIENCE: Duration = Duration::from_millis(200);
+
+/// Locks a store. A panic in user code that poisoned it does not matter: its variables are whole, and the run's last
+/// weights are worth having.
+fn lock(store: &VarStore) -> Result<MutexGuard<'_, Variables>> {
+    let since = Instant::now();
+    loop {
+        match store.variables_.try_lock() {
+            Ok(variables) => return Ok(variables),
+            Err(TryLockError::Poisoned(poisoned)) => return Ok(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) if since.elapsed() < STORE_PATIENCE => std::thread::yield_now(),
+            Err(TryLockError::WouldBlock) => {
+                let reason = "the store is locked; drop the Path::entry that is still alive before logging".into();
+                return Err(Error::UnsupportedTensor { name: "VarStore".into(), reason });
+            }
+        }
+    }
+}
+
+/// Which of a store's variables its optimizers train. Handles differ from clone to clone, so a tensor is known by its
+/// memory, or by libtorch's own comparison where it has none.
+struct Membership<'a> {
+    by_memory: HashMap<*const u8, ()>,
+    others: Vec<&'a Tensor>,
+}
+
+impl<'a> Membership<'a> {
+    fn of(variables: &'a Variables) -> Membership<'a> {
+        let mut membership = Membership { by_memory: HashMap::new(), others: Vec::new() };
+        for variable in &variables.trainable_variables {
+            match address(&variable.tensor) {
+                Some(start) => drop(membership.by_memory.insert(start, ())),
+                None => membership.others.push(&variable.tensor),
+            }
+        }
+        membership
+    }
+
+    fn contains(&self, tensor: &Tensor) -> bool {
+        match address(tensor) {
+            Some(start) => self.by_memory.contains_key(&start),
+            None => self.others.iter().any(|other| other.f_is_set_to(tensor).unwrap_or(false)),
+        }
+    }
+}
+
+fn address(tensor: &Tensor) -> Option<*const u8> {
+    if !tensor.defined() || tensor.is_mkldnn() || tensor.is_sparse() || !is_contiguous(tensor) {
+        return None;
+    }
+    // SAFETY: the handle is valid; where there is no memory to point at the answer is null and an error is kept.
+    #[allow(unsafe_code)]
+    let start = unsafe { torch_sys::at_data_ptr(tensor.as_ptr().cast_mut()) };
+    if start.is_null() {
+        clear_torch_error(tensor);
+    }
+    (!start.is_null()).then_some(start.cast::<u8>().cast_const())
+}
+
+/// The variables of a store whose names begin with a prefix; see [`SubStore::new`].
+#[derive(Debug, Clone)]
+pub struct SubStore<'a> {
+    store: &'a VarStore,
+    /// Empty, or ending in a dot.
+    prefix: String,
+}
+
+impl<'a> SubStore<'a> {
+    /// The variables below a path of a store: `SubStore::new(&vs, "encoder")` holds `encoder.conv1.weight` but not
+    /// `encoder2.weight`. tch keeps the store of a `Path` to itself, so the store is named too. Names stay whole.
+    pub fn new(store: &'a VarStore, path: &str) -> SubStore<'a> {
+        let prefix = if path.is_empty() || path.ends_with('.') { path.to_owned() } else { format!("{path}.") };
+        SubStore { store, prefix }
+    }
+}
+
+impl NamedTensors for VarStore {
+    fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
+        visit_store(self, "", visitor)
+    }
+}
+
+impl NamedTensors for SubStore<'_> {
+    fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
+        visit_store(self.store, &self.prefix, visitor)
+    }
+}
+
+fn visit_store(store: &VarStore, prefix: &str, visitor: &mut Visitor<'_>) -> Result<()> {
+    let variables = lock(store)?;
+    let identity = (
+        ptr::from_ref::<Variables>(&*variables) as usize,
+        variables.named_variables.len(),
+        variables.trainable_variables.len(),
+    );
+    let membership = if visitor.knows_store(identity) { None } else { Some(Membership::of(&variables)) };
+    for (name, tensor) in &variables.named_variables {
+        if name.starts_with(prefix) {
+            let role = membership.as_ref().map(|members| match (tensor.requires_grad(), members.contains(tensor)) {
+                (true, _) => Role::Trainable,
+                (false, true) => Role::Frozen,
+                (false, false) => Role::Buffer,
+            });
+            visitor.store_variable(name, tensor, role);
+        }
+    }
+    Ok(())
+}
+
+impl NamedTensors for CModule {
+    fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
+        let parameters = self.named_parameters().map_err(|error| Error::UnsupportedTensor {
+            name: "CModule".into(),
+            reason: format!("its parameters could not be listed: {}", first_line(&error)).into(),
+        })?;
+        for (name, tensor) in &parameters {
+            let role = if tensor.defined() && tensor.requires_grad() { Role::Trainable } else { Role::Frozen };
+            visitor.variable(name, tensor, role);
+        }
+        Ok(())
+    }
+}

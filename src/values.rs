@@ -1,0 +1,154 @@
+//! What the log calls take as values: slices of numbers and tensors as one thing.
+
+use std::borrow::Cow;
+
+use half::{bf16, f16};
+
+use crate::types::{DType, sealed::Sealed};
+
+/// Many numbers: a `tch::Tensor` of any kind and device, or a slice, vector or array of numbers. Sealed.
+pub trait Values: Sealed {
+    #[doc(hidden)]
+    fn source(&self) -> Source<'_>;
+}
+
+/// Where values lie.
+#[doc(hidden)]
+pub enum Source<'a> {
+    /// Elements in host memory, native byte order.
+    Host { dtype: DType, bytes: Cow<'a, [u8]> },
+    /// A tensor of any device and layout.
+    #[cfg(feature = "tch")]
+    Tensor(&'a tch::Tensor),
+}
+
+/// A type whose slices are values.
+trait Number: Copy {
+    fn host(slice: &[Self]) -> Source<'_>;
+}
+
+macro_rules! plain_numbers {
+    ($($kind:ty => $dtype:ident),*) => {$(
+        impl Number for $kind {
+            fn host(slice: &[$kind]) -> Source<'_> {
+                Source::Host { dtype: DType::$dtype, bytes: Cow::Borrowed(bytemuck::cast_slice(slice)) }
+            }
+        }
+    )*};
+}
+plain_numbers!(
+    bool => Bool, u8 => U8, i8 => I8, i16 => I16, i32 => I32, i64 => I64, f16 => F16, bf16 => BF16, f32 => F32,
+    f64 => F64
+);
+
+macro_rules! widened_numbers {
+    ($($kind:ty => $wide:ty),*) => {$(
+        impl Number for $kind {
+            // PyTorch computes little in these types; statistics are in f64 anyway.
+            fn host(slice: &[$kind]) -> Source<'_> {
+                let wide: Vec<$wide> = slice.iter().map(|&value| value as $wide).collect();
+                let bytes = bytemuck::cast_slice(&wide).to_vec();
+                let Source::Host { dtype, .. } = <$wide as Number>::host(&[]) else { unreachable!() };
+                Source::Host { dtype, bytes: Cow::Owned(bytes) }
+            }
+        }
+    )*};
+}
+widened_numbers!(u16 => i32, u32 => i64, u64 => f64, usize => f64, isize => i64);
+
+macro_rules! impl_values {
+    ($($kind:ty),*) => {$(
+        impl Sealed for [$kind] {}
+        impl Values for [$kind] {
+            fn source(&self) -> Source<'_> {
+                <$kind as Number>::host(self)
+            }
+        }
+        impl Sealed for Vec<$kind> {}
+        impl Values for Vec<$kind> {
+            fn source(&self) -> Source<'_> {
+                <$kind as Number>::host(self)
+            }
+        }
+        impl<const N: usize> Sealed for [$kind; N] {}
+        impl<const N: usize> Values for [$kind; N] {
+            fn source(&self) -> Source<'_> {
+                <$kind as Number>::host(self)
+            }
+        }
+    )*};
+}
+impl_values!(bool, u8, i8, i16, i32, i64, f16, bf16, f32, f64, u16, u32, u64, usize, isize);
+
+impl<V: Sealed + ?Sized> Sealed for &V {}
+impl<V: Values + ?Sized> Values for &V {
+    fn source(&self) -> Source<'_> {
+        (**self).source()
+    }
+}
+
+#[cfg(feature = "tch")]
+impl Sealed for tch::Tensor {}
+#[cfg(feature = "tch")]
+impl Values for tch::Tensor {
+    fn source(&self) -> Source<'_> {
+        Source::Tensor(self)
+    }
+}
+
+/// One number: any primitive number, `bool`, or a `tch::Tensor` of one element on any device. Sealed.
+///
+/// TensorBoard stores scalars as `f32`. A tensor on an accelerator is copied there and fetched by the writer thread, so
+/// that logging a loss does not wait for the device.
+pub trait ScalarValue: Sealed {
+    #[doc(hidden)]
+    fn scalar(&self) -> Scalar<'_>;
+}
+
+/// Where a scalar lies.
+#[doc(hidden)]
+pub enum Scalar<'a> {
+    /// In hand.
+    Number(f64),
+    /// In a tensor, perhaps on an accelerator.
+    #[cfg(feature = "tch")]
+    Tensor(&'a tch::Tensor),
+    #[cfg(not(feature = "tch"))]
+    #[doc(hidden)]
+    Never(std::convert::Infallible, std::marker::PhantomData<&'a ()>),
+}
+
+macro_rules! scalar_numbers {
+    ($($kind:ty => $convert:expr),* $(,)?) => {$(
+        impl ScalarValue for $kind {
+            fn scalar(&self) -> Scalar<'_> {
+                let convert: fn($kind) -> f64 = $convert;
+                Scalar::Number(convert(*self))
+            }
+        }
+    )*};
+}
+scalar_numbers!(
+    bool => |v| f64::from(u8::from(v)), u8 => f64::from, u16 => f64::from, u32 => f64::from, u64 => |v| v as f64,
+    usize => |v| v as f64, i8 => f64::from, i16 => f64::from, i32 => f64::from, i64 => |v| v as f64,
+    isize => |v| v as f64, f16 => f64::from, bf16 => f64::from, f32 => f64::from, f64 => |v| v,
+);
+
+macro_rules! seal {
+    ($($kind:ty),*) => {$(impl Sealed for $kind {})*};
+}
+// The steps among these are sealed beside `Step`.
+seal!(bool, u8, u16, i8, i16, isize, f16, bf16, f32, f64);
+
+impl<V: ScalarValue + ?Sized> ScalarValue for &V {
+    fn scalar(&self) -> Scalar<'_> {
+        (**self).scalar()
+    }
+}
+
+#[cfg(feature = "tch")]
+impl ScalarValue for tch::Tensor {
+    fn scalar(&self) -> Scalar<'_> {
+        Scalar::Tensor(self)
+    }
+}

@@ -1,0 +1,157 @@
+//! Points over many variables: the whole model, a group, a role.
+
+use crate::stats::{Change, Moments};
+use crate::weights::capture::Subject;
+use crate::weights::plan::Due;
+use crate::weights::tags::Aggregate;
+use crate::weights::watch::{HistogramPoint, Points, ScalarPoint, State, floored_log10, ratio};
+
+/// Adds an aggregate's points of one call.
+pub(crate) fn aggregate_points(
+    aggregate: &Aggregate,
+    subject: Subject,
+    states: &[State],
+    due: Due,
+    rows: usize,
+    points: &mut Points,
+) {
+    let members = || aggregate.members.iter().filter_map(|&member| states.get(member));
+    if due.scalars {
+        let mut scalar = |statistic: &str, description: &'static str, value: Option<f64>| {
+            let tag = || aggregate.tag(statistic);
+            points.scalars.extend(value.map(|value| ScalarPoint { tag: tag(), description, value }));
+        };
+        let whole = Whole::of(members());
+        match subject {
+            Subject::Weights => {
+                weight_scalars(&whole, &mut scalar);
+                if aggregate.is_model {
+                    spread_scalars(members(), &mut scalar);
+                }
+            }
+            Subject::Gradients => {
+                scalar("gradient_norm", GRADIENT_NORM, Some(whole.moments.norm()));
+                let nonfinite = whole.moments.nonfinite();
+                scalar("gradient_nonfinite", NONFINITE, (nonfinite > 0).then_some(nonfinite as f64));
+            }
+        }
+    }
+    if due.histograms && aggregate.histogram.is_some() {
+        histograms(aggregate, members(), rows, &mut points.histograms);
+    }
+}
+
+/// All members as if they were one tensor.
+#[derive(Default)]
+struct Whole {
+    moments: Moments,
+    change: Change,
+    /// Sum of the squared norms before, where there is a change to compare them with.
+    before: Option<f64>,
+    drift: Option<(f64, f64)>,
+}
+
+impl Whole {
+    fn of<'a>(members: impl Iterator<Item = &'a State>) -> Whole {
+        let mut whole = Whole::default();
+        for state in members {
+            let Some(analysis) = state.analysis() else { continue };
+            whole.moments.merge(&analysis.weights);
+            if let (Some(change), Some(norm)) = (&analysis.change, state.measured.norm_before) {
+                whole.change.merge(change);
+                *whole.before.get_or_insert(0.0) += norm * norm;
+            }
+            if let Some((moved, origin)) = state.measured.drift {
+                let (all_moved, all_origin) = whole.drift.get_or_insert((0.0, 0.0));
+                *all_moved += moved;
+                *all_origin += origin;
+            }
+        }
+        whole
+    }
+}
+
+fn weight_scalars(whole: &Whole, scalar: &mut impl FnMut(&str, &'static str, Option<f64>)) {
+    let compared = whole.before.map(|before| (before.sqrt(), &whole.change));
+    let update = compared.and_then(|(before, change)| ratio(change.deltas.norm(), before));
+    scalar("update_ratio_log10", UPDATE_RATIO, update.map(floored_log10));
+    scalar("changed_fraction", CHANGED, compared.and_then(|(_, change)| change.changed_fraction()));
+    scalar("delta_max_abs", MAX_CHANGE, compared.and_then(|(_, change)| change.deltas.max_abs()));
+    scalar("weight_norm", NORM, whole.moments.std().map(|_| whole.moments.norm()));
+    scalar("weight_std", STD, whole.moments.std());
+    scalar("drift", DRIFT, whole.drift.and_then(|(moved, origin)| ratio(moved.sqrt(), origin.sqrt())));
+    let nonfinite = whole.moments.nonfinite();
+    scalar("nonfinite", NONFINITE, (nonfinite > 0).then_some(nonfinite as f64));
+}
+
+/// How the variables of a model spread: one that stands still is lost in a sum.
+fn spread_scalars<'a>(
+    members: impl Iterator<Item = &'a State> + Clone,
+    scalar: &mut impl FnMut(&str, &'static str, Option<f64>),
+) {
+    let mut ratios: Vec<f64> = members.clone().filter_map(|state| state.measured.update_ratio_log10()).collect();
+    ratios.sort_by(f64::total_cmp);
+    for (name, share) in [("min", 0.0), ("p10", 0.1), ("median", 0.5), ("p90", 0.9), ("max", 1.0)] {
+        scalar(&format!("update_ratio_log10_{name}"), SPREAD, quantile(&ratios, share));
+    }
+    let lowest = members.filter_map(|state| state.measured.changed_fraction).min_by(f64::total_cmp);
+    scalar("changed_fraction_min", CHANGED_MIN, lowest);
+}
+
+/// Linear interpolation between the two nearest of sorted values, as numpy does by default.
+fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
+    let position = sorted.len().checked_sub(1)? as f64 * share;
+    let below = sorted.get(position.floor() as usize)?;
+    let above = sorted.get(position.ceil() as usize)?;
+    Some(below + (above - below) * position.fract())
+}
+
+fn histograms<'a>(
+    aggregate: &Aggregate,
+    members: impl Iterator<Item = &'a State> + Clone,
+    rows: usize,
+    points: &mut Vec<HistogramPoint>,
+) {
+    let analyses = || members.clone().filter_map(State::analysis);
+    let weights = analyses().filter_map(|analysis| analysis.weight_histogram.as_ref());
+    let deltas = analyses().filter_map(|analysis| analysis.delta_histogram.as_ref());
+    let merged = |mut fine: Box<dyn Iterator<Item = &'a crate::histogram::FineHistogram> + '_>| {
+        let mut all = fine.next()?.clone();
+        fine.for_each(|one| all.merge(one));
+        Some(all.to_histogram(rows))
+    };
+    if let (Some(tag), Some(histogram)) = (&aggregate.histogram, merged(Box::new(weights))) {
+        points.push(HistogramPoint::new(tag, histogram));
+    }
+    if let (Some(tag), Some(histogram)) = (&aggregate.delta_histogram, merged(Box::new(deltas))) {
+        points.push(HistogramPoint::new(tag, histogram));
+    }
+}
+
+const UPDATE_RATIO: &str = "log10 of norm(w(t) - w(t-1)) / norm(w(t-1)) over all variables together, at least -8. About -3 \
+    is healthy.";
+const SPREAD: &str = "How weight_update_ratio_log10 spreads over the variables. A minimum of -8: some variable does not \
+    move at all.";
+const CHANGED: &str = "Share of all elements whose bits changed.";
+const CHANGED_MIN: &str = "The lowest weight_changed_fraction of any variable. 0: some variable is not updated.";
+const MAX_CHANGE: &str = "Largest absolute change of any element in one step.";
+const NORM: &str = "L2 norm of all weights together.";
+const STD: &str = "Population standard deviation of all weights together.";
+const DRIFT: &str = "norm(w(t) - w(0)) / norm(w(0)) over all variables: how far training has moved the model.";
+const GRADIENT_NORM: &str = "L2 norm of all gradients together, what gradient clipping looks at.";
+const NONFINITE: &str = "Number of NaN and infinite elements.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_interpolate() {
+        let values = [1.0, 2.0, 4.0];
+        assert_eq!(quantile(&values, 0.0), Some(1.0));
+        assert_eq!(quantile(&values, 0.5), Some(2.0));
+        assert_eq!(quantile(&values, 0.75), Some(3.0));
+        assert_eq!(quantile(&values, 1.0), Some(4.0));
+        assert_eq!(quantile(&[], 0.5), None);
+    }
+}

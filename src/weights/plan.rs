@@ -1,0 +1,246 @@
+//! Which tensors a call copies, and where each lies in the buffer. Made at the first call and again when the set of
+//! variables, a shape, a type or a role changes; shared with the worker, which reads names and places from it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::cadence::{AUTO_HISTOGRAMS, AUTO_SCALARS, Cadence, Schedule};
+use crate::named_tensors::Role;
+use crate::options::Selection;
+use crate::types::DType;
+
+/// A frozen variable of more elements than this is watched through a sample of about as many.
+const WATCHED_ELEMENTS: usize = 1024;
+
+/// How much of a variable is copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// Every element: statistics and histograms are written.
+    Full,
+    /// Every n-th element of a frozen variable, to see whether it moves. Nothing is written.
+    Watched {
+        /// 1 copies all.
+        stride: usize,
+    },
+}
+
+/// One variable of a plan.
+#[derive(Debug)]
+pub(crate) struct Variable {
+    pub(crate) name: Arc<str>,
+    pub(crate) dtype: DType,
+    pub(crate) shape: Vec<i64>,
+    pub(crate) role: Role,
+    pub(crate) extent: Extent,
+    /// Index into [`Plan::classes`].
+    pub(crate) class: usize,
+    /// First byte in the buffer.
+    pub(crate) offset: usize,
+    /// Elements in the buffer.
+    pub(crate) elements: usize,
+    moved: AtomicBool,
+}
+
+impl Variable {
+    pub(crate) fn bytes(&self) -> std::ops::Range<usize> {
+        self.offset..self.offset + self.elements * self.dtype.size()
+    }
+
+    /// Size of the first dimension: output units of a linear or convolution layer. 1 below rank 2.
+    pub(crate) fn rows(&self) -> usize {
+        match self.shape.as_slice() {
+            [rows, _, ..] => usize::try_from(*rows).unwrap_or(1).max(1),
+            _ => 1,
+        }
+    }
+
+    /// True when `other` is the same variable with the same elements, so that values of both can be compared.
+    pub(crate) fn continues(&self, other: &Variable) -> bool {
+        self.dtype == other.dtype && self.shape == other.shape && self.extent == other.extent
+    }
+}
+
+/// The cadences that some variables share.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Class {
+    pub(crate) scalars: Schedule,
+    pub(crate) histograms: Schedule,
+}
+
+/// What a call writes for the variables of a class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Due {
+    pub(crate) scalars: bool,
+    pub(crate) histograms: bool,
+}
+
+/// A variable as a source showed it.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) name: Arc<str>,
+    pub(crate) dtype: DType,
+    pub(crate) shape: Vec<i64>,
+    pub(crate) role: Role,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// In natural order of their names.
+    pub(crate) variables: Vec<Variable>,
+    /// Class 0 is that of variables without options of their own.
+    pub(crate) classes: Vec<Class>,
+    pub(crate) bytes: usize,
+    /// Set by the worker when a watched variable has moved: it is to be copied in full from now on.
+    has_moved: AtomicBool,
+}
+
+impl Plan {
+    /// `moved` names the frozen variables that were seen to move.
+    pub(crate) fn new(mut found: Vec<Found>, selection: &Selection, moved: &HashSet<Arc<str>>) -> Plan {
+        found.sort_by(|a, b| alphanumeric_sort::compare_str(&a.name, &b.name));
+        let mut plan = Plan {
+            variables: Vec::with_capacity(found.len()),
+            classes: vec![class(selection, None, None)],
+            bytes: 0,
+            has_moved: AtomicBool::new(false),
+        };
+        for found in found {
+            plan.add(found, selection, moved);
+        }
+        plan
+    }
+
+    fn add(&mut self, found: Found, selection: &Selection, moved: &HashSet<Arc<str>>) {
+        let all: usize = found.shape.iter().map(|&size| usize::try_from(size).unwrap_or(0)).product();
+        let extent = match found.role {
+            Role::Frozen if !moved.contains(&found.name) => {
+                Extent::Watched { stride: all.div_ceil(WATCHED_ELEMENTS).max(1) }
+            }
+            _ => Extent::Full,
+        };
+        let elements = match extent {
+            Extent::Full => all,
+            Extent::Watched { stride } => all.div_ceil(stride),
+        };
+        let layer = selection.layer(&found.name);
+        let wanted = class(selection, layer.scalars, layer.histograms);
+        let class = self.classes.iter().position(|class| *class == wanted).unwrap_or_else(|| {
+            self.classes.push(wanted);
+            self.classes.len() - 1
+        });
+        // Neighbours of one type touch, so that a device can send them in one piece.
+        let offset = self.bytes.next_multiple_of(found.dtype.size());
+        self.bytes = offset + elements * found.dtype.size();
+        let Found { name, dtype, shape, role } = found;
+        self.variables.push(Variable { name, dtype, shape, role, extent, class, offset, elements, moved: AtomicBool::new(false) });
+    }
+
+    pub(crate) fn due(&self, call: u64) -> Vec<Due> {
+        let due = |class: &Class| Due {
+            scalars: class.scalars.is_due(call),
+            histograms: class.histograms.is_due(call),
+        };
+        self.classes.iter().map(due).collect()
+    }
+
+    /// True when some class gets a point at this call.
+    pub(crate) fn is_due(&self, call: u64) -> bool {
+        self.classes.iter().any(|class| class.scalars.is_due(call) || class.histograms.is_due(call))
+    }
+
+    /// The shortest stride of any class at this call.
+    pub(crate) fn stride(&self, call: u64) -> u64 {
+        let strides = self.classes.iter().flat_map(|class| [class.scalars.stride(call), class.histograms.stride(call)]);
+        strides.filter(|&stride| stride > 0).min().unwrap_or(u64::MAX)
+    }
+
+    /// The worker's word that a watched variable moved.
+    pub(crate) fn report_moved(&self, variable: &Variable) {
+        variable.moved.store(true, Ordering::Relaxed);
+        self.has_moved.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn has_moved(&self) -> bool {
+        self.has_moved.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn moved_names(&self) -> impl Iterator<Item = Arc<str>> {
+        let moved = |variable: &&Variable| variable.moved.load(Ordering::Relaxed);
+        self.variables.iter().filter(moved).map(|variable| variable.name.clone())
+    }
+}
+
+fn class(selection: &Selection, scalars: Option<Cadence>, histograms: Option<Cadence>) -> Class {
+    let options = &selection.options;
+    let expected = options.expected_steps;
+    Class {
+        scalars: Schedule::new(scalars.unwrap_or(options.scalars), AUTO_SCALARS, expected),
+        histograms: Schedule::new(histograms.unwrap_or(options.histograms), AUTO_HISTOGRAMS, expected),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::{LayerOptions, WeightOptions};
+
+    fn found(name: &str, dtype: DType, shape: &[i64], role: Role) -> Found {
+        Found { name: name.into(), dtype, shape: shape.to_vec(), role }
+    }
+
+    fn plan(options: WeightOptions, found: Vec<Found>) -> Plan {
+        Plan::new(found, &Selection::new(options).expect("valid options"), &HashSet::new())
+    }
+
+    #[test]
+    fn variables_are_in_natural_order_aligned_and_apart() {
+        let plan = plan(
+            WeightOptions::new(),
+            vec![
+                found("c10.weight", DType::F32, &[3, 5], Role::Trainable),
+                found("c2.weight", DType::BF16, &[3], Role::Trainable),
+                found("c2.bias", DType::F64, &[], Role::Trainable),
+                found("c1.weight", DType::Bool, &[0, 4], Role::Trainable),
+            ],
+        );
+        let names: Vec<&str> = plan.variables.iter().map(|variable| &*variable.name).collect();
+        assert_eq!(names, ["c1.weight", "c2.bias", "c2.weight", "c10.weight"]);
+        let mut end = 0;
+        for variable in &plan.variables {
+            assert!(variable.offset >= end && variable.offset.is_multiple_of(variable.dtype.size()));
+            end = variable.bytes().end;
+        }
+        assert_eq!(end, plan.bytes);
+        assert_eq!(plan.variables[1].elements, 1);
+        assert_eq!(plan.variables[3].rows(), 3);
+    }
+
+    #[test]
+    fn frozen_variables_are_sampled_until_they_move() {
+        let shape = [1000, 1000];
+        let frozen = || vec![found("w", DType::F32, &shape, Role::Frozen)];
+        let first = plan(WeightOptions::new(), frozen());
+        assert!(first.variables[0].elements <= WATCHED_ELEMENTS);
+        let moved = HashSet::from([Arc::from("w")]);
+        let selection = Selection::new(WeightOptions::new()).expect("valid options");
+        let second = Plan::new(frozen(), &selection, &moved);
+        assert_eq!(second.variables[0].elements, 1_000_000);
+        assert!(!second.variables[0].continues(&first.variables[0]));
+    }
+
+    #[test]
+    fn layers_with_the_same_cadence_share_a_class() {
+        let options = WeightOptions::new()
+            .scalars(Cadence::Every(100))
+            .for_matching("a*", LayerOptions::new().scalars(Cadence::EveryCall))
+            .for_matching("b*", LayerOptions::new().samples(3));
+        let variables = ["a1", "a2", "b1", "c1"].map(|name| found(name, DType::F32, &[1], Role::Trainable));
+        let plan = plan(options, variables.into());
+        let classes: Vec<usize> = plan.variables.iter().map(|variable| variable.class).collect();
+        assert_eq!(classes, [1, 1, 0, 0]);
+        assert_eq!(plan.stride(50), 1);
+        assert!(plan.is_due(3) && !plan.due(3)[0].scalars && plan.due(3)[1].scalars);
+    }
+}

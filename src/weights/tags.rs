@@ -1,0 +1,400 @@
+//! The single place that joins a statistic, a scope and a variable into a tag, and that says what each tag means.
+
+use std::sync::Arc;
+
+use crate::options::{Selection, Statistic};
+use crate::weights::capture::Subject;
+use crate::weights::plan::{Extent, Plan, Variable};
+use crate::weights::samples::spread;
+
+/// Up to this many variables everything is written for each.
+const SMALL: usize = 32;
+/// Up to this many the telling statistics and all histograms are written for each; above, roles stand for them.
+const MEDIUM: usize = 1000;
+/// Sampled weights of each variable of a small model.
+const SMALL_SAMPLES: usize = 4;
+/// Lines of sampled weights in a larger model.
+const SAMPLED_LINES: usize = 64;
+/// Up to this many variables a band of one standard deviation is written around the mean.
+const BANDS: usize = 16;
+
+/// How large a model is, which decides what is written by default. Measured in TensorBoard 2.21: its page and memory
+/// bound the number of series, not this crate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Tier {
+    Small,
+    Medium,
+    Large,
+}
+
+impl Tier {
+    /// The tier of a model with this many logged variables.
+    pub(crate) fn of(variables: usize) -> Tier {
+        match variables {
+            0..=SMALL => Tier::Small,
+            0..=MEDIUM => Tier::Medium,
+            _ => Tier::Large,
+        }
+    }
+}
+
+/// A tag with its one-line description.
+#[derive(Debug, Clone)]
+pub(crate) struct Tag {
+    pub(crate) name: Arc<str>,
+    pub(crate) description: &'static str,
+}
+
+impl Tag {
+    fn new(statistic: &str, scope: &str, rest: &str, description: &'static str) -> Tag {
+        let name = if scope.is_empty() { format!("{statistic}/{rest}") } else { format!("{statistic}/{scope}/{rest}") };
+        Tag { name: name.into(), description }
+    }
+}
+
+/// The tags of one variable, as far as it has them.
+#[derive(Debug, Default)]
+pub(crate) struct VariableTags {
+    pub(crate) statistics: Vec<(Statistic, Tag)>,
+    pub(crate) gradients: Vec<(GradientStatistic, Tag)>,
+    pub(crate) histogram: Option<Tag>,
+    pub(crate) delta_histogram: Option<Tag>,
+    pub(crate) nonfinite: Option<Tag>,
+    /// Mean minus and plus one standard deviation.
+    pub(crate) band: Option<(Tag, Tag)>,
+    pub(crate) samples: Vec<Sample>,
+}
+
+/// A single weight that becomes a line.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    /// Row-major element number.
+    pub(crate) element: usize,
+    pub(crate) weight: Tag,
+    pub(crate) delta: Tag,
+}
+
+/// A scalar of a variable's gradient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GradientStatistic {
+    Norm,
+    Std,
+    MaxAbs,
+}
+
+/// The tags of all variables of a plan, `None` for watched ones, beside the plan's order.
+pub(crate) fn variable_tags(
+    plan: &Plan,
+    subject: Subject,
+    scope: &str,
+    selection: &Selection,
+) -> Vec<Option<VariableTags>> {
+    let logged = plan.variables.iter().filter(|variable| variable.extent == Extent::Full).count();
+    let mut order = 0;
+    let mut tags = |variable: &Variable| {
+        if variable.extent != Extent::Full {
+            return None;
+        }
+        let place = Place { order, logged, tier: Tier::of(logged) };
+        order += 1;
+        Some(match subject {
+            Subject::Weights => weight_tags(variable, place, scope, selection),
+            Subject::Gradients => gradient_tags(variable, place, scope, selection),
+        })
+    };
+    plan.variables.iter().map(&mut tags).collect()
+}
+
+/// Where a variable stands among those that are logged.
+#[derive(Clone, Copy)]
+struct Place {
+    order: usize,
+    logged: usize,
+    tier: Tier,
+}
+
+fn weight_tags(variable: &Variable, place: Place, scope: &str, selection: &Selection) -> VariableTags {
+    let name = &*variable.name;
+    let layer = selection.layer(name);
+    let alone = place.tier < Tier::Large || selection.singles_out(name);
+    let chosen = layer.statistics.or_else(|| selection.options.statistics.clone());
+    let statistics = chosen.unwrap_or_else(|| match place.tier {
+        Tier::Small => Statistic::ALL.to_vec(),
+        _ if alone => Statistic::TELLING.to_vec(),
+        _ => Vec::new(),
+    });
+    let count = layer.samples.or(selection.options.samples).unwrap_or(default_samples(place, alone));
+    let band = place.logged <= BANDS && statistics.contains(&Statistic::WeightMean);
+    VariableTags {
+        statistics: statistics
+            .into_iter()
+            .map(|statistic| (statistic, Tag::new(statistic.tag(), scope, name, statistic.description())))
+            .collect(),
+        histogram: alone.then(|| Tag::new("weights", scope, name, WEIGHTS)),
+        delta_histogram: alone.then(|| Tag::new("weight_deltas", scope, name, WEIGHT_DELTAS)),
+        nonfinite: Some(Tag::new("weight_nonfinite", scope, name, NONFINITE)),
+        band: band.then(|| {
+            let low = Tag::new("weight_mean_minus_std", scope, name, BAND);
+            (low, Tag::new("weight_mean_plus_std", scope, name, BAND))
+        }),
+        samples: spread(variable.elements, count, selection.options.seed, name)
+            .into_iter()
+            .map(|element| Sample {
+                element,
+                weight: Tag::new("weight_samples", scope, &format!("{name}/{element}"), SAMPLE),
+                delta: Tag::new("weight_delta_samples", scope, &format!("{name}/{element}"), DELTA_SAMPLE),
+            })
+            .collect(),
+        ..VariableTags::default()
+    }
+}
+
+fn default_samples(place: Place, alone: bool) -> usize {
+    match place.tier {
+        Tier::Small => SMALL_SAMPLES,
+        // One line each for variables spread evenly over the model, until the lines are used up.
+        Tier::Medium if place.logged > SAMPLED_LINES => {
+            let line = |order: usize| order * SAMPLED_LINES / place.logged;
+            usize::from(place.order == 0 || line(place.order) > line(place.order - 1))
+        }
+        Tier::Medium => 1,
+        Tier::Large => usize::from(alone),
+    }
+}
+
+fn gradient_tags(variable: &Variable, place: Place, scope: &str, selection: &Selection) -> VariableTags {
+    let name = &*variable.name;
+    let alone = place.tier < Tier::Large || selection.singles_out(name);
+    let statistics: &[GradientStatistic] = match place.tier {
+        Tier::Small => &[GradientStatistic::Norm, GradientStatistic::Std, GradientStatistic::MaxAbs],
+        _ if alone => &[GradientStatistic::Norm],
+        _ => &[],
+    };
+    let tag = |statistic: &GradientStatistic| match statistic {
+        GradientStatistic::Norm => Tag::new("weight_gradient_norm", scope, name, GRADIENT_NORM),
+        GradientStatistic::Std => Tag::new("weight_gradient_std", scope, name, GRADIENT_STD),
+        GradientStatistic::MaxAbs => Tag::new("weight_gradient_max_abs", scope, name, GRADIENT_MAX_ABS),
+    };
+    VariableTags {
+        gradients: statistics.iter().map(|statistic| (*statistic, tag(statistic))).collect(),
+        histogram: alone.then(|| Tag::new("weight_gradients", scope, name, GRADIENTS)),
+        nonfinite: Some(Tag::new("weight_gradient_nonfinite", scope, name, GRADIENT_NONFINITE)),
+        ..VariableTags::default()
+    }
+}
+
+/// A set of variables that is shown as one: the model, a group of the user's, or a role.
+#[derive(Debug)]
+pub(crate) struct Aggregate {
+    /// Indices into the plan.
+    pub(crate) members: Vec<usize>,
+    /// Only the whole model shows how its variables spread.
+    pub(crate) is_model: bool,
+    /// Histograms of a role of a large model.
+    pub(crate) histogram: Option<Tag>,
+    pub(crate) delta_histogram: Option<Tag>,
+    prefix: String,
+}
+
+impl Aggregate {
+    /// The tag of one of this aggregate's statistics.
+    pub(crate) fn tag(&self, statistic: &str) -> Arc<str> {
+        format!("{}{statistic}", self.prefix).into()
+    }
+}
+
+/// What is aggregated of a plan: the model first, then groups, then roles from the medium tier on.
+pub(crate) fn aggregates(plan: &Plan, subject: Subject, scope: &str, selection: &Selection) -> Vec<Aggregate> {
+    let logged = || plan.variables.iter().enumerate().filter(|(_, variable)| variable.extent == Extent::Full);
+    let members: Vec<usize> = logged().map(|(index, _)| index).collect();
+    if members.is_empty() {
+        return Vec::new();
+    }
+    let tier = Tier::of(members.len());
+    let prefix = |name: &str| match (scope, name) {
+        ("", "") => "model/".to_owned(),
+        ("", name) => format!("model/{name}/"),
+        (scope, "") => format!("model/{scope}/"),
+        (scope, name) => format!("model/{scope}/{name}/"),
+    };
+    let mut named: Vec<(String, bool, Vec<usize>)> = Vec::new();
+    let mut join = |name: String, role: bool, index: usize| match named.iter_mut().find(|(known, ..)| *known == name) {
+        Some((.., members)) => members.push(index),
+        None => named.push((name, role, vec![index])),
+    };
+    for (index, variable) in logged() {
+        selection.groups(&variable.name).for_each(|group| join(group.to_owned(), false, index));
+    }
+    if tier > Tier::Small {
+        logged().for_each(|(index, variable)| join(role(&variable.name), true, index));
+    }
+    let (kind, description) = match subject {
+        Subject::Weights => ("weights", WEIGHTS),
+        Subject::Gradients => ("weight_gradients", GRADIENTS),
+    };
+    let model = Aggregate {
+        members,
+        is_model: true,
+        histogram: None,
+        delta_histogram: None,
+        prefix: prefix(""),
+    };
+    // A role of one variable would only repeat it, except where variables are not written one by one.
+    let rest = named.into_iter().filter(|(_, role, members)| !role || members.len() > 1 || tier == Tier::Large);
+    let rest = rest.map(|(name, role, members)| {
+        let histogram = role && tier == Tier::Large;
+        let deltas = histogram && subject == Subject::Weights;
+        Aggregate {
+            members,
+            is_model: false,
+            histogram: histogram.then(|| Tag::new(kind, scope, &name, description)),
+            delta_histogram: deltas.then(|| Tag::new("weight_deltas", scope, &name, WEIGHT_DELTAS)),
+            prefix: prefix(&name),
+        }
+    });
+    std::iter::once(model).chain(rest).collect()
+}
+
+/// A variable's part in an architecture: its name with every number replaced (`h.*.mlp.c_proj.weight`).
+pub(crate) fn role(name: &str) -> String {
+    let mut role = String::with_capacity(name.len());
+    for letter in name.chars() {
+        if !letter.is_ascii_digit() {
+            role.push(letter);
+        } else if !role.ends_with('*') {
+            role.push('*');
+        }
+    }
+    role
+}
+
+pub(crate) const WEIGHTS: &str = "Distribution of the weights. It should move and widen slowly; a shape that never \
+    changes belongs to a variable that does not learn.";
+pub(crate) const WEIGHT_DELTAS: &str = "Distribution of w(t) - w(t-1), what one step changed. All mass at zero: the \
+    variable is not updated.";
+pub(crate) const GRADIENTS: &str = "Distribution of the gradient left by the last backward pass.";
+const NONFINITE: &str = "Number of NaN and infinite elements. Any is a fault: lower the learning rate, clip gradients, or \
+    look for a division by zero.";
+const GRADIENT_NONFINITE: &str = "Number of NaN and infinite elements of the gradient.";
+const BAND: &str = "Mean minus or plus one standard deviation of the weights, for the band chart.";
+const SAMPLE: &str = "One element of the variable, chosen once by seed and name; the number is its row-major index.";
+const DELTA_SAMPLE: &str = "What one step changed at this element.";
+const GRADIENT_NORM: &str = "L2 norm of the gradient. Orders of magnitude below other layers: vanishing.";
+const GRADIENT_STD: &str = "Population standard deviation of the gradient.";
+const GRADIENT_MAX_ABS: &str = "Largest absolute element of the gradient.";
+
+impl Statistic {
+    /// What it means, what healthy looks like, what to do.
+    pub(crate) fn description(self) -> &'static str {
+        match self {
+            Statistic::WeightMean => "Mean of the weights.",
+            Statistic::WeightStd => {
+                "Population standard deviation of the weights. Growing without bound: lower the rate or add weight decay."
+            }
+            Statistic::WeightNorm => "L2 norm of the weights.",
+            Statistic::WeightDeltaMean => {
+                "Mean of w(t) - w(t-1). Far from zero against its spread: all weights drift one way."
+            }
+            Statistic::WeightDeltaStd => "Population standard deviation of w(t) - w(t-1).",
+            Statistic::WeightDeltaMaxAbs => "Largest absolute change of an element in one step.",
+            Statistic::WeightUpdateRatioLog10 => {
+                "log10 of norm(w(t) - w(t-1)) / norm(w(t-1)), at least -8. About -3 is healthy; above -2 the rate is \
+                 high; -8 means that nothing moved."
+            }
+            Statistic::WeightUpdateRatio => {
+                "norm(w(t) - w(t-1)) / norm(w(t-1)). About 0.001 is healthy; 0 means that nothing moved."
+            }
+            Statistic::WeightChangedFraction => {
+                "Share of elements whose bits changed. Near 1 is healthy for f32; 0: not updated; small with bf16: \
+                 updates are rounded away."
+            }
+            Statistic::WeightDrift => {
+                "norm(w(t) - w(0)) / norm(w(0)), how far training has moved the variable; from 4096 sampled elements \
+                 where it has more."
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::named_tensors::Role;
+    use crate::options::{LayerOptions, WeightOptions};
+    use crate::types::DType;
+    use crate::weights::plan::Found;
+
+    fn selection(options: WeightOptions) -> Selection {
+        Selection::new(options).expect("valid options")
+    }
+
+    fn plan(count: usize, selection: &Selection) -> Plan {
+        let variable = |index| Found {
+            name: format!("h.{index}.weight").into(),
+            dtype: DType::F32,
+            shape: vec![10, 10],
+            role: Role::Trainable,
+        };
+        Plan::new((0..count).map(variable).collect(), selection, &HashSet::new())
+    }
+
+    fn tags(count: usize, options: WeightOptions) -> Vec<VariableTags> {
+        let selection = selection(options);
+        let plan = plan(count, &selection);
+        variable_tags(&plan, Subject::Weights, "", &selection).into_iter().flatten().collect()
+    }
+
+    #[test]
+    fn roles_replace_every_number() {
+        assert_eq!(role("h.12.mlp.c_proj.weight"), "h.*.mlp.c_proj.weight");
+        assert_eq!(role("conv1.weight"), "conv*.weight");
+        assert_eq!(role("wte"), "wte");
+    }
+
+    #[test]
+    fn a_small_model_has_everything() {
+        let tags = tags(SMALL, WeightOptions::new());
+        assert!(tags.iter().all(|tags| tags.statistics.len() == Statistic::ALL.len() && tags.samples.len() == 4));
+        assert!(tags.iter().all(|tags| tags.histogram.is_some() && tags.delta_histogram.is_some()));
+        assert!(tags.iter().all(|tags| tags.band.is_none()));
+    }
+
+    #[test]
+    fn a_medium_model_has_the_telling_ones_and_at_most_64_lines() {
+        for count in [SMALL + 1, 64, 65, 300, MEDIUM] {
+            let tags = tags(count, WeightOptions::new());
+            assert!(tags.iter().all(|tags| tags.statistics.len() == 4 && tags.histogram.is_some()));
+            let lines: usize = tags.iter().map(|tags| tags.samples.len()).sum();
+            assert_eq!(lines, count.min(SAMPLED_LINES), "{count}");
+        }
+    }
+
+    #[test]
+    fn a_large_model_has_roles_and_what_was_pointed_at() {
+        let options = WeightOptions::new().for_matching("h.7.*", LayerOptions::new().samples(2));
+        let tags = tags(MEDIUM + 1, options);
+        let alone: Vec<usize> = (0..tags.len()).filter(|&index| tags[index].histogram.is_some()).collect();
+        assert_eq!(alone, [7]);
+        assert_eq!(tags[7].samples.len(), 2);
+        let chosen = selection(WeightOptions::new());
+        let plan = plan(MEDIUM + 1, &chosen);
+        let aggregates = aggregates(&plan, Subject::Weights, "G", &chosen);
+        assert_eq!(aggregates.len(), 2);
+        assert_eq!(&*aggregates[1].tag("weight_std"), "model/G/h.*.weight/weight_std");
+        assert_eq!(&*aggregates[1].histogram.as_ref().expect("a role's histogram").name, "weights/G/h.*.weight");
+    }
+
+    #[test]
+    fn scopes_stand_behind_the_statistic() {
+        let chosen = selection(WeightOptions::new().group("all", "*"));
+        let plan = plan(1, &chosen);
+        let tags = variable_tags(&plan, Subject::Weights, "G", &chosen);
+        let first = &tags[0].as_ref().expect("a logged variable").statistics[0].1;
+        assert_eq!(&*first.name, "weight_mean/G/h.0.weight");
+        let aggregates = aggregates(&plan, Subject::Weights, "G", &chosen);
+        let prefixes: Vec<Arc<str>> = aggregates.iter().map(|aggregate| aggregate.tag("x")).collect();
+        assert_eq!(prefixes, ["model/G/x".into(), "model/G/all/x".into()]);
+    }
+}

@@ -1,0 +1,510 @@
+//! The worker's side of `log_weights`: one model's newest snapshot, what it says against the one before, and the points
+//! that come of it.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::buffer::{Buffer, Pool};
+use crate::dashboard::{ScopeBoard, VariableBoard};
+use crate::histogram::Histogram;
+use crate::kernel::{Analysis, Elements, Kernel};
+use crate::options::{Selection, Statistic};
+use crate::report::ParameterReport;
+use crate::types::WallTime;
+use crate::weights::aggregate::aggregate_points;
+use crate::weights::capture::{Snapshot, Subject};
+use crate::weights::plan::{Due, Extent, Plan, Variable};
+use crate::weights::samples::spread;
+use crate::weights::tags::{Aggregate, GradientStatistic, Tag, Tier, VariableTags, aggregates, variable_tags};
+
+/// Elements of the first snapshot that are kept of each variable, to tell how far it has moved: all of a small one.
+const ORIGIN_ELEMENTS: usize = 4096;
+
+/// The floor of the logarithmic update ratio, below which nothing is worth telling apart.
+pub(crate) const RATIO_FLOOR: f64 = -8.0;
+
+/// Snapshots in a row that equal the one before, after which standing still is itself worth a point.
+const IDLE_SNAPSHOTS: u32 = 20;
+
+/// A scalar to write.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ScalarPoint {
+    pub(crate) tag: Arc<str>,
+    pub(crate) description: &'static str,
+    pub(crate) value: f64,
+}
+
+impl ScalarPoint {
+    pub(crate) fn new(tag: &Tag, value: f64) -> ScalarPoint {
+        ScalarPoint { tag: tag.name.clone(), description: tag.description, value }
+    }
+}
+
+/// A histogram to write.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct HistogramPoint {
+    pub(crate) tag: Arc<str>,
+    pub(crate) description: &'static str,
+    pub(crate) histogram: Histogram,
+}
+
+impl HistogramPoint {
+    pub(crate) fn new(tag: &Tag, histogram: Histogram) -> HistogramPoint {
+        HistogramPoint { tag: tag.name.clone(), description: tag.description, histogram }
+    }
+}
+
+/// What one call writes.
+#[derive(Debug)]
+pub(crate) struct Points {
+    pub(crate) step: i64,
+    pub(crate) wall_time: WallTime,
+    pub(crate) scalars: Vec<ScalarPoint>,
+    pub(crate) histograms: Vec<HistogramPoint>,
+}
+
+/// One model in one scope.
+pub(crate) struct Watch {
+    subject: Subject,
+    scope: Arc<str>,
+    selection: Arc<Selection>,
+    plan: Option<Arc<Plan>>,
+    states: Vec<State>,
+    aggregates: Vec<Aggregate>,
+    newest: Option<Newest>,
+    idle_snapshots: u32,
+}
+
+/// What is known of a variable beside its newest elements.
+#[derive(Default)]
+pub(crate) struct State {
+    tags: Option<VariableTags>,
+    /// Where it lies in the newest buffer.
+    place: Option<Range<usize>>,
+    /// Where it lay in the buffer before.
+    place_before: Option<Range<usize>>,
+    origin: Option<Origin>,
+    /// Of the newest snapshot.
+    analysis: Option<Analysis>,
+    pub(crate) measured: Measured,
+}
+
+/// The numbers that scalars, aggregates and the report share.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Measured {
+    pub(crate) norm: f64,
+    /// Of the snapshot before, when it can be compared.
+    pub(crate) norm_before: Option<f64>,
+    pub(crate) delta_norm: Option<f64>,
+    pub(crate) changed_fraction: Option<f64>,
+    /// Squared norms of w - w(0) and of w(0), scaled from the sample to all elements.
+    pub(crate) drift: Option<(f64, f64)>,
+}
+
+impl Measured {
+    /// norm(delta) / norm(before); not defined for a variable that was all zero.
+    pub(crate) fn update_ratio(&self) -> Option<f64> {
+        ratio(self.delta_norm?, self.norm_before?)
+    }
+
+    pub(crate) fn update_ratio_log10(&self) -> Option<f64> {
+        self.update_ratio().map(floored_log10)
+    }
+
+    pub(crate) fn drift(&self) -> Option<f64> {
+        let (moved, origin) = self.drift?;
+        ratio(moved.sqrt(), origin.sqrt())
+    }
+}
+
+pub(crate) fn ratio(part: f64, whole: f64) -> Option<f64> {
+    (whole > 0.0 && whole.is_finite()).then(|| part / whole)
+}
+
+pub(crate) fn floored_log10(ratio: f64) -> f64 {
+    ratio.log10().max(RATIO_FLOOR)
+}
+
+/// Sampled elements of a variable's first snapshot.
+struct Origin {
+    elements: Vec<usize>,
+    values: Vec<f64>,
+}
+
+/// The newest snapshot, kept to compare the next one with.
+struct Newest {
+    step: i64,
+    wall_time: WallTime,
+    buffer: Buffer,
+    pool: Arc<Pool>,
+    /// The stamp of the snapshot that the deltas are against.
+    before: Option<u64>,
+    /// For each class, what its cadence left out: written when the run ends.
+    unwritten: Vec<Due>,
+}
+
+impl Watch {
+    pub(crate) fn new(subject: Subject, scope: Arc<str>, selection: Arc<Selection>) -> Watch {
+        Watch {
+            subject,
+            scope,
+            selection,
+            plan: None,
+            states: Vec::new(),
+            aggregates: Vec::new(),
+            newest: None,
+            idle_snapshots: 0,
+        }
+    }
+
+    pub(crate) fn subject(&self) -> Subject {
+        self.subject
+    }
+
+    /// Takes a snapshot: analyses it and says what is to be written. `None` when nothing is.
+    pub(crate) fn observe(&mut self, kernel: &mut Kernel, snapshot: Snapshot) -> Option<Points> {
+        if self.is_idle(&snapshot) {
+            self.idle_snapshots += 1;
+            if self.idle_snapshots < IDLE_SNAPSHOTS {
+                snapshot.pool.put(snapshot.buffer);
+                return None;
+            }
+        } else {
+            self.idle_snapshots = 0;
+        }
+        let same_plan = !self.adopt(&snapshot.plan);
+        if snapshot.rebase {
+            self.states.iter_mut().for_each(|state| state.origin = None);
+        }
+        let previous = self.newest.take();
+        let before = previous.as_ref().filter(|_| snapshot.follows && !snapshot.rebase);
+        self.analyse(kernel, &snapshot.buffer, before.map(|previous| &previous.buffer), &snapshot.due);
+        let points = self.points(&snapshot, before.map(|previous| &previous.buffer));
+        let stamp = before.filter(|_| same_plan).map(|previous| previous.buffer.stamp);
+        if let Some(previous) = previous {
+            previous.pool.put(previous.buffer);
+        }
+        self.newest = Some(Newest {
+            step: snapshot.step,
+            wall_time: snapshot.wall_time,
+            buffer: snapshot.buffer,
+            pool: snapshot.pool,
+            before: stamp,
+            unwritten: unwritten(&snapshot.plan, &snapshot.due),
+        });
+        points
+    }
+
+    /// The points of the newest snapshot that its cadence left out, so that a run ends with its last weights.
+    pub(crate) fn finish(&mut self, kernel: &mut Kernel) -> Option<Points> {
+        let newest = self.newest.take()?;
+        let plan = self.plan.clone()?;
+        let before = newest.before.and_then(|stamp| newest.pool.take_stamped(stamp));
+        if newest.before.is_some() == before.is_some() {
+            self.analyse_again(kernel, &newest, before.as_ref());
+        }
+        let last = Snapshot {
+            step: newest.step,
+            wall_time: newest.wall_time,
+            plan,
+            buffer: newest.buffer,
+            pool: newest.pool,
+            follows: before.is_some(),
+            due: newest.unwritten,
+            rebase: false,
+        };
+        self.points(&last, before.as_ref())
+    }
+
+    /// True when the snapshot equals the one before, bit by bit. The comparison ends at the first difference.
+    fn is_idle(&self, snapshot: &Snapshot) -> bool {
+        let (Some(newest), Some(plan)) = (&self.newest, &self.plan) else { return false };
+        self.subject == Subject::Weights
+            && snapshot.follows
+            && !snapshot.rebase
+            && plan.bytes > 0
+            && Arc::ptr_eq(plan, &snapshot.plan)
+            && newest.buffer.bytes().get(..plan.bytes) == snapshot.buffer.bytes().get(..plan.bytes)
+    }
+
+    /// Makes the states fit a plan. A variable that is as it was keeps its own; one of another shape or type starts anew.
+    /// True when the plan is a new one.
+    fn adopt(&mut self, plan: &Arc<Plan>) -> bool {
+        if self.plan.as_ref().is_some_and(|known| Arc::ptr_eq(known, plan)) {
+            return false;
+        }
+        let mut known: HashMap<Arc<str>, State> = HashMap::new();
+        if let Some(old) = self.plan.take() {
+            for (variable, state) in std::iter::zip(&old.variables, self.states.drain(..)) {
+                let continues = |new: &&Variable| new.name == variable.name && new.continues(variable);
+                // Both plans are sorted alike, but a search by name is simple and a new plan rare.
+                if plan.variables.iter().any(|new| continues(&new)) {
+                    known.insert(variable.name.clone(), state);
+                }
+            }
+        }
+        let tags = variable_tags(plan, self.subject, &self.scope, &self.selection);
+        self.states = std::iter::zip(&plan.variables, tags)
+            .map(|(variable, tags)| State { tags, ..known.remove(&variable.name).unwrap_or_default() })
+            .collect();
+        self.aggregates = aggregates(plan, self.subject, &self.scope, &self.selection);
+        self.plan = Some(plan.clone());
+        true
+    }
+
+    fn analyse(&mut self, kernel: &mut Kernel, current: &Buffer, before: Option<&Buffer>, due: &[Due]) {
+        let Some(plan) = self.plan.clone() else { return };
+        let seed = self.selection.options.seed;
+        for (variable, state) in std::iter::zip(&plan.variables, &mut self.states) {
+            state.place_before = state.place.replace(variable.bytes());
+            let Some(elements) = elements(variable, current, Some(variable.bytes())) else { continue };
+            let previous = before.and_then(|before| self::elements(variable, before, state.place_before.clone()));
+            if variable.extent == Extent::Full {
+                let histograms = due.get(variable.class).is_some_and(|due| due.histograms);
+                let analysis = kernel.analyse(elements, previous, variable.rows(), histograms);
+                state.take(analysis, elements, seed, &variable.name);
+            } else if before.is_some_and(|before| state.moved(current, before)) {
+                plan.report_moved(variable);
+            }
+        }
+    }
+
+    /// Makes up the histograms of the newest snapshot that were not due when it came; the moments are known.
+    fn analyse_again(&mut self, kernel: &mut Kernel, newest: &Newest, before: Option<&Buffer>) {
+        let Some(plan) = self.plan.clone() else { return };
+        for (variable, state) in std::iter::zip(&plan.variables, &mut self.states) {
+            let wanted = newest.unwritten.get(variable.class).is_some_and(|due| due.histograms);
+            if variable.extent != Extent::Full || !wanted {
+                continue;
+            }
+            let Some(current) = elements(variable, &newest.buffer, Some(variable.bytes())) else { continue };
+            let previous = before.and_then(|before| elements(variable, before, Some(variable.bytes())));
+            state.analysis = Some(kernel.analyse(current, previous, variable.rows(), true));
+        }
+    }
+
+    fn points(&self, snapshot: &Snapshot, before: Option<&Buffer>) -> Option<Points> {
+        let mut points = Points {
+            step: snapshot.step,
+            wall_time: snapshot.wall_time,
+            scalars: Vec::new(),
+            histograms: Vec::new(),
+        };
+        for (variable, state) in std::iter::zip(&snapshot.plan.variables, &self.states) {
+            let due = snapshot.due.get(variable.class).copied().unwrap_or_default();
+            if due.scalars {
+                state.scalars(&mut points.scalars);
+                state.sample_lines(variable, &snapshot.buffer, before, &mut points.scalars);
+            }
+            if due.histograms {
+                state.histograms(self.selection.options.histogram_rows, &mut points.histograms);
+            }
+        }
+        let general = snapshot.due.first().copied().unwrap_or_default();
+        if general.scalars || general.histograms {
+            let rows = self.selection.options.histogram_rows;
+            for aggregate in &self.aggregates {
+                aggregate_points(aggregate, self.subject, &self.states, general, rows, &mut points);
+            }
+        }
+        (!points.scalars.is_empty() || !points.histograms.is_empty()).then_some(points)
+    }
+
+    /// What the report says of each variable.
+    pub(crate) fn report(&self) -> Vec<ParameterReport> {
+        let Some(plan) = &self.plan else { return Vec::new() };
+        let step = self.newest.as_ref().map(|newest| newest.step);
+        std::iter::zip(&plan.variables, &self.states)
+            .map(|(variable, state)| {
+                let logged = state.analysis.as_ref();
+                ParameterReport {
+                    scope: self.scope.to_string(),
+                    name: variable.name.to_string(),
+                    shape: variable.shape.clone(),
+                    dtype: variable.dtype,
+                    role: variable.role,
+                    step: step.unwrap_or_default(),
+                    mean: logged.and_then(|analysis| analysis.weights.std().map(|_| analysis.weights.mean)),
+                    std: logged.and_then(|analysis| analysis.weights.std()),
+                    norm: logged.map(|analysis| analysis.weights.norm()),
+                    update_ratio: state.measured.update_ratio(),
+                    changed_fraction: state.measured.changed_fraction,
+                    drift: state.measured.drift(),
+                    nonfinite: logged.map_or(0, |analysis| analysis.weights.nonfinite()),
+                }
+            })
+            .collect()
+    }
+
+    /// What the generated dashboard shows of this model.
+    pub(crate) fn board(&self) -> ScopeBoard {
+        let logged = self.states.iter().filter(|state| state.tags.is_some()).count();
+        let variables = self.plan.iter().flat_map(|plan| std::iter::zip(&plan.variables, &self.states));
+        ScopeBoard {
+            tier: Tier::of(logged),
+            prefix: self.aggregates.iter().find(|aggregate| aggregate.is_model).map(|model| model.tag("")),
+            parts: self.aggregates.iter().filter(|part| !part.is_model).map(|part| part.tag("")).collect(),
+            variables: variables
+                .filter_map(|(variable, state)| Some(state.tags.as_ref()?.board(&variable.name)))
+                .collect(),
+        }
+    }
+}
+
+/// What a snapshot's cadence left out, except for classes that never write.
+fn unwritten(plan: &Plan, due: &[Due]) -> Vec<Due> {
+    std::iter::zip(&plan.classes, due)
+        .map(|(class, due)| Due {
+            scalars: !due.scalars && class.scalars.stride(0) > 0,
+            histograms: !due.histograms && class.histograms.stride(0) > 0,
+        })
+        .collect()
+}
+
+fn elements<'a>(variable: &Variable, buffer: &'a Buffer, place: Option<Range<usize>>) -> Option<Elements<'a>> {
+    Elements::from_bytes(variable.dtype, buffer.bytes().get(place?)?)
+}
+
+impl State {
+    /// What the newest snapshot says of this variable.
+    pub(crate) fn analysis(&self) -> Option<&Analysis> {
+        self.analysis.as_ref()
+    }
+
+    /// True when a watched variable's bits changed.
+    fn moved(&self, current: &Buffer, before: &Buffer) -> bool {
+        let now = self.place.clone().and_then(|place| current.bytes().get(place));
+        let then = self.place_before.clone().and_then(|place| before.bytes().get(place));
+        now.zip(then).is_some_and(|(now, then)| now.len() == then.len() && now != then)
+    }
+
+    fn take(&mut self, analysis: Analysis, elements: Elements<'_>, seed: u64, name: &str) {
+        let change = analysis.change.as_ref();
+        let norm_before = change.map(|_| self.measured.norm);
+        let origin = self.origin.get_or_insert_with(|| Origin::of(elements, seed, name));
+        self.measured = Measured {
+            norm: analysis.weights.norm(),
+            norm_before,
+            delta_norm: change.map(|change| change.deltas.norm()),
+            changed_fraction: change.and_then(|change| change.changed_fraction()),
+            drift: origin.distance(elements),
+        };
+        self.analysis = Some(analysis);
+    }
+
+    fn scalars(&self, points: &mut Vec<ScalarPoint>) {
+        let (Some(tags), Some(analysis)) = (&self.tags, &self.analysis) else { return };
+        let weights = &analysis.weights;
+        for (statistic, tag) in &tags.statistics {
+            points.extend(self.statistic(*statistic).map(|value| ScalarPoint::new(tag, value)));
+        }
+        for (statistic, tag) in &tags.gradients {
+            let value = match statistic {
+                GradientStatistic::Norm => Some(weights.norm()),
+                GradientStatistic::Std => weights.std(),
+                GradientStatistic::MaxAbs => weights.max_abs(),
+            };
+            points.extend(value.map(|value| ScalarPoint::new(tag, value)));
+        }
+        if let (Some((low, high)), Some(std)) = (&tags.band, weights.std()) {
+            points.push(ScalarPoint::new(low, weights.mean - std));
+            points.push(ScalarPoint::new(high, weights.mean + std));
+        }
+        if let Some(tag) = tags.nonfinite.as_ref().filter(|_| weights.nonfinite() > 0) {
+            points.push(ScalarPoint::new(tag, weights.nonfinite() as f64));
+        }
+    }
+
+    /// `None` where it is not defined: no finite element, nothing to compare with, or a division by zero.
+    fn statistic(&self, statistic: Statistic) -> Option<f64> {
+        let analysis = self.analysis.as_ref()?;
+        let (weights, change) = (&analysis.weights, analysis.change.as_ref());
+        match statistic {
+            Statistic::WeightMean => weights.std().map(|_| weights.mean),
+            Statistic::WeightStd => weights.std(),
+            Statistic::WeightNorm => weights.std().map(|_| weights.norm()),
+            Statistic::WeightDeltaMean => change.and_then(|change| change.deltas.std().map(|_| change.deltas.mean)),
+            Statistic::WeightDeltaStd => change.and_then(|change| change.deltas.std()),
+            Statistic::WeightDeltaMaxAbs => change.and_then(|change| change.deltas.max_abs()),
+            Statistic::WeightUpdateRatioLog10 => self.measured.update_ratio_log10(),
+            Statistic::WeightUpdateRatio => self.measured.update_ratio(),
+            Statistic::WeightChangedFraction => self.measured.changed_fraction,
+            Statistic::WeightDrift => self.measured.drift(),
+        }
+    }
+
+    fn sample_lines(&self, variable: &Variable, current: &Buffer, before: Option<&Buffer>, points: &mut Vec<ScalarPoint>) {
+        let Some(tags) = self.tags.as_ref().filter(|tags| !tags.samples.is_empty()) else { return };
+        let Some(elements) = elements(variable, current, Some(variable.bytes())) else { return };
+        let compared = self.analysis.as_ref().is_some_and(|analysis| analysis.change.is_some());
+        let before =
+            before.filter(|_| compared).and_then(|before| self::elements(variable, before, self.place_before.clone()));
+        for sample in &tags.samples {
+            let value = elements.get(sample.element);
+            points.push(ScalarPoint::new(&sample.weight, value));
+            if let Some(before) = before {
+                points.push(ScalarPoint::new(&sample.delta, value - before.get(sample.element)));
+            }
+        }
+    }
+
+    fn histograms(&self, rows: usize, points: &mut Vec<HistogramPoint>) {
+        let (Some(tags), Some(analysis)) = (&self.tags, &self.analysis) else { return };
+        if let (Some(tag), Some(fine)) = (&tags.histogram, &analysis.weight_histogram) {
+            points.push(HistogramPoint::new(tag, fine.to_histogram(rows)));
+        }
+        if let (Some(tag), Some(fine)) = (&tags.delta_histogram, &analysis.delta_histogram) {
+            points.push(HistogramPoint::new(tag, fine.to_histogram(rows)));
+        }
+    }
+}
+
+impl Origin {
+    fn of(values: Elements<'_>, seed: u64, name: &str) -> Origin {
+        let elements = spread(values.len(), ORIGIN_ELEMENTS, seed, name);
+        let values = elements.iter().map(|&element| values.get(element)).collect();
+        Origin { elements, values }
+    }
+
+    /// Squared norms of (now - origin) and of the origin, scaled from the sample to all elements. Elements that are not
+    /// finite now or then are left out.
+    fn distance(&self, now: Elements<'_>) -> Option<(f64, f64)> {
+        let (mut moved, mut origin, mut finite) = (0.0, 0.0, 0_usize);
+        for (&element, &then) in std::iter::zip(&self.elements, &self.values) {
+            let delta = now.get(element) - then;
+            if delta.is_finite() {
+                moved += delta * delta;
+                origin += then * then;
+                finite += 1;
+            }
+        }
+        let scale = now.len() as f64 / self.elements.len() as f64;
+        (finite > 0).then_some((moved * scale, origin * scale))
+    }
+}
+
+impl VariableTags {
+    fn board(&self, name: &str) -> VariableBoard {
+        let tag = |wanted: Statistic| {
+            let found = self.statistics.iter().find(|(statistic, _)| *statistic == wanted);
+            found.map(|(_, tag)| tag.name.clone())
+        };
+        let band = self.band.as_ref().zip(tag(Statistic::WeightMean));
+        VariableBoard {
+            name: name.into(),
+            update_ratio: tag(Statistic::WeightUpdateRatioLog10),
+            changed_fraction: tag(Statistic::WeightChangedFraction),
+            drift: tag(Statistic::WeightDrift),
+            max_change: tag(Statistic::WeightDeltaMaxAbs),
+            gradient_norm: self
+                .gradients
+                .iter()
+                .find(|(statistic, _)| *statistic == GradientStatistic::Norm)
+                .map(|(_, tag)| tag.name.clone()),
+            band: band.map(|((low, high), mean)| [mean, low.name.clone(), high.name.clone()]),
+            samples: self.samples.iter().map(|sample| sample.weight.name.clone()).collect(),
+            delta_samples: self.samples.iter().map(|sample| sample.delta.name.clone()).collect(),
+        }
+    }
+}

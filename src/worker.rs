@@ -1,0 +1,250 @@
+//! The thread that does everything but the copy: statistics, histograms, messages, files.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::buffer::{Buffer, Pool};
+use crate::error::{Error, Result};
+use crate::event_file::EventWriter;
+use crate::health::Health;
+use crate::kernel::{Elements, Kernel};
+use crate::options::Selection;
+use crate::report::WeightReport;
+use crate::run::Run;
+use crate::scalar_queue::{Batch, ScalarQueue};
+use crate::types::{DType, WallTime};
+use crate::weights::capture::{Snapshot, Subject};
+use crate::weights::watch::Watch;
+
+/// How long scalars wait for the worker at most, and so how much a killed process loses.
+const TICK: Duration = Duration::from_millis(200);
+
+/// The least time between two reports that nobody waits for.
+const REPORT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What callers ask of the worker, in the order they asked.
+pub(crate) enum Command {
+    /// A further run directory, under this number.
+    Open { run: u32, writer: EventWriter },
+    /// A further model, under this number.
+    Watch { watch: u32, run: u32, subject: Subject, scope: Arc<str>, selection: Arc<Selection>, pool: Arc<Pool> },
+    Snapshot { watch: u32, snapshot: Box<Snapshot> },
+    Histogram { run: u32, step: i64, wall_time: WallTime, tag: Box<str>, values: Values },
+    #[cfg(feature = "tch")]
+    DeviceScalar { run: u32, step: i64, wall_time: WallTime, tag: Box<str>, tensor: tch::Tensor },
+    /// Scalars wait.
+    Wake,
+    /// Answer when all before is in the files, with the first failure since the last flush.
+    Flush(SyncSender<Result<()>>),
+    /// Answer with the newest report.
+    Report(SyncSender<WeightReport>),
+    /// Answer with the tags that tell most of a run.
+    Telling { run: u32, most: usize, answer: SyncSender<Vec<String>> },
+    /// Write the rest and end; answer with the first failure of all.
+    Close(Option<SyncSender<Result<()>>>),
+}
+
+/// Elements in host memory.
+pub(crate) struct Values {
+    pub(crate) dtype: DType,
+    pub(crate) bytes: usize,
+    pub(crate) buffer: Buffer,
+}
+
+/// What callers and worker share beside the queue.
+pub(crate) struct Shared {
+    pub(crate) scalars: ScalarQueue,
+    pub(crate) health: Health,
+    /// The newest report that was made without anybody waiting.
+    pub(crate) report: Mutex<Option<Arc<WeightReport>>>,
+}
+
+struct Watched {
+    run: u32,
+    watch: Watch,
+    pool: Arc<Pool>,
+}
+
+/// See the module.
+pub(crate) struct Worker {
+    shared: Arc<Shared>,
+    histogram_rows: usize,
+    runs: BTreeMap<u32, Run>,
+    watches: BTreeMap<u32, Watched>,
+    kernel: Kernel,
+    batch: Batch,
+    report_is_old: bool,
+    reported: Instant,
+}
+
+impl Worker {
+    pub(crate) fn new(shared: Arc<Shared>, histogram_rows: usize) -> Worker {
+        Worker {
+            shared,
+            histogram_rows,
+            runs: BTreeMap::new(),
+            watches: BTreeMap::new(),
+            kernel: Kernel::new(),
+            batch: Batch::default(),
+            report_is_old: false,
+            reported: Instant::now(),
+        }
+    }
+
+    /// Works until it is told to close, or every caller is gone.
+    pub(crate) fn run(mut self, commands: &Receiver<Command>) {
+        loop {
+            let mut next = match commands.recv_timeout(TICK) {
+                Ok(command) => Some(command),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => Some(Command::Close(None)),
+            };
+            while let Some(command) = next {
+                if let Command::Close(answer) = command {
+                    return self.close(answer);
+                }
+                self.handle(command);
+                next = commands.try_recv().ok();
+            }
+            self.drain_scalars();
+            self.refresh();
+            self.write(false);
+        }
+    }
+
+    fn handle(&mut self, command: Command) {
+        match command {
+            Command::Open { run, writer } => drop(self.runs.insert(run, Run::new(writer))),
+            Command::Watch { watch, run, subject, scope, selection, pool } => {
+                let state = Watch::new(subject, scope, selection);
+                self.watches.insert(watch, Watched { run, watch: state, pool });
+            }
+            Command::Snapshot { watch, snapshot } => self.snapshot(watch, *snapshot),
+            Command::Histogram { run, step, wall_time, tag, values } => {
+                self.histogram(run, step, wall_time, &tag, &values);
+            }
+            #[cfg(feature = "tch")]
+            Command::DeviceScalar { run, step, wall_time, tag, tensor } => {
+                let value = crate::tensor::read_scalar(&tag, &tensor);
+                match (value, self.runs.get_mut(&run)) {
+                    (Ok(value), Some(run)) => {
+                        run.user_scalars(&self.shared.health, wall_time, step, [(&*tag, value)].into_iter());
+                    }
+                    (Ok(_), None) => {}
+                    (Err(error), _) => self.shared.health.fail(error),
+                }
+            }
+            Command::Wake => self.drain_scalars(),
+            Command::Flush(answer) => {
+                self.drain_scalars();
+                self.refresh();
+                self.write(true);
+                // A caller that did not wait for the answer does not want it.
+                let _ = answer.send(self.shared.health.take_unseen().map_or(Ok(()), Err));
+            }
+            Command::Report(answer) => drop(answer.send(self.report())),
+            Command::Telling { run, most, answer } => {
+                self.drain_scalars();
+                let tags = self.runs.get(&run).map(|run| run.telling(most)).unwrap_or_default();
+                let _ = answer.send(tags);
+            }
+            Command::Close(_) => {}
+        }
+    }
+
+    fn snapshot(&mut self, watch: u32, snapshot: Snapshot) {
+        let Some(Watched { run, watch: state, .. }) = self.watches.get_mut(&watch) else { return };
+        let points = state.observe(&mut self.kernel, snapshot);
+        self.report_is_old |= state.subject() == Subject::Weights;
+        if let (Some(points), Some(run)) = (points, self.runs.get_mut(run)) {
+            run.points(&self.shared.health, &points);
+            run.show(watch, state.board());
+        }
+    }
+
+    fn histogram(&mut self, run: u32, step: i64, wall_time: WallTime, tag: &str, values: &Values) {
+        let bytes = values.buffer.bytes().get(..values.bytes);
+        let elements = bytes.and_then(|bytes| Elements::from_bytes(values.dtype, bytes));
+        let (Some(elements), Some(run)) = (elements, self.runs.get_mut(&run)) else { return };
+        let analysis = self.kernel.analyse(elements, None, 1, true);
+        if let Some(fine) = analysis.weight_histogram {
+            run.user_histogram(&self.shared.health, wall_time, step, tag, &fine.to_histogram(self.histogram_rows));
+        }
+    }
+
+    fn drain_scalars(&mut self) {
+        let mut batch = self.shared.scalars.drain(std::mem::take(&mut self.batch));
+        let mut entries = batch.entries().peekable();
+        while let Some(first) = entries.next() {
+            let mut event = vec![(first.tag, first.value)];
+            while let Some(next) = entries.next_if(|entry| entry.joins) {
+                event.push((next.tag, next.value));
+            }
+            if let Some(run) = self.runs.get_mut(&first.run) {
+                run.user_scalars(&self.shared.health, first.wall_time, first.step, event.into_iter());
+            }
+        }
+        batch.clear();
+        self.batch = batch;
+    }
+
+    /// Brings layouts and the report up to date.
+    fn refresh(&mut self) {
+        self.runs.values_mut().for_each(|run| run.refresh_layout(&self.shared.health));
+        if self.report_is_old && self.reported.elapsed() >= REPORT_INTERVAL {
+            self.publish_report();
+        }
+    }
+
+    fn publish_report(&mut self) {
+        let report = Arc::new(self.report());
+        *self.shared.report.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
+        (self.report_is_old, self.reported) = (false, Instant::now());
+    }
+
+    fn report(&self) -> WeightReport {
+        let weights = self.watches.values().filter(|watched| watched.watch.subject() == Subject::Weights);
+        WeightReport::new(weights.flat_map(|watched| watched.watch.report()).collect())
+    }
+
+    /// Writes what waits; `even_if_failing` when somebody waits for it.
+    fn write(&mut self, even_if_failing: bool) {
+        for run in self.runs.values_mut() {
+            if even_if_failing || run.wants_write() {
+                run.write(&self.shared.health);
+            }
+        }
+    }
+
+    fn close(mut self, answer: Option<SyncSender<Result<()>>>) {
+        self.drain_scalars();
+        // The report of the end is that of the last call, not of what is made up for below.
+        self.publish_report();
+        for (number, Watched { run, watch, .. }) in &mut self.watches {
+            let points = watch.finish(&mut self.kernel);
+            if let (Some(points), Some(run)) = (points, self.runs.get_mut(run)) {
+                run.points(&self.shared.health, &points);
+                run.show(*number, watch.board());
+            }
+        }
+        self.refresh();
+        self.write(true);
+        if let Some(answer) = answer {
+            let _ = answer.send(self.shared.health.first().map_or(Ok(()), Err));
+        }
+    }
+}
+
+/// However the worker ends, also by a bug: nobody must wait for it in vain.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let reason = "a bug in tch-tensorboard; please report it with the panic message above".into();
+            self.shared.health.fail(Error::WorkerStopped { path: "the run".into(), reason });
+        }
+        self.shared.scalars.close();
+        self.watches.values().for_each(|watched| watched.pool.close());
+    }
+}
