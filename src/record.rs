@@ -446,10 +446,9 @@ mod tests {
         }
 
         #[test]
-        fn any_flipped_bit_is_noticed(at in 0..57_usize, bit in 0..8_u32) {
+        fn any_flipped_bit_is_noticed(at in 0..59_usize, bit in 0..8_u32) {
             let whole = framed(&[b"one", b"two", b"three"]);
             let mut file = whole.clone();
-            let at = at.min(file.len() - 1);
             file[at] ^= 1 << bit;
             let seen = drain(&mut RecordReader::new(&file[..]));
             prop_assert!(seen.iter().any(Result::is_err));

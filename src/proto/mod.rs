@@ -4,10 +4,12 @@
 //! fields that no dashboard shows are left out and skipped when read. The types encode and decode with
 //! [`prost::Message`].
 
+#[allow(clippy::all, reason = "generated")]
 #[rustfmt::skip]
 mod tensorboard;
 
 /// The layout of the Custom Scalars dashboard.
+#[allow(clippy::all, reason = "generated")]
 #[rustfmt::skip]
 pub mod custom_scalar;
 
