@@ -1,0 +1,361 @@
+//! Run directories: each run gets one of its own, however many start at once.
+//!
+//! A directory is taken by making the marker file in it, which only one process can: unlike a lock this also holds on
+//! network file systems, and outlives the process. It is also taken when an event file lies directly in it, so that the
+//! runs of other writers count. What lies in directories below does not count.
+
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::event_file::is_event_file_name;
+use crate::types::Existing;
+
+/// The file that marks a directory as taken. TensorBoard ignores it.
+const MARKER: &str = ".tch-tensorboard-run";
+
+/// What the marker says to someone who wonders about it.
+const MARKER_TEXT: &[u8] = b"This directory holds a run written by tch-tensorboard. \
+    The file keeps other runs from being mixed into it; it may be deleted with the run.\n";
+
+/// How many names are tried before giving up: a program that makes more runs than that has lost control of them.
+const MAX_RUNS: u32 = 100_000;
+
+/// Takes a directory for a run, makes it if need be, and tells which one it is.
+///
+/// # Errors
+///
+/// [`Error::InvalidOption`] for an empty path, [`Error::RunExists`] with [`Existing::Fail`], [`Error::NoFreeRun`], and
+/// [`Error::Io`] when a directory cannot be made or marked, or when there is no name to put a number behind.
+pub(crate) fn claim_run(dir: &Path, existing: Existing) -> Result<PathBuf> {
+    if dir.as_os_str().is_empty() {
+        return Err(Error::InvalidOption {
+            option: "logdir",
+            reason: "the path is empty; name a directory such as \"runs/cnn\"".into(),
+        });
+    }
+    // Without trailing slashes, so that the path reads the same with and without a number.
+    let dir: PathBuf = dir.components().collect();
+    match existing {
+        Existing::Append => append_to(&dir)?,
+        Existing::Fail => {
+            if !try_claim(&dir)? {
+                return Err(Error::RunExists { path: dir });
+            }
+        }
+        Existing::Number => return claim_numbered(dir, MAX_RUNS),
+    }
+    Ok(dir)
+}
+
+/// Takes `dir`, or the first of `dir_2`, `dir_3`, … that is free.
+fn claim_numbered(dir: PathBuf, max_runs: u32) -> Result<PathBuf> {
+    if try_claim(&dir)? {
+        return Ok(dir);
+    }
+    // The last component of "..", "." and "/" is no name.
+    let Some(name) = dir.file_name() else {
+        let reason = "it holds a run already, and its path ends in no name to put a number behind; \
+            give the directory by its name";
+        return Err(Error::io("number", dir, io::Error::other(reason)));
+    };
+    for number in 2..=max_runs {
+        let mut numbered = OsString::from(name);
+        numbered.push(format!("_{number}"));
+        let candidate = dir.with_file_name(numbered);
+        // A file of that name is in no one's way: the next number is as good.
+        let is_file = fs::metadata(&candidate).is_ok_and(|found| !found.is_dir());
+        if !is_file && try_claim(&candidate)? {
+            return Ok(candidate);
+        }
+    }
+    Err(Error::NoFreeRun {
+        path: dir,
+        tried: max_runs,
+    })
+}
+
+/// Takes exactly `dir`, or tells that it is taken.
+fn try_claim(dir: &Path) -> Result<bool> {
+    make_dir(dir)?;
+    // Before anything is written: a directory of another writer stays as it is, and need not even be writable.
+    if holds_events(dir)? || !make_marker(dir)? {
+        return Ok(false);
+    }
+    // Again, for a writer that knows nothing of markers and began meanwhile. The marker goes, because the event file now
+    // says the same and whoever deletes the run does not know of it. Nobody can win here between the two: they see the
+    // marker or the file.
+    if holds_events(dir)? {
+        let marker = dir.join(MARKER);
+        fs::remove_file(&marker).map_err(|e| Error::io("remove", marker, e))?;
+        return Ok(false);
+    }
+    Ok(true)
+}
+
+/// Takes `dir` whatever it holds. It is marked all the same: no other run may take it before the first event is there.
+fn append_to(dir: &Path) -> Result<()> {
+    make_dir(dir)?;
+    make_marker(dir).map(drop)
+}
+
+fn make_dir(dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir).map_err(|e| Error::io("create", dir, e))
+}
+
+/// Makes the marker; false when it is there already.
+fn make_marker(dir: &Path) -> Result<bool> {
+    let marker = dir.join(MARKER);
+    match OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&marker)
+    {
+        Ok(mut file) => {
+            // The name is what counts; on a full disk the first event tells.
+            let _ = file.write_all(MARKER_TEXT);
+            Ok(true)
+        }
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(Error::io("create", marker, e)),
+    }
+}
+
+/// True when an event file lies directly in `dir`.
+fn holds_events(dir: &Path) -> Result<bool> {
+    let failed = |e| Error::io("list", dir, e);
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if is_event_file_name(&entry.file_name()) {
+            // Links to files count as TensorBoard follows them. What vanished meanwhile does not.
+            if fs::metadata(entry.path()).is_ok_and(|found| found.is_file()) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+    use std::sync::Barrier;
+    use std::thread;
+
+    const CLAIMS: usize = 20;
+
+    fn number(dir: &Path) -> PathBuf {
+        claim_run(dir, Existing::Number).unwrap()
+    }
+
+    /// `dir`, `dir_2` … `dir_20`.
+    fn first_numbered(dir: &Path) -> BTreeSet<PathBuf> {
+        (1..=CLAIMS)
+            .map(|n| match n {
+                1 => dir.to_owned(),
+                n => PathBuf::from(format!("{}_{n}", dir.display())),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn threads_at_once_get_each_their_own() {
+        let temp = tempfile::tempdir().unwrap();
+        // Many rounds: one alone seldom catches a check that is apart from the claim.
+        for round in 0..20 {
+            let (name, exists) = (format!("run{round}"), round % 2 == 1);
+            let dir = temp.path().join(name);
+            if exists {
+                fs::create_dir(&dir).unwrap();
+            }
+            let barrier = Barrier::new(CLAIMS);
+            let claimed: BTreeSet<PathBuf> = thread::scope(|scope| {
+                let claim = || {
+                    barrier.wait();
+                    number(&dir)
+                };
+                let threads: Vec<_> = (0..CLAIMS).map(|_| scope.spawn(claim)).collect();
+                threads.into_iter().map(|t| t.join().unwrap()).collect()
+            });
+            assert_eq!(claimed, first_numbered(&dir));
+        }
+    }
+
+    #[test]
+    fn processes_at_once_get_each_their_own() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("deep/er/run");
+        let mut children: Vec<_> = (0..CLAIMS)
+            .map(|_| {
+                Command::new(std::env::current_exe().unwrap())
+                    .args([
+                        "--exact",
+                        "logdir::tests::claim_in_child",
+                        "--ignored",
+                        "--nocapture",
+                    ])
+                    .env("TCH_TENSORBOARD_CLAIM", &dir)
+                    .stdin(Stdio::piped())
+                    .stdout(Stdio::piped())
+                    .spawn()
+                    .unwrap()
+            })
+            .collect();
+        // All have started and wait for their standard input to close.
+        let mut outputs: Vec<_> = children
+            .iter_mut()
+            .map(|child| BufReader::new(child.stdout.take().unwrap()).lines())
+            .collect();
+        for lines in &mut outputs {
+            assert!(lines.any(|line| line.unwrap().ends_with("ready")));
+        }
+        children
+            .iter_mut()
+            .for_each(|child| drop(child.stdin.take()));
+        let claimed: BTreeSet<PathBuf> = outputs
+            .into_iter()
+            .flat_map(|lines| lines.map(Result::unwrap))
+            .filter_map(|line| Some(line.strip_prefix("claimed ")?.into()))
+            .collect();
+        for mut child in children {
+            assert!(child.wait().unwrap().success());
+        }
+        assert_eq!(claimed, first_numbered(&dir));
+    }
+
+    /// Not a test by itself: what each process above runs.
+    #[test]
+    #[ignore = "run by processes_at_once_get_each_their_own"]
+    fn claim_in_child() {
+        let dir = std::env::var_os("TCH_TENSORBOARD_CLAIM").expect("set by the parent");
+        println!("ready");
+        io::copy(&mut io::stdin(), &mut io::sink()).unwrap();
+        println!("claimed {}", number(Path::new(&dir)).display());
+    }
+
+    #[test]
+    fn restarts_and_directories_that_exist() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("run");
+        fs::create_dir(&dir).unwrap();
+        fs::write(dir.join("config.toml"), "lr = 0.1").unwrap();
+        assert_eq!(number(&dir), dir, "a directory without a run is free");
+        assert_eq!(number(&dir), temp.path().join("run_2"));
+        fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(number(&dir), dir, "a deleted run frees its name");
+        assert_eq!(number(&dir), temp.path().join("run_3"));
+    }
+
+    #[test]
+    fn a_foreign_run_is_left_alone() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("run");
+        fs::create_dir(&dir).unwrap();
+        fs::write(dir.join("events.out.tfevents.1700000000.host"), "").unwrap();
+        assert_eq!(number(&dir), temp.path().join("run_2"));
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+        let error = claim_run(&dir, Existing::Fail).unwrap_err();
+        assert!(matches!(error, Error::RunExists { path } if path == dir));
+    }
+
+    #[test]
+    fn nested_runs_do_not_take_their_parent() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("run");
+        assert_eq!(number(&dir.join("val")), dir.join("val"));
+        fs::create_dir(dir.join("tfevents.d")).unwrap();
+        assert_eq!(number(&dir), dir);
+        assert_eq!(number(&dir), temp.path().join("run_2"));
+    }
+
+    #[test]
+    fn appending_takes_a_run_and_keeps_others_out() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("run");
+        for _ in 0..2 {
+            assert_eq!(claim_run(&dir, Existing::Append).unwrap(), dir);
+        }
+        assert_eq!(number(&dir), temp.path().join("run_2"));
+    }
+
+    #[test]
+    fn failing_takes_a_free_directory_once() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("run");
+        assert_eq!(claim_run(&dir, Existing::Fail).unwrap(), dir);
+        let error = claim_run(&dir, Existing::Fail).unwrap_err();
+        assert!(matches!(error, Error::RunExists { path } if path == dir));
+    }
+
+    #[test]
+    fn odd_spellings_of_a_path() {
+        let temp = tempfile::tempdir().unwrap();
+        let run = temp.path().join("run");
+        let slash = temp.path().join("run///");
+        assert_eq!(number(&slash).as_os_str(), run.as_os_str());
+        let second = temp.path().join("run_2");
+        assert_eq!(number(&slash).as_os_str(), second.as_os_str());
+        assert_eq!(number(&run.join(".")), temp.path().join("run_3"));
+
+        // The parent is free, so it can be taken; once taken it cannot be numbered.
+        let parent = run.join("..");
+        assert_eq!(number(&parent), parent);
+        let error = claim_run(&parent, Existing::Number).unwrap_err();
+        assert!(error.to_string().contains("no name"), "{error}");
+        assert_eq!(error.path(), Some(parent.as_path()));
+
+        let error = claim_run(Path::new(""), Existing::Number).unwrap_err();
+        assert!(matches!(
+            error,
+            Error::InvalidOption {
+                option: "logdir",
+                ..
+            }
+        ));
+    }
+
+    #[test]
+    fn files_in_the_way() {
+        let temp = tempfile::tempdir().unwrap();
+        let file = temp.path().join("file");
+        fs::write(&file, "").unwrap();
+        for existing in [Existing::Number, Existing::Append, Existing::Fail] {
+            for dir in [file.clone(), file.join("run")] {
+                let error = claim_run(&dir, existing).unwrap_err();
+                assert!(
+                    matches!(&error, Error::Io { path, .. } if *path == dir),
+                    "{error}"
+                );
+            }
+        }
+        let dir = temp.path().join("run");
+        fs::write(temp.path().join("run_2"), "").unwrap();
+        assert_eq!(number(&dir), dir);
+        assert_eq!(number(&dir), temp.path().join("run_3"));
+    }
+
+    // Permissions do not bind root, which tests often run as; nobody can make a directory here.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_parent_that_cannot_be_written() {
+        let error = claim_run(Path::new("/proc/self/run"), Existing::Number).unwrap_err();
+        assert!(error.is_io(), "{error}");
+        assert_eq!(error.path(), Some(Path::new("/proc/self/run")));
+    }
+
+    #[test]
+    fn numbering_gives_up() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("run");
+        for _ in 0..3 {
+            claim_numbered(dir.clone(), 3).unwrap();
+        }
+        let error = claim_numbered(dir.clone(), 3).unwrap_err();
+        assert!(matches!(error, Error::NoFreeRun { path, tried: 3 } if path == dir));
+    }
+}

@@ -1,0 +1,207 @@
+//! Event files that other programs wrote are read back with the values that went in. The programs, with their versions,
+//! are `tests/data/make_torch.py` and `tests/data/make_tensorboardx.py`.
+
+mod common;
+
+use common::{read_events, read_scalars, read_tag, read_values};
+use std::path::PathBuf;
+use tch_tensorboard::EventReader;
+use tch_tensorboard::proto::{DataType, Event, event::What, summary::value::Value};
+
+fn data(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data")
+        .join(name)
+}
+
+const FILES: [&str; 2] = ["torch.tfevents", "tensorboardx.tfevents"];
+
+#[test]
+fn the_first_event_tells_the_version() {
+    for file in FILES {
+        let first = read_events(data(file)).remove(0);
+        assert_eq!(
+            first.what,
+            Some(What::FileVersion("brain.Event:2".into())),
+            "{file}"
+        );
+        assert!(first.wall_time > 1.7e9);
+    }
+    let first = read_events(data("torch.tfevents")).remove(0);
+    let writer = first.source_metadata.unwrap().writer;
+    assert_eq!(writer, "tensorboard.summary.writer.event_file_writer");
+}
+
+// Both write `loss/train` as simple_value; torch writes `loss/val` as a tensor.
+#[test]
+fn scalars_of_both_forms() {
+    let expected = |top: f64| -> Vec<(i64, f32)> {
+        (0..5)
+            .map(|step| (step, (top / (step + 1) as f64) as f32))
+            .collect()
+    };
+    for file in FILES {
+        let scalars = read_scalars(data(file));
+        assert_eq!(
+            scalars.keys().collect::<Vec<_>>(),
+            ["loss/train", "loss/val"],
+            "{file}"
+        );
+        assert_eq!(scalars["loss/train"], expected(1.0), "{file}");
+        assert_eq!(scalars["loss/val"], expected(2.0), "{file}");
+        let times: Vec<(i64, f64)> = scalar_events(file).map(|e| (e.step, e.wall_time)).collect();
+        let expected: Vec<(i64, f64)> = (0..5).map(|step| (step, 1000.0 + step as f64)).collect();
+        assert_eq!(times, expected, "{file}");
+    }
+}
+
+fn scalar_events(file: &str) -> impl Iterator<Item = Event> {
+    let is_train = |event: &Event| match &event.what {
+        Some(What::Summary(summary)) => summary.value[0].tag == "loss/train",
+        _ => false,
+    };
+    read_events(data(file)).into_iter().filter(is_train)
+}
+
+#[test]
+fn metadata() {
+    let values = read_values(data("torch.tfevents"));
+    let val = values
+        .iter()
+        .find(|(_, value)| value.tag == "loss/val")
+        .unwrap();
+    let metadata = val.1.metadata.as_ref().unwrap();
+    assert_eq!(
+        metadata.plugin_data.as_ref().unwrap().plugin_name,
+        "scalars"
+    );
+    let values = read_values(data("tensorboardx.tfevents"));
+    let val = values
+        .iter()
+        .find(|(_, value)| value.tag == "loss/val")
+        .unwrap();
+    assert_eq!(
+        val.1.metadata.as_ref().unwrap().summary_description,
+        "on unseen data"
+    );
+}
+
+// torch slices its 1549 fixed limits to those around 1 + k/16, k from 0 to 11, and puts an empty bucket in front.
+#[test]
+fn a_histogram_of_torch() {
+    let values = read_tag(data("torch.tfevents"), "weights");
+    let [(3, Value::Histo(histogram))] = &values[..] else {
+        panic!("{values:?}")
+    };
+    assert_eq!((histogram.min, histogram.max), (1.0, 1.6875));
+    assert_eq!(
+        (histogram.num, histogram.sum, histogram.sum_squares),
+        (12.0, 16.125, 22.2265625)
+    );
+    assert_eq!(histogram.bucket.len(), histogram.bucket_limit.len());
+    let mut left = f64::NEG_INFINITY;
+    for (limit, count) in histogram.bucket_limit.iter().zip(&histogram.bucket) {
+        let inside = (0..12)
+            .map(|k| 1.0 + f64::from(k) / 16.0)
+            .filter(|v| left <= *v && v < limit);
+        assert_eq!(*count, inside.count() as f64, "{left}..{limit}");
+        left = *limit;
+    }
+}
+
+#[test]
+fn a_histogram_of_tensorboardx() {
+    let values = read_tag(data("tensorboardx.tfevents"), "weights");
+    let [(3, Value::Histo(histogram))] = &values[..] else {
+        panic!("{values:?}")
+    };
+    assert_eq!((histogram.min, histogram.max), (-1.0, 1.75));
+    assert_eq!(
+        (histogram.num, histogram.sum, histogram.sum_squares),
+        (12.0, 4.5, 10.625)
+    );
+    assert_eq!(histogram.bucket_limit, [-1.0, -0.3125, 0.375, 1.0625, 1.75]);
+    assert_eq!(histogram.bucket, [0.0, 3.0, 3.0, 3.0, 3.0]);
+}
+
+// By TensorBoard's own `histogram_pb`: four buckets of equal width, as rows of left edge, right edge and count.
+#[test]
+fn a_histogram_of_the_newer_form() {
+    let values = read_tag(data("torch.tfevents"), "weights_v2");
+    let [(3, Value::Tensor(tensor))] = &values[..] else {
+        panic!("{values:?}")
+    };
+    assert_eq!(tensor.dtype(), DataType::DtDouble);
+    let shape = tensor.tensor_shape.as_ref().unwrap();
+    assert_eq!(
+        shape.dim.iter().map(|dim| dim.size).collect::<Vec<_>>(),
+        [4, 3]
+    );
+    let (cells, rest) = tensor.tensor_content.as_chunks::<8>();
+    assert!(rest.is_empty());
+    let cells: Vec<f64> = cells
+        .iter()
+        .map(|bytes| f64::from_le_bytes(*bytes))
+        .collect();
+    let width = 0.6875 / 4.0;
+    let rows = (0..4).flat_map(|i| {
+        [
+            1.0 + width * f64::from(i),
+            1.0 + width * f64::from(i + 1),
+            3.0,
+        ]
+    });
+    assert_eq!(cells, rows.collect::<Vec<_>>());
+}
+
+#[test]
+fn text() {
+    for file in FILES {
+        let values = read_tag(data(file), "note/text_summary");
+        let [(4, Value::Tensor(tensor))] = &values[..] else {
+            panic!("{values:?}")
+        };
+        assert_eq!(tensor.dtype(), DataType::DtString);
+        assert_eq!(tensor.string_val, ["**bold** naïve".as_bytes()], "{file}");
+    }
+}
+
+#[test]
+fn images() {
+    for file in FILES {
+        let values = read_tag(data(file), "red");
+        let [(4, Value::Image(image))] = &values[..] else {
+            panic!("{values:?}")
+        };
+        assert_eq!(
+            (image.height, image.width, image.colorspace),
+            (2, 4, 3),
+            "{file}"
+        );
+        assert!(image.encoded_image_string.starts_with(b"\x89PNG\r\n\x1a\n"));
+        assert!(image.encoded_image_string.ends_with(b"IEND\xaeB`\x82"));
+    }
+}
+
+/// A real file cut anywhere gives its whole events, and then at most the news that one is not complete.
+#[test]
+fn a_cut_file_gives_all_that_is_whole() {
+    for file in FILES {
+        let bytes = std::fs::read(data(file)).unwrap();
+        let events = read_events(data(file));
+        for cut in 0..bytes.len() {
+            let mut reader = EventReader::new(&bytes[..cut]);
+            let mut whole = 0;
+            for event in &mut reader {
+                match event {
+                    Ok(event) => {
+                        assert_eq!(event, events[whole]);
+                        whole += 1;
+                    }
+                    Err(error) => assert!(error.is_truncated(), "{error}"),
+                }
+            }
+            assert!(whole < events.len() && reader.offset() <= cut as u64);
+        }
+    }
+}
