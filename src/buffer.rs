@@ -128,6 +128,58 @@ impl Pool {
     }
 }
 
+/// Bytes of values that may wait for the worker beside snapshots.
+const BUDGET: usize = 64 << 20;
+
+/// Bounds the memory of values that wait, whatever their number. A single value may exceed it when nothing else waits.
+#[derive(Default)]
+pub(crate) struct Budget {
+    state: Mutex<Spent>,
+    returned: Condvar,
+}
+
+#[derive(Default)]
+struct Spent {
+    bytes: usize,
+    closed: bool,
+}
+
+impl Budget {
+    /// True when `bytes` may be used, and how long the call waited for it.
+    pub(crate) fn take(&self, bytes: usize, on_full: OnFull) -> (bool, Duration) {
+        let mut state = self.lock();
+        let mut waited = Duration::ZERO;
+        while !state.closed && state.bytes > 0 && state.bytes.saturating_add(bytes) > BUDGET {
+            if on_full == OnFull::Drop {
+                return (false, waited);
+            }
+            let since = Instant::now();
+            state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
+            waited += since.elapsed();
+        }
+        state.bytes = state.bytes.saturating_add(bytes);
+        (!state.closed, waited)
+    }
+
+    /// Gives back what was taken.
+    pub(crate) fn put(&self, bytes: usize) {
+        let mut state = self.lock();
+        state.bytes = state.bytes.saturating_sub(bytes);
+        drop(state);
+        self.returned.notify_all();
+    }
+
+    /// Wakes every waiting caller; nothing is granted any more.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.returned.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Spent> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,5 +235,19 @@ mod tests {
         let pool = Pool::default();
         pool.put(pool.take(10, OnFull::Block).0.expect("a buffer"));
         assert!(pool.take(10_000, OnFull::Block).0.expect("a buffer").bytes().len() >= 10_000);
+    }
+
+    #[test]
+    fn a_budget_bounds_what_waits_but_lets_one_large_value_through() {
+        let budget = Budget::default();
+        assert!(budget.take(2 * BUDGET, OnFull::Drop).0);
+        assert!(!budget.take(1, OnFull::Drop).0);
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| budget.take(1, OnFull::Block).0);
+            budget.put(2 * BUDGET);
+            assert!(waiter.join().expect("the waiter does not panic"));
+        });
+        budget.close();
+        assert!(!budget.take(1, OnFull::Block).0);
     }
 }

@@ -1,14 +1,42 @@
-//! Watch whether a tch model's weights are really learning.
+//! Watch whether a tch model's weights are really learning, in the TensorBoard you already have.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+mod buffer;
+mod cadence;
+mod dashboard;
 mod error;
 mod event_file;
+mod health;
+mod histogram;
+mod kernel;
 mod logdir;
+mod logger;
+mod named_tensors;
+mod options;
 pub mod proto;
 mod record;
+mod report;
+mod run;
+mod scalar_queue;
+mod stats;
+mod summary;
+#[cfg(feature = "tch")]
+mod tensor;
 mod types;
+mod values;
+mod weights;
+mod worker;
 
+pub use cadence::Cadence;
 pub use error::{Error, Result};
 pub use event_file::{EventReader, ReadError};
+pub use health::Stats;
+pub use logger::{Logger, LoggerBuilder};
+pub use named_tensors::{NamedTensors, Role, Visitor};
+pub use options::{LayerOptions, Pattern, Statistic, WeightOptions};
+pub use report::{ParameterReport, WeightReport};
+#[cfg(feature = "tch")]
+pub use tensor::SubStore;
 pub use types::{DType, Existing, OnFull, Step};
+pub use values::{ScalarValue, Values};

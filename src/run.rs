@@ -1,6 +1,6 @@
 //! One run: its event file, which tags have been described in it, and the layout of its dashboard.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -24,11 +24,18 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Groups of the user's scalars that get a chart in the layout.
 const USER_GROUPS: usize = 24;
 
+/// What a tag stands for. It can only be one: with both, one loader drops the other kind and one answers with an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Scalar,
+    Histogram,
+}
+
 /// See the module.
 pub(crate) struct Run {
     writer: EventWriter,
-    /// Tags whose metadata stands in the file.
-    described: HashSet<Box<str>>,
+    /// Tags whose metadata stands in the file, and what they are.
+    described: HashMap<Box<str>, Kind>,
     /// The user's scalar tags, in the order of their first value.
     user_tags: Vec<Box<str>>,
     user_groups: Vec<Box<str>>,
@@ -46,7 +53,7 @@ impl Run {
     pub(crate) fn new(writer: EventWriter) -> Run {
         Run {
             writer,
-            described: HashSet::new(),
+            described: HashMap::new(),
             user_tags: Vec::new(),
             user_groups: Vec::new(),
             boards: BTreeMap::new(),
@@ -66,15 +73,14 @@ impl Run {
         step: i64,
         scalars: impl Iterator<Item = (&'a str, f64)>,
     ) {
-        let values = scalars
-            .map(|(tag, value)| {
-                let first = self.describe(tag);
-                if first {
-                    self.meet(tag);
-                }
-                summary::scalars::value(tag, value, first.then_some(""))
-            })
-            .collect();
+        let values = scalars.filter_map(|(tag, value)| {
+            let first = self.describe(health, tag, Kind::Scalar)?;
+            if first {
+                self.meet(tag);
+            }
+            Some(summary::scalars::value(tag, value, first.then_some("")))
+        });
+        let values = values.collect();
         self.append(health, wall_time, step, values);
     }
 
@@ -87,39 +93,49 @@ impl Run {
         tag: &str,
         histogram: &Histogram,
     ) {
-        let first = self.describe(tag).then_some("");
-        self.append(health, wall_time, step, vec![summary::histograms::value(tag, histogram, first)]);
+        let Some(first) = self.describe(health, tag, Kind::Histogram) else { return };
+        let value = summary::histograms::value(tag, histogram, first.then_some(""));
+        self.append(health, wall_time, step, vec![value]);
     }
 
     /// Adds what a model's snapshot came to: one event of scalars and one of histograms.
     pub(crate) fn points(&mut self, health: &Health, points: &Points) {
-        let scalars: Vec<Value> = points
-            .scalars
-            .iter()
-            .map(|point| {
-                let first = self.describe(&point.tag).then_some(point.description);
-                summary::scalars::value(&point.tag, point.value, first)
-            })
-            .collect();
-        let histograms: Vec<Value> = points
-            .histograms
-            .iter()
-            .map(|point| {
-                let first = self.describe(&point.tag).then_some(point.description);
-                summary::histograms::value(&point.tag, &point.histogram, first)
-            })
-            .collect();
+        let mut scalars = Vec::with_capacity(points.scalars.len());
+        for point in &points.scalars {
+            if let Some(first) = self.describe(health, &point.tag, Kind::Scalar) {
+                let description = first.then_some(point.description);
+                scalars.push(summary::scalars::value(&point.tag, point.value, description));
+            }
+        }
+        let mut histograms = Vec::with_capacity(points.histograms.len());
+        for point in &points.histograms {
+            if let Some(first) = self.describe(health, &point.tag, Kind::Histogram) {
+                let description = first.then_some(point.description);
+                histograms.push(summary::histograms::value(&point.tag, &point.histogram, description));
+            }
+        }
         self.append(health, points.wall_time, points.step, scalars);
         self.append(health, points.wall_time, points.step, histograms);
     }
 
-    /// True the first time a tag is used in this file.
-    fn describe(&mut self, tag: &str) -> bool {
-        let first = !self.described.contains(tag);
-        if first {
-            self.described.insert(tag.into());
+    /// True the first time a tag is used in this file, `None` when it stands for something else already.
+    fn describe(&mut self, health: &Health, tag: &str, kind: Kind) -> Option<bool> {
+        match self.described.get(tag) {
+            Some(&known) if known == kind => Some(false),
+            Some(known) => {
+                let reason = match known {
+                    Kind::Scalar => "holds scalars already; give the histogram another tag",
+                    Kind::Histogram => "holds histograms already; give the scalar another tag",
+                };
+                Health::count(&health.dropped, 1);
+                health.fail(Error::InvalidTag { tag: tag.into(), reason });
+                None
+            }
+            None => {
+                self.described.insert(tag.into(), kind);
+                Some(true)
+            }
         }
-        first
     }
 
     fn meet(&mut self, tag: &str) {

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::buffer::{Buffer, Pool};
+use crate::buffer::{Budget, Buffer, Pool};
 use crate::error::{Error, Result};
 use crate::event_file::EventWriter;
 use crate::health::Health;
@@ -24,6 +24,9 @@ const TICK: Duration = Duration::from_millis(200);
 /// The least time between two reports that nobody waits for.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 
+/// Cards that TensorBoard pins by address at most.
+const PINNED: usize = 10;
+
 /// What callers ask of the worker, in the order they asked.
 pub(crate) enum Command {
     /// A further run directory, under this number.
@@ -41,7 +44,7 @@ pub(crate) enum Command {
     /// Answer with the newest report.
     Report(SyncSender<WeightReport>),
     /// Answer with the tags that tell most of a run.
-    Telling { run: u32, most: usize, answer: SyncSender<Vec<String>> },
+    Telling { run: u32, answer: SyncSender<Vec<String>> },
     /// Write the rest and end; answer with the first failure of all.
     Close(Option<SyncSender<Result<()>>>),
 }
@@ -56,9 +59,13 @@ pub(crate) struct Values {
 /// What callers and worker share beside the queue.
 pub(crate) struct Shared {
     pub(crate) scalars: ScalarQueue,
+    /// For values of `log_histogram` that wait.
+    pub(crate) budget: Budget,
     pub(crate) health: Health,
     /// The newest report that was made without anybody waiting.
     pub(crate) report: Mutex<Option<Arc<WeightReport>>>,
+    /// The tags that tell most of each run, as they were at the end.
+    pub(crate) telling: Mutex<BTreeMap<u32, Vec<String>>>,
 }
 
 struct Watched {
@@ -124,6 +131,7 @@ impl Worker {
             Command::Snapshot { watch, snapshot } => self.snapshot(watch, *snapshot),
             Command::Histogram { run, step, wall_time, tag, values } => {
                 self.histogram(run, step, wall_time, &tag, &values);
+                self.shared.budget.put(values.bytes);
             }
             #[cfg(feature = "tch")]
             Command::DeviceScalar { run, step, wall_time, tag, tensor } => {
@@ -145,9 +153,9 @@ impl Worker {
                 let _ = answer.send(self.shared.health.take_unseen().map_or(Ok(()), Err));
             }
             Command::Report(answer) => drop(answer.send(self.report())),
-            Command::Telling { run, most, answer } => {
+            Command::Telling { run, answer } => {
                 self.drain_scalars();
-                let tags = self.runs.get(&run).map(|run| run.telling(most)).unwrap_or_default();
+                let tags = self.runs.get(&run).map(|run| run.telling(PINNED)).unwrap_or_default();
                 let _ = answer.send(tags);
             }
             Command::Close(_) => {}
@@ -231,6 +239,8 @@ impl Worker {
         }
         self.refresh();
         self.write(true);
+        let telling = self.runs.iter().map(|(&number, run)| (number, run.telling(PINNED))).collect();
+        *self.shared.telling.lock().unwrap_or_else(PoisonError::into_inner) = telling;
         if let Some(answer) = answer {
             let _ = answer.send(self.shared.health.first().map_or(Ok(()), Err));
         }
@@ -245,6 +255,7 @@ impl Drop for Worker {
             self.shared.health.fail(Error::WorkerStopped { path: "the run".into(), reason });
         }
         self.shared.scalars.close();
+        self.shared.budget.close();
         self.watches.values().for_each(|watched| watched.pool.close());
     }
 }

@@ -97,6 +97,11 @@ impl Capture {
         &self.pool
     }
 
+    /// The newest snapshot got lost on its way: the next one does not follow it.
+    pub(crate) fn lost(&mut self) {
+        self.copied = None;
+    }
+
     /// The next call's weights are not the result of a step.
     pub(crate) fn rebase(&mut self) {
         self.rebase = true;

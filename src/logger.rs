@@ -1,0 +1,680 @@
+//! The front door: what a training loop calls.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::buffer::{Budget, Buffer};
+use crate::error::{Error, Result};
+use crate::event_file::EventWriter;
+use crate::health::{Health, OnError, Stats};
+use crate::logdir::claim_run;
+use crate::named_tensors::NamedTensors;
+use crate::options::{Selection, WeightOptions};
+use crate::report::WeightReport;
+use crate::scalar_queue::{Pushed, ScalarQueue};
+use crate::types::{Existing, OnFull, Step, WallTime};
+use crate::values::{Scalar, ScalarValue, Source, Values};
+use crate::weights::capture::{Capture, Captured, Subject};
+use crate::worker::{self, Command, Shared, Worker};
+
+/// Commands that may wait. Snapshots and values are bounded by their memory before they get here.
+const QUEUE: usize = 1024;
+
+/// Logs one run: scalars, histograms, and the weights of models.
+///
+/// Clones share one writer, and calls may come from any thread. Dropping the last clone writes what is left;
+/// [`close`](Logger::close) does the same and says how it went.
+///
+/// The `log_*` calls return an error only for a mistake in the call (an empty tag, a complex tensor, a closed logger).
+/// What data or a disk can cause is told to [`on_error`](LoggerBuilder::on_error), counted in [`stats`](Logger::stats) and
+/// returned by [`flush`](Logger::flush) and [`close`](Logger::close), so that `?` in a training loop never ends it.
+#[derive(Clone)]
+pub struct Logger {
+    core: Arc<Core>,
+    run: Arc<RunHandle>,
+    models: Arc<Models>,
+}
+
+/// What all clones share.
+struct Core {
+    commands: SyncSender<Command>,
+    shared: Arc<Shared>,
+    worker: Mutex<Option<JoinHandle<()>>>,
+    closed: AtomicBool,
+    registry: Mutex<Registry>,
+    selection: Arc<Selection>,
+    existing: Existing,
+    on_full: OnFull,
+    /// The process that started the worker: a forked child has no such thread.
+    process: u32,
+}
+
+#[derive(Default)]
+struct Registry {
+    runs: HashMap<PathBuf, Arc<RunHandle>>,
+    models: HashMap<(u32, Arc<str>), Arc<Models>>,
+    watches: u32,
+}
+
+struct RunHandle {
+    number: u32,
+    directory: PathBuf,
+}
+
+/// What is logged of the models of one scope.
+struct Models {
+    scope: Arc<str>,
+    weights: Mutex<Channel>,
+    gradients: Mutex<Channel>,
+    /// Set since the last call of `log_weights`.
+    learning_rate: Mutex<Option<f64>>,
+}
+
+/// One subject of one scope on its way to the worker.
+struct Channel {
+    capture: Capture,
+    /// The number the worker knows it by, from the first call on.
+    watch: Option<u32>,
+}
+
+/// Chooses how a [`Logger`] is made; see [`Logger::builder`].
+#[must_use = "call create() to make the logger"]
+pub struct LoggerBuilder {
+    logdir: PathBuf,
+    existing: Existing,
+    on_full: OnFull,
+    weights: WeightOptions,
+    on_error: OnError,
+}
+
+impl LoggerBuilder {
+    /// What to do when the directory holds a run already. Default: [`Existing::Number`].
+    pub fn existing(mut self, existing: Existing) -> LoggerBuilder {
+        self.existing = existing;
+        self
+    }
+
+    /// What to do when the writer thread is behind. Default: [`OnFull::Block`].
+    pub fn on_full(mut self, on_full: OnFull) -> LoggerBuilder {
+        self.on_full = on_full;
+        self
+    }
+
+    /// What `log_weights` and `log_gradients` write.
+    pub fn weights(mut self, options: WeightOptions) -> LoggerBuilder {
+        self.weights = options;
+        self
+    }
+
+    /// Called, on the writer thread, with each new failure of the disk; not again until it has worked in between. It must
+    /// not call the logger. Default: one line on stderr.
+    pub fn on_error(mut self, on_error: impl Fn(&Error) + Send + Sync + 'static) -> LoggerBuilder {
+        self.on_error = Box::new(on_error);
+        self
+    }
+
+    /// Takes the directory, makes its event file and starts the writer thread.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for a pattern or number that makes no sense, [`Error::Io`] when the directory or file
+    /// cannot be made, [`Error::RunExists`] under [`Existing::Fail`].
+    pub fn create(self) -> Result<Logger> {
+        let selection = Arc::new(Selection::new(self.weights)?);
+        let directory = claim_run(&self.logdir, self.existing)?;
+        let writer = EventWriter::create(&directory)?;
+        let shared = Arc::new(Shared {
+            scalars: ScalarQueue::default(),
+            budget: Budget::default(),
+            health: Health::new(self.on_error),
+            report: Mutex::default(),
+            telling: Mutex::default(),
+        });
+        let (commands, queue) = sync_channel(QUEUE);
+        let worker = Worker::new(shared.clone(), selection.options.histogram_rows);
+        let thread = std::thread::Builder::new().name("tch-tensorboard".into());
+        let thread = thread
+            .spawn(move || worker.run(&queue))
+            .map_err(|error| Error::io("start a writer thread for", &directory, error))?;
+        let core = Core {
+            commands,
+            shared,
+            worker: Mutex::new(Some(thread)),
+            closed: AtomicBool::new(false),
+            registry: Mutex::default(),
+            selection,
+            existing: self.existing,
+            on_full: self.on_full,
+            process: std::process::id(),
+        };
+        let run = core.open(directory, writer)?;
+        let models = core.models(&run, "");
+        Ok(Logger { core: Arc::new(core), run, models })
+    }
+}
+
+impl Logger {
+    /// Logs to a directory with the defaults: `runs/cnn`, or `runs/cnn_2` when that one holds a run already.
+    ///
+    /// # Errors
+    /// See [`LoggerBuilder::create`].
+    pub fn create(logdir: impl AsRef<Path>) -> Result<Logger> {
+        Logger::builder(logdir).create()
+    }
+
+    /// Chooses how to log.
+    pub fn builder(logdir: impl AsRef<Path>) -> LoggerBuilder {
+        LoggerBuilder {
+            logdir: logdir.as_ref().to_path_buf(),
+            existing: Existing::default(),
+            on_full: OnFull::default(),
+            weights: WeightOptions::default(),
+            on_error: Box::new(|error| eprintln!("tch-tensorboard: {error}")),
+        }
+    }
+
+    /// The directory this logger writes to.
+    pub fn logdir(&self) -> &Path {
+        &self.run.directory
+    }
+
+    /// A logger for another model of the same run: its weights are shown as `weights/<name>/<variable>`, its own scalars
+    /// as `<name>/<tag>`. Steps and history are apart. Scopes nest; the same name gives the same scope.
+    ///
+    /// # Errors
+    /// [`Error::InvalidTag`] for an empty name or one that begins or ends with `/`.
+    pub fn scoped(&self, name: &str) -> Result<Logger> {
+        if name.is_empty() || name.starts_with('/') || name.ends_with('/') {
+            let reason = "a scope needs a name that neither begins nor ends with '/'";
+            return Err(Error::InvalidTag { tag: name.into(), reason });
+        }
+        let scope = match &*self.models.scope {
+            "" => name.to_owned(),
+            outer => format!("{outer}/{name}"),
+        };
+        let models = self.core.models(&self.run, &scope);
+        Ok(Logger { core: self.core.clone(), run: self.run.clone(), models })
+    }
+
+    /// A logger for a directory below, such as `val`: TensorBoard shows the same tag of both in one chart. It shares the
+    /// writer thread; the same name gives the same sub-run.
+    ///
+    /// # Errors
+    /// [`Error::InvalidTag`] for a name that is no relative path downwards, and what [`Logger::create`] can return.
+    pub fn subrun(&self, name: &str) -> Result<Logger> {
+        let below = Path::new(name);
+        if name.is_empty() || !below.components().all(|part| matches!(part, Component::Normal(_))) {
+            let reason = "a sub-run needs a name below the run: no '..', no absolute path";
+            return Err(Error::InvalidTag { tag: name.into(), reason });
+        }
+        self.core.check_open(&self.run)?;
+        let wanted = self.run.directory.join(below);
+        let known = self.core.registry().runs.get(&wanted).cloned();
+        let run = match known {
+            Some(run) => run,
+            None => {
+                let directory = claim_run(&wanted, self.core.existing)?;
+                let writer = EventWriter::create(&directory)?;
+                let run = self.core.open(directory, writer)?;
+                self.core.registry().runs.insert(wanted, run.clone());
+                run
+            }
+        };
+        let models = self.core.models(&run, &self.models.scope);
+        Ok(Logger { core: self.core.clone(), run, models })
+    }
+
+    /// Logs one number, or a tensor of one element, without waiting for its device. Stored as `f32`.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
+    /// for step in 0..3 {
+    ///     logger.log_scalar("loss/train", 1.0 / (step + 1) as f64, step)?;
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// An empty tag, a step beyond `i64`, a tensor that has not one element or is complex, a closed logger.
+    pub fn log_scalar(&self, tag: &str, value: impl ScalarValue, step: impl Step) -> Result<()> {
+        self.log_scalars(&[(tag, value)], step)
+    }
+
+    /// Logs several scalars of one step as one event: one wall time, one record.
+    ///
+    /// # Errors
+    /// As [`log_scalar`](Logger::log_scalar); then none of them is logged.
+    pub fn log_scalars<V: ScalarValue>(&self, values: &[(&str, V)], step: impl Step) -> Result<()> {
+        let since = Instant::now();
+        let wall_time = WallTime::now();
+        self.core.check_open(&self.run)?;
+        let first = values.first().map_or("", |(tag, _)| tag);
+        let step = check_step(first, step)?;
+        let mut waited = Duration::ZERO;
+        match values {
+            // By far the most frequent: no list to make.
+            [(tag, value)] => {
+                if let Some(value) = self.fetch(tag, value, step, wall_time)? {
+                    waited = self.push(step, wall_time, [(&*self.models.scope, *tag, value)]);
+                }
+            }
+            _ => {
+                let mut numbers = Vec::with_capacity(values.len());
+                for (tag, value) in values {
+                    numbers.extend(self.fetch(tag, value, step, wall_time)?.map(|value| (*tag, value)));
+                }
+                let scope = &*self.models.scope;
+                waited = self.push(step, wall_time, numbers.into_iter().map(|(tag, value)| (scope, tag, value)));
+            }
+        }
+        self.core.shared.health.held(since.elapsed(), waited);
+        Ok(())
+    }
+
+    /// The number, or `None` when a device still has it and the worker will fetch it.
+    fn fetch<V: ScalarValue>(&self, tag: &str, value: &V, step: i64, wall_time: WallTime) -> Result<Option<f64>> {
+        check_tag(tag)?;
+        match value.scalar() {
+            Scalar::Number(number) => Ok(Some(number)),
+            #[cfg(feature = "tch")]
+            Scalar::Tensor(tensor) => match crate::tensor::fetch_scalar(tag, tensor)? {
+                crate::tensor::Fetched::Now(number) => Ok(Some(number)),
+                crate::tensor::Fetched::Later(tensor) => {
+                    let (run, tag) = (self.run.number, self.full_tag(tag));
+                    self.core.send(Command::DeviceScalar { run, step, wall_time, tag, tensor });
+                    Ok(None)
+                }
+            },
+            #[cfg(not(feature = "tch"))]
+            Scalar::Never(never, _) => match never {},
+        }
+    }
+
+    fn push<'a>(
+        &self,
+        step: i64,
+        wall_time: WallTime,
+        scalars: impl IntoIterator<Item = (&'a str, &'a str, f64)>,
+    ) -> Duration {
+        let (queue, on_full) = (&self.core.shared.scalars, self.core.on_full);
+        let (pushed, waited) = queue.push(self.run.number, step, wall_time, scalars, on_full);
+        let health = &self.core.shared.health;
+        match pushed {
+            Pushed::Dropped => Health::count(&health.dropped, 1),
+            Pushed::Queued | Pushed::Wake => Health::count(&health.queued, 1),
+        }
+        if pushed == Pushed::Wake {
+            // A full queue means that the worker is awake.
+            let _ = self.core.commands.try_send(Command::Wake);
+        }
+        waited
+    }
+
+    /// Logs the distribution of many values: a tensor of any kind and device, or a slice of numbers. NaN and infinite
+    /// elements are left out. Shown in the Histograms and Distributions dashboards.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
+    /// logger.log_histogram("activations/relu1", &[0.0_f32, 0.5, 2.0], 0)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// An empty tag, a step beyond `i64`, an undefined or complex tensor, a closed logger.
+    pub fn log_histogram<V: Values + ?Sized>(&self, tag: &str, values: &V, step: impl Step) -> Result<()> {
+        let since = Instant::now();
+        let wall_time = WallTime::now();
+        self.core.check_open(&self.run)?;
+        check_tag(tag)?;
+        let step = check_step(tag, step)?;
+        let (values, waited) = self.core.copy_values(tag, values.source())?;
+        if let Some(values) = values {
+            let (run, tag) = (self.run.number, self.full_tag(tag));
+            self.core.send(Command::Histogram { run, step, wall_time, tag, values });
+        }
+        self.core.shared.health.held(since.elapsed(), waited);
+        Ok(())
+    }
+
+    /// Logs the weights of a model, and what changed since the call before: call it after each optimizer step.
+    ///
+    /// Copies the selected tensors once; everything else happens on the writer thread. A delta is that of one step: the
+    /// first call has none, nor does one that follows a call left out by its cadence, by [`OnFull::Drop`], or by
+    /// [`new_baseline`](Logger::new_baseline). Calls between which no weight was written (gradient accumulation, the other
+    /// model's turn) are no steps and write nothing. A variable whose shape or type changes starts anew.
+    ///
+    /// # Errors
+    /// A step that does not increase within this scope, the same name twice, a complex or undefined tensor, a store that
+    /// is locked, a closed logger.
+    pub fn log_weights<S: NamedTensors + ?Sized>(&self, source: &S, step: impl Step) -> Result<()> {
+        let step = check_step("log_weights", step)?;
+        self.log_subject(Subject::Weights, source, step)?;
+        if let Some(rate) = lock(&self.models.learning_rate).take() {
+            self.log_scalar("learning_rate", rate, step)?;
+        }
+        Ok(())
+    }
+
+    /// Logs the gradients that the last backward pass left: norms and histograms. Call it after `backward` and before
+    /// they are cleared; `Optimizer::backward_step` leaves them in place. Variables without a gradient write nothing.
+    ///
+    /// # Errors
+    /// As [`log_weights`](Logger::log_weights).
+    pub fn log_gradients<S: NamedTensors + ?Sized>(&self, source: &S, step: impl Step) -> Result<()> {
+        let step = check_step("log_gradients", step)?;
+        self.log_subject(Subject::Gradients, source, step)
+    }
+
+    fn log_subject<S: NamedTensors + ?Sized>(&self, subject: Subject, source: &S, step: i64) -> Result<()> {
+        let since = Instant::now();
+        let wall_time = WallTime::now();
+        self.core.check_open(&self.run)?;
+        let mut channel = match subject {
+            Subject::Weights => lock(&self.models.weights),
+            Subject::Gradients => lock(&self.models.gradients),
+        };
+        let (captured, waited) = channel.capture.take(source, step, wall_time)?;
+        match captured {
+            Captured::Snapshot(snapshot) => {
+                let watch = self.watch(&mut channel, subject);
+                if !self.core.send(Command::Snapshot { watch, snapshot }) {
+                    channel.capture.lost();
+                }
+            }
+            Captured::Skipped => {}
+            Captured::Dropped => Health::count(&self.core.shared.health.dropped, 1),
+        }
+        self.core.shared.health.held(since.elapsed(), waited);
+        Ok(())
+    }
+
+    /// The worker's number for a channel, announced before its first snapshot.
+    fn watch(&self, channel: &mut Channel, subject: Subject) -> u32 {
+        *channel.watch.get_or_insert_with(|| {
+            let watch = {
+                let mut registry = self.core.registry();
+                registry.watches += 1;
+                registry.watches
+            };
+            let (scope, selection) = (self.models.scope.clone(), self.core.selection.clone());
+            let pool = channel.capture.pool().clone();
+            let _ = self.core.commands.send(Command::Watch {
+                watch,
+                run: self.run.number,
+                subject,
+                scope,
+                selection,
+                pool,
+            });
+            watch
+        })
+    }
+
+    /// Tells the learning rate, which tch tells no one: written as the scalar `learning_rate` with the next call of
+    /// `log_weights`.
+    pub fn set_learning_rate(&self, rate: f64) {
+        *lock(&self.models.learning_rate) = Some(rate);
+    }
+
+    /// The weights were replaced on purpose (a checkpoint was loaded): the next call of `log_weights` writes no delta, and
+    /// drift counts from there.
+    pub fn new_baseline(&self) {
+        lock(&self.models.weights).capture.rebase();
+    }
+
+    /// What is known of each variable, over all scopes and sub-runs, when everything logged so far has been analysed.
+    ///
+    /// # Errors
+    /// [`Error::WorkerStopped`]. After [`close`](Logger::close) it is the report of the end.
+    pub fn weight_report(&self) -> Result<WeightReport> {
+        if !self.core.is_closed() {
+            let (answer, report) = sync_channel(1);
+            if let Some(report) = self.core.ask(Command::Report(answer), &report) {
+                return Ok(report);
+            }
+        }
+        self.try_weight_report().ok_or_else(|| self.core.stopped(&self.run))
+    }
+
+    /// The newest report without waiting, at most about a second old; `None` before the first.
+    pub fn try_weight_report(&self) -> Option<WeightReport> {
+        lock(&self.core.shared.report).as_deref().cloned()
+    }
+
+    /// The address of TensorBoard's Time Series page with the telling cards pinned, for a server at `base` such as
+    /// `http://localhost:6006`.
+    pub fn board_url(&self, base: &str) -> String {
+        let (answer, telling) = sync_channel(1);
+        let run = self.run.number;
+        let asked = Command::Telling { run, answer };
+        let tags = if self.core.is_closed() { None } else { self.core.ask(asked, &telling) };
+        let tags = tags.unwrap_or_else(|| lock(&self.core.shared.telling).get(&run).cloned().unwrap_or_default());
+        let base = base.trim_end_matches('/');
+        if tags.is_empty() {
+            return format!("{base}/#timeseries");
+        }
+        let cards: Vec<String> =
+            tags.iter().map(|tag| format!("{{\"plugin\":\"scalars\",\"tag\":{}}}", json_string(tag))).collect();
+        let cards = format!("[{}]", cards.join(","));
+        let cards = percent_encoding::utf8_percent_encode(&cards, percent_encoding::NON_ALPHANUMERIC);
+        format!("{base}/?pinnedCards={cards}&smoothing=0#timeseries")
+    }
+
+    /// What the logger has done so far, over all clones.
+    pub fn stats(&self) -> Stats {
+        self.core.shared.health.stats()
+    }
+
+    /// Returns when everything logged before is in the files, handed to the operating system.
+    ///
+    /// # Errors
+    /// The first failure since the last flush; what was not written is kept and tried again. [`Error::Closed`] after
+    /// [`close`](Logger::close).
+    pub fn flush(&self) -> Result<()> {
+        self.core.check_open(&self.run)?;
+        let (answer, result) = sync_channel(1);
+        self.core.ask(Command::Flush(answer), &result).unwrap_or_else(|| Err(self.core.stopped(&self.run)))
+    }
+
+    /// Writes the newest weights if their cadence left them out, flushes, and ends the writer thread. Other clones are
+    /// closed with it.
+    ///
+    /// # Errors
+    /// The first failure of the run.
+    pub fn close(&self) -> Result<()> {
+        self.core.close().unwrap_or_else(|| Err(self.core.stopped(&self.run)))
+    }
+
+    fn full_tag(&self, tag: &str) -> Box<str> {
+        match &*self.models.scope {
+            "" => tag.into(),
+            scope => format!("{scope}/{tag}").into(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Logger {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = formatter.debug_struct("Logger");
+        shown.field("logdir", &self.run.directory).field("scope", &self.models.scope).finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn check_open(&self, run: &RunHandle) -> Result<()> {
+        if self.is_closed() { Err(Error::Closed { path: run.directory.clone() }) } else { Ok(()) }
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        lock(&self.registry)
+    }
+
+    /// Makes a run known to the worker.
+    fn open(&self, directory: PathBuf, writer: EventWriter) -> Result<Arc<RunHandle>> {
+        let mut registry = self.registry();
+        let number = u32::try_from(registry.runs.len()).unwrap_or(u32::MAX);
+        let run = Arc::new(RunHandle { number, directory });
+        if self.commands.send(Command::Open { run: number, writer }).is_err() {
+            return Err(self.stopped(&run));
+        }
+        registry.runs.insert(run.directory.clone(), run.clone());
+        Ok(run)
+    }
+
+    fn models(&self, run: &RunHandle, scope: &str) -> Arc<Models> {
+        let scope: Arc<str> = scope.into();
+        let make = || {
+            let channel = |subject| {
+                let capture = Capture::new(subject, scope.clone(), self.selection.clone(), self.on_full);
+                Mutex::new(Channel { capture, watch: None })
+            };
+            Arc::new(Models {
+                scope: scope.clone(),
+                weights: channel(Subject::Weights),
+                gradients: channel(Subject::Gradients),
+                learning_rate: Mutex::default(),
+            })
+        };
+        self.registry().models.entry((run.number, scope.clone())).or_insert_with(make).clone()
+    }
+
+    /// Copies values into memory of their own. `None` when there is no room for them.
+    fn copy_values(&self, tag: &str, source: Source<'_>) -> Result<(Option<worker::Values>, Duration)> {
+        let (dtype, elements) = match &source {
+            Source::Host { dtype, bytes } => (*dtype, bytes.len() / dtype.size()),
+            #[cfg(feature = "tch")]
+            Source::Tensor(tensor) => {
+                let facts = crate::tensor::inspect(tag, tensor)?;
+                (facts.dtype, facts.elements())
+            }
+        };
+        let bytes = elements * dtype.size();
+        let (granted, waited) = self.shared.budget.take(bytes, self.on_full);
+        if !granted {
+            Health::count(&self.shared.health.dropped, 1);
+            return Ok((None, waited));
+        }
+        let mut buffer = Buffer::with_bytes(bytes);
+        let target = buffer.bytes_mut().get_mut(..bytes).unwrap_or_default();
+        match source {
+            Source::Host { bytes, .. } => target.copy_from_slice(&bytes),
+            #[cfg(feature = "tch")]
+            Source::Tensor(tensor) => {
+                let copied = crate::tensor::inspect(tag, tensor)
+                    .and_then(|facts| crate::tensor::copy(tag, tensor, &facts, target));
+                if let Err(error) = copied {
+                    self.shared.budget.put(bytes);
+                    return Err(error);
+                }
+            }
+        }
+        Ok((Some(worker::Values { dtype, bytes, buffer }), waited))
+    }
+
+    /// Hands a command over; false when it was given up.
+    fn send(&self, command: Command) -> bool {
+        let given_up = match self.on_full {
+            OnFull::Block => self.commands.send(command).err().map(|error| error.0),
+            OnFull::Drop => self.commands.try_send(command).err().map(|error| match error {
+                TrySendError::Full(command) | TrySendError::Disconnected(command) => command,
+            }),
+        };
+        let sent = given_up.is_none();
+        match given_up {
+            Some(Command::Snapshot { snapshot, .. }) => snapshot.pool.put(snapshot.buffer),
+            Some(Command::Histogram { values, .. }) => self.shared.budget.put(values.bytes),
+            _ => {}
+        }
+        let health = &self.shared.health;
+        Health::count(if sent { &health.queued } else { &health.dropped }, 1);
+        sent
+    }
+
+    /// Asks the worker and waits; `None` when it is gone.
+    fn ask<T>(&self, command: Command, answer: &Receiver<T>) -> Option<T> {
+        // In a forked child nobody answers.
+        if self.process != std::process::id() {
+            return None;
+        }
+        self.commands.send(command).ok()?;
+        answer.recv().ok()
+    }
+
+    /// Ends the worker; `None` when it cannot say how it went.
+    fn close(&self) -> Option<Result<()>> {
+        if self.process != std::process::id() {
+            return None;
+        }
+        let mut worker = lock(&self.worker);
+        self.closed.store(true, Ordering::Release);
+        let Some(thread) = worker.take() else {
+            return Some(self.shared.health.first().map_or(Ok(()), Err));
+        };
+        let (answer, result) = sync_channel(1);
+        let result = self.ask(Command::Close(Some(answer)), &result);
+        // A worker that panicked has said so.
+        let _ = thread.join();
+        result
+    }
+
+    fn stopped(&self, run: &RunHandle) -> Error {
+        let reason = if self.process == std::process::id() {
+            "its thread ended early; see the error reported before"
+        } else {
+            "this process was forked from the one that made the logger; make a new one in the child"
+        };
+        Error::WorkerStopped { path: run.directory.clone(), reason: reason.into() }
+    }
+}
+
+/// The last clone is gone: what is left is written, and errors have been told to `on_error`.
+impl Drop for Core {
+    fn drop(&mut self) {
+        let _ = self.close();
+    }
+}
+
+/// Locks what no panic can leave half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn check_tag(tag: &str) -> Result<()> {
+    if tag.is_empty() {
+        return Err(Error::InvalidTag { tag: tag.into(), reason: "a tag must not be empty; use a name like \"loss/train\"" });
+    }
+    Ok(())
+}
+
+fn check_step(what: &str, step: impl Step) -> Result<i64> {
+    step.to_i64().ok_or_else(|| Error::InvalidStep {
+        what: what.into(),
+        step: step.to_i128(),
+        reason: "is beyond the range of i64, in which TensorBoard counts steps".into(),
+    })
+}
+
+/// A JSON string (RFC 8259).
+fn json_string(text: &str) -> String {
+    let mut json = String::from("\"");
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => json.extend(['\\', letter]),
+            control if u32::from(control) < 0x20 => drop(write!(json, "\\u{:04x}", u32::from(control))),
+            other => json.push(other),
+        }
+    }
+    json.push('"');
+    json
+}
