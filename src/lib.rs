@@ -32,10 +32,12 @@ pub use cadence::Cadence;
 pub use error::{Error, Result};
 pub use event_file::{EventReader, ReadError};
 pub use health::Stats;
+pub use histogram::Histogram;
 pub use logger::{Logger, LoggerBuilder};
 pub use named_tensors::{NamedTensors, Role, Visitor};
 pub use options::{LayerOptions, Pattern, Statistic, WeightOptions};
 pub use report::{ParameterReport, WeightReport};
+pub use stats::Moments;
 #[cfg(feature = "tch")]
 pub use tensor::SubStore;
 pub use types::{DType, Existing, OnFull, Step};

@@ -42,19 +42,18 @@ plain_numbers!(
 );
 
 macro_rules! widened_numbers {
-    ($($kind:ty => $wide:ty),*) => {$(
+    ($($kind:ty => $wide:ty as $dtype:ident),*) => {$(
         impl Number for $kind {
             // PyTorch computes little in these types; statistics are in f64 anyway.
             fn host(slice: &[$kind]) -> Source<'_> {
                 let wide: Vec<$wide> = slice.iter().map(|&value| value as $wide).collect();
                 let bytes = bytemuck::cast_slice(&wide).to_vec();
-                let Source::Host { dtype, .. } = <$wide as Number>::host(&[]) else { unreachable!() };
-                Source::Host { dtype, bytes: Cow::Owned(bytes) }
+                Source::Host { dtype: DType::$dtype, bytes: Cow::Owned(bytes) }
             }
         }
     )*};
 }
-widened_numbers!(u16 => i32, u32 => i64, u64 => f64, usize => f64, isize => i64);
+widened_numbers!(u16 => i32 as I32, u32 => i64 as I64, u64 => f64 as F64, usize => f64 as F64, isize => i64 as I64);
 
 macro_rules! impl_values {
     ($($kind:ty),*) => {$(

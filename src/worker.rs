@@ -184,14 +184,16 @@ impl Worker {
 
     fn drain_scalars(&mut self) {
         let mut batch = self.shared.scalars.drain(std::mem::take(&mut self.batch));
-        let mut entries = batch.entries().peekable();
-        while let Some(first) = entries.next() {
-            let mut event = vec![(first.tag, first.value)];
-            while let Some(next) = entries.next_if(|entry| entry.joins) {
-                event.push((next.tag, next.value));
-            }
-            if let Some(run) = self.runs.get_mut(&first.run) {
-                run.user_scalars(&self.shared.health, first.wall_time, first.step, event.into_iter());
+        {
+            let mut entries = batch.entries().peekable();
+            while let Some(first) = entries.next() {
+                let mut event = vec![(first.tag, first.value)];
+                while let Some(next) = entries.next_if(|entry| entry.joins) {
+                    event.push((next.tag, next.value));
+                }
+                if let Some(run) = self.runs.get_mut(&first.run) {
+                    run.user_scalars(&self.shared.health, first.wall_time, first.step, event.into_iter());
+                }
             }
         }
         batch.clear();

@@ -1,0 +1,358 @@
+//! Histograms: the fine one that the kernel counts, and the few rows that TensorBoard is given.
+//!
+//! TensorBoard never draws the rows it is given. It redraws them with 30 equal bins over the range of all steps of a card,
+//! spreading the count of each row evenly over the row, and it interpolates nine percentiles inside the rows. Both read
+//! the same curve: the cumulative count, taken to be straight inside each row. [`FineHistogram::to_histogram`] therefore
+//! looks for the polyline of few segments that stays closest to the true cumulative count.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+/// Rows for TensorBoard: `[left, right, count]`, finite, sorted, not overlapping, the first beginning at the smallest
+/// element and the last ending at the largest.
+///
+/// Counts are exact. A row counts the elements `left <= x < right`; a row of zero width counts those equal to `left`; the
+/// last row includes its right edge. The row after a row of zero width begins at the next larger `f64`, so no element
+/// belongs to two rows. Rows without elements stand where the data has a gap worth showing, never first or last.
+///
+/// One exception for the sake of the picture: a point mass at the very maximum gets a last row that begins a little below
+/// it (in the gap under it, so the count stays exact). TensorBoard computes the right edge of its last bin with rounding,
+/// and in about every fifth case loses a row of zero width there.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Histogram {
+    rows: Vec<[f64; 3]>,
+}
+
+impl Histogram {
+    /// The rows `[left edge, right edge, count]`; none when no element is finite.
+    pub fn rows(&self) -> &[[f64; 3]] {
+        &self.rows
+    }
+
+    /// Elements counted: the finite ones.
+    pub fn total(&self) -> u64 {
+        self.rows.iter().map(|row| row[2] as u64).sum()
+    }
+
+    /// True when no element is finite.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+}
+
+const SIGN: u64 = 1 << 63;
+/// Key of exact zero, of either sign.
+const ZERO: u64 = SIGN;
+
+/// The integer in whose order the floats are sorted.
+fn key_of(value: f64) -> u64 {
+    let bits = value.to_bits();
+    match bits {
+        SIGN => ZERO,
+        _ if bits & SIGN == 0 => bits | SIGN,
+        _ => !bits,
+    }
+}
+
+fn value_of(key: u64) -> f64 {
+    match key & SIGN {
+        0 => -f64::from_bits(!key & !SIGN),
+        _ => f64::from_bits(key & !SIGN),
+    }
+}
+
+/// The elements whose keys share all but their low `free` bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Leaf {
+    /// Smallest key of the leaf.
+    key: u64,
+    /// Low bits of the key that vary; 0 for an atom: one single value.
+    free: u32,
+    count: u64,
+}
+
+impl Leaf {
+    /// `count` elements equal to `value`.
+    pub(crate) fn atom(value: f64, count: u64) -> Leaf {
+        Leaf { key: key_of(value), free: 0, count }
+    }
+
+    /// `count` elements of which `member` is one and which share all its bits but the low `free` ones.
+    pub(crate) fn around(member: f64, free: u32, count: u64) -> Leaf {
+        Leaf { key: key_of(member) & mask(free), free, count }
+    }
+
+    /// The first key behind the leaf.
+    fn end(&self) -> u64 {
+        self.key.saturating_add(1 << self.free)
+    }
+
+    /// The first value behind the leaf, less its first value; infinite at the end of the floats.
+    pub(crate) fn width(&self) -> f64 {
+        value_of(self.end()) - value_of(self.key)
+    }
+}
+
+fn mask(free: u32) -> u64 {
+    u64::MAX.checked_shl(free).unwrap_or(0)
+}
+
+/// A sorted, sparse histogram of finite values over dyadic pieces of the float line (sign, exponent, leading bits of
+/// mantissa), finer where much of the mass is. Edges and counts are exact.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct FineHistogram {
+    /// Sorted by key, disjoint, no count of zero.
+    leaves: Vec<Leaf>,
+    /// Smallest and largest value; of no meaning without leaves.
+    min: f64,
+    max: f64,
+    /// Low bits that are zero in the `f64` of every value: the grid on which the values stand (29 for `f32`).
+    grid: u32,
+}
+
+impl FineHistogram {
+    /// Takes disjoint leaves in any order; `min` and `max` are the extremes of the values behind them.
+    pub(crate) fn new(mut leaves: Vec<Leaf>, min: f64, max: f64, grid: u32) -> FineHistogram {
+        leaves.sort_unstable_by_key(|leaf| leaf.key);
+        FineHistogram { leaves, min, max, grid: grid.min(52) }
+    }
+
+    /// Values counted.
+    pub(crate) fn total(&self) -> u64 {
+        self.leaves.iter().map(|leaf| leaf.count).sum()
+    }
+
+    /// Adds the values behind `other`. Where a leaf of one holds finer leaves of the other, the coarse one takes them in.
+    pub(crate) fn merge(&mut self, other: &FineHistogram) {
+        if other.leaves.is_empty() {
+            return;
+        }
+        if self.leaves.is_empty() {
+            self.clone_from(other);
+            return;
+        }
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        self.grid = self.grid.min(other.grid);
+        self.leaves.extend_from_slice(&other.leaves);
+        // Of leaves that begin at the same key the largest comes first and takes in the ones behind it.
+        self.leaves.sort_unstable_by_key(|leaf| (leaf.key, std::cmp::Reverse(leaf.free)));
+        self.leaves.dedup_by(|leaf, kept| {
+            let inside = leaf.key < kept.end();
+            if inside {
+                kept.count += leaf.count;
+            }
+            inside
+        });
+    }
+
+    /// The at most `max_rows` rows whose picture in TensorBoard is closest to the data.
+    pub(crate) fn to_histogram(&self, max_rows: usize) -> Histogram {
+        let curve = Curve::new(self);
+        let max_rows = max_rows.max(1);
+        let mut rows = match curve.atoms() {
+            Some(atoms) if atoms <= max_rows => curve.rows(0..curve.vertices.len()),
+            _ => curve.rows(curve.cut(max_rows)),
+        };
+        if rows.len() > max_rows {
+            // Each value has its row; there is no room for the gaps between them.
+            rows.retain(|row| row[2] > 0.0);
+        }
+        self.open_last(&mut rows);
+        Histogram { rows }
+    }
+
+    /// Gives a row of zero width at the maximum a little width to the left, in the gap below it: see [`Histogram`].
+    fn open_last(&self, rows: &mut [[f64; 3]]) {
+        let [.., before, last] = rows else { return };
+        if last[0] < last[1] {
+            return;
+        }
+        let [.., leaf, _] = self.leaves.as_slice() else { return };
+        // No other value is larger than the last one of this leaf that stands on the grid.
+        let below = match leaf.end() - 1 {
+            key if key < ZERO => value_of(key),
+            key => value_of(key & mask(self.grid)),
+        };
+        // A millionth of the range moves no picture, and outweighs rounding at 1e-16 by far.
+        let left = (self.max - (self.max - self.min) * 1e-6).max(below + (self.max - below) / 2.0);
+        if left > below && left > before[0] && left < self.max {
+            last[0] = left;
+            if before[0] < before[1] {
+                before[1] = left;
+            }
+        }
+    }
+}
+
+/// A point of the cumulative count.
+#[derive(Debug, Clone, Copy)]
+struct Vertex {
+    x: f64,
+    /// Values below `x`; those at `x` too when `behind` is set.
+    cumulative: u64,
+    /// The upper end of the vertical stroke of an atom: the row to the right begins just behind `x`.
+    behind: bool,
+}
+
+/// The cumulative count as a polyline through the edges of all leaves.
+struct Curve {
+    vertices: Vec<Vertex>,
+    atoms_only: bool,
+    total: f64,
+    /// Factor that keeps differences of `x` finite.
+    scale: f64,
+    range: f64,
+}
+
+/// A row in the making: the vertices `from..=to`, and where it would best be cut.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    cost: f64,
+    from: usize,
+    to: usize,
+    cut: usize,
+}
+
+impl PartialEq for Piece {
+    fn eq(&self, other: &Piece) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+impl Eq for Piece {}
+impl PartialOrd for Piece {
+    fn partial_cmp(&self, other: &Piece) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Piece {
+    fn cmp(&self, other: &Piece) -> Ordering {
+        self.cost.total_cmp(&other.cost).then(other.from.cmp(&self.from))
+    }
+}
+
+/// Weight of the largest error inside a row (it moves percentiles) beside the mean error over the range (it moves bins).
+const PEAK_WEIGHT: f64 = 0.2;
+/// Bins that TensorBoard draws.
+const DRAWN_BINS: f64 = 30.0;
+/// A row whose picture is wrong by less than this share of the elements is not cut.
+const GOOD_ENOUGH: f64 = 2e-6;
+
+impl Curve {
+    fn new(fine: &FineHistogram) -> Curve {
+        let mut vertices: Vec<Vertex> = Vec::with_capacity(2 * fine.leaves.len());
+        let mut cumulative = 0;
+        let mut end = 0;
+        let last = fine.leaves.len().saturating_sub(1);
+        for (index, leaf) in fine.leaves.iter().enumerate() {
+            // Leaves less than a grid step apart touch: no value can lie between them.
+            let touches = index > 0 && leaf.key - end < 1 << fine.grid;
+            let x = if index == 0 { fine.min } else { value_of(leaf.key) };
+            match vertices.last_mut() {
+                Some(vertex) if touches && !vertex.behind => vertex.x = x,
+                Some(_) if touches && leaf.free > 0 => {}
+                _ => vertices.push(Vertex { x, cumulative, behind: false }),
+            }
+            cumulative += leaf.count;
+            let x = match leaf.free {
+                0 => value_of(leaf.key),
+                _ if index == last => fine.max,
+                _ => value_of(leaf.end()),
+            };
+            vertices.push(Vertex { x, cumulative, behind: leaf.free == 0 });
+            end = leaf.end();
+        }
+        let finite = (fine.max - fine.min).is_finite();
+        let scale = if finite { 1.0 } else { 0.5 };
+        Curve {
+            atoms_only: fine.leaves.iter().all(|leaf| leaf.free == 0),
+            total: cumulative as f64,
+            scale,
+            range: fine.max * scale - fine.min * scale,
+            vertices,
+        }
+    }
+
+    /// The number of values, when each of them is known.
+    ///
+    /// Then each value gets its row, and each gap between two where there is room: TensorBoard interpolates a percentile
+    /// from the right edge of the row before, not from the left edge of the row it falls into.
+    fn atoms(&self) -> Option<usize> {
+        self.atoms_only.then_some(self.vertices.len() / 2)
+    }
+
+    /// Cuts the row with the largest error where its error is largest, until the rows are used up.
+    fn cut(&self, max_rows: usize) -> Vec<usize> {
+        if self.vertices.len() < 2 {
+            return Vec::new();
+        }
+        let mut open = BinaryHeap::with_capacity(max_rows);
+        let mut cuts = vec![0, self.vertices.len() - 1];
+        open.push(self.piece(0, self.vertices.len() - 1));
+        while cuts.len() <= max_rows {
+            match open.pop() {
+                Some(piece) if piece.cost > GOOD_ENOUGH => {
+                    cuts.push(piece.cut);
+                    open.push(self.piece(piece.from, piece.cut));
+                    open.push(self.piece(piece.cut, piece.to));
+                }
+                _ => break,
+            }
+        }
+        cuts.sort_unstable();
+        cuts
+    }
+
+    /// The error of one row over all these vertices: the area between curve and chord as a share of what 30 bins show, and
+    /// the largest distance.
+    fn piece(&self, from: usize, to: usize) -> Piece {
+        let mut piece = Piece { cost: 0.0, from, to, cut: from };
+        let Some(slice) = self.vertices.get(from..=to) else { return piece };
+        let [first, inner @ .., last] = slice else { return piece };
+        let width = (last.x - first.x) * self.scale;
+        if inner.is_empty() || width <= 0.0 {
+            return piece;
+        }
+        let rise = (last.cumulative - first.cumulative) as f64;
+        let (mut area, mut peak) = (0.0, 0.0);
+        let (mut x_before, mut error_before) = (first.x, 0.0);
+        for (offset, vertex) in inner.iter().enumerate() {
+            let line = (vertex.x - first.x) * self.scale / width * rise;
+            let error = ((vertex.cumulative - first.cumulative) as f64 - line).abs();
+            area += (error + error_before) * (vertex.x - x_before);
+            (x_before, error_before) = (vertex.x, error);
+            if error > peak {
+                (peak, piece.cut) = (error, from + 1 + offset);
+            }
+        }
+        area = (area + error_before * (last.x - x_before)) * self.scale / 2.0;
+        piece.cost = (area / self.range * DRAWN_BINS + PEAK_WEIGHT * peak) / self.total;
+        piece
+    }
+
+    fn rows(&self, cuts: impl IntoIterator<Item = usize>) -> Vec<[f64; 3]> {
+        let mut rows: Vec<[f64; 3]> = Vec::new();
+        let mut ends = cuts.into_iter().filter_map(|cut| self.vertices.get(cut));
+        let Some(mut from) = ends.next() else { return rows };
+        for to in ends {
+            let count = (to.cumulative - from.cumulative) as f64;
+            let atom = to.behind && !from.behind && from.x == to.x;
+            let (left, right) = if atom { (from.x, to.x) } else { (from.edge(), to.edge()) };
+            if count > 0.0 || left < right {
+                rows.push([left, right, count]);
+            }
+            from = to;
+        }
+        if let (Some(row), Some(end)) = (rows.last_mut(), self.vertices.last()) {
+            row[1] = end.x;
+        }
+        rows
+    }
+}
+
+impl Vertex {
+    /// The edge between the values counted by now and the others.
+    fn edge(&self) -> f64 {
+        if self.behind { self.x.next_up() } else { self.x }
+    }
+}

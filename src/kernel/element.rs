@@ -1,0 +1,241 @@
+//! The element types of tensors and the two float types they are computed in, so that the kernel is written once.
+
+use half::{bf16, f16};
+
+/// The raw bits of a [`Wide`]: magnitudes, counters and masks as wide as the float itself, so that a lane stays a lane.
+pub(super) trait Bits: Copy + Ord + std::ops::BitOr<Output = Self> {
+    const ZERO: Self;
+    const MAX: Self;
+    fn flag(condition: bool) -> Self;
+    fn plus(self, other: Self) -> Self;
+    fn minus_one(self) -> Self;
+    fn to_u64(self) -> u64;
+}
+
+macro_rules! impl_bits {
+    ($($kind:ty),*) => {$(
+        impl Bits for $kind {
+            const ZERO: $kind = 0;
+            const MAX: $kind = <$kind>::MAX;
+            #[inline(always)]
+            fn flag(condition: bool) -> $kind {
+                condition as $kind
+            }
+            #[inline(always)]
+            fn plus(self, other: $kind) -> $kind {
+                self.wrapping_add(other)
+            }
+            #[inline(always)]
+            fn minus_one(self) -> $kind {
+                self.wrapping_sub(1)
+            }
+            #[inline(always)]
+            fn to_u64(self) -> u64 {
+                u64::from(self)
+            }
+        }
+    )*};
+}
+impl_bits!(u32, u64);
+
+/// Count tables that take turns: an increment waits for the store of the one before it to the same address, and equal
+/// elements often stand side by side.
+pub(super) const TURNS: usize = 4;
+
+/// The float a tensor's elements are computed in: `f32` or `f64`.
+///
+/// The fine bucket of a value is its sign, exponent and top five bits of mantissa.
+pub(super) trait Wide: Copy + PartialOrd + std::ops::Sub<Output = Self> + 'static {
+    type Bits: Bits;
+    /// One count for each fine bucket and turn.
+    type Table;
+    const ZERO: Self;
+    /// Bits below the fine bucket: what refinement may still tell apart.
+    const FREE: u32;
+    /// Buckets of one sign, those of infinities and NaN (the last 32) included.
+    const BUCKETS: usize;
+    /// How much longer the mantissa of an `f64` is.
+    const SHORTER: u32;
+    fn new_table() -> Option<Box<Self::Table>>;
+    fn counts(table: &mut Self::Table) -> &mut [[u32; TURNS]];
+    fn count(table: &mut Self::Table, values: &[Self]);
+    fn bits(self) -> Self::Bits;
+    fn magnitude(self) -> Self::Bits;
+    fn is_finite(self) -> bool;
+    fn to_f64(self) -> f64;
+    fn from_f64(value: f64) -> Self;
+    /// The value whose bits, sign included, are the low ones of `bits`.
+    fn from_bits(bits: u64) -> Self;
+}
+
+macro_rules! impl_wide {
+    ($float:ty, $bits:ty, $free:expr) => {
+        impl Wide for $float {
+            type Bits = $bits;
+            type Table = [[u32; TURNS]; 1 << (<$bits>::BITS - $free)];
+            const ZERO: $float = 0.0;
+            const FREE: u32 = $free;
+            const BUCKETS: usize = 1 << (<$bits>::BITS - $free - 1);
+            const SHORTER: u32 = f64::MANTISSA_DIGITS - <$float>::MANTISSA_DIGITS;
+
+            fn new_table() -> Option<Box<Self::Table>> {
+                vec![[0; TURNS]; 2 * Self::BUCKETS].into_boxed_slice().try_into().ok()
+            }
+            #[inline(always)]
+            fn counts(table: &mut Self::Table) -> &mut [[u32; TURNS]] {
+                table
+            }
+            #[inline(always)]
+            fn count(table: &mut Self::Table, values: &[$float]) {
+                let (fours, rest) = values.as_chunks::<TURNS>();
+                for four in fours {
+                    for turn in 0..TURNS {
+                        // The shift leaves no more bits than the table has entries: no bounds check is compiled.
+                        table[(four[turn].to_bits() >> $free) as usize][turn] += 1;
+                    }
+                }
+                for value in rest {
+                    table[(value.to_bits() >> $free) as usize][0] += 1;
+                }
+            }
+            #[inline(always)]
+            fn bits(self) -> $bits {
+                self.to_bits()
+            }
+            #[inline(always)]
+            fn magnitude(self) -> $bits {
+                self.to_bits() & (<$bits>::MAX >> 1)
+            }
+            #[inline(always)]
+            fn is_finite(self) -> bool {
+                self.is_finite()
+            }
+            #[inline(always)]
+            fn to_f64(self) -> f64 {
+                f64::from(self)
+            }
+            #[inline(always)]
+            fn from_f64(value: f64) -> $float {
+                value as $float
+            }
+            #[inline(always)]
+            fn from_bits(bits: u64) -> $float {
+                <$float>::from_bits(bits as $bits)
+            }
+        }
+    };
+}
+impl_wide!(f32, u32, 18);
+impl_wide!(f64, u64, 47);
+
+/// One element of a tensor.
+pub(super) trait Element: bytemuck::NoUninit {
+    type Wide: Wide;
+    /// An integer in the order of the values, neighbours one apart: for floats the usual map of sign and magnitude to two's
+    /// complement (so -0 and +0 are neighbours), for integers the element.
+    type Image: Copy + PartialEq;
+    fn widen(self) -> Self::Wide;
+    fn image(self) -> Self::Image;
+    fn is_next_to(one: Self::Image, other: Self::Image) -> bool;
+
+    /// The block in the wide type: itself where it is of that type already, else in `scratch`.
+    #[inline(always)]
+    fn widen_block<'a>(block: &'a [Self], scratch: &'a mut [Self::Wide]) -> &'a [Self::Wide] {
+        for (wide, &element) in scratch.iter_mut().zip(block) {
+            *wide = element.widen();
+        }
+        scratch.get(..block.len()).unwrap_or_default()
+    }
+}
+
+macro_rules! impl_element {
+    ($kind:ty, $wide:ty, $image:ty, |$x:ident| $widen:expr, $to_image:expr $(, $whole:item)?) => {
+        impl Element for $kind {
+            type Wide = $wide;
+            type Image = $image;
+            #[inline(always)]
+            fn widen(self) -> $wide {
+                let $x = self;
+                $widen
+            }
+            #[inline(always)]
+            fn image(self) -> $image {
+                let $x = self;
+                $to_image
+            }
+            #[inline(always)]
+            fn is_next_to(one: $image, other: $image) -> bool {
+                one.abs_diff(other) == 1
+            }
+            $($whole)?
+        }
+    };
+}
+
+macro_rules! ordered {
+    ($x:expr, $image:ty) => {{
+        let bits = $x.to_bits() as $image;
+        bits ^ ((bits >> (<$image>::BITS - 1)) & <$image>::MAX)
+    }};
+}
+
+impl_element!(u8, f64, u8, |x| f64::from(x), x);
+impl_element!(i8, f64, i8, |x| f64::from(x), x);
+impl_element!(i16, f64, i16, |x| f64::from(x), x);
+impl_element!(i32, f64, i32, |x| f64::from(x), x);
+impl_element!(i64, f64, i64, |x| x as f64, x);
+impl_element!(f16, f32, i16, |x| f16_to_f32(x.to_bits()), ordered!(x, i16));
+impl_element!(bf16, f32, i16, |x| f32::from_bits(u32::from(x.to_bits()) << 16), ordered!(x, i16));
+impl_element!(f32, f32, i32, |x| x, ordered!(x, i32),
+    #[inline(always)]
+    fn widen_block<'a>(block: &'a [f32], _scratch: &'a mut [f32]) -> &'a [f32] {
+        block
+    }
+);
+impl_element!(f64, f64, i64, |x| x, ordered!(x, i64),
+    #[inline(always)]
+    fn widen_block<'a>(block: &'a [f64], _scratch: &'a mut [f64]) -> &'a [f64] {
+        block
+    }
+);
+
+/// Widens half precision without a branch or a table, unlike `half`, which asks for the CPU's features at every element.
+///
+/// Shifted into place, exponent and mantissa make an `f32` that is too small by 2^(127-15), for subnormals as well;
+/// exponents of all ones (infinity, NaN) are filled up afterwards.
+#[inline(always)]
+fn f16_to_f32(bits: u16) -> f32 {
+    const TOO_SMALL_BY: f32 = f32::from_bits((127 + 127 - 15) << 23);
+    let magnitude = u32::from(bits & 0x7fff);
+    let scaled = (f32::from_bits(magnitude << 13) * TOO_SMALL_BY).to_bits();
+    let special = if magnitude >= 0x7c00 { 0x7f80_0000 } else { 0 };
+    f32::from_bits(scaled | special | u32::from(bits & 0x8000) << 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_half_widens_as_the_half_crate_says() {
+        for bits in 0..=u16::MAX {
+            let (ours, theirs) = (f16::from_bits(bits).widen(), f16::from_bits(bits).to_f32());
+            assert!(ours.to_bits() == theirs.to_bits() || (ours.is_nan() && theirs.is_nan()), "f16 {bits:#06x}");
+            let (ours, theirs) = (bf16::from_bits(bits).widen(), bf16::from_bits(bits).to_f32());
+            assert!(ours.to_bits() == theirs.to_bits() || (ours.is_nan() && theirs.is_nan()), "bf16 {bits:#06x}");
+        }
+    }
+
+    #[test]
+    fn neighbours_in_value_are_neighbours_in_image() {
+        for x in [0.0f32, 1.0, -1.0, 1e-45, -1e-45, 1e-38, 3.4e38, -3.4e38, 0.1] {
+            assert!(f32::is_next_to(x.image(), x.next_up().image()), "{x}");
+            assert!(f32::is_next_to(x.image(), x.next_down().image()) || x == 0.0, "{x}");
+            assert!(!f32::is_next_to(x.image(), x.image()), "{x}");
+        }
+        assert!(f32::is_next_to((-0.0f32).image(), 0.0f32.image()));
+        assert!(f16::is_next_to(f16::from_bits(1).image(), f16::from_bits(2).image()));
+        assert!(f64::is_next_to(1.0f64.image(), 1.0f64.next_down().image()));
+        assert!(i8::is_next_to((-128i8).image(), -127) && !i8::is_next_to(i8::MIN.image(), i8::MAX));
+    }
+}

@@ -1,0 +1,266 @@
+//! The pass over a tensor and its previous state: moments, changes and fine histograms of both, reading memory once.
+//!
+//! # The pass
+//!
+//! ```text
+//! for each block of 2048 elements                          (the block, its previous state and d stay in the first cache)
+//!     w = widen(current)                                    f16, bf16 -> f32; f32 and f64 as they are; others -> f64
+//!     d = w - widen(previous)                               in that type
+//!     changed, one ulp = compare(current, previous)         as integers of the element's own width
+//!     for x in (w, d):
+//!         pivot = first finite element of the block
+//!         for each row of 8 lanes:
+//!             v = x if finite else pivot
+//!             s1 += v - pivot;  s2 += (v - pivot)^2         in f64
+//!             min, max, zeros, non-finite, least magnitude, or of all bits
+//!         moments of the block, merged into those of the tensor (Chan)
+//!         for each element: table[top bits of x][turn] += 1
+//! leaves = non-empty buckets of the table
+//! while a leaf holds too much: one more pass splits these leaves by their next 6 bits
+//! ```
+//!
+//! # Why
+//!
+//! - *Blocks*: each step is a short loop over data in the first cache, which the compiler turns into vector code. One loop
+//!   doing everything would run out of registers, and separate passes would read memory again for each number.
+//! - *Eight lanes*: sums are kept in arrays of eight, the order of additions is fixed by the source, and nothing is
+//!   contracted into fused multiply-adds. So the portable build (two `f64` to a register), the AVX2 build (four) and NEON
+//!   give the same bits. Eight `f64` are two AVX2 registers for each sum: enough independent additions to hide their latency,
+//!   few enough to stay in registers.
+//! - *Pivot*: sums of squares lose all digits when the mean is large against the spread; distances from an element of
+//!   the data do not. It is chosen anew in each block, so that one wild element cannot spoil the others.
+//! - *Masking*: NaN and infinities are replaced by the pivot, which adds nothing to any sum, without a branch. Which of
+//!   them they were is looked up afterwards, and only in blocks that have any.
+//! - *Buckets by bits*: sign, exponent and five bits of mantissa are a shift away; no logarithm, no search, 3 % wide from
+//!   the smallest normal number to the largest. An increment must wait for the store before it when both hit one bucket,
+//!   so four counts of a bucket take turns; they lie side by side, which costs no further cache line for sparse data.
+//! - *Touched buckets only*: the least and largest magnitude bound what has to be collected and cleared.
+//! - *Refinement*: relative buckets are too wide where the data is narrow around a value that is not zero (norm layers
+//!   near 1, deltas of a sign-like optimizer) or sits on few values. Such leaves hold much of the mass, so they are few, and only
+//!   they are counted again. The or of all bits tells how many low bits are zero throughout: a leaf with no other bits left
+//!   is an atom, one exact value (bf16 after one further pass, small integers after two).
+//!
+//! The generic body is compiled twice on x86-64 and chosen when the kernel is made. On aarch64 the portable form has NEON.
+
+mod element;
+mod fine;
+#[cfg(test)]
+mod display;
+#[cfg(test)]
+mod naive;
+mod pass;
+#[cfg(test)]
+mod tests;
+
+use crate::histogram::FineHistogram;
+use crate::stats::{Change, Moments};
+use crate::types::DType;
+use element::{Element, Wide};
+use half::{bf16, f16};
+use pass::Scratch;
+
+/// The elements of a tensor in the model's own type.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Elements<'a> {
+    /// One byte each, 0 or 1.
+    Bool(&'a [u8]),
+    U8(&'a [u8]),
+    I8(&'a [i8]),
+    I16(&'a [i16]),
+    I32(&'a [i32]),
+    I64(&'a [i64]),
+    F16(&'a [f16]),
+    BF16(&'a [bf16]),
+    F32(&'a [f32]),
+    F64(&'a [f64]),
+}
+
+/// Runs an expression with the slice inside an [`Elements`].
+macro_rules! with_slice {
+    ($elements:expr, $slice:ident => $body:expr) => {
+        match $elements {
+            Elements::Bool($slice) | Elements::U8($slice) => $body,
+            Elements::I8($slice) => $body,
+            Elements::I16($slice) => $body,
+            Elements::I32($slice) => $body,
+            Elements::I64($slice) => $body,
+            Elements::F16($slice) => $body,
+            Elements::BF16($slice) => $body,
+            Elements::F32($slice) => $body,
+            Elements::F64($slice) => $body,
+        }
+    };
+}
+
+impl<'a> Elements<'a> {
+    /// Views bytes as elements; `None` when they are not aligned for the type or not a whole number of elements.
+    pub(crate) fn from_bytes(dtype: DType, bytes: &'a [u8]) -> Option<Elements<'a>> {
+        Some(match dtype {
+            DType::Bool => Elements::Bool(bytes),
+            DType::U8 => Elements::U8(bytes),
+            DType::I8 => Elements::I8(bytemuck::try_cast_slice(bytes).ok()?),
+            DType::I16 => Elements::I16(bytemuck::try_cast_slice(bytes).ok()?),
+            DType::I32 => Elements::I32(bytemuck::try_cast_slice(bytes).ok()?),
+            DType::I64 => Elements::I64(bytemuck::try_cast_slice(bytes).ok()?),
+            DType::F16 => Elements::F16(bytemuck::try_cast_slice(bytes).ok()?),
+            DType::BF16 => Elements::BF16(bytemuck::try_cast_slice(bytes).ok()?),
+            DType::F32 => Elements::F32(bytemuck::try_cast_slice(bytes).ok()?),
+            DType::F64 => Elements::F64(bytemuck::try_cast_slice(bytes).ok()?),
+        })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        with_slice!(self, slice => slice.len())
+    }
+
+    /// The element as `f64`; NaN behind the end.
+    pub(crate) fn get(&self, index: usize) -> f64 {
+        with_slice!(self, slice => slice.get(index).map_or(f64::NAN, |element| element.widen().to_f64()))
+    }
+}
+
+/// What one call of the kernel found.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Analysis {
+    pub(crate) weights: Moments,
+    pub(crate) weight_histogram: Option<FineHistogram>,
+    /// Against the previous state; `None` without one.
+    pub(crate) change: Option<Change>,
+    pub(crate) delta_histogram: Option<FineHistogram>,
+}
+
+impl Analysis {
+    /// Adds the analysis of further elements of the same tensor.
+    fn merge(&mut self, other: &Analysis) {
+        fn join<T>(ours: &mut Option<T>, theirs: &Option<T>, merge: impl Fn(&mut T, &T)) {
+            if let (Some(ours), Some(theirs)) = (ours, theirs) {
+                merge(ours, theirs);
+            }
+        }
+        self.weights.merge(&other.weights);
+        join(&mut self.weight_histogram, &other.weight_histogram, FineHistogram::merge);
+        join(&mut self.change, &other.change, Change::merge);
+        join(&mut self.delta_histogram, &other.delta_histogram, FineHistogram::merge);
+    }
+}
+
+/// The instruction set to run the pass with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Simd {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+}
+
+impl Simd {
+    fn detect() -> Simd {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") {
+            return Simd::Avx2;
+        }
+        Simd::Portable
+    }
+}
+
+/// Four counts of 32 bits stand for a bucket, and each gets a quarter of the elements.
+const MAX_SEGMENT: usize = (u32::MAX as usize).saturating_mul(2);
+
+/// Computes the statistics of tensors, one after the other.
+///
+/// Blocks, count tables and refinement tables are kept between calls; only the leaves handed out are allocated anew.
+pub(crate) struct Kernel {
+    simd: Simd,
+    single: Scratch<f32>,
+    double: Scratch<f64>,
+}
+
+impl Kernel {
+    pub(crate) fn new() -> Kernel {
+        Kernel { simd: Simd::detect(), single: Scratch::default(), double: Scratch::default() }
+    }
+
+    /// Analyses a tensor and, where its previous state is given in the same type and length, its change.
+    ///
+    /// `rows` is the size of the first dimension, 1 for scalars and vectors.
+    pub(crate) fn analyse(
+        &mut self,
+        current: Elements<'_>,
+        previous: Option<Elements<'_>>,
+        rows: usize,
+        want_histograms: bool,
+    ) -> Analysis {
+        use Elements as E;
+        let simd = self.simd;
+        let (single, double) = (&mut self.single, &mut self.double);
+        macro_rules! run {
+            ($scratch:expr, $current:expr, $($kind:pat => $previous:expr),+) => {
+                whole($scratch, simd, $current, match previous { $($kind => Some($previous),)+ _ => None }, rows, want_histograms)
+            };
+        }
+        match current {
+            E::Bool(now) => run!(double, now, Some(E::Bool(before)) => before),
+            E::U8(now) => run!(double, now, Some(E::U8(before)) => before),
+            E::I8(now) => run!(double, now, Some(E::I8(before)) => before),
+            E::I16(now) => run!(double, now, Some(E::I16(before)) => before),
+            E::I32(now) => run!(double, now, Some(E::I32(before)) => before),
+            E::I64(now) => run!(double, now, Some(E::I64(before)) => before),
+            E::F16(now) => run!(single, now, Some(E::F16(before)) => before),
+            E::BF16(now) => run!(single, now, Some(E::BF16(before)) => before),
+            E::F32(now) => run!(single, now, Some(E::F32(before)) => before),
+            E::F64(now) => run!(double, now, Some(E::F64(before)) => before),
+        }
+    }
+}
+
+/// A tensor of one element type: its segments, then what only the whole can tell.
+fn whole<E: Element>(
+    scratch: &mut Scratch<E::Wide>,
+    simd: Simd,
+    current: &[E],
+    previous: Option<&[E]>,
+    rows: usize,
+    want_histograms: bool,
+) -> Analysis {
+    let previous = previous.filter(|previous| previous.len() == current.len());
+    let mut analysis = segments(scratch, simd, current, previous, want_histograms, MAX_SEGMENT);
+    if let (Some(change), Some(previous)) = (&mut analysis.change, previous) {
+        change.rows = rows as u64;
+        change.changed_rows = match change.changed {
+            0 => 0,
+            changed if changed == current.len() as u64 => rows as u64,
+            _ => changed_rows(current, previous, rows),
+        };
+    }
+    analysis
+}
+
+/// The segments of at most `max_segment` elements, each analysed by itself and merged.
+fn segments<E: Element>(
+    scratch: &mut Scratch<E::Wide>,
+    simd: Simd,
+    current: &[E],
+    previous: Option<&[E]>,
+    want_histograms: bool,
+    max_segment: usize,
+) -> Analysis {
+    let Some((now, rest)) = current.split_at_checked(max_segment) else {
+        return scratch.analyse(simd, current, previous, want_histograms);
+    };
+    let split = previous.and_then(|previous| previous.split_at_checked(max_segment));
+    let (before, rest_before) = split.unzip();
+    let mut analysis = scratch.analyse(simd, now, before, want_histograms);
+    if !rest.is_empty() {
+        analysis.merge(&segments(scratch, simd, rest, rest_before, want_histograms, max_segment));
+    }
+    analysis
+}
+
+/// Rows with a changed element. Most rows that changed did so in one of their first elements, where the comparison ends.
+fn changed_rows<E: Element>(current: &[E], previous: &[E], rows: usize) -> u64 {
+    let row = match rows {
+        1.. if current.len() % rows == 0 => (current.len() / rows).max(1),
+        _ => current.len().max(1),
+    };
+    let pairs = current.chunks(row).zip(previous.chunks(row));
+    pairs.filter(|(now, before)| bytemuck::cast_slice::<E, u8>(now) != bytemuck::cast_slice::<E, u8>(before)).count() as u64
+}
