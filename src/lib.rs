@@ -21,7 +21,7 @@ mod run;
 mod scalar_queue;
 mod stats;
 mod summary;
-#[cfg(feature = "tch")]
+#[cfg_attr(not(feature = "tch"), path = "no_tensor.rs")]
 mod tensor;
 mod types;
 mod values;

@@ -18,6 +18,7 @@ use crate::named_tensors::NamedTensors;
 use crate::options::{Selection, WeightOptions};
 use crate::report::WeightReport;
 use crate::scalar_queue::{Pushed, ScalarQueue};
+use crate::tensor::{Fetched, fetch_scalar};
 use crate::types::{Existing, OnFull, Step, WallTime};
 use crate::values::{Scalar, ScalarValue, Source, Values};
 use crate::weights::capture::{Capture, Captured, Subject};
@@ -282,17 +283,14 @@ impl Logger {
         check_tag(tag)?;
         match value.scalar() {
             Scalar::Number(number) => Ok(Some(number)),
-            #[cfg(feature = "tch")]
-            Scalar::Tensor(tensor) => match crate::tensor::fetch_scalar(tag, tensor)? {
-                crate::tensor::Fetched::Now(number) => Ok(Some(number)),
-                crate::tensor::Fetched::Later(tensor) => {
+            Scalar::Tensor(tensor) => match fetch_scalar(tag, tensor)? {
+                Fetched::Now(number) => Ok(Some(number)),
+                Fetched::Later(tensor) => {
                     let (run, tag) = (self.run.number, self.full_tag(tag));
                     self.core.send(Command::DeviceScalar { run, step, wall_time, tag, tensor });
                     Ok(None)
                 }
             },
-            #[cfg(not(feature = "tch"))]
-            Scalar::Never(never, _) => match never {},
         }
     }
 
@@ -551,15 +549,8 @@ impl Core {
 
     /// Copies values into memory of their own. `None` when there is no room for them.
     fn copy_values(&self, tag: &str, source: Source<'_>) -> Result<(Option<worker::Values>, Duration)> {
-        let (dtype, elements) = match &source {
-            Source::Host { dtype, bytes } => (*dtype, bytes.len() / dtype.size()),
-            #[cfg(feature = "tch")]
-            Source::Tensor(tensor) => {
-                let facts = crate::tensor::inspect(tag, tensor)?;
-                (facts.dtype, facts.elements())
-            }
-        };
-        let bytes = elements * dtype.size();
+        let facts = source.inspect(tag)?;
+        let (dtype, bytes) = (facts.dtype, facts.bytes());
         let (granted, waited) = self.shared.budget.take(bytes, self.on_full);
         if !granted {
             Health::count(&self.shared.health.dropped, 1);
@@ -567,17 +558,9 @@ impl Core {
         }
         let mut buffer = Buffer::with_bytes(bytes);
         let target = buffer.bytes_mut().get_mut(..bytes).unwrap_or_default();
-        match source {
-            Source::Host { bytes, .. } => target.copy_from_slice(&bytes),
-            #[cfg(feature = "tch")]
-            Source::Tensor(tensor) => {
-                let copied = crate::tensor::inspect(tag, tensor)
-                    .and_then(|facts| crate::tensor::copy(tag, tensor, &facts, target));
-                if let Err(error) = copied {
-                    self.shared.budget.put(bytes);
-                    return Err(error);
-                }
-            }
+        if let Err(error) = source.copy(tag, &facts, 1, target) {
+            self.shared.budget.put(bytes);
+            return Err(error);
         }
         Ok((Some(worker::Values { dtype, bytes, buffer }), waited))
     }

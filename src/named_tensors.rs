@@ -60,7 +60,7 @@ pub(crate) trait Sink {
     fn variable(&mut self, name: &str, source: Source<'_>, role: Option<Role>);
 
     /// True when the roles of the store of this identity and size are known, so that the source need not find out again.
-    #[cfg_attr(not(feature = "tch"), allow(dead_code))]
+    #[cfg_attr(not(feature = "tch"), expect(dead_code, reason = "stores are tch's"))]
     fn knows_store(&mut self, store: StoreIdentity) -> bool;
 }
 

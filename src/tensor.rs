@@ -10,37 +10,14 @@ use std::sync::{MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use tch::nn::{VarStore, Variables};
-use tch::{CModule, Device, Kind, Tensor};
+use tch::{CModule, Device, Kind};
 
 use crate::error::{Error, Result};
 use crate::named_tensors::{NamedTensors, Role, Visitor};
 use crate::types::DType;
+use crate::values::{Access, Facts};
 
-/// How a tensor's elements are fetched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Access {
-    /// Contiguous on the CPU: a plain copy of its memory.
-    Memory,
-    /// Strided, negated, or on another device: libtorch copies it.
-    Copy,
-    /// Sparse, MKL-DNN, quantised, or of a type without a counterpart: converted first.
-    Convert,
-}
-
-/// What is known of a tensor.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Facts {
-    /// The type its elements have in the buffer.
-    pub(crate) dtype: DType,
-    pub(crate) shape: Vec<i64>,
-    pub(crate) access: Access,
-}
-
-impl Facts {
-    pub(crate) fn elements(&self) -> usize {
-        self.shape.iter().map(|&size| usize::try_from(size).unwrap_or(0)).product()
-    }
-}
+pub(crate) use tch::Tensor;
 
 /// Classifies a tensor. `name` is the tag or variable that errors speak of.
 pub(crate) fn inspect(name: &str, tensor: &Tensor) -> Result<Facts> {
@@ -142,7 +119,7 @@ fn memory<'a>(tensor: &'a Tensor, facts: &Facts) -> Option<&'a [u8]> {
     {
         return None;
     }
-    let bytes = facts.elements() * facts.dtype.size();
+    let bytes = facts.bytes();
     if bytes == 0 {
         return Some(&[]);
     }
@@ -275,9 +252,14 @@ pub(crate) fn version(tensor: &Tensor, facts: &Facts) -> Option<u64> {
     Some((version as u64).wrapping_add(storage.rotate_left(17)))
 }
 
+/// True for a tensor that gradients are tracked for.
+pub(crate) fn requires_grad(tensor: &Tensor) -> bool {
+    tensor.defined() && tensor.requires_grad()
+}
+
 /// The gradient left by the last backward pass, if there is one. Asking a tensor that is no leaf would warn.
 pub(crate) fn gradient(tensor: &Tensor) -> Option<Tensor> {
-    if !tensor.defined() || !tensor.requires_grad() || !tensor.f_is_leaf().ok()? {
+    if !requires_grad(tensor) || !tensor.f_is_leaf().ok()? {
         return None;
     }
     tensor.f_grad().ok().filter(Tensor::defined)
@@ -301,7 +283,11 @@ pub(crate) fn fetch_scalar(tag: &str, tensor: &Tensor) -> Result<Fetched> {
         return read_scalar(tag, tensor).map(Fetched::Now);
     }
     let _guard = tch::no_grad_guard();
-    let copy = tensor.f_detach().and_then(|tensor| tensor.f_copy());
+    let copy = tensor.f_detach().and_then(|tensor| {
+        let mut copy = tensor.f_empty_like()?;
+        copy.f_copy_(&tensor)?;
+        Ok(copy)
+    });
     copy.map(Fetched::Later).map_err(|error| Error::UnsupportedTensor {
         name: tag.into(),
         reason: format!("libtorch could not copy it: {}", first_line(&error)).into(),
@@ -425,7 +411,7 @@ fn visit_store(store: &VarStore, prefix: &str, visitor: &mut Visitor<'_>) -> Res
     let membership = if visitor.knows_store(identity) { None } else { Some(Membership::of(&variables)) };
     for (name, tensor) in &variables.named_variables {
         if name.starts_with(prefix) {
-            let role = membership.as_ref().map(|members| match (tensor.requires_grad(), members.contains(tensor)) {
+            let role = membership.as_ref().map(|members| match (requires_grad(tensor), members.contains(tensor)) {
                 (true, _) => Role::Trainable,
                 (false, true) => Role::Frozen,
                 (false, false) => Role::Buffer,
@@ -443,7 +429,7 @@ impl NamedTensors for CModule {
             reason: format!("its parameters could not be listed: {}", first_line(&error)).into(),
         })?;
         for (name, tensor) in &parameters {
-            let role = if tensor.defined() && tensor.requires_grad() { Role::Trainable } else { Role::Frozen };
+            let role = if requires_grad(tensor) { Role::Trainable } else { Role::Frozen };
             visitor.variable(name, tensor, role);
         }
         Ok(())

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use half::{bf16, f16};
 
+use crate::error::Result;
+use crate::tensor::{self, Tensor};
 use crate::types::{DType, sealed::Sealed};
 
 /// Many numbers: a `tch::Tensor` of any kind and device, or a slice, vector or array of numbers. Sealed.
@@ -18,8 +20,102 @@ pub enum Source<'a> {
     /// Elements in host memory, native byte order.
     Host { dtype: DType, bytes: Cow<'a, [u8]> },
     /// A tensor of any device and layout.
-    #[cfg(feature = "tch")]
-    Tensor(&'a tch::Tensor),
+    Tensor(&'a Tensor),
+}
+
+/// What is known of values.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Facts {
+    /// The type the elements have in a buffer.
+    pub(crate) dtype: DType,
+    pub(crate) shape: Vec<i64>,
+    pub(crate) access: Access,
+}
+
+/// How elements are fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Contiguous in host memory: a plain copy.
+    Memory,
+    /// Strided, negated, or on another device: libtorch copies it.
+    #[cfg_attr(not(feature = "tch"), expect(dead_code, reason = "only tensors are so"))]
+    Copy,
+    /// Sparse, MKL-DNN, quantised, or of a type without a counterpart: libtorch converts it first.
+    #[cfg_attr(not(feature = "tch"), expect(dead_code, reason = "only tensors are so"))]
+    Convert,
+}
+
+impl Facts {
+    pub(crate) fn elements(&self) -> usize {
+        self.shape.iter().map(|&size| usize::try_from(size).unwrap_or(0)).product()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.elements() * self.dtype.size()
+    }
+}
+
+impl Source<'_> {
+    /// Type and shape. `name` is the tag or variable that errors speak of.
+    pub(crate) fn inspect(&self, name: &str) -> Result<Facts> {
+        match self {
+            Source::Host { dtype, bytes } => {
+                let elements = i64::try_from(bytes.len() / dtype.size()).unwrap_or(i64::MAX);
+                Ok(Facts { dtype: *dtype, shape: vec![elements], access: Access::Memory })
+            }
+            Source::Tensor(tensor) => tensor::inspect(name, tensor),
+        }
+    }
+
+    /// Copies every `stride`-th element (row-major) to `target`, which holds exactly as many. `Ok(false)` when the values
+    /// are not what `facts` says any more: nothing useful was written.
+    pub(crate) fn copy(&self, name: &str, facts: &Facts, stride: usize, target: &mut [u8]) -> Result<bool> {
+        match self {
+            Source::Host { dtype, bytes } => {
+                Ok(*dtype == facts.dtype && copy_elements(bytes, dtype.size(), stride, target))
+            }
+            Source::Tensor(tensor) if stride == 1 => tensor::copy(name, tensor, facts, target),
+            Source::Tensor(tensor) => tensor::copy_strided(name, tensor, facts, stride, target),
+        }
+    }
+
+    /// See [`tensor::version`].
+    pub(crate) fn version(&self, facts: &Facts) -> Option<u64> {
+        match self {
+            Source::Host { .. } => None,
+            Source::Tensor(tensor) => tensor::version(tensor, facts),
+        }
+    }
+
+    /// The gradient that a backward pass left.
+    pub(crate) fn gradient(&self) -> Option<Tensor> {
+        match self {
+            Source::Host { .. } => None,
+            Source::Tensor(tensor) => tensor::gradient(tensor),
+        }
+    }
+
+    /// `None` for values that know nothing of gradients.
+    pub(crate) fn requires_grad(&self) -> Option<bool> {
+        match self {
+            Source::Host { .. } => None,
+            Source::Tensor(tensor) => Some(tensor::requires_grad(tensor)),
+        }
+    }
+}
+
+/// False when the number of elements is not the planned one.
+fn copy_elements(bytes: &[u8], size: usize, stride: usize, target: &mut [u8]) -> bool {
+    if (bytes.len() / size).div_ceil(stride) != target.len() / size {
+        return false;
+    }
+    if stride == 1 {
+        target.copy_from_slice(bytes);
+        return true;
+    }
+    let elements = bytes.chunks_exact(size).step_by(stride);
+    std::iter::zip(elements, target.chunks_exact_mut(size)).for_each(|(element, place)| place.copy_from_slice(element));
+    true
 }
 
 /// A type whose slices are values.
@@ -86,10 +182,8 @@ impl<V: Values + ?Sized> Values for &V {
     }
 }
 
-#[cfg(feature = "tch")]
-impl Sealed for tch::Tensor {}
-#[cfg(feature = "tch")]
-impl Values for tch::Tensor {
+impl Sealed for Tensor {}
+impl Values for Tensor {
     fn source(&self) -> Source<'_> {
         Source::Tensor(self)
     }
@@ -110,11 +204,7 @@ pub enum Scalar<'a> {
     /// In hand.
     Number(f64),
     /// In a tensor, perhaps on an accelerator.
-    #[cfg(feature = "tch")]
-    Tensor(&'a tch::Tensor),
-    #[cfg(not(feature = "tch"))]
-    #[doc(hidden)]
-    Never(std::convert::Infallible, std::marker::PhantomData<&'a ()>),
+    Tensor(&'a Tensor),
 }
 
 macro_rules! scalar_numbers {
@@ -145,8 +235,7 @@ impl<V: ScalarValue + ?Sized> ScalarValue for &V {
     }
 }
 
-#[cfg(feature = "tch")]
-impl ScalarValue for tch::Tensor {
+impl ScalarValue for Tensor {
     fn scalar(&self) -> Scalar<'_> {
         Scalar::Tensor(self)
     }

@@ -14,6 +14,7 @@ use crate::options::Selection;
 use crate::report::WeightReport;
 use crate::run::Run;
 use crate::scalar_queue::{Batch, ScalarQueue};
+use crate::tensor::{self, Tensor};
 use crate::types::{DType, WallTime};
 use crate::weights::capture::{Snapshot, Subject};
 use crate::weights::watch::Watch;
@@ -35,8 +36,7 @@ pub(crate) enum Command {
     Watch { watch: u32, run: u32, subject: Subject, scope: Arc<str>, selection: Arc<Selection>, pool: Arc<Pool> },
     Snapshot { watch: u32, snapshot: Box<Snapshot> },
     Histogram { run: u32, step: i64, wall_time: WallTime, tag: Box<str>, values: Values },
-    #[cfg(feature = "tch")]
-    DeviceScalar { run: u32, step: i64, wall_time: WallTime, tag: Box<str>, tensor: tch::Tensor },
+    DeviceScalar { run: u32, step: i64, wall_time: WallTime, tag: Box<str>, tensor: Tensor },
     /// Scalars wait.
     Wake,
     /// Answer when all before is in the files, with the first failure since the last flush.
@@ -133,9 +133,8 @@ impl Worker {
                 self.histogram(run, step, wall_time, &tag, &values);
                 self.shared.budget.put(values.bytes);
             }
-            #[cfg(feature = "tch")]
             Command::DeviceScalar { run, step, wall_time, tag, tensor } => {
-                let value = crate::tensor::read_scalar(&tag, &tensor);
+                let value = tensor::read_scalar(&tag, &tensor);
                 match (value, self.runs.get_mut(&run)) {
                     (Ok(value), Some(run)) => {
                         run.user_scalars(&self.shared.health, wall_time, step, [(&*tag, value)].into_iter());

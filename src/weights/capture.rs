@@ -9,7 +9,6 @@ use crate::error::{Error, Result};
 use crate::named_tensors::{NamedTensors, Visitor};
 use crate::options::Selection;
 use crate::types::{OnFull, WallTime};
-use crate::values::Source;
 use crate::weights::plan::{Due, Plan};
 use crate::weights::walk::{Copier, Planned, Planner, Versions};
 

@@ -6,10 +6,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::named_tensors::{Role, Sink, StoreIdentity};
 use crate::options::Selection;
-#[cfg(feature = "tch")]
-use crate::tensor;
-use crate::types::DType;
-use crate::values::Source;
+use crate::values::{Facts, Source};
 use crate::weights::capture::Subject;
 use crate::weights::plan::{Extent, Found, Plan};
 
@@ -28,8 +25,7 @@ enum Slot {
 pub(crate) struct Planned {
     pub(crate) plan: Arc<Plan>,
     /// Beside the plan's variables: how each is read.
-    #[cfg(feature = "tch")]
-    facts: Vec<Option<tensor::Facts>>,
+    facts: Vec<Facts>,
     /// In the order of the source, which seldom changes.
     order: Vec<(Arc<str>, Slot)>,
     index: HashMap<Arc<str>, Slot>,
@@ -41,8 +37,7 @@ pub(crate) struct Planner<'a> {
     subject: Subject,
     selection: &'a Selection,
     found: Vec<Found>,
-    #[cfg(feature = "tch")]
-    facts: HashMap<Arc<str>, tensor::Facts>,
+    facts: HashMap<Arc<str>, Facts>,
     order: Vec<(Arc<str>, Slot)>,
     stores: Vec<StoreIdentity>,
     error: Option<Error>,
@@ -54,7 +49,6 @@ impl<'a> Planner<'a> {
             subject,
             selection,
             found: Vec::new(),
-            #[cfg(feature = "tch")]
             facts: HashMap::new(),
             order: Vec::new(),
             stores: Vec::new(),
@@ -86,14 +80,10 @@ impl<'a> Planner<'a> {
             let name = twice.map_or("", |(name, _)| name).into();
             return Err(Error::DuplicateVariable { name });
         }
-        #[cfg(feature = "tch")]
-        let facts = {
-            let mut known = self.facts;
-            plan.variables.iter().map(|variable| known.remove(&variable.name)).collect()
-        };
+        let mut known = self.facts;
+        let facts = plan.variables.iter().filter_map(|variable| known.remove(&variable.name)).collect();
         Ok(Planned {
             plan: Arc::new(plan),
-            #[cfg(feature = "tch")]
             facts,
             order,
             index,
@@ -108,38 +98,20 @@ impl<'a> Planner<'a> {
             self.order.push((name, Slot::Left(role)));
             return Ok(());
         }
-        let Some((dtype, shape)) = self.describe(&name, source)? else {
-            self.order.push((name, Slot::NoGradient));
-            return Ok(());
+        let facts = match self.subject {
+            Subject::Weights => source.inspect(&name)?,
+            Subject::Gradients => match source.gradient() {
+                Some(gradient) => Source::Tensor(&gradient).inspect(&name)?,
+                None => {
+                    self.order.push((name, Slot::NoGradient));
+                    return Ok(());
+                }
+            },
         };
         self.order.push((name.clone(), Slot::Copied(self.found.len())));
-        self.found.push(Found { name, dtype, shape, role });
+        self.found.push(Found { name: name.clone(), dtype: facts.dtype, shape: facts.shape.clone(), role });
+        self.facts.insert(name, facts);
         Ok(())
-    }
-
-    /// Type and shape, or `None` where the gradient is asked for and there is none.
-    fn describe(&mut self, name: &Arc<str>, source: &Source<'_>) -> Result<Option<(DType, Vec<i64>)>> {
-        match source {
-            Source::Host { dtype, bytes } => {
-                let elements = bytes.len() / dtype.size();
-                let shape = vec![i64::try_from(elements).unwrap_or(i64::MAX)];
-                Ok((self.subject == Subject::Weights).then_some((*dtype, shape)))
-            }
-            #[cfg(feature = "tch")]
-            Source::Tensor(tensor) => {
-                let gradient = match self.subject {
-                    Subject::Weights => None,
-                    Subject::Gradients => match tensor::gradient(tensor) {
-                        Some(gradient) => Some(gradient),
-                        None => return Ok(None),
-                    },
-                };
-                let facts = tensor::inspect(name, gradient.as_ref().unwrap_or(tensor))?;
-                let described = (facts.dtype, facts.shape.clone());
-                self.facts.insert(name.clone(), facts);
-                Ok(Some(described))
-            }
-        }
     }
 }
 
@@ -198,7 +170,7 @@ impl<'a> Walk<'a> {
             self.stale = !keeps_role(planned, source, role);
         }
         if slot == Some(Slot::NoGradient) {
-            self.stale = has_gradient(source);
+            self.stale = source.gradient().is_some();
         }
         match slot {
             Some(Slot::Copied(place)) if !self.stale => Some(place),
@@ -225,21 +197,9 @@ impl<'a> Walk<'a> {
 /// True when the variable has the role it was planned with. A store that is known gives no role: then the switch that
 /// `freeze` and `unfreeze` turn is looked at.
 fn keeps_role(planned: Role, source: &Source<'_>, role: Option<Role>) -> bool {
-    match (role, source) {
-        (Some(role), _) => role == planned,
-        #[cfg(feature = "tch")]
-        (None, Source::Tensor(tensor)) => {
-            (tensor.defined() && tensor.requires_grad()) == (planned == Role::Trainable)
-        }
-        (None, _) => true,
-    }
-}
-
-fn has_gradient(source: &Source<'_>) -> bool {
-    match source {
-        Source::Host { .. } => false,
-        #[cfg(feature = "tch")]
-        Source::Tensor(tensor) => tensor::gradient(tensor).is_some(),
+    match role {
+        Some(role) => role == planned,
+        None => source.requires_grad().is_none_or(|tracked| tracked == (planned == Role::Trainable)),
     }
 }
 
@@ -273,11 +233,7 @@ impl Sink for Versions<'_> {
 
 impl Planned {
     fn version(&self, place: usize, source: &Source<'_>) -> Option<u64> {
-        match source {
-            Source::Host { .. } => None,
-            #[cfg(feature = "tch")]
-            Source::Tensor(tensor) => tensor::version(tensor, self.facts.get(place)?.as_ref()?),
-        }
+        source.version(self.facts.get(place)?)
     }
 }
 
@@ -315,49 +271,20 @@ impl<'a> Copier<'a> {
             Extent::Full => 1,
             Extent::Watched { stride } => stride,
         };
-        let fits = match source {
-            Source::Host { dtype, bytes } => {
-                *dtype == variable.dtype && copy_elements(bytes, variable.dtype.size(), stride, target)
-            }
-            #[cfg(feature = "tch")]
-            Source::Tensor(tensor) => {
-                let Some(Some(facts)) = planned.facts.get(place) else {
-                    self.walk.stale = true;
-                    return Ok(());
-                };
-                let gradient = match self.walk.subject {
-                    Subject::Weights => None,
-                    Subject::Gradients => tensor::gradient(tensor),
-                };
-                let read = match (self.walk.subject, &gradient) {
-                    (Subject::Gradients, None) => None,
-                    (_, Some(gradient)) => Some(gradient),
-                    (Subject::Weights, None) => Some(*tensor),
-                };
-                match read {
-                    Some(tensor) if stride == 1 => tensor::copy(&variable.name, tensor, facts, target)?,
-                    Some(tensor) => tensor::copy_strided(&variable.name, tensor, facts, stride, target)?,
-                    None => false,
-                }
-            }
+        let Some(facts) = planned.facts.get(place) else {
+            self.walk.stale = true;
+            return Ok(());
+        };
+        let fits = match self.walk.subject {
+            Subject::Weights => source.copy(&variable.name, facts, stride, target)?,
+            Subject::Gradients => match source.gradient() {
+                Some(gradient) => Source::Tensor(&gradient).copy(&variable.name, facts, stride, target)?,
+                None => false,
+            },
         };
         self.walk.stale |= !fits;
         Ok(())
     }
-}
-
-/// Copies every `stride`-th element; false when the number of elements is not the planned one.
-fn copy_elements(bytes: &[u8], size: usize, stride: usize, target: &mut [u8]) -> bool {
-    if (bytes.len() / size).div_ceil(stride) != target.len() / size {
-        return false;
-    }
-    if stride == 1 {
-        target.copy_from_slice(bytes);
-        return true;
-    }
-    let elements = bytes.chunks_exact(size).step_by(stride);
-    std::iter::zip(elements, target.chunks_exact_mut(size)).for_each(|(element, place)| place.copy_from_slice(element));
-    true
 }
 
 impl Sink for Copier<'_> {
