@@ -24,7 +24,7 @@ pub struct Args {
     pub batch_size: u32,
     /// Learning rate at the start; it falls along a cosine to a hundredth of it
     /// [default: 0.002 for adam and adamw, 0.2 for sgd, 0.05 for momentum]
-    #[arg(long, value_name = "RATE", value_parser = learning_rate)]
+    #[arg(long, value_name = "RATE", value_parser = learning_rate, allow_negative_numbers = true)]
     pub learning_rate: Option<f64>,
     /// How the weights are moved
     #[arg(long, value_enum, default_value_t)]

@@ -18,6 +18,7 @@ use std::f64::consts::PI;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -39,8 +40,17 @@ const SHOW_EVERY: u64 = 10;
 /// Where TensorBoard is found unless told otherwise.
 const BOARD: &str = "http://localhost:6006";
 
-fn main() -> Result<()> {
-    let args = Args::parse();
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}"); // all causes in one line, and no backtrace
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
     let device = args
         .device
         .device()
@@ -58,14 +68,14 @@ fn main() -> Result<()> {
         data.classes,
     );
 
-    let schedule = Schedule::new(&args, data.train.len());
+    let schedule = Schedule::new(args, data.train.len());
     let run = if args.no_log {
         None
     } else {
-        Some(Run::create(&args, &schedule)?)
+        Some(Run::create(args, &schedule)?)
     };
     let started = Instant::now();
-    train(&args, &schedule, &data, &vs, &model, run.as_ref())?;
+    train(args, &schedule, &data, &vs, &model, run.as_ref())?;
     let seconds = started.elapsed().as_secs_f64();
 
     let Score { loss, accuracy } = evaluate(&model, &data.test, device)?;

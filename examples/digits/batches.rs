@@ -81,11 +81,7 @@ impl Iterator for Batches<'_> {
     type Item = Result<Batch, tch::TchError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let left = self
-            .rest
-            .len()
-            .checked_sub(self.batch_size)
-            .unwrap_or_default();
+        let left = self.rest.len().saturating_sub(self.batch_size);
         let mut indices = self.rest.split_off(left);
         indices.reverse();
         (!indices.is_empty()).then(|| self.batch(&indices))
