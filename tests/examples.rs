@@ -277,10 +277,7 @@ mod with_tch {
 
     fn cnn() -> Command {
         let mut command = example("cnn");
-        // One thread each: tests run side by side, and sums then have one order.
-        command
-            .env("OMP_NUM_THREADS", "1")
-            .args(["--device", "cpu", "--no-progress"]);
+        command.args(["--device", "cpu", "--no-progress"]);
         command
     }
 
@@ -331,6 +328,7 @@ mod with_tch {
             "--data",
             "--max-steps",
             "--device",
+            "--threads",
             "--dump-weights",
             "--no-progress",
             "--no-log",
@@ -633,6 +631,7 @@ mod with_tch {
             (["--epochs", "0"], "--epochs"),
             (["--batch-size", "0"], "--batch-size"),
             (["--max-steps", "0"], "--max-steps"),
+            (["--threads", "0"], "--threads"),
             (["--learning-rate", "nan"], "--learning-rate"),
             (["--learning-rate", "-1"], "--learning-rate"),
             (["--scalars", "often"], "every-call"),
