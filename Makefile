@@ -7,7 +7,7 @@ LOCKED ?= --locked
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo board test test-scripts lint test-rust docs check-range e2e clean
+.PHONY: help setup demo board test test-setup test-checker lint test-rust docs check-range e2e clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,12 +24,12 @@ board: setup ## open TensorBoard on runs/; it prints its address (BOARD_ARGS=...
 	@python=$$($(PYTHON) scripts/setup --print-python) && exec "$$python" -m tensorboard.main --logdir runs $(BOARD_ARGS)
 
 # Cheap and likely failures first.
-test: test-scripts lint test-rust docs check-range e2e ## run every check that CI runs
+test: test-setup lint test-rust docs check-range e2e ## run every check that CI runs
 	@echo "== all checks passed"
 
-test-scripts: setup
-	@echo "== tests of the set-up and of the end-to-end checker"
-	@python=$$($(PYTHON) scripts/setup --print-python) && "$$python" -m unittest discover --start-directory tests --pattern 'test_*.py'
+test-setup: setup
+	@echo "== tests of the set-up"
+	@$(PYTHON) -m unittest discover --start-directory scripts
 
 lint: setup ## formatting, and clippy with and without the tch feature
 	@echo "== formatting"
@@ -53,7 +53,11 @@ check-range: ## compile against the oldest and the newest tch of the range in Ca
 	@echo "== the range of tch versions"
 	CARGO="$(CARGO)" scripts/check-range
 
-e2e: setup ## train, read the log back through the real TensorBoard (both loaders) and compare it with numpy
+test-checker: setup
+	@echo "== tests of the end-to-end checker"
+	@python=$$($(PYTHON) scripts/setup --print-python) && "$$python" -m unittest discover --start-directory tests/end_to_end
+
+e2e: test-checker ## train, read the log back through the real TensorBoard (both loaders) and compare it with numpy
 	@echo "== end to end, through TensorBoard"
 	@python=$$($(PYTHON) scripts/setup --print-python) && CARGO="$(CARGO)" tests/end_to_end/run "$$python"
 
