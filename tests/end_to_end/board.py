@@ -49,7 +49,9 @@ class Board:
     def check_loader(self, load_fast):
         provider = self.get("environment").get("debug", {}).get("data_provider", "")
         if PROVIDERS[load_fast] not in provider:
-            raise BoardError(f"--load_fast={load_fast} runs {provider or 'an unknown loader'}, not {PROVIDERS[load_fast]}")
+            raise BoardError(
+                f"--load_fast={load_fast} runs {provider or 'an unknown loader'}, not {PROVIDERS[load_fast]}"
+            )
 
     def series(self):
         """{(kind, run, tag): [(step, value), ...]}; a histogram's value is its rows [left, right, count]. Numbers that are

@@ -147,7 +147,9 @@ class Comparison:
     def compare(self):
         runs = {run for kind, run, tag in self.series if kind == "histograms" and tag.startswith("weights/")}
         if len(runs) != 1:
-            self.complain(f"weights/... histograms are in {len(runs)} runs ({', '.join(sorted(runs)) or 'none'}), not in one")
+            self.complain(
+                f"weights/... histograms are in {len(runs)} runs ({', '.join(sorted(runs)) or 'none'}), not in one"
+            )
             return self
         self.run = runs.pop()
         for tag, points in expected_scalars(self.dump).items():
@@ -183,7 +185,9 @@ class Comparison:
         for step, value in self.points_of("scalars", tag, required, allowed=expected).items():
             entry = expected.get(step)
             if entry is not None and not entry.admits(value):
-                self.complain(f"scalars {tag} step {step}: TensorBoard shows {value!r}, numpy has {entry.value!r} ± {entry.tolerance:.1g}")
+                self.complain(
+                    f"scalars {tag} step {step}: TensorBoard shows {value!r}, numpy has {entry.value!r} ± {entry.tolerance:.1g}"
+                )
 
     def compare_histograms(self, tag, arrays):
         for step, rows in self.points_of("histograms", tag, arrays).items():
@@ -198,13 +202,22 @@ class Comparison:
         deltas = self.sampled("weight_delta_samples", name)
         lines = min(SAMPLED_LINES, self.dump[steps[0]][name].size)
         if len(weights) != lines or weights != deltas:
-            self.complain(f"scalars of {name}: {lines} sampled elements expected; weights show {weights}, deltas {deltas}")
+            self.complain(
+                f"scalars of {name}: {lines} sampled elements expected; weights show {weights}, deltas {deltas}"
+            )
         for index in weights:
             series = {step: self.element(name, step, index) for step in steps}
-            self.compare_scalars(f"weight_samples/{name}/{index}", {step: Expected(float(value)) for step, value in series.items()})
+            self.compare_scalars(
+                f"weight_samples/{name}/{index}", {step: Expected(float(value)) for step, value in series.items()}
+            )
         for index in deltas:
-            changes = {step: self.element(name, step, index) - self.element(name, step - 1, index) for step in steps[1:]}
-            self.compare_scalars(f"weight_delta_samples/{name}/{index}", {step: Expected(float(value)) for step, value in changes.items()})
+            changes = {
+                step: self.element(name, step, index) - self.element(name, step - 1, index) for step in steps[1:]
+            }
+            self.compare_scalars(
+                f"weight_delta_samples/{name}/{index}",
+                {step: Expected(float(value)) for step, value in changes.items()},
+            )
 
     def sampled(self, statistic, name):
         """The flat indices shown, in order; one that lies outside the variable is a fault of its own."""
@@ -230,8 +243,12 @@ class Comparison:
             each = [delta_statistics(now[name], before[name], first[name]) for name in now]
             log10 = [statistics["weight_update_ratio_log10"].value for statistics in each]
             defined = None not in log10
-            expected.setdefault("model/update_ratio_log10_min", {})[step] = Expected(min(log10) if defined else None, 1e-4)
-            expected.setdefault("model/update_ratio_log10_max", {})[step] = Expected(max(log10) if defined else None, 1e-4)
+            expected.setdefault("model/update_ratio_log10_min", {})[step] = Expected(
+                min(log10) if defined else None, 1e-4
+            )
+            expected.setdefault("model/update_ratio_log10_max", {})[step] = Expected(
+                max(log10) if defined else None, 1e-4
+            )
             shares = [statistics["weight_changed_fraction"].value for statistics in each]
             sizes = [array.size for array in now.values()]
             expected.setdefault("model/changed_fraction", {})[step] = near(np.average(shares, weights=sizes))
@@ -298,7 +315,9 @@ def check(logdir, dump_folder, settle_secs):
             return [f"{loader}: {message}" for message in comparison.messages]
         print(f"{loader}: {len(comparison.seen)} series with {comparison.points} points agree with numpy", flush=True)
         shown[load_fast] = comparison.series
-    differing = [key for key in shown[True].keys() | shown[False].keys() if shown[True].get(key) != shown[False].get(key)]
+    differing = [
+        key for key in shown[True].keys() | shown[False].keys() if shown[True].get(key) != shown[False].get(key)
+    ]
     return [f"{kind} {tag} of run {run}: the two loaders show it differently" for kind, run, tag in sorted(differing)]
 
 
@@ -312,8 +331,16 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("logdir", help="a run directory the crate wrote, or one above it")
     parser.add_argument("dump", help="the folder of step_<number>.safetensors files")
-    parser.add_argument("--timeout", type=int, default=300, metavar="SECS", help="give up after this long (%(default)s)")
-    parser.add_argument("--settle", type=float, default=20.0, metavar="SECS", help="disagreement stands after this long without change (%(default)s)")
+    parser.add_argument(
+        "--timeout", type=int, default=300, metavar="SECS", help="give up after this long (%(default)s)"
+    )
+    parser.add_argument(
+        "--settle",
+        type=float,
+        default=20.0,
+        metavar="SECS",
+        help="disagreement stands after this long without change (%(default)s)",
+    )
     options = parser.parse_args(arguments)
     # Ending by an exception stops TensorBoard on the way out.
     for name in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):

@@ -52,7 +52,9 @@ def read_dump(folder):
     first = dump[steps[0]]
     for step in steps:
         check_step(folder, step, dump[step], first)
-        if step != steps[0] and all(np.array_equal(bits(dump[step][name]), bits(dump[step - 1][name])) for name in first):
+        if step != steps[0] and all(
+            np.array_equal(bits(dump[step][name]), bits(dump[step - 1][name])) for name in first
+        ):
             raise DumpError(f"{folder}: nothing moved at step {step}, and idle steps are not logged")
     return dump
 

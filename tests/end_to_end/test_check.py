@@ -55,7 +55,11 @@ def write_dump(folder, dump):
         header, data = {}, b""
         for name, array in arrays.items():
             block = array.astype("<f4").tobytes()
-            header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [len(data), len(data) + len(block)]}
+            header[name] = {
+                "dtype": "F32",
+                "shape": list(array.shape),
+                "data_offsets": [len(data), len(data) + len(block)],
+            }
             data += block
         text = json.dumps(header).encode()
         (folder / f"step_{step:06}.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + data)
@@ -86,7 +90,11 @@ def statistics_of(dump, name, step):
     """The scalars of one variable at one step."""
     weights = dump[step][name]
     values = [float(value) for value in weights.ravel()]
-    found = {"weight_mean": math.fsum(values) / len(values), "weight_std": statistics.pstdev(values), "weight_norm": norm_of(weights)}
+    found = {
+        "weight_mean": math.fsum(values) / len(values),
+        "weight_std": statistics.pstdev(values),
+        "weight_norm": norm_of(weights),
+    }
     if step == 0:
         return found
     before, initial = dump[step - 1][name], dump[0][name]
@@ -187,7 +195,9 @@ class Formulas(unittest.TestCase):
             self.assertAlmostEqual(found[statistic].value, value, places=12, msg=statistic)
 
     def test_a_sign_of_zero_is_a_change_of_bits(self):
-        found = check.delta_statistics(np.array([-0.0, 1.0], np.float32), np.array([0.0, 1.0], np.float32), np.array([0.0, 1.0], np.float32))
+        found = check.delta_statistics(
+            np.array([-0.0, 1.0], np.float32), np.array([0.0, 1.0], np.float32), np.array([0.0, 1.0], np.float32)
+        )
         self.assertEqual(found["weight_changed_fraction"].value, 0.5)
         self.assertEqual(found["weight_update_ratio_log10"].value, -8.0)
 
@@ -252,7 +262,9 @@ class Errors(unittest.TestCase):
                     messages = self.messages(lambda series: series.pop(key))
                     # A missing line of a single weight is reported with its variable.
                     variable = key[2].split("/")[1]
-                    self.assertTrue(any(key[2] in message or f"of {variable}:" in message for message in messages), messages)
+                    self.assertTrue(
+                        any(key[2] in message or f"of {variable}:" in message for message in messages), messages
+                    )
 
     def test_every_shifted_step(self):
         for key, points in SERIES.items():
@@ -271,7 +283,7 @@ class Errors(unittest.TestCase):
                     self.assert_caught(key[2], lambda series: series.update({key: off}))
 
     def test_every_count_that_is_off_by_one(self):
-        for key, points in SERIES.items():
+        for key in SERIES:
             if key[0] == "histograms":
                 with self.subTest(key):
 
@@ -307,7 +319,9 @@ class Errors(unittest.TestCase):
     def test_a_single_weight_that_is_not_there(self):
         def change(series):
             for statistic in ("weight_samples", "weight_delta_samples"):
-                series["scalars", ".", f"{statistic}/conv1.bias/8"] = series.pop(("scalars", ".", f"{statistic}/conv1.bias/7"))
+                series["scalars", ".", f"{statistic}/conv1.bias/8"] = series.pop(
+                    ("scalars", ".", f"{statistic}/conv1.bias/7")
+                )
 
         self.assertIn("the variable has 8 elements", "\n".join(self.messages(change)))
 
@@ -377,7 +391,9 @@ class RealTensorBoard(unittest.TestCase):
         write_log(self.folder / "runs", series)
         said, complained = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
-            status = check.main([str(self.folder / "runs"), str(self.folder / "dump"), "--settle", "8", "--timeout", "120"])
+            status = check.main(
+                [str(self.folder / "runs"), str(self.folder / "dump"), "--settle", "8", "--timeout", "120"]
+            )
         return status, said.getvalue(), complained.getvalue()
 
     def test_a_right_log(self):
