@@ -1,0 +1,65 @@
+# Two commands do all from a bare clone: `make demo` and `make test`. Needed before: Rust, a C++ compiler, Python 3.10 or newer.
+
+PYTHON ?= python3
+CARGO ?= cargo
+# A lock file that does not fit Cargo.toml is an error here, not something to mend in passing.
+LOCKED ?= --locked
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup demo board test test-setup test-checker lint test-rust docs check-range e2e clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## find libtorch and TensorBoard, or install both into .venv (every target below that needs it does this)
+	@command -v $(PYTHON) >/dev/null 2>&1 || { \
+		echo "setup: error: '$(PYTHON)' is not on PATH: install Python 3.10 or newer, or name one: make PYTHON=/path/to/python3 demo" >&2; exit 1; }
+	@$(PYTHON) scripts/setup
+
+demo: setup ## train the CNN example, log it to runs/ and print the weight report (DEMO_ARGS=... are passed on)
+	$(CARGO) run $(LOCKED) --release --example cnn -- $(DEMO_ARGS)
+
+board: setup ## open TensorBoard on runs/; it prints its address (BOARD_ARGS=... are passed on)
+	@python=$$($(PYTHON) scripts/setup --print-python) && exec "$$python" -m tensorboard.main --logdir runs $(BOARD_ARGS)
+
+# Cheap and likely failures first.
+test: test-setup lint test-rust docs check-range e2e ## run every check that CI runs
+	@echo "== all checks passed"
+
+test-setup: setup
+	@echo "== tests of the set-up"
+	@$(PYTHON) -m unittest discover --start-directory scripts
+
+lint: setup ## formatting, and clippy with and without the tch feature
+	@echo "== formatting"
+	$(CARGO) fmt --check
+	@echo "== clippy without libtorch"
+	$(CARGO) clippy $(LOCKED) --all-targets --no-default-features -- -D warnings
+	@echo "== clippy"
+	$(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
+
+test-rust: setup ## unit, integration and documentation tests, with and without the tch feature
+	@echo "== tests without libtorch"
+	$(CARGO) test $(LOCKED) --no-default-features
+	@echo "== tests"
+	$(CARGO) test $(LOCKED)
+
+docs: setup ## build the documentation; a warning is an error
+	@echo "== documentation"
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps
+
+check-range: ## compile against the oldest and the newest tch of the range in Cargo.toml (needs no libtorch)
+	@echo "== the range of tch versions"
+	CARGO="$(CARGO)" scripts/check-range
+
+test-checker: setup
+	@echo "== tests of the end-to-end checker"
+	@python=$$($(PYTHON) scripts/setup --print-python) && "$$python" -m unittest discover --start-directory tests/end_to_end
+
+e2e: test-checker ## train, read the log back through the real TensorBoard (both loaders) and compare it with numpy
+	@echo "== end to end, through TensorBoard"
+	@python=$$($(PYTHON) scripts/setup --print-python) && CARGO="$(CARGO)" tests/end_to_end/run "$$python"
+
+clean: ## remove build results; .venv and runs/ stay
+	$(CARGO) clean
