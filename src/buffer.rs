@@ -25,7 +25,10 @@ impl Buffer {
     pub(crate) const ALIGNMENT: usize = 64;
 
     pub(crate) fn with_bytes(bytes: usize) -> Buffer {
-        Buffer { lines: vec![Line::zeroed(); bytes.div_ceil(Buffer::ALIGNMENT)], stamp: 0 }
+        Buffer {
+            lines: vec![Line::zeroed(); bytes.div_ceil(Buffer::ALIGNMENT)],
+            stamp: 0,
+        }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -90,7 +93,10 @@ impl Pool {
                 return (None, waited);
             }
             let since = Instant::now();
-            state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .returned
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
             waited += since.elapsed();
         }
     }
@@ -98,7 +104,11 @@ impl Pool {
     /// Gives a buffer back. One that nobody has needed for a while is freed, so that a run at rest holds two.
     pub(crate) fn put(&self, buffer: Buffer) {
         let mut state = self.lock();
-        state.idle_returns = if state.free.is_empty() { 0 } else { state.idle_returns + 1 };
+        state.idle_returns = if state.free.is_empty() {
+            0
+        } else {
+            state.idle_returns + 1
+        };
         if state.idle_returns >= IDLE_RETURNS {
             state.idle_returns = 0;
             state.total -= 1;
@@ -154,7 +164,10 @@ impl Budget {
                 return (false, waited);
             }
             let since = Instant::now();
-            state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .returned
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
             waited += since.elapsed();
         }
         state.bytes = state.bytes.saturating_add(bytes);
@@ -196,7 +209,9 @@ mod tests {
     #[test]
     fn a_full_pool_drops_or_blocks() {
         let pool = Pool::default();
-        let held: Vec<Buffer> = (0..BUFFERS).map(|_| pool.take(10, OnFull::Drop).0.expect("below the limit")).collect();
+        let held: Vec<Buffer> = (0..BUFFERS)
+            .map(|_| pool.take(10, OnFull::Drop).0.expect("below the limit"))
+            .collect();
         assert!(pool.take(10, OnFull::Drop).0.is_none());
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| pool.take(10, OnFull::Block).0.is_some());
@@ -221,7 +236,9 @@ mod tests {
     #[test]
     fn a_third_buffer_is_freed_when_it_stays_idle() {
         let pool = Pool::default();
-        let three: Vec<_> = (0..BUFFERS).filter_map(|_| pool.take(10, OnFull::Block).0).collect();
+        let three: Vec<_> = (0..BUFFERS)
+            .filter_map(|_| pool.take(10, OnFull::Block).0)
+            .collect();
         three.into_iter().for_each(|buffer| pool.put(buffer));
         for _ in 0..2 * IDLE_RETURNS {
             let (buffer, _) = pool.take(10, OnFull::Block);
@@ -234,7 +251,14 @@ mod tests {
     fn a_buffer_follows_the_size_asked_for() {
         let pool = Pool::default();
         pool.put(pool.take(10, OnFull::Block).0.expect("a buffer"));
-        assert!(pool.take(10_000, OnFull::Block).0.expect("a buffer").bytes().len() >= 10_000);
+        assert!(
+            pool.take(10_000, OnFull::Block)
+                .0
+                .expect("a buffer")
+                .bytes()
+                .len()
+                >= 10_000
+        );
     }
 
     #[test]

@@ -32,7 +32,11 @@ pub(crate) struct Schedule {
 
 impl Schedule {
     pub(crate) fn new(cadence: Cadence, dense: u64, expected_steps: Option<u64>) -> Schedule {
-        Schedule { cadence, dense, expected_steps: expected_steps.filter(|&n| n > 0) }
+        Schedule {
+            cadence,
+            dense,
+            expected_steps: expected_steps.filter(|&n| n > 0),
+        }
     }
 
     /// True when the call of this number, counted from 0, gets a point.
@@ -80,7 +84,9 @@ impl Schedule {
             return call == start || (position / even).floor() > ((position - 1.0) / even).floor();
         }
         // The n-th early point lies at (start + 1)^(n / early) - 1: dense at first, then at even ratios.
-        let index = |call: u64| (early as f64 * ((call + 1) as f64).ln() / ((start + 1) as f64).ln()).floor();
+        let index = |call: u64| {
+            (early as f64 * ((call + 1) as f64).ln() / ((start + 1) as f64).ln()).floor()
+        };
         call == 0 || index(call) > index(call - 1)
     }
 }
@@ -97,15 +103,24 @@ mod tests {
     fn auto_doubles_after_every_half() {
         let due = points(Schedule::new(Cadence::Auto, AUTO_SCALARS, None), 4000);
         assert!((0..500).all(|call| due[call as usize] == call));
-        assert_eq!(due[500..750], (0..250).map(|n| 500 + 2 * n).collect::<Vec<_>>());
-        assert_eq!(due[750..1000], (0..250).map(|n| 1000 + 4 * n).collect::<Vec<_>>());
+        assert_eq!(
+            due[500..750],
+            (0..250).map(|n| 500 + 2 * n).collect::<Vec<_>>()
+        );
+        assert_eq!(
+            due[750..1000],
+            (0..250).map(|n| 1000 + 4 * n).collect::<Vec<_>>()
+        );
         assert_eq!(due.len(), 1250);
     }
 
     #[test]
     fn auto_histograms_fall_on_scalar_points() {
         let scalars = Schedule::new(Cadence::Auto, AUTO_SCALARS, None);
-        let due = points(Schedule::new(Cadence::Auto, AUTO_HISTOGRAMS, None), 1_000_000);
+        let due = points(
+            Schedule::new(Cadence::Auto, AUTO_HISTOGRAMS, None),
+            1_000_000,
+        );
         assert!(due.iter().all(|&call| scalars.is_due(call)));
         assert!((400..500).contains(&due.len()), "{}", due.len());
     }
@@ -114,8 +129,15 @@ mod tests {
     fn expected_steps_bound_the_points() {
         for expected in [100, 1000, 1001, 5000, 100_000, 12_345_678] {
             for dense in [AUTO_SCALARS, AUTO_HISTOGRAMS] {
-                let due = points(Schedule::new(Cadence::Auto, dense, Some(expected)), expected.min(2_000_000));
-                assert!(due.len() as u64 <= 2 * dense + 2, "{expected} {dense} {}", due.len());
+                let due = points(
+                    Schedule::new(Cadence::Auto, dense, Some(expected)),
+                    expected.min(2_000_000),
+                );
+                assert!(
+                    due.len() as u64 <= 2 * dense + 2,
+                    "{expected} {dense} {}",
+                    due.len()
+                );
                 assert_eq!(due[0], 0);
                 if expected <= 2_000_000 && expected > 2 * dense {
                     assert!(due.len() as u64 > dense, "{expected} {dense} {}", due.len());
@@ -127,13 +149,24 @@ mod tests {
     #[test]
     fn a_run_longer_than_expected_goes_on() {
         let schedule = Schedule::new(Cadence::Auto, AUTO_SCALARS, Some(10_000));
-        assert!((10_000..20_000).filter(|&call| schedule.is_due(call)).count() > 500);
+        assert!(
+            (10_000..20_000)
+                .filter(|&call| schedule.is_due(call))
+                .count()
+                > 500
+        );
     }
 
     #[test]
     fn every_n_and_never() {
-        assert_eq!(points(Schedule::new(Cadence::Every(3), 1, None), 8), [0, 3, 6]);
+        assert_eq!(
+            points(Schedule::new(Cadence::Every(3), 1, None), 8),
+            [0, 3, 6]
+        );
         assert!(points(Schedule::new(Cadence::Every(0), 1, None), 8).is_empty());
-        assert_eq!(points(Schedule::new(Cadence::EveryCall, 1, Some(9)), 3), [0, 1, 2]);
+        assert_eq!(
+            points(Schedule::new(Cadence::EveryCall, 1, Some(9)), 3),
+            [0, 1, 2]
+        );
     }
 }

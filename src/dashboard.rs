@@ -43,35 +43,67 @@ pub(crate) struct VariableBoard {
     pub(crate) delta_samples: Vec<Arc<str>>,
 }
 
-/// The categories over all models of a run, and the groups of the user's own scalars.
-pub(crate) fn layout(user_groups: &[Box<str>], scopes: &[ScopeBoard]) -> Vec<Category> {
-    let board = Board { scopes };
+/// The categories over all models of a run, and the groups of the user's own scalars. Only tags that have a point
+/// (`written`) are named: a chart of tags that never come would stay empty.
+pub(crate) fn layout(
+    user_groups: &[Box<str>],
+    scopes: &[ScopeBoard],
+    written: &dyn Fn(&str) -> bool,
+) -> Vec<Category> {
+    let board = Board { scopes, written };
     let open_samples = board.variables().count() <= OPEN_SAMPLES;
     let categories = [
         category("Needs attention", board.attention(), false),
-        category("Training", user_groups.iter().map(|name| group(name, name)).collect(), false),
+        category(
+            "Training",
+            user_groups.iter().map(|name| group(name, name)).collect(),
+            false,
+        ),
         category("Are the weights changing?", board.changing(), false),
         category("How large are the changes?", board.sizes(), false),
         category("By role", board.parts(), true),
-        category("Single weights", board.samples(|variable| &variable.samples), !open_samples),
-        category("Changes of single weights", board.samples(|variable| &variable.delta_samples), true),
+        category(
+            "Single weights",
+            board.samples(|variable| &variable.samples),
+            !open_samples,
+        ),
+        category(
+            "Changes of single weights",
+            board.samples(|variable| &variable.delta_samples),
+            true,
+        ),
         category("Mean \u{b1} standard deviation", board.bands(), true),
     ];
-    categories.into_iter().filter(|category| !category.chart.is_empty()).collect()
+    categories
+        .into_iter()
+        .filter(|category| !category.chart.is_empty())
+        .collect()
 }
 
 /// The tags that tell most, for pinned cards: the user's own first.
-pub(crate) fn telling(user_tags: &[Box<str>], scopes: &[ScopeBoard], most: usize) -> Vec<String> {
-    let board = Board { scopes };
+pub(crate) fn telling(
+    user_tags: &[Box<str>],
+    scopes: &[ScopeBoard],
+    written: &dyn Fn(&str) -> bool,
+    most: usize,
+) -> Vec<String> {
+    let board = Board { scopes, written };
     // Half for the user's own, so that the weights are on the page whatever else is logged.
     let own = user_tags.iter().take(most / 2).map(ToString::to_string);
-    let model = board.model(&["update_ratio_log10_min", "update_ratio_log10_max", "changed_fraction_min"]);
-    let ratios = board.variables().filter_map(|variable| variable.update_ratio.as_deref()).map(str::to_owned);
+    let model = board.model(&[
+        "update_ratio_log10_min",
+        "update_ratio_log10_max",
+        "changed_fraction_min",
+    ]);
+    let ratios = board
+        .each(|variable| variable.update_ratio.as_ref())
+        .map(str::to_owned);
     own.chain(model).chain(ratios).take(most).collect()
 }
 
 struct Board<'a> {
     scopes: &'a [ScopeBoard],
+    written: &'a dyn Fn(&str) -> bool,
 }
 
 impl<'a> Board<'a> {
@@ -79,12 +111,33 @@ impl<'a> Board<'a> {
         self.scopes.iter().flat_map(|scope| &scope.variables)
     }
 
+    /// One tag of each variable that has it.
+    fn each(
+        &self,
+        tag: impl Fn(&'a VariableBoard) -> Option<&'a Arc<str>>,
+    ) -> impl Iterator<Item = &'a str> {
+        let tags = self.variables().filter_map(tag).map(|tag| &**tag);
+        tags.filter(|tag| (self.written)(tag))
+    }
+
     /// The same statistics of each model.
     fn model(&self, statistics: &[&str]) -> Vec<String> {
         // Weights and gradients of one scope share a prefix.
-        let prefixes: BTreeSet<&str> = self.scopes.iter().filter_map(|scope| scope.prefix.as_deref()).collect();
-        let tags = |prefix| statistics.iter().map(move |statistic| format!("{prefix}{statistic}"));
-        prefixes.into_iter().flat_map(tags).collect()
+        let prefixes: BTreeSet<&str> = self
+            .scopes
+            .iter()
+            .filter_map(|scope| scope.prefix.as_deref())
+            .collect();
+        let tags = |prefix| {
+            statistics
+                .iter()
+                .map(move |statistic| format!("{prefix}{statistic}"))
+        };
+        prefixes
+            .into_iter()
+            .flat_map(tags)
+            .filter(|tag| (self.written)(tag))
+            .collect()
     }
 
     /// A chart with a line for each variable, or for the model where they are too many.
@@ -94,30 +147,29 @@ impl<'a> Board<'a> {
         tag: impl Fn(&'a VariableBoard) -> Option<&'a Arc<str>>,
         model: &[&str],
     ) -> Option<Chart> {
-        let each: Vec<&str> = self.variables().filter_map(tag).map(|tag| &**tag).collect();
+        let each: Vec<&str> = self.each(tag).collect();
         let small = self.scopes.iter().all(|scope| scope.tier == Tier::Small);
-        let chart = match each.len() {
-            1..=LINES if small => lines(title, each),
-            _ => lines(title, self.model(model)),
-        };
-        (each_chart_len(&chart) > 0).then_some(chart)
+        match each.len() {
+            1..=LINES if small => Some(lines(title, each)),
+            _ => self.model_chart(title, model),
+        }
+    }
+
+    fn model_chart(&self, title: &str, statistics: &[&str]) -> Option<Chart> {
+        let tags = self.model(statistics);
+        (!tags.is_empty()).then(|| lines(title, tags.iter().take(LINES)))
     }
 
     fn attention(&self) -> Vec<Chart> {
-        let chart = |title: &str, statistics: &[&str]| {
-            let tags = self.model(statistics);
-            (!tags.is_empty()).then(|| lines(title, tags.iter().take(LINES)))
-        };
-        [
-            chart(
-                "Lowest and highest update ratio (log10; -8: not moving)",
-                &["update_ratio_log10_min", "update_ratio_log10_max"],
-            ),
-            chart("Lowest changed share of any variable", &["changed_fraction_min"]),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        let ratio = self.model_chart(
+            "Lowest and highest update ratio (log10; -8: not moving)",
+            &["update_ratio_log10_min", "update_ratio_log10_max"],
+        );
+        let changed = self.model_chart(
+            "Lowest changed share of any variable",
+            &["changed_fraction_min"],
+        );
+        ratio.into_iter().chain(changed).collect()
     }
 
     fn changing(&self) -> Vec<Chart> {
@@ -128,35 +180,51 @@ impl<'a> Board<'a> {
             "update_ratio_log10_p90",
             "update_ratio_log10_max",
         ];
-        [
-            self.each_or_model("Update ratio (log10; about -3 is healthy)", |v| v.update_ratio.as_ref(), &SPREAD),
-            self.each_or_model(
-                "Changed share of elements",
-                |v| v.changed_fraction.as_ref(),
-                &["changed_fraction", "changed_fraction_min"],
-            ),
-            self.each_or_model("Drift from the first weights", |v| v.drift.as_ref(), &["drift"]),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        let ratio = self.each_or_model(
+            "Update ratio (log10; about -3 is healthy)",
+            |v| v.update_ratio.as_ref(),
+            &SPREAD,
+        );
+        let changed = self.each_or_model(
+            "Changed share of elements",
+            |v| v.changed_fraction.as_ref(),
+            &["changed_fraction", "changed_fraction_min"],
+        );
+        let drift = self.each_or_model(
+            "Drift from the first weights",
+            |v| v.drift.as_ref(),
+            &["drift"],
+        );
+        [ratio, changed, drift].into_iter().flatten().collect()
     }
 
     fn sizes(&self) -> Vec<Chart> {
-        let changes =
-            self.each_or_model("Largest change of an element", |v| v.max_change.as_ref(), &["delta_max_abs"]);
-        let gradients = self.variables().any(|variable| variable.gradient_norm.is_some());
-        let norms = self.each_or_model("Gradient norm", |v| v.gradient_norm.as_ref(), &["gradient_norm"]);
-        changes.into_iter().chain(norms.filter(|_| gradients)).collect()
+        let changes = self.each_or_model(
+            "Largest change of an element",
+            |v| v.max_change.as_ref(),
+            &["delta_max_abs"],
+        );
+        let norms = self.each_or_model(
+            "Gradient norm",
+            |v| v.gradient_norm.as_ref(),
+            &["gradient_norm"],
+        );
+        changes.into_iter().chain(norms).collect()
     }
 
     fn parts(&self) -> Vec<Chart> {
-        let parts: BTreeSet<&Arc<str>> = self.scopes.iter().flat_map(|scope| &scope.parts).collect();
+        let parts: BTreeSet<&Arc<str>> =
+            self.scopes.iter().flat_map(|scope| &scope.parts).collect();
         let chart = |title: &str, statistic: &str| -> Vec<Chart> {
-            let tags: Vec<String> = parts.iter().map(|part| format!("{part}{statistic}")).collect();
+            let tags = parts.iter().map(|part| format!("{part}{statistic}"));
+            let tags: Vec<String> = tags.filter(|tag| (self.written)(tag)).collect();
             chunked(title, &tags)
         };
-        [chart("Update ratio (log10)", "update_ratio_log10"), chart("Changed share", "changed_fraction")].concat()
+        [
+            chart("Update ratio (log10)", "update_ratio_log10"),
+            chart("Changed share", "changed_fraction"),
+        ]
+        .concat()
     }
 
     /// A chart for each variable with several lines; those with a single one share charts.
@@ -164,9 +232,14 @@ impl<'a> Board<'a> {
         let mut charts = Vec::new();
         let mut single = Vec::new();
         for variable in self.variables() {
-            match tags(variable).as_slice() {
+            let written: Vec<&str> = tags(variable)
+                .iter()
+                .map(|tag| &**tag)
+                .filter(|tag| (self.written)(tag))
+                .collect();
+            match written.as_slice() {
                 [] => {}
-                [one] => single.push(&**one),
+                [one] => single.push(*one),
                 several => charts.extend(chunked(&variable.name, several)),
             }
         }
@@ -175,26 +248,27 @@ impl<'a> Board<'a> {
     }
 
     fn bands(&self) -> Vec<Chart> {
-        let chart = |variable: &VariableBoard| {
-            variable.band.as_ref().map(|[mean, low, high]| band(&variable.name, [mean, low, high]))
-        };
-        self.variables().filter_map(chart).collect()
-    }
-}
-
-fn each_chart_len(chart: &Chart) -> usize {
-    use crate::proto::custom_scalar::chart::Content;
-    match &chart.content {
-        Some(Content::Multiline(content)) => content.tag.len(),
-        _ => 0,
+        let bands = self
+            .variables()
+            .filter_map(|variable| Some((&variable.name, variable.band.as_ref()?)));
+        let written = bands.filter(|(_, tags)| tags.iter().all(|tag| (self.written)(tag)));
+        written
+            .map(|(name, [mean, low, high])| band(name, [mean, low, high]))
+            .collect()
     }
 }
 
 /// Charts of at most [`LINES`] lines each, numbered when there are several.
 fn chunked<T: AsRef<str>>(title: &str, tags: &[T]) -> Vec<Chart> {
     if tags.len() <= LINES {
-        return if tags.is_empty() { Vec::new() } else { vec![lines(title, tags)] };
+        return if tags.is_empty() {
+            Vec::new()
+        } else {
+            vec![lines(title, tags)]
+        };
     }
     let numbered = tags.chunks(LINES).enumerate();
-    numbered.map(|(index, tags)| lines(&format!("{title}, part {}", index + 1), tags)).collect()
+    numbered
+        .map(|(index, tags)| lines(&format!("{title}, part {}", index + 1), tags))
+        .collect()
 }

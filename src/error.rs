@@ -111,7 +111,11 @@ const _: () = assert!(size_of::<Error>() <= 64);
 
 impl Error {
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Error {
-        Error::Io { action, path: path.into(), source: Arc::new(source) }
+        Error::Io {
+            action,
+            path: path.into(),
+            source: Arc::new(source),
+        }
     }
 
     /// The path this error is about, if it is about one.

@@ -87,6 +87,7 @@ impl<W: Write> EventWriter<W> {
         }
     }
 
+    #[cfg(test)]
     /// Sets how many bytes may wait in memory while the file cannot be written. A single event may exceed it.
     pub(crate) fn set_capacity(&mut self, bytes: usize) {
         self.capacity = bytes;

@@ -71,9 +71,15 @@ impl Health {
     }
 
     pub(crate) fn held(&self, held: Duration, waited: Duration) {
-        Health::count(&self.held_nanos, u64::try_from(held.as_nanos()).unwrap_or(u64::MAX));
+        Health::count(
+            &self.held_nanos,
+            u64::try_from(held.as_nanos()).unwrap_or(u64::MAX),
+        );
         if !waited.is_zero() {
-            Health::count(&self.waited_nanos, u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX));
+            Health::count(
+                &self.waited_nanos,
+                u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX),
+            );
         }
     }
 
@@ -125,6 +131,7 @@ impl Health {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
     use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;
 
@@ -138,15 +145,18 @@ mod tests {
     fn the_first_failure_is_kept_and_each_is_seen_once() {
         let told = Arc::new(AtomicUsize::new(0));
         let counter = told.clone();
-        let health = Health::new(Box::new(move |_| drop(counter.fetch_add(1, Ordering::Relaxed))));
+        let health = Health::new(Box::new(move |_| {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }));
         health.fail(error("a"));
         health.fail_again(error("b"));
         assert_eq!(told.load(Ordering::Relaxed), 1);
-        assert_eq!(health.take_unseen().and_then(|error| error.path().map(Into::into)), Some("a".into()));
+        let path = |error: Option<Error>| error.and_then(|error| error.path().map(PathBuf::from));
+        assert_eq!(path(health.take_unseen()), Some("a".into()));
         assert!(health.take_unseen().is_none());
         health.fail_again(error("b"));
         assert!(health.take_unseen().is_some());
-        assert_eq!(health.first().and_then(|error| error.path().map(Into::into)), Some("a".into()));
+        assert_eq!(path(health.first()), Some("a".into()));
         assert_eq!(health.stats().errors, 3);
     }
 

@@ -1,7 +1,6 @@
 //! The front door: what a training loop calls.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -26,6 +25,13 @@ use crate::worker::{self, Command, Shared, Worker};
 
 /// Commands that may wait. Snapshots and values are bounded by their memory before they get here.
 const QUEUE: usize = 1024;
+
+/// What an address need not escape (RFC 3986, unreserved characters) is left readable.
+const UNRESERVED_KEPT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// Logs one run: scalars, histograms, and the weights of models.
 ///
@@ -155,7 +161,11 @@ impl LoggerBuilder {
         };
         let run = core.open(directory, writer)?;
         let models = core.models(&run, "");
-        Ok(Logger { core: Arc::new(core), run, models })
+        Ok(Logger {
+            core: Arc::new(core),
+            run,
+            models,
+        })
     }
 }
 
@@ -192,14 +202,21 @@ impl Logger {
     pub fn scoped(&self, name: &str) -> Result<Logger> {
         if name.is_empty() || name.starts_with('/') || name.ends_with('/') {
             let reason = "a scope needs a name that neither begins nor ends with '/'";
-            return Err(Error::InvalidTag { tag: name.into(), reason });
+            return Err(Error::InvalidTag {
+                tag: name.into(),
+                reason,
+            });
         }
         let scope = match &*self.models.scope {
             "" => name.to_owned(),
             outer => format!("{outer}/{name}"),
         };
         let models = self.core.models(&self.run, &scope);
-        Ok(Logger { core: self.core.clone(), run: self.run.clone(), models })
+        Ok(Logger {
+            core: self.core.clone(),
+            run: self.run.clone(),
+            models,
+        })
     }
 
     /// A logger for a directory below, such as `val`: TensorBoard shows the same tag of both in one chart. It shares the
@@ -209,9 +226,16 @@ impl Logger {
     /// [`Error::InvalidTag`] for a name that is no relative path downwards, and what [`Logger::create`] can return.
     pub fn subrun(&self, name: &str) -> Result<Logger> {
         let below = Path::new(name);
-        if name.is_empty() || !below.components().all(|part| matches!(part, Component::Normal(_))) {
+        if name.is_empty()
+            || !below
+                .components()
+                .all(|part| matches!(part, Component::Normal(_)))
+        {
             let reason = "a sub-run needs a name below the run: no '..', no absolute path";
-            return Err(Error::InvalidTag { tag: name.into(), reason });
+            return Err(Error::InvalidTag {
+                tag: name.into(),
+                reason,
+            });
         }
         self.core.check_open(&self.run)?;
         let wanted = self.run.directory.join(below);
@@ -227,7 +251,11 @@ impl Logger {
             }
         };
         let models = self.core.models(&run, &self.models.scope);
-        Ok(Logger { core: self.core.clone(), run, models })
+        Ok(Logger {
+            core: self.core.clone(),
+            run,
+            models,
+        })
     }
 
     /// Logs one number, or a tensor of one element, without waiting for its device. Stored as `f32`.
@@ -268,10 +296,17 @@ impl Logger {
             _ => {
                 let mut numbers = Vec::with_capacity(values.len());
                 for (tag, value) in values {
-                    numbers.extend(self.fetch(tag, value, step, wall_time)?.map(|value| (*tag, value)));
+                    numbers.extend(
+                        self.fetch(tag, value, step, wall_time)?
+                            .map(|value| (*tag, value)),
+                    );
                 }
                 let scope = &*self.models.scope;
-                waited = self.push(step, wall_time, numbers.into_iter().map(|(tag, value)| (scope, tag, value)));
+                waited = self.push(
+                    step,
+                    wall_time,
+                    numbers.into_iter().map(|(tag, value)| (scope, tag, value)),
+                );
             }
         }
         self.core.shared.health.held(since.elapsed(), waited);
@@ -279,7 +314,13 @@ impl Logger {
     }
 
     /// The number, or `None` when a device still has it and the worker will fetch it.
-    fn fetch<V: ScalarValue>(&self, tag: &str, value: &V, step: i64, wall_time: WallTime) -> Result<Option<f64>> {
+    fn fetch<V: ScalarValue>(
+        &self,
+        tag: &str,
+        value: &V,
+        step: i64,
+        wall_time: WallTime,
+    ) -> Result<Option<f64>> {
         check_tag(tag)?;
         match value.scalar() {
             Scalar::Number(number) => Ok(Some(number)),
@@ -287,7 +328,13 @@ impl Logger {
                 Fetched::Now(number) => Ok(Some(number)),
                 Fetched::Later(tensor) => {
                     let (run, tag) = (self.run.number, self.full_tag(tag));
-                    self.core.send(Command::DeviceScalar { run, step, wall_time, tag, tensor });
+                    self.core.send(Command::DeviceScalar {
+                        run,
+                        step,
+                        wall_time,
+                        tag,
+                        tensor,
+                    });
                     Ok(None)
                 }
             },
@@ -326,7 +373,12 @@ impl Logger {
     ///
     /// # Errors
     /// An empty tag, a step beyond `i64`, an undefined or complex tensor, a closed logger.
-    pub fn log_histogram<V: Values + ?Sized>(&self, tag: &str, values: &V, step: impl Step) -> Result<()> {
+    pub fn log_histogram<V: Values + ?Sized>(
+        &self,
+        tag: &str,
+        values: &V,
+        step: impl Step,
+    ) -> Result<()> {
         let since = Instant::now();
         let wall_time = WallTime::now();
         self.core.check_open(&self.run)?;
@@ -335,7 +387,13 @@ impl Logger {
         let (values, waited) = self.core.copy_values(tag, values.source())?;
         if let Some(values) = values {
             let (run, tag) = (self.run.number, self.full_tag(tag));
-            self.core.send(Command::Histogram { run, step, wall_time, tag, values });
+            self.core.send(Command::Histogram {
+                run,
+                step,
+                wall_time,
+                tag,
+                values,
+            });
         }
         self.core.shared.health.held(since.elapsed(), waited);
         Ok(())
@@ -365,12 +423,21 @@ impl Logger {
     ///
     /// # Errors
     /// As [`log_weights`](Logger::log_weights).
-    pub fn log_gradients<S: NamedTensors + ?Sized>(&self, source: &S, step: impl Step) -> Result<()> {
+    pub fn log_gradients<S: NamedTensors + ?Sized>(
+        &self,
+        source: &S,
+        step: impl Step,
+    ) -> Result<()> {
         let step = check_step("log_gradients", step)?;
         self.log_subject(Subject::Gradients, source, step)
     }
 
-    fn log_subject<S: NamedTensors + ?Sized>(&self, subject: Subject, source: &S, step: i64) -> Result<()> {
+    fn log_subject<S: NamedTensors + ?Sized>(
+        &self,
+        subject: Subject,
+        source: &S,
+        step: i64,
+    ) -> Result<()> {
         let since = Instant::now();
         let wall_time = WallTime::now();
         self.core.check_open(&self.run)?;
@@ -438,7 +505,8 @@ impl Logger {
                 return Ok(report);
             }
         }
-        self.try_weight_report().ok_or_else(|| self.core.stopped(&self.run))
+        self.try_weight_report()
+            .ok_or_else(|| self.core.stopped(&self.run))
     }
 
     /// The newest report without waiting, at most about a second old; `None` before the first.
@@ -452,16 +520,27 @@ impl Logger {
         let (answer, telling) = sync_channel(1);
         let run = self.run.number;
         let asked = Command::Telling { run, answer };
-        let tags = if self.core.is_closed() { None } else { self.core.ask(asked, &telling) };
-        let tags = tags.unwrap_or_else(|| lock(&self.core.shared.telling).get(&run).cloned().unwrap_or_default());
+        let tags = if self.core.is_closed() {
+            None
+        } else {
+            self.core.ask(asked, &telling)
+        };
+        let tags = tags.unwrap_or_else(|| {
+            lock(&self.core.shared.telling)
+                .get(&run)
+                .cloned()
+                .unwrap_or_default()
+        });
         let base = base.trim_end_matches('/');
         if tags.is_empty() {
             return format!("{base}/#timeseries");
         }
-        let cards: Vec<String> =
-            tags.iter().map(|tag| format!("{{\"plugin\":\"scalars\",\"tag\":{}}}", json_string(tag))).collect();
+        let cards: Vec<String> = tags
+            .iter()
+            .map(|tag| format!("{{\"plugin\":\"scalars\",\"tag\":{}}}", json_string(tag)))
+            .collect();
         let cards = format!("[{}]", cards.join(","));
-        let cards = percent_encoding::utf8_percent_encode(&cards, percent_encoding::NON_ALPHANUMERIC);
+        let cards = percent_encoding::utf8_percent_encode(&cards, UNRESERVED_KEPT);
         format!("{base}/?pinnedCards={cards}&smoothing=0#timeseries")
     }
 
@@ -478,7 +557,9 @@ impl Logger {
     pub fn flush(&self) -> Result<()> {
         self.core.check_open(&self.run)?;
         let (answer, result) = sync_channel(1);
-        self.core.ask(Command::Flush(answer), &result).unwrap_or_else(|| Err(self.core.stopped(&self.run)))
+        self.core
+            .ask(Command::Flush(answer), &result)
+            .unwrap_or_else(|| Err(self.core.stopped(&self.run)))
     }
 
     /// Writes the newest weights if their cadence left them out, flushes, and ends the writer thread. Other clones are
@@ -487,7 +568,9 @@ impl Logger {
     /// # Errors
     /// The first failure of the run.
     pub fn close(&self) -> Result<()> {
-        self.core.close().unwrap_or_else(|| Err(self.core.stopped(&self.run)))
+        self.core
+            .close()
+            .unwrap_or_else(|| Err(self.core.stopped(&self.run)))
     }
 
     fn full_tag(&self, tag: &str) -> Box<str> {
@@ -501,7 +584,10 @@ impl Logger {
 impl std::fmt::Debug for Logger {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut shown = formatter.debug_struct("Logger");
-        shown.field("logdir", &self.run.directory).field("scope", &self.models.scope).finish_non_exhaustive()
+        shown
+            .field("logdir", &self.run.directory)
+            .field("scope", &self.models.scope)
+            .finish_non_exhaustive()
     }
 }
 
@@ -511,7 +597,13 @@ impl Core {
     }
 
     fn check_open(&self, run: &RunHandle) -> Result<()> {
-        if self.is_closed() { Err(Error::Closed { path: run.directory.clone() }) } else { Ok(()) }
+        if self.is_closed() {
+            Err(Error::Closed {
+                path: run.directory.clone(),
+            })
+        } else {
+            Ok(())
+        }
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
@@ -523,7 +615,14 @@ impl Core {
         let mut registry = self.registry();
         let number = u32::try_from(registry.runs.len()).unwrap_or(u32::MAX);
         let run = Arc::new(RunHandle { number, directory });
-        if self.commands.send(Command::Open { run: number, writer }).is_err() {
+        if self
+            .commands
+            .send(Command::Open {
+                run: number,
+                writer,
+            })
+            .is_err()
+        {
             return Err(self.stopped(&run));
         }
         registry.runs.insert(run.directory.clone(), run.clone());
@@ -534,8 +633,12 @@ impl Core {
         let scope: Arc<str> = scope.into();
         let make = || {
             let channel = |subject| {
-                let capture = Capture::new(subject, scope.clone(), self.selection.clone(), self.on_full);
-                Mutex::new(Channel { capture, watch: None })
+                let capture =
+                    Capture::new(subject, scope.clone(), self.selection.clone(), self.on_full);
+                Mutex::new(Channel {
+                    capture,
+                    watch: None,
+                })
             };
             Arc::new(Models {
                 scope: scope.clone(),
@@ -544,11 +647,19 @@ impl Core {
                 learning_rate: Mutex::default(),
             })
         };
-        self.registry().models.entry((run.number, scope.clone())).or_insert_with(make).clone()
+        self.registry()
+            .models
+            .entry((run.number, scope.clone()))
+            .or_insert_with(make)
+            .clone()
     }
 
     /// Copies values into memory of their own. `None` when there is no room for them.
-    fn copy_values(&self, tag: &str, source: Source<'_>) -> Result<(Option<worker::Values>, Duration)> {
+    fn copy_values(
+        &self,
+        tag: &str,
+        source: Source<'_>,
+    ) -> Result<(Option<worker::Values>, Duration)> {
         let facts = source.inspect(tag)?;
         let (dtype, bytes) = (facts.dtype, facts.bytes());
         let (granted, waited) = self.shared.budget.take(bytes, self.on_full);
@@ -562,16 +673,27 @@ impl Core {
             self.shared.budget.put(bytes);
             return Err(error);
         }
-        Ok((Some(worker::Values { dtype, bytes, buffer }), waited))
+        Ok((
+            Some(worker::Values {
+                dtype,
+                bytes,
+                buffer,
+            }),
+            waited,
+        ))
     }
 
     /// Hands a command over; false when it was given up.
     fn send(&self, command: Command) -> bool {
         let given_up = match self.on_full {
             OnFull::Block => self.commands.send(command).err().map(|error| error.0),
-            OnFull::Drop => self.commands.try_send(command).err().map(|error| match error {
-                TrySendError::Full(command) | TrySendError::Disconnected(command) => command,
-            }),
+            OnFull::Drop => self
+                .commands
+                .try_send(command)
+                .err()
+                .map(|error| match error {
+                    TrySendError::Full(command) | TrySendError::Disconnected(command) => command,
+                }),
         };
         let sent = given_up.is_none();
         match given_up {
@@ -580,7 +702,14 @@ impl Core {
             _ => {}
         }
         let health = &self.shared.health;
-        Health::count(if sent { &health.queued } else { &health.dropped }, 1);
+        Health::count(
+            if sent {
+                &health.queued
+            } else {
+                &health.dropped
+            },
+            1,
+        );
         sent
     }
 
@@ -617,7 +746,10 @@ impl Core {
         } else {
             "this process was forked from the one that made the logger; make a new one in the child"
         };
-        Error::WorkerStopped { path: run.directory.clone(), reason: reason.into() }
+        Error::WorkerStopped {
+            path: run.directory.clone(),
+            reason: reason.into(),
+        }
     }
 }
 
@@ -635,7 +767,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn check_tag(tag: &str) -> Result<()> {
     if tag.is_empty() {
-        return Err(Error::InvalidTag { tag: tag.into(), reason: "a tag must not be empty; use a name like \"loss/train\"" });
+        return Err(Error::InvalidTag {
+            tag: tag.into(),
+            reason: "a tag must not be empty; use a name like \"loss/train\"",
+        });
     }
     Ok(())
 }
@@ -654,7 +789,9 @@ fn json_string(text: &str) -> String {
     for letter in text.chars() {
         match letter {
             '"' | '\\' => json.extend(['\\', letter]),
-            control if u32::from(control) < 0x20 => drop(write!(json, "\\u{:04x}", u32::from(control))),
+            control if u32::from(control) < 0x20 => {
+                json.push_str(&format!("\\u{:04x}", u32::from(control)))
+            }
             other => json.push(other),
         }
     }

@@ -128,14 +128,16 @@ impl<S: NamedTensors, const N: usize> NamedTensors for [S; N] {
 
 impl<N: AsRef<str>, V: Values, H: BuildHasher> NamedTensors for HashMap<N, V, H> {
     fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
-        self.iter().for_each(|(name, values)| visitor.variable(name.as_ref(), values, Role::Trainable));
+        self.iter()
+            .for_each(|(name, values)| visitor.variable(name.as_ref(), values, Role::Trainable));
         Ok(())
     }
 }
 
 impl<N: AsRef<str>, V: Values> NamedTensors for BTreeMap<N, V> {
     fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
-        self.iter().for_each(|(name, values)| visitor.variable(name.as_ref(), values, Role::Trainable));
+        self.iter()
+            .for_each(|(name, values)| visitor.variable(name.as_ref(), values, Role::Trainable));
         Ok(())
     }
 }

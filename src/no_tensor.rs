@@ -23,7 +23,12 @@ pub(crate) fn inspect(_name: &str, tensor: &Tensor) -> Result<Facts> {
     match *tensor {}
 }
 
-pub(crate) fn copy(_name: &str, tensor: &Tensor, _facts: &Facts, _target: &mut [u8]) -> Result<bool> {
+pub(crate) fn copy(
+    _name: &str,
+    tensor: &Tensor,
+    _facts: &Facts,
+    _target: &mut [u8],
+) -> Result<bool> {
     match *tensor {}
 }
 

@@ -206,7 +206,11 @@ impl WeightOptions {
     }
 
     /// Other options for the variables of a pattern. Later calls win over earlier ones, option by option.
-    pub fn for_matching(mut self, pattern: impl Into<Pattern>, options: LayerOptions) -> WeightOptions {
+    pub fn for_matching(
+        mut self,
+        pattern: impl Into<Pattern>,
+        options: LayerOptions,
+    ) -> WeightOptions {
         self.layers.push((pattern.into(), options));
         self
     }
@@ -276,7 +280,10 @@ enum Matcher {
 
 impl Matcher {
     fn new(option: &'static str, pattern: &Pattern) -> Result<Matcher> {
-        let invalid = |reason: String| Error::InvalidOption { option, reason: reason.into() };
+        let invalid = |reason: String| Error::InvalidOption {
+            option,
+            reason: reason.into(),
+        };
         match pattern {
             // Names are separated by dots, and a glob's `*` is meant to cross them.
             Pattern::Glob(glob) => GlobBuilder::new(glob)
@@ -284,9 +291,9 @@ impl Matcher {
                 .build()
                 .map(|glob| Matcher::Glob(glob.compile_matcher()))
                 .map_err(|error| invalid(format!("{glob:?} is no valid glob: {}", error.kind()))),
-            Pattern::Regex(regex) => Regex::new(regex)
-                .map(Matcher::Regex)
-                .map_err(|error| invalid(format!("{regex:?} is no valid regular expression: {error}"))),
+            Pattern::Regex(regex) => Regex::new(regex).map(Matcher::Regex).map_err(|error| {
+                invalid(format!("{regex:?} is no valid regular expression: {error}"))
+            }),
         }
     }
 
@@ -311,20 +318,38 @@ pub(crate) struct Selection {
 impl Selection {
     pub(crate) fn new(options: WeightOptions) -> Result<Selection> {
         let compile = |option, patterns: &[Pattern]| -> Result<Vec<Matcher>> {
-            patterns.iter().map(|pattern| Matcher::new(option, pattern)).collect()
+            patterns
+                .iter()
+                .map(|pattern| Matcher::new(option, pattern))
+                .collect()
         };
         if !(8..=1000).contains(&options.histogram_rows) {
             let reason = format!("{} is not in 8..=1000", options.histogram_rows).into();
-            return Err(Error::InvalidOption { option: "histogram_rows", reason });
+            return Err(Error::InvalidOption {
+                option: "histogram_rows",
+                reason,
+            });
         }
         for (name, _) in &options.groups {
             if name.is_empty() || name.starts_with('/') || name.ends_with('/') {
-                let reason = format!("the name {name:?} must not be empty nor begin or end with '/'").into();
-                return Err(Error::InvalidOption { option: "group", reason });
+                let reason =
+                    format!("the name {name:?} must not be empty nor begin or end with '/'").into();
+                return Err(Error::InvalidOption {
+                    option: "group",
+                    reason,
+                });
             }
         }
-        let layers: Vec<Pattern> = options.layers.iter().map(|(pattern, _)| pattern.clone()).collect();
-        let groups: Vec<Pattern> = options.groups.iter().map(|(_, pattern)| pattern.clone()).collect();
+        let layers: Vec<Pattern> = options
+            .layers
+            .iter()
+            .map(|(pattern, _)| pattern.clone())
+            .collect();
+        let groups: Vec<Pattern> = options
+            .groups
+            .iter()
+            .map(|(_, pattern)| pattern.clone())
+            .collect();
         Ok(Selection {
             include: compile("select", &options.include)?,
             exclude: compile("select", &options.exclude)?,
@@ -336,7 +361,8 @@ impl Selection {
 
     /// True when the variable of this name is logged.
     pub(crate) fn selects(&self, name: &str) -> bool {
-        let included = self.include.is_empty() || self.include.iter().any(|matcher| matcher.is_match(name));
+        let included =
+            self.include.is_empty() || self.include.iter().any(|matcher| matcher.is_match(name));
         included && !self.exclude.iter().any(|matcher| matcher.is_match(name))
     }
 
@@ -390,7 +416,9 @@ mod tests {
 
     #[test]
     fn regexes_search() {
-        let chosen = selection(WeightOptions::new().select([Pattern::regex(r"^h\.\d+\.")], [Pattern::regex("bias$")]));
+        let chosen = selection(
+            WeightOptions::new().select([Pattern::regex(r"^h\.\d+\.")], [Pattern::regex("bias$")]),
+        );
         assert!(chosen.selects("h.12.attn.weight"));
         assert!(!chosen.selects("h.12.attn.bias"));
         assert!(!chosen.selects("wte.weight"));
@@ -402,35 +430,56 @@ mod tests {
         assert!(chosen.selects("anything"));
         assert!(!chosen.singles_out("anything"));
         assert!(!selection(WeightOptions::new().select(["*"], ["x"])).singles_out("y"));
-        assert!(selection(WeightOptions::new().select(["wte*", "*"], ["x"])).singles_out("wte.weight"));
+        assert!(
+            selection(WeightOptions::new().select(["wte*", "*"], ["x"])).singles_out("wte.weight")
+        );
     }
 
     #[test]
     fn later_layer_options_win_one_by_one() {
         let chosen = selection(
             WeightOptions::new()
-                .for_matching("fc*", LayerOptions::new().samples(16).scalars(Cadence::EveryCall))
+                .for_matching(
+                    "fc*",
+                    LayerOptions::new().samples(16).scalars(Cadence::EveryCall),
+                )
                 .for_matching("*.weight", LayerOptions::new().samples(2)),
         );
         let layer = chosen.layer("fc1.weight");
-        assert_eq!((layer.samples, layer.scalars), (Some(2), Some(Cadence::EveryCall)));
+        assert_eq!(
+            (layer.samples, layer.scalars),
+            (Some(2), Some(Cadence::EveryCall))
+        );
         assert_eq!(chosen.layer("fc1.bias").samples, Some(16));
         assert_eq!(chosen.layer("conv1.bias"), LayerOptions::default());
     }
 
     #[test]
     fn groups_collect_their_variables() {
-        let chosen = selection(WeightOptions::new().group("convs", "conv*").group("weights", "*.weight"));
-        assert_eq!(chosen.groups("conv1.weight").collect::<Vec<_>>(), ["convs", "weights"]);
+        let chosen = selection(
+            WeightOptions::new()
+                .group("convs", "conv*")
+                .group("weights", "*.weight"),
+        );
+        assert_eq!(
+            chosen.groups("conv1.weight").collect::<Vec<_>>(),
+            ["convs", "weights"]
+        );
         assert_eq!(chosen.groups("fc.bias").count(), 0);
     }
 
     #[test]
     fn mistakes_name_the_option() {
         let mistakes = [
-            (WeightOptions::new().select([Pattern::regex("(")], ["x"]), "select"),
+            (
+                WeightOptions::new().select([Pattern::regex("(")], ["x"]),
+                "select",
+            ),
             (WeightOptions::new().group("", "x"), "group"),
-            (WeightOptions::new().for_matching("[", LayerOptions::new()), "for_matching"),
+            (
+                WeightOptions::new().for_matching("[", LayerOptions::new()),
+                "for_matching",
+            ),
             (WeightOptions::new().histogram_rows(2), "histogram_rows"),
         ];
         for (options, name) in mistakes {

@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::event_file::EventWriter;
 use crate::health::Health;
 use crate::histogram::Histogram;
+use crate::proto::custom_scalar::Category;
 use crate::proto::summary::Value;
 use crate::proto::{Event, Summary, event::What};
 use crate::summary;
@@ -17,6 +18,9 @@ use crate::weights::watch::Points;
 
 /// A file is written to as soon as this much waits for it, or its worker has nothing else to do.
 const WRITE_AT: usize = 1 << 20;
+
+/// The least time between two layouts.
+const LAYOUT_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long a failing disk is left alone before the next try.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -31,6 +35,18 @@ enum Kind {
     Histogram,
 }
 
+/// The layout as it was last written, and what the next one hangs on.
+#[derive(Default)]
+struct Layout {
+    written: Vec<Category>,
+    /// Tags or models have come since.
+    is_old: bool,
+    at: Option<Instant>,
+    /// The step of the newest points, and that of the newest layout.
+    newest_step: i64,
+    step: Option<i64>,
+}
+
 /// See the module.
 pub(crate) struct Run {
     writer: EventWriter,
@@ -40,7 +56,7 @@ pub(crate) struct Run {
     user_tags: Vec<Box<str>>,
     user_groups: Vec<Box<str>>,
     boards: BTreeMap<u32, ScopeBoard>,
-    layout_is_old: bool,
+    layout: Layout,
     /// Events appended since the file was last written to the end.
     unwritten: u64,
     /// Events refused since that was last reported.
@@ -57,7 +73,7 @@ impl Run {
             user_tags: Vec::new(),
             user_groups: Vec::new(),
             boards: BTreeMap::new(),
-            layout_is_old: false,
+            layout: Layout::default(),
             unwritten: 0,
             refused: 0,
             bytes_counted: 0,
@@ -93,7 +109,9 @@ impl Run {
         tag: &str,
         histogram: &Histogram,
     ) {
-        let Some(first) = self.describe(health, tag, Kind::Histogram) else { return };
+        let Some(first) = self.describe(health, tag, Kind::Histogram) else {
+            return;
+        };
         let value = summary::histograms::value(tag, histogram, first.then_some(""));
         self.append(health, wall_time, step, vec![value]);
     }
@@ -104,18 +122,27 @@ impl Run {
         for point in &points.scalars {
             if let Some(first) = self.describe(health, &point.tag, Kind::Scalar) {
                 let description = first.then_some(point.description);
-                scalars.push(summary::scalars::value(&point.tag, point.value, description));
+                scalars.push(summary::scalars::value(
+                    &point.tag,
+                    point.value,
+                    description,
+                ));
             }
         }
         let mut histograms = Vec::with_capacity(points.histograms.len());
         for point in &points.histograms {
             if let Some(first) = self.describe(health, &point.tag, Kind::Histogram) {
                 let description = first.then_some(point.description);
-                histograms.push(summary::histograms::value(&point.tag, &point.histogram, description));
+                histograms.push(summary::histograms::value(
+                    &point.tag,
+                    &point.histogram,
+                    description,
+                ));
             }
         }
         self.append(health, points.wall_time, points.step, scalars);
         self.append(health, points.wall_time, points.step, histograms);
+        self.layout.newest_step = points.step;
     }
 
     /// True the first time a tag is used in this file, `None` when it stands for something else already.
@@ -128,11 +155,15 @@ impl Run {
                     Kind::Histogram => "holds histograms already; give the scalar another tag",
                 };
                 Health::count(&health.dropped, 1);
-                health.fail(Error::InvalidTag { tag: tag.into(), reason });
+                health.fail(Error::InvalidTag {
+                    tag: tag.into(),
+                    reason,
+                });
                 None
             }
             None => {
                 self.described.insert(tag.into(), kind);
+                self.layout.is_old = true;
                 Some(true)
             }
         }
@@ -141,9 +172,10 @@ impl Run {
     fn meet(&mut self, tag: &str) {
         self.user_tags.push(tag.into());
         let group = tag.split('/').next().unwrap_or(tag);
-        if self.user_groups.len() < USER_GROUPS && !self.user_groups.iter().any(|known| **known == *group) {
+        if self.user_groups.len() < USER_GROUPS
+            && !self.user_groups.iter().any(|known| **known == *group)
+        {
             self.user_groups.push(group.into());
-            self.layout_is_old = true;
         }
     }
 
@@ -151,25 +183,47 @@ impl Run {
     pub(crate) fn show(&mut self, watch: u32, board: ScopeBoard) {
         if self.boards.get(&watch) != Some(&board) {
             self.boards.insert(watch, board);
-            self.layout_is_old = true;
+            self.layout.is_old = true;
         }
     }
 
-    /// Writes the layout when it is out of date. Always at step 0, so that a purge of later steps leaves it alone; both
-    /// loaders show the newest.
-    pub(crate) fn refresh_layout(&mut self, health: &Health) {
-        if !std::mem::take(&mut self.layout_is_old) || self.boards.is_empty() {
+    /// Writes the layout when it is out of date: seldom, unless `now`. The first stands at step 0, so that a purge of
+    /// later steps leaves it; later ones go upwards, since the fast loader keeps one point of a step. Both loaders show
+    /// the newest.
+    pub(crate) fn refresh_layout(&mut self, health: &Health, now: bool) {
+        let due = now
+            || self
+                .layout
+                .at
+                .is_none_or(|at| at.elapsed() >= LAYOUT_INTERVAL);
+        if !self.layout.is_old || !due || self.boards.is_empty() {
             return;
         }
+        self.layout.is_old = false;
         let boards: Vec<ScopeBoard> = self.boards.values().cloned().collect();
-        let value = summary::custom_scalars::value(dashboard::layout(&self.user_groups, &boards));
-        self.append(health, WallTime::now(), 0, vec![value]);
+        let written = |tag: &str| self.described.contains_key(tag);
+        let layout = dashboard::layout(&self.user_groups, &boards, &written);
+        if layout.is_empty() || layout == self.layout.written {
+            return;
+        }
+        let step = self.layout.step.map_or(0, |step| {
+            self.layout.newest_step.max(step.saturating_add(1))
+        });
+        let value = summary::custom_scalars::value(layout.clone());
+        self.append(health, WallTime::now(), step, vec![value]);
+        (self.layout.written, self.layout.step, self.layout.at) =
+            (layout, Some(step), Some(Instant::now()));
     }
 
     /// The tags that tell most.
     pub(crate) fn telling(&self, most: usize) -> Vec<String> {
         let boards: Vec<ScopeBoard> = self.boards.values().cloned().collect();
-        dashboard::telling(&self.user_tags, &boards, most)
+        dashboard::telling(
+            &self.user_tags,
+            &boards,
+            &|tag| self.described.contains_key(tag),
+            most,
+        )
     }
 
     fn append(&mut self, health: &Health, wall_time: WallTime, step: i64, values: Vec<Value>) {
@@ -177,7 +231,15 @@ impl Run {
             return;
         }
         let what = What::Summary(Summary { value: values });
-        self.event(health, Event { wall_time: wall_time.secs(), step, what: Some(what), ..Default::default() });
+        self.event(
+            health,
+            Event {
+                wall_time: wall_time.secs(),
+                step,
+                what: Some(what),
+                ..Default::default()
+            },
+        );
     }
 
     /// Adds any event.
@@ -188,7 +250,11 @@ impl Run {
             self.refused += 1;
             Health::count(&health.dropped, 1);
         }
-        if self.writer.pending() >= WRITE_AT && self.failing_since.is_none_or(|since| since.elapsed() > RETRY_AFTER) {
+        if self.writer.pending() >= WRITE_AT
+            && self
+                .failing_since
+                .is_none_or(|since| since.elapsed() > RETRY_AFTER)
+        {
             self.write(health);
         }
     }
@@ -197,7 +263,9 @@ impl Run {
     pub(crate) fn write(&mut self, health: &Health) {
         let result = self.writer.flush();
         let bytes = self.writer.bytes_written();
-        health.bytes.fetch_add(bytes - self.bytes_counted, Ordering::Relaxed);
+        health
+            .bytes
+            .fetch_add(bytes - self.bytes_counted, Ordering::Relaxed);
         self.bytes_counted = bytes;
         match result {
             Ok(()) => {
@@ -205,7 +273,10 @@ impl Run {
                 Health::count(&health.written, std::mem::take(&mut self.unwritten));
                 let events = std::mem::take(&mut self.refused);
                 if events > 0 {
-                    health.fail(Error::Dropped { path: self.writer.path().into(), events });
+                    health.fail(Error::Dropped {
+                        path: self.writer.path().into(),
+                        events,
+                    });
                 }
             }
             Err(source) => {
@@ -221,6 +292,9 @@ impl Run {
 
     /// True when something waits and the disk may be asked again.
     pub(crate) fn wants_write(&self) -> bool {
-        self.writer.pending() > 0 && self.failing_since.is_none_or(|since| since.elapsed() > RETRY_AFTER)
+        self.writer.pending() > 0
+            && self
+                .failing_since
+                .is_none_or(|since| since.elapsed() > RETRY_AFTER)
     }
 }

@@ -57,8 +57,22 @@ impl Batch {
         self.items.iter().map(move |item| {
             let tag = self.names.get(start..item.name_end).unwrap_or_default();
             start = item.name_end;
-            let Item { run, step, wall_time, value, joins, .. } = *item;
-            Entry { run, tag, step, wall_time, value, joins }
+            let Item {
+                run,
+                step,
+                wall_time,
+                value,
+                joins,
+                ..
+            } = *item;
+            Entry {
+                run,
+                tag,
+                step,
+                wall_time,
+                value,
+                joins,
+            }
         })
     }
 }
@@ -101,7 +115,10 @@ impl ScalarQueue {
         let mut waited = Duration::ZERO;
         while state.batch.len() >= CAPACITY && !state.closed && on_full == OnFull::Block {
             let since = Instant::now();
-            state = self.drained.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .drained
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
             waited += since.elapsed();
         }
         if state.closed || state.batch.len() >= CAPACITY {
@@ -115,7 +132,14 @@ impl ScalarQueue {
                 names.push('/');
             }
             names.push_str(tag);
-            items.push(Item { run, name_end: names.len(), step, wall_time, value, joins: index > 0 });
+            items.push(Item {
+                run,
+                name_end: names.len(),
+                step,
+                wall_time,
+                value,
+                joins: index > 0,
+            });
         }
         let wake = before < WAKE_AT && items.len() >= WAKE_AT;
         (if wake { Pushed::Wake } else { Pushed::Queued }, waited)
@@ -147,33 +171,65 @@ mod tests {
     use super::*;
 
     fn push(queue: &ScalarQueue, tag: &str, on_full: OnFull) -> Pushed {
-        queue.push(0, 1, WallTime::now(), [("", tag, 2.0)], on_full).0
+        queue
+            .push(0, 1, WallTime::now(), [("", tag, 2.0)], on_full)
+            .0
     }
 
     #[test]
     fn entries_come_back_in_order_with_their_scopes() {
         let queue = ScalarQueue::default();
         let now = WallTime::now();
-        queue.push(3, 7, now, [("G", "loss", 1.0), ("", "b", 2.0)], OnFull::Block);
+        queue.push(
+            3,
+            7,
+            now,
+            [("G", "loss", 1.0), ("", "b", 2.0)],
+            OnFull::Block,
+        );
         queue.push(4, 8, now, [("", "\u{fc}", f64::NAN)], OnFull::Block);
         let batch = queue.drain(Batch::default());
         let entries: Vec<Entry<'_>> = batch.entries().collect();
-        assert_eq!(entries[0], Entry { run: 3, tag: "G/loss", step: 7, wall_time: now, value: 1.0, joins: false });
+        assert_eq!(
+            entries[0],
+            Entry {
+                run: 3,
+                tag: "G/loss",
+                step: 7,
+                wall_time: now,
+                value: 1.0,
+                joins: false
+            }
+        );
         assert_eq!((entries[1].tag, entries[1].joins), ("b", true));
-        assert_eq!((entries[2].run, entries[2].tag, entries[2].joins), (4, "\u{fc}", false));
+        assert_eq!(
+            (entries[2].run, entries[2].tag, entries[2].joins),
+            (4, "\u{fc}", false)
+        );
         assert_eq!(queue.drain(batch).len(), 0);
     }
 
     #[test]
     fn a_full_queue_drops_or_waits_for_the_worker() {
         let queue = ScalarQueue::default();
-        let pushed: Vec<Pushed> = (0..CAPACITY).map(|_| push(&queue, "a", OnFull::Drop)).collect();
-        assert_eq!(pushed.iter().filter(|&&pushed| pushed == Pushed::Wake).count(), 1);
+        let pushed: Vec<Pushed> = (0..CAPACITY)
+            .map(|_| push(&queue, "a", OnFull::Drop))
+            .collect();
+        assert_eq!(
+            pushed
+                .iter()
+                .filter(|&&pushed| pushed == Pushed::Wake)
+                .count(),
+            1
+        );
         assert_eq!(push(&queue, "a", OnFull::Drop), Pushed::Dropped);
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| push(&queue, "b", OnFull::Block));
             assert_eq!(queue.drain(Batch::default()).len(), CAPACITY);
-            assert_eq!(waiter.join().expect("the waiter does not panic"), Pushed::Queued);
+            assert_eq!(
+                waiter.join().expect("the waiter does not panic"),
+                Pushed::Queued
+            );
         });
         assert_eq!(queue.drain(Batch::default()).len(), 1);
     }
@@ -181,11 +237,16 @@ mod tests {
     #[test]
     fn closing_releases_waiting_callers() {
         let queue = ScalarQueue::default();
-        (0..CAPACITY).for_each(|_| drop(push(&queue, "a", OnFull::Drop)));
+        for _ in 0..CAPACITY {
+            push(&queue, "a", OnFull::Drop);
+        }
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| push(&queue, "b", OnFull::Block));
             queue.close();
-            assert_eq!(waiter.join().expect("the waiter does not panic"), Pushed::Dropped);
+            assert_eq!(
+                waiter.join().expect("the waiter does not panic"),
+                Pushed::Dropped
+            );
         });
     }
 }

@@ -21,13 +21,21 @@ pub(crate) use tch::Tensor;
 
 /// Classifies a tensor. `name` is the tag or variable that errors speak of.
 pub(crate) fn inspect(name: &str, tensor: &Tensor) -> Result<Facts> {
-    let unsupported = |reason: String| Error::UnsupportedTensor { name: name.into(), reason: reason.into() };
+    let unsupported = |reason: String| Error::UnsupportedTensor {
+        name: name.into(),
+        reason: reason.into(),
+    };
     if !tensor.defined() {
-        return Err(unsupported("is undefined; create it before logging, or leave it out with select()".into()));
+        return Err(unsupported(
+            "is undefined; create it before logging, or leave it out with select()".into(),
+        ));
     }
     let (dtype, plain) = match tensor.f_kind() {
-        Ok(kind) => element_type(kind)
-            .ok_or_else(|| unsupported(format!("is complex ({kind:?}); log its .real() and .imag() instead")))?,
+        Ok(kind) => element_type(kind).ok_or_else(|| {
+            unsupported(format!(
+                "is complex ({kind:?}); log its .real() and .imag() instead"
+            ))
+        })?,
         // An unsigned type that tch has no name for: libtorch converts it.
         Err(_) => (DType::F64, false),
     };
@@ -35,12 +43,19 @@ pub(crate) fn inspect(name: &str, tensor: &Tensor) -> Result<Facts> {
     let dense = plain && !tensor.is_sparse() && !tensor.is_mkldnn() && is_strided(tensor);
     let access = if !dense {
         Access::Convert
-    } else if tensor.device() == Device::Cpu && is_contiguous(tensor) && !tensor.f_is_neg().unwrap_or(true) {
+    } else if tensor.device() == Device::Cpu
+        && is_contiguous(tensor)
+        && !tensor.f_is_neg().unwrap_or(true)
+    {
         Access::Memory
     } else {
         Access::Copy
     };
-    Ok(Facts { dtype, shape, access })
+    Ok(Facts {
+        dtype,
+        shape,
+        access,
+    })
 }
 
 /// The buffer's type for a kind, and whether elements have that type already. `None` for complex kinds.
@@ -115,7 +130,9 @@ fn memory<'a>(tensor: &'a Tensor, facts: &Facts) -> Option<&'a [u8]> {
     unsafe {
         torch_sys::at_shape(handle, shape.as_mut_ptr());
     }
-    if shape.get(..facts.shape.len())? != facts.shape.as_slice() || !is_contiguous(tensor) || tensor.device() != Device::Cpu
+    if shape.get(..facts.shape.len())? != facts.shape.as_slice()
+        || !is_contiguous(tensor)
+        || tensor.device() != Device::Cpu
     {
         return None;
     }
@@ -142,7 +159,9 @@ fn memory<'a>(tensor: &'a Tensor, facts: &Facts) -> Option<&'a [u8]> {
 /// `Ok(false)` when the tensor is not what `facts` says any more: nothing useful was written.
 pub(crate) fn copy(name: &str, tensor: &Tensor, facts: &Facts, target: &mut [u8]) -> Result<bool> {
     if facts.access == Access::Memory {
-        let Some(bytes) = memory(tensor, facts) else { return Ok(false) };
+        let Some(bytes) = memory(tensor, facts) else {
+            return Ok(false);
+        };
         if bytes.len() != target.len() {
             return Ok(false);
         }
@@ -165,9 +184,14 @@ pub(crate) fn copy_strided(
     target: &mut [u8],
 ) -> Result<bool> {
     if facts.access == Access::Memory {
-        let Some(bytes) = memory(tensor, facts) else { return Ok(false) };
+        let Some(bytes) = memory(tensor, facts) else {
+            return Ok(false);
+        };
         let size = facts.dtype.size();
-        for (element, place) in std::iter::zip(bytes.chunks_exact(size).step_by(stride), target.chunks_exact_mut(size)) {
+        for (element, place) in std::iter::zip(
+            bytes.chunks_exact(size).step_by(stride),
+            target.chunks_exact_mut(size),
+        ) {
             place.copy_from_slice(element);
         }
         return Ok(true);
@@ -200,17 +224,25 @@ fn copy_by_torch(
     let mut shape = facts.shape.clone();
     if let Some(stride) = stride {
         let stride = i64::try_from(stride).unwrap_or(i64::MAX);
-        source = source.f_reshape([-1]).and_then(|flat| flat.f_slice(0, None, None, stride)).map_err(failed)?;
+        source = source
+            .f_reshape([-1])
+            .and_then(|flat| flat.f_slice(0, None, None, stride))
+            .map_err(failed)?;
         shape = source.size();
     }
     let elements: i64 = shape.iter().product();
     if elements == 0 {
         return Ok(());
     }
-    let bytes = usize::try_from(elements).unwrap_or(0).saturating_mul(facts.dtype.size());
+    let bytes = usize::try_from(elements)
+        .unwrap_or(0)
+        .saturating_mul(facts.dtype.size());
     if bytes != target.len() {
         let reason = format!("has {bytes} bytes where {} were expected", target.len()).into();
-        return Err(Error::UnsupportedTensor { name: name.into(), reason });
+        return Err(Error::UnsupportedTensor {
+            name: name.into(),
+            reason,
+        });
     }
     let mut strides = vec![1_i64; shape.len()];
     for index in (1..shape.len()).rev() {
@@ -220,25 +252,42 @@ fn copy_by_torch(
     // SAFETY: `target` is exclusively borrowed for the life of `view`, aligned for the type (offsets in a buffer are
     // multiples of the element's size) and, as checked above, exactly as long as the shape says.
     #[allow(unsafe_code)]
-    let view = unsafe { Tensor::f_from_blob(target.as_mut_ptr(), &shape, &strides, kind, Device::Cpu) };
-    view.and_then(|mut view| view.f_copy_(&source)).map_err(failed)
+    let view =
+        unsafe { Tensor::f_from_blob(target.as_mut_ptr(), &shape, &strides, kind, Device::Cpu) };
+    view.and_then(|mut view| view.f_copy_(&source))
+        .map_err(failed)
 }
 
 /// A dense tensor of the buffer's type.
 fn convert(source: &Tensor, dtype: DType) -> std::result::Result<Tensor, tch::TchError> {
     let kind = kind_of(dtype);
-    if matches!(source.f_kind(), Ok(Kind::QInt8 | Kind::QUInt8 | Kind::QInt32)) {
+    if matches!(
+        source.f_kind(),
+        Ok(Kind::QInt8 | Kind::QUInt8 | Kind::QInt32)
+    ) {
         return source.f_dequantize()?.f_to_kind(kind);
     }
-    let dense = if source.is_mkldnn() || !is_strided(source) { source.f_to_dense(None, false)? } else { source.f_detach()? };
+    let dense = if source.is_mkldnn() || !is_strided(source) {
+        source.f_to_dense(None, false)?
+    } else {
+        source.f_detach()?
+    };
     dense.f_to_kind(kind)
 }
 
 /// libtorch's message without its C++ backtrace.
 fn first_line(error: &tch::TchError) -> String {
     let text = error.to_string();
-    let end = text.find("Exception raised").or_else(|| text.find('\n')).unwrap_or(text.len());
-    text.get(..end).unwrap_or(&text).trim().trim_end_matches('(').trim().to_owned()
+    let end = text
+        .find("Exception raised")
+        .or_else(|| text.find('\n'))
+        .unwrap_or(text.len());
+    text.get(..end)
+        .unwrap_or(&text)
+        .trim()
+        .trim_end_matches('(')
+        .trim()
+        .to_owned()
 }
 
 /// A number that changes when the tensor's elements are written in place by libtorch or its storage is replaced. `None`
@@ -276,8 +325,14 @@ pub(crate) enum Fetched {
 pub(crate) fn fetch_scalar(tag: &str, tensor: &Tensor) -> Result<Fetched> {
     let facts = inspect(tag, tensor)?;
     if facts.elements() != 1 {
-        let reason = format!("has shape {:?}; a scalar has one element: log its mean, or log_histogram", facts.shape);
-        return Err(Error::UnsupportedTensor { name: tag.into(), reason: reason.into() });
+        let reason = format!(
+            "has shape {:?}; a scalar has one element: log its mean, or log_histogram",
+            facts.shape
+        );
+        return Err(Error::UnsupportedTensor {
+            name: tag.into(),
+            reason: reason.into(),
+        });
     }
     if facts.access != Access::Copy || tensor.device() == Device::Cpu {
         return read_scalar(tag, tensor).map(Fetched::Now);
@@ -288,17 +343,20 @@ pub(crate) fn fetch_scalar(tag: &str, tensor: &Tensor) -> Result<Fetched> {
         copy.f_copy_(&tensor)?;
         Ok(copy)
     });
-    copy.map(Fetched::Later).map_err(|error| Error::UnsupportedTensor {
-        name: tag.into(),
-        reason: format!("libtorch could not copy it: {}", first_line(&error)).into(),
-    })
+    copy.map(Fetched::Later)
+        .map_err(|error| Error::UnsupportedTensor {
+            name: tag.into(),
+            reason: format!("libtorch could not copy it: {}", first_line(&error)).into(),
+        })
 }
 
 /// Reads a tensor of one element, waiting for its device.
 pub(crate) fn read_scalar(tag: &str, tensor: &Tensor) -> Result<f64> {
     let facts = inspect(tag, tensor)?;
     let value = match facts.access {
-        Access::Convert => convert(tensor, DType::F64).and_then(|tensor| tensor.f_double_value(&zeros(&facts))),
+        Access::Convert => {
+            convert(tensor, DType::F64).and_then(|tensor| tensor.f_double_value(&zeros(&facts)))
+        }
         _ => tensor.f_double_value(&zeros(&facts)),
     };
     value.map_err(|error| Error::UnsupportedTensor {
@@ -323,10 +381,17 @@ fn lock(store: &VarStore) -> Result<MutexGuard<'_, Variables>> {
         match store.variables_.try_lock() {
             Ok(variables) => return Ok(variables),
             Err(TryLockError::Poisoned(poisoned)) => return Ok(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) if since.elapsed() < STORE_PATIENCE => std::thread::yield_now(),
+            Err(TryLockError::WouldBlock) if since.elapsed() < STORE_PATIENCE => {
+                std::thread::yield_now()
+            }
             Err(TryLockError::WouldBlock) => {
-                let reason = "the store is locked; drop the Path::entry that is still alive before logging".into();
-                return Err(Error::UnsupportedTensor { name: "VarStore".into(), reason });
+                let reason =
+                    "the store is locked; drop the Path::entry that is still alive before logging"
+                        .into();
+                return Err(Error::UnsupportedTensor {
+                    name: "VarStore".into(),
+                    reason,
+                });
             }
         }
     }
@@ -341,7 +406,10 @@ struct Membership<'a> {
 
 impl<'a> Membership<'a> {
     fn of(variables: &'a Variables) -> Membership<'a> {
-        let mut membership = Membership { by_memory: HashMap::new(), others: Vec::new() };
+        let mut membership = Membership {
+            by_memory: HashMap::new(),
+            others: Vec::new(),
+        };
         for variable in &variables.trainable_variables {
             match address(&variable.tensor) {
                 Some(start) => drop(membership.by_memory.insert(start, ())),
@@ -354,7 +422,10 @@ impl<'a> Membership<'a> {
     fn contains(&self, tensor: &Tensor) -> bool {
         match address(tensor) {
             Some(start) => self.by_memory.contains_key(&start),
-            None => self.others.iter().any(|other| other.f_is_set_to(tensor).unwrap_or(false)),
+            None => self
+                .others
+                .iter()
+                .any(|other| other.f_is_set_to(tensor).unwrap_or(false)),
         }
     }
 }
@@ -384,7 +455,11 @@ impl<'a> SubStore<'a> {
     /// The variables below a path of a store: `SubStore::new(&vs, "encoder")` holds `encoder.conv1.weight` but not
     /// `encoder2.weight`. tch keeps the store of a `Path` to itself, so the store is named too. Names stay whole.
     pub fn new(store: &'a VarStore, path: &str) -> SubStore<'a> {
-        let prefix = if path.is_empty() || path.ends_with('.') { path.to_owned() } else { format!("{path}.") };
+        let prefix = if path.is_empty() || path.ends_with('.') {
+            path.to_owned()
+        } else {
+            format!("{path}.")
+        };
         SubStore { store, prefix }
     }
 }
@@ -408,13 +483,19 @@ fn visit_store(store: &VarStore, prefix: &str, visitor: &mut Visitor<'_>) -> Res
         variables.named_variables.len(),
         variables.trainable_variables.len(),
     );
-    let membership = if visitor.knows_store(identity) { None } else { Some(Membership::of(&variables)) };
+    let membership = if visitor.knows_store(identity) {
+        None
+    } else {
+        Some(Membership::of(&variables))
+    };
     for (name, tensor) in &variables.named_variables {
         if name.starts_with(prefix) {
-            let role = membership.as_ref().map(|members| match (requires_grad(tensor), members.contains(tensor)) {
-                (true, _) => Role::Trainable,
-                (false, true) => Role::Frozen,
-                (false, false) => Role::Buffer,
+            let role = membership.as_ref().map(|members| {
+                match (requires_grad(tensor), members.contains(tensor)) {
+                    (true, _) => Role::Trainable,
+                    (false, true) => Role::Frozen,
+                    (false, false) => Role::Buffer,
+                }
             });
             visitor.store_variable(name, tensor, role);
         }
@@ -424,12 +505,19 @@ fn visit_store(store: &VarStore, prefix: &str, visitor: &mut Visitor<'_>) -> Res
 
 impl NamedTensors for CModule {
     fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
-        let parameters = self.named_parameters().map_err(|error| Error::UnsupportedTensor {
-            name: "CModule".into(),
-            reason: format!("its parameters could not be listed: {}", first_line(&error)).into(),
-        })?;
+        let parameters = self
+            .named_parameters()
+            .map_err(|error| Error::UnsupportedTensor {
+                name: "CModule".into(),
+                reason: format!("its parameters could not be listed: {}", first_line(&error))
+                    .into(),
+            })?;
         for (name, tensor) in &parameters {
-            let role = if requires_grad(tensor) { Role::Trainable } else { Role::Frozen };
+            let role = if requires_grad(tensor) {
+                Role::Trainable
+            } else {
+                Role::Frozen
+            };
             visitor.variable(name, tensor, role);
         }
         Ok(())

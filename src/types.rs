@@ -42,7 +42,9 @@ pub(crate) struct WallTime(f64);
 impl WallTime {
     pub(crate) fn now() -> WallTime {
         // A clock set before 1970 is a broken clock, not a reason to fail.
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         WallTime(since.as_secs_f64())
     }
 

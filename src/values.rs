@@ -38,16 +38,25 @@ pub(crate) enum Access {
     /// Contiguous in host memory: a plain copy.
     Memory,
     /// Strided, negated, or on another device: libtorch copies it.
-    #[cfg_attr(not(feature = "tch"), expect(dead_code, reason = "only tensors are so"))]
+    #[cfg_attr(
+        not(feature = "tch"),
+        expect(dead_code, reason = "only tensors are so")
+    )]
     Copy,
     /// Sparse, MKL-DNN, quantised, or of a type without a counterpart: libtorch converts it first.
-    #[cfg_attr(not(feature = "tch"), expect(dead_code, reason = "only tensors are so"))]
+    #[cfg_attr(
+        not(feature = "tch"),
+        expect(dead_code, reason = "only tensors are so")
+    )]
     Convert,
 }
 
 impl Facts {
     pub(crate) fn elements(&self) -> usize {
-        self.shape.iter().map(|&size| usize::try_from(size).unwrap_or(0)).product()
+        self.shape
+            .iter()
+            .map(|&size| usize::try_from(size).unwrap_or(0))
+            .product()
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -61,7 +70,11 @@ impl Source<'_> {
         match self {
             Source::Host { dtype, bytes } => {
                 let elements = i64::try_from(bytes.len() / dtype.size()).unwrap_or(i64::MAX);
-                Ok(Facts { dtype: *dtype, shape: vec![elements], access: Access::Memory })
+                Ok(Facts {
+                    dtype: *dtype,
+                    shape: vec![elements],
+                    access: Access::Memory,
+                })
             }
             Source::Tensor(tensor) => tensor::inspect(name, tensor),
         }
@@ -69,7 +82,13 @@ impl Source<'_> {
 
     /// Copies every `stride`-th element (row-major) to `target`, which holds exactly as many. `Ok(false)` when the values
     /// are not what `facts` says any more: nothing useful was written.
-    pub(crate) fn copy(&self, name: &str, facts: &Facts, stride: usize, target: &mut [u8]) -> Result<bool> {
+    pub(crate) fn copy(
+        &self,
+        name: &str,
+        facts: &Facts,
+        stride: usize,
+        target: &mut [u8],
+    ) -> Result<bool> {
         match self {
             Source::Host { dtype, bytes } => {
                 Ok(*dtype == facts.dtype && copy_elements(bytes, dtype.size(), stride, target))
@@ -114,7 +133,8 @@ fn copy_elements(bytes: &[u8], size: usize, stride: usize, target: &mut [u8]) ->
         return true;
     }
     let elements = bytes.chunks_exact(size).step_by(stride);
-    std::iter::zip(elements, target.chunks_exact_mut(size)).for_each(|(element, place)| place.copy_from_slice(element));
+    std::iter::zip(elements, target.chunks_exact_mut(size))
+        .for_each(|(element, place)| place.copy_from_slice(element));
     true
 }
 
@@ -173,7 +193,9 @@ macro_rules! impl_values {
         }
     )*};
 }
-impl_values!(bool, u8, i8, i16, i32, i64, f16, bf16, f32, f64, u16, u32, u64, usize, isize);
+impl_values!(
+    bool, u8, i8, i16, i32, i64, f16, bf16, f32, f64, u16, u32, u64, usize, isize
+);
 
 impl<V: Sealed + ?Sized> Sealed for &V {}
 impl<V: Values + ?Sized> Values for &V {

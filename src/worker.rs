@@ -31,12 +31,37 @@ const PINNED: usize = 10;
 /// What callers ask of the worker, in the order they asked.
 pub(crate) enum Command {
     /// A further run directory, under this number.
-    Open { run: u32, writer: EventWriter },
+    Open {
+        run: u32,
+        writer: EventWriter,
+    },
     /// A further model, under this number.
-    Watch { watch: u32, run: u32, subject: Subject, scope: Arc<str>, selection: Arc<Selection>, pool: Arc<Pool> },
-    Snapshot { watch: u32, snapshot: Box<Snapshot> },
-    Histogram { run: u32, step: i64, wall_time: WallTime, tag: Box<str>, values: Values },
-    DeviceScalar { run: u32, step: i64, wall_time: WallTime, tag: Box<str>, tensor: Tensor },
+    Watch {
+        watch: u32,
+        run: u32,
+        subject: Subject,
+        scope: Arc<str>,
+        selection: Arc<Selection>,
+        pool: Arc<Pool>,
+    },
+    Snapshot {
+        watch: u32,
+        snapshot: Box<Snapshot>,
+    },
+    Histogram {
+        run: u32,
+        step: i64,
+        wall_time: WallTime,
+        tag: Box<str>,
+        values: Values,
+    },
+    DeviceScalar {
+        run: u32,
+        step: i64,
+        wall_time: WallTime,
+        tag: Box<str>,
+        tensor: Tensor,
+    },
     /// Scalars wait.
     Wake,
     /// Answer when all before is in the files, with the first failure since the last flush.
@@ -44,7 +69,10 @@ pub(crate) enum Command {
     /// Answer with the newest report.
     Report(SyncSender<WeightReport>),
     /// Answer with the tags that tell most of a run.
-    Telling { run: u32, answer: SyncSender<Vec<String>> },
+    Telling {
+        run: u32,
+        answer: SyncSender<Vec<String>>,
+    },
     /// Write the rest and end; answer with the first failure of all.
     Close(Option<SyncSender<Result<()>>>),
 }
@@ -116,7 +144,7 @@ impl Worker {
                 next = commands.try_recv().ok();
             }
             self.drain_scalars();
-            self.refresh();
+            self.refresh(false);
             self.write(false);
         }
     }
@@ -124,20 +152,51 @@ impl Worker {
     fn handle(&mut self, command: Command) {
         match command {
             Command::Open { run, writer } => drop(self.runs.insert(run, Run::new(writer))),
-            Command::Watch { watch, run, subject, scope, selection, pool } => {
+            Command::Watch {
+                watch,
+                run,
+                subject,
+                scope,
+                selection,
+                pool,
+            } => {
                 let state = Watch::new(subject, scope, selection);
-                self.watches.insert(watch, Watched { run, watch: state, pool });
+                self.watches.insert(
+                    watch,
+                    Watched {
+                        run,
+                        watch: state,
+                        pool,
+                    },
+                );
             }
             Command::Snapshot { watch, snapshot } => self.snapshot(watch, *snapshot),
-            Command::Histogram { run, step, wall_time, tag, values } => {
+            Command::Histogram {
+                run,
+                step,
+                wall_time,
+                tag,
+                values,
+            } => {
                 self.histogram(run, step, wall_time, &tag, &values);
                 self.shared.budget.put(values.bytes);
             }
-            Command::DeviceScalar { run, step, wall_time, tag, tensor } => {
+            Command::DeviceScalar {
+                run,
+                step,
+                wall_time,
+                tag,
+                tensor,
+            } => {
                 let value = tensor::read_scalar(&tag, &tensor);
                 match (value, self.runs.get_mut(&run)) {
                     (Ok(value), Some(run)) => {
-                        run.user_scalars(&self.shared.health, wall_time, step, [(&*tag, value)].into_iter());
+                        run.user_scalars(
+                            &self.shared.health,
+                            wall_time,
+                            step,
+                            [(&*tag, value)].into_iter(),
+                        );
                     }
                     (Ok(_), None) => {}
                     (Err(error), _) => self.shared.health.fail(error),
@@ -146,7 +205,7 @@ impl Worker {
             Command::Wake => self.drain_scalars(),
             Command::Flush(answer) => {
                 self.drain_scalars();
-                self.refresh();
+                self.refresh(true);
                 self.write(true);
                 // A caller that did not wait for the answer does not want it.
                 let _ = answer.send(self.shared.health.take_unseen().map_or(Ok(()), Err));
@@ -154,7 +213,11 @@ impl Worker {
             Command::Report(answer) => drop(answer.send(self.report())),
             Command::Telling { run, answer } => {
                 self.drain_scalars();
-                let tags = self.runs.get(&run).map(|run| run.telling(PINNED)).unwrap_or_default();
+                let tags = self
+                    .runs
+                    .get(&run)
+                    .map(|run| run.telling(PINNED))
+                    .unwrap_or_default();
                 let _ = answer.send(tags);
             }
             Command::Close(_) => {}
@@ -162,7 +225,12 @@ impl Worker {
     }
 
     fn snapshot(&mut self, watch: u32, snapshot: Snapshot) {
-        let Some(Watched { run, watch: state, .. }) = self.watches.get_mut(&watch) else { return };
+        let Some(Watched {
+            run, watch: state, ..
+        }) = self.watches.get_mut(&watch)
+        else {
+            return;
+        };
         let points = state.observe(&mut self.kernel, snapshot);
         self.report_is_old |= state.subject() == Subject::Weights;
         if let (Some(points), Some(run)) = (points, self.runs.get_mut(run)) {
@@ -174,10 +242,18 @@ impl Worker {
     fn histogram(&mut self, run: u32, step: i64, wall_time: WallTime, tag: &str, values: &Values) {
         let bytes = values.buffer.bytes().get(..values.bytes);
         let elements = bytes.and_then(|bytes| Elements::from_bytes(values.dtype, bytes));
-        let (Some(elements), Some(run)) = (elements, self.runs.get_mut(&run)) else { return };
+        let (Some(elements), Some(run)) = (elements, self.runs.get_mut(&run)) else {
+            return;
+        };
         let analysis = self.kernel.analyse(elements, None, 1, true);
         if let Some(fine) = analysis.weight_histogram {
-            run.user_histogram(&self.shared.health, wall_time, step, tag, &fine.to_histogram(self.histogram_rows));
+            run.user_histogram(
+                &self.shared.health,
+                wall_time,
+                step,
+                tag,
+                &fine.to_histogram(self.histogram_rows),
+            );
         }
     }
 
@@ -191,7 +267,12 @@ impl Worker {
                     event.push((next.tag, next.value));
                 }
                 if let Some(run) = self.runs.get_mut(&first.run) {
-                    run.user_scalars(&self.shared.health, first.wall_time, first.step, event.into_iter());
+                    run.user_scalars(
+                        &self.shared.health,
+                        first.wall_time,
+                        first.step,
+                        event.into_iter(),
+                    );
                 }
             }
         }
@@ -200,8 +281,10 @@ impl Worker {
     }
 
     /// Brings layouts and the report up to date.
-    fn refresh(&mut self) {
-        self.runs.values_mut().for_each(|run| run.refresh_layout(&self.shared.health));
+    fn refresh(&mut self, now: bool) {
+        self.runs
+            .values_mut()
+            .for_each(|run| run.refresh_layout(&self.shared.health, now));
         if self.report_is_old && self.reported.elapsed() >= REPORT_INTERVAL {
             self.publish_report();
         }
@@ -209,12 +292,19 @@ impl Worker {
 
     fn publish_report(&mut self) {
         let report = Arc::new(self.report());
-        *self.shared.report.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
+        *self
+            .shared
+            .report
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(report);
         (self.report_is_old, self.reported) = (false, Instant::now());
     }
 
     fn report(&self) -> WeightReport {
-        let weights = self.watches.values().filter(|watched| watched.watch.subject() == Subject::Weights);
+        let weights = self
+            .watches
+            .values()
+            .filter(|watched| watched.watch.subject() == Subject::Weights);
         WeightReport::new(weights.flat_map(|watched| watched.watch.report()).collect())
     }
 
@@ -238,10 +328,18 @@ impl Worker {
                 run.show(*number, watch.board());
             }
         }
-        self.refresh();
+        self.refresh(true);
         self.write(true);
-        let telling = self.runs.iter().map(|(&number, run)| (number, run.telling(PINNED))).collect();
-        *self.shared.telling.lock().unwrap_or_else(PoisonError::into_inner) = telling;
+        let telling = self
+            .runs
+            .iter()
+            .map(|(&number, run)| (number, run.telling(PINNED)))
+            .collect();
+        *self
+            .shared
+            .telling
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = telling;
         if let Some(answer) = answer {
             let _ = answer.send(self.shared.health.first().map_or(Ok(()), Err));
         }
@@ -252,11 +350,17 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let reason = "a bug in tch-tensorboard; please report it with the panic message above".into();
-            self.shared.health.fail(Error::WorkerStopped { path: "the run".into(), reason });
+            let reason =
+                "a bug in tch-tensorboard; please report it with the panic message above".into();
+            self.shared.health.fail(Error::WorkerStopped {
+                path: "the run".into(),
+                reason,
+            });
         }
         self.shared.scalars.close();
         self.shared.budget.close();
-        self.watches.values().for_each(|watched| watched.pool.close());
+        self.watches
+            .values()
+            .for_each(|watched| watched.pool.close());
     }
 }

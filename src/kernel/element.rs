@@ -79,7 +79,10 @@ macro_rules! impl_wide {
             const SHORTER: u32 = f64::MANTISSA_DIGITS - <$float>::MANTISSA_DIGITS;
 
             fn new_table() -> Option<Box<Self::Table>> {
-                vec![[0; TURNS]; 2 * Self::BUCKETS].into_boxed_slice().try_into().ok()
+                vec![[0; TURNS]; 2 * Self::BUCKETS]
+                    .into_boxed_slice()
+                    .try_into()
+                    .ok()
             }
             #[inline(always)]
             fn counts(table: &mut Self::Table) -> &mut [[u32; TURNS]] {
@@ -185,14 +188,30 @@ impl_element!(i16, f64, i16, |x| f64::from(x), x);
 impl_element!(i32, f64, i32, |x| f64::from(x), x);
 impl_element!(i64, f64, i64, |x| x as f64, x);
 impl_element!(f16, f32, i16, |x| f16_to_f32(x.to_bits()), ordered!(x, i16));
-impl_element!(bf16, f32, i16, |x| f32::from_bits(u32::from(x.to_bits()) << 16), ordered!(x, i16));
-impl_element!(f32, f32, i32, |x| x, ordered!(x, i32),
+impl_element!(
+    bf16,
+    f32,
+    i16,
+    |x| f32::from_bits(u32::from(x.to_bits()) << 16),
+    ordered!(x, i16)
+);
+impl_element!(
+    f32,
+    f32,
+    i32,
+    |x| x,
+    ordered!(x, i32),
     #[inline(always)]
     fn widen_block<'a>(block: &'a [f32], _scratch: &'a mut [f32]) -> &'a [f32] {
         block
     }
 );
-impl_element!(f64, f64, i64, |x| x, ordered!(x, i64),
+impl_element!(
+    f64,
+    f64,
+    i64,
+    |x| x,
+    ordered!(x, i64),
     #[inline(always)]
     fn widen_block<'a>(block: &'a [f64], _scratch: &'a mut [f64]) -> &'a [f64] {
         block
@@ -220,22 +239,41 @@ mod tests {
     fn every_half_widens_as_the_half_crate_says() {
         for bits in 0..=u16::MAX {
             let (ours, theirs) = (f16::from_bits(bits).widen(), f16::from_bits(bits).to_f32());
-            assert!(ours.to_bits() == theirs.to_bits() || (ours.is_nan() && theirs.is_nan()), "f16 {bits:#06x}");
-            let (ours, theirs) = (bf16::from_bits(bits).widen(), bf16::from_bits(bits).to_f32());
-            assert!(ours.to_bits() == theirs.to_bits() || (ours.is_nan() && theirs.is_nan()), "bf16 {bits:#06x}");
+            assert!(
+                ours.to_bits() == theirs.to_bits() || (ours.is_nan() && theirs.is_nan()),
+                "f16 {bits:#06x}"
+            );
+            let (ours, theirs) = (
+                bf16::from_bits(bits).widen(),
+                bf16::from_bits(bits).to_f32(),
+            );
+            assert!(
+                ours.to_bits() == theirs.to_bits() || (ours.is_nan() && theirs.is_nan()),
+                "bf16 {bits:#06x}"
+            );
         }
     }
 
     #[test]
     fn neighbours_in_value_are_neighbours_in_image() {
-        for x in [0.0f32, 1.0, -1.0, 1e-45, -1e-45, 1e-38, 3.4e38, -3.4e38, 0.1] {
+        for x in [
+            0.0f32, 1.0, -1.0, 1e-45, -1e-45, 1e-38, 3.4e38, -3.4e38, 0.1,
+        ] {
             assert!(f32::is_next_to(x.image(), x.next_up().image()), "{x}");
-            assert!(f32::is_next_to(x.image(), x.next_down().image()) || x == 0.0, "{x}");
+            assert!(
+                f32::is_next_to(x.image(), x.next_down().image()) || x == 0.0,
+                "{x}"
+            );
             assert!(!f32::is_next_to(x.image(), x.image()), "{x}");
         }
         assert!(f32::is_next_to((-0.0f32).image(), 0.0f32.image()));
-        assert!(f16::is_next_to(f16::from_bits(1).image(), f16::from_bits(2).image()));
+        assert!(f16::is_next_to(
+            f16::from_bits(1).image(),
+            f16::from_bits(2).image()
+        ));
         assert!(f64::is_next_to(1.0f64.image(), 1.0f64.next_down().image()));
-        assert!(i8::is_next_to((-128i8).image(), -127) && !i8::is_next_to(i8::MIN.image(), i8::MAX));
+        assert!(
+            i8::is_next_to((-128i8).image(), -127) && !i8::is_next_to(i8::MIN.image(), i8::MAX)
+        );
     }
 }

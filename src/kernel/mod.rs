@@ -42,10 +42,10 @@
 //!
 //! The generic body is compiled twice on x86-64 and chosen when the kernel is made. On aarch64 the portable form has NEON.
 
-mod element;
-mod fine;
 #[cfg(test)]
 mod display;
+mod element;
+mod fine;
 #[cfg(test)]
 mod naive;
 mod pass;
@@ -138,9 +138,17 @@ impl Analysis {
             }
         }
         self.weights.merge(&other.weights);
-        join(&mut self.weight_histogram, &other.weight_histogram, FineHistogram::merge);
+        join(
+            &mut self.weight_histogram,
+            &other.weight_histogram,
+            FineHistogram::merge,
+        );
         join(&mut self.change, &other.change, Change::merge);
-        join(&mut self.delta_histogram, &other.delta_histogram, FineHistogram::merge);
+        join(
+            &mut self.delta_histogram,
+            &other.delta_histogram,
+            FineHistogram::merge,
+        );
     }
 }
 
@@ -176,7 +184,11 @@ pub(crate) struct Kernel {
 
 impl Kernel {
     pub(crate) fn new() -> Kernel {
-        Kernel { simd: Simd::detect(), single: Scratch::default(), double: Scratch::default() }
+        Kernel {
+            simd: Simd::detect(),
+            single: Scratch::default(),
+            double: Scratch::default(),
+        }
     }
 
     /// Analyses a tensor and, where its previous state is given in the same type and length, its change.
@@ -222,7 +234,14 @@ fn whole<E: Element>(
     want_histograms: bool,
 ) -> Analysis {
     let previous = previous.filter(|previous| previous.len() == current.len());
-    let mut analysis = segments(scratch, simd, current, previous, want_histograms, MAX_SEGMENT);
+    let mut analysis = segments(
+        scratch,
+        simd,
+        current,
+        previous,
+        want_histograms,
+        MAX_SEGMENT,
+    );
     if let (Some(change), Some(previous)) = (&mut analysis.change, previous) {
         change.rows = rows as u64;
         change.changed_rows = match change.changed {
@@ -250,7 +269,14 @@ fn segments<E: Element>(
     let (before, rest_before) = split.unzip();
     let mut analysis = scratch.analyse(simd, now, before, want_histograms);
     if !rest.is_empty() {
-        analysis.merge(&segments(scratch, simd, rest, rest_before, want_histograms, max_segment));
+        analysis.merge(&segments(
+            scratch,
+            simd,
+            rest,
+            rest_before,
+            want_histograms,
+            max_segment,
+        ));
     }
     analysis
 }
@@ -262,5 +288,9 @@ fn changed_rows<E: Element>(current: &[E], previous: &[E], rows: usize) -> u64 {
         _ => current.len().max(1),
     };
     let pairs = current.chunks(row).zip(previous.chunks(row));
-    pairs.filter(|(now, before)| bytemuck::cast_slice::<E, u8>(now) != bytemuck::cast_slice::<E, u8>(before)).count() as u64
+    pairs
+        .filter(|(now, before)| {
+            bytemuck::cast_slice::<E, u8>(now) != bytemuck::cast_slice::<E, u8>(before)
+        })
+        .count() as u64
 }

@@ -22,7 +22,11 @@ pub(super) struct Scratch<F: Wide> {
 
 impl<F: Wide> Default for Scratch<F> {
     fn default() -> Scratch<F> {
-        Scratch { blocks: Blocks::default(), weights: Side::default(), deltas: Side::default() }
+        Scratch {
+            blocks: Blocks::default(),
+            weights: Side::default(),
+            deltas: Side::default(),
+        }
     }
 }
 
@@ -34,16 +38,25 @@ pub(super) struct Blocks<F> {
 
 impl<F> Default for Blocks<F> {
     fn default() -> Blocks<F> {
-        Blocks { wide: Vec::new(), deltas: Vec::new() }
+        Blocks {
+            wide: Vec::new(),
+            deltas: Vec::new(),
+        }
     }
 }
 
 impl<F: Wide> Blocks<F> {
     /// The block in the wide type and, with a previous state, its deltas.
     #[inline(always)]
-    fn load<'a, E: Element<Wide = F>>(&'a mut self, current: &'a [E], previous: Option<&[E]>) -> (&'a [F], &'a [F]) {
+    fn load<'a, E: Element<Wide = F>>(
+        &'a mut self,
+        current: &'a [E],
+        previous: Option<&[E]>,
+    ) -> (&'a [F], &'a [F]) {
         let wide = E::widen_block(current, &mut self.wide);
-        let Some(previous) = previous else { return (wide, &[]) };
+        let Some(previous) = previous else {
+            return (wide, &[]);
+        };
         for ((delta, &now), &before) in self.deltas.iter_mut().zip(wide).zip(previous) {
             *delta = now - before.widen();
         }
@@ -75,7 +88,9 @@ fn paired_blocks<'a, E>(
     previous: Option<&'a [E]>,
 ) -> impl Iterator<Item = (&'a [E], Option<&'a [E]>)> {
     let mut before = previous.unwrap_or_default().chunks(BLOCK);
-    current.chunks(BLOCK).map(move |block| (block, before.next()))
+    current
+        .chunks(BLOCK)
+        .map(move |block| (block, before.next()))
 }
 
 /// The running results for the weights, or for their deltas.
@@ -87,7 +102,11 @@ struct Side<F: Wide> {
 
 impl<F: Wide> Default for Side<F> {
     fn default() -> Side<F> {
-        Side { moments: Moments::default(), spread: Spread::default(), fine: Fine::default() }
+        Side {
+            moments: Moments::default(),
+            spread: Spread::default(),
+            fine: Fine::default(),
+        }
     }
 }
 
@@ -101,7 +120,10 @@ pub(super) struct Spread<F: Wide> {
 
 impl<F: Wide> Default for Spread<F> {
     fn default() -> Spread<F> {
-        Spread { least_less_one: F::Bits::MAX, or: F::Bits::ZERO }
+        Spread {
+            least_less_one: F::Bits::MAX,
+            or: F::Bits::ZERO,
+        }
     }
 }
 
@@ -130,11 +152,18 @@ impl<F: Wide> Scratch<F> {
             rows: 1,
             changed_rows: u64::from(changed > 0),
         });
-        let weights = Source { current, previous: None };
-        let deltas = previous.map(|previous| Source { current, previous: Some(previous) });
+        let weights = Source {
+            current,
+            previous: None,
+        };
+        let deltas = previous.map(|previous| Source {
+            current,
+            previous: Some(previous),
+        });
         Analysis {
             weights: self.weights.moments,
-            weight_histogram: want_histograms.then(|| self.weights.histogram(&mut self.blocks, weights)),
+            weight_histogram: want_histograms
+                .then(|| self.weights.histogram(&mut self.blocks, weights)),
             delta_histogram: deltas
                 .filter(|_| want_histograms)
                 .map(|deltas| self.deltas.histogram(&mut self.blocks, deltas)),
@@ -221,8 +250,13 @@ impl<F: Wide> Side<F> {
         }
     }
 
-    fn histogram<E: Element<Wide = F>>(&mut self, blocks: &mut Blocks<F>, source: Source<'_, E>) -> FineHistogram {
-        self.fine.finish(&self.moments, &self.spread, blocks, source)
+    fn histogram<E: Element<Wide = F>>(
+        &mut self,
+        blocks: &mut Blocks<F>,
+        source: Source<'_, E>,
+    ) -> FineHistogram {
+        self.fine
+            .finish(&self.moments, &self.spread, blocks, source)
     }
 }
 
@@ -281,10 +315,19 @@ impl<F: Wide> Lanes<F> {
             self.nonfinite[lane] = self.nonfinite[lane].plus(F::Bits::flag(!finite));
             self.zeros[lane] = self.zeros[lane].plus(F::Bits::flag(value == F::ZERO));
             let value = if finite { value } else { pivot };
-            self.min[lane] = if value < self.min[lane] { value } else { self.min[lane] };
-            self.max[lane] = if value > self.max[lane] { value } else { self.max[lane] };
+            self.min[lane] = if value < self.min[lane] {
+                value
+            } else {
+                self.min[lane]
+            };
+            self.max[lane] = if value > self.max[lane] {
+                value
+            } else {
+                self.max[lane]
+            };
             // Zero wraps around to the largest integer.
-            self.least_less_one[lane] = self.least_less_one[lane].min(value.magnitude().minus_one());
+            self.least_less_one[lane] =
+                self.least_less_one[lane].min(value.magnitude().minus_one());
             self.or[lane] = self.or[lane] | value.magnitude();
             let distance = value.to_f64() - pivot_f64;
             self.sum[lane] += distance;
@@ -296,12 +339,21 @@ impl<F: Wide> Lanes<F> {
     fn moments(&self, block: &[F], pivot: F) -> Moments {
         let nonfinite: u64 = self.nonfinite.iter().map(|lane| lane.to_u64()).sum();
         let mut moments = match nonfinite {
-            0 => Moments { count: block.len() as u64, ..Moments::default() },
+            0 => Moments {
+                count: block.len() as u64,
+                ..Moments::default()
+            },
             _ => count_nonfinite(block),
         };
         moments.zeros = self.zeros.iter().map(|lane| lane.to_u64()).sum::<u64>() - self.zeros_added;
-        moments.min = self.min.iter().fold(f64::INFINITY, |min, lane| min.min(lane.to_f64()));
-        moments.max = self.max.iter().fold(f64::NEG_INFINITY, |max, lane| max.max(lane.to_f64()));
+        moments.min = self
+            .min
+            .iter()
+            .fold(f64::INFINITY, |min, lane| min.min(lane.to_f64()));
+        moments.max = self
+            .max
+            .iter()
+            .fold(f64::NEG_INFINITY, |max, lane| max.max(lane.to_f64()));
         let (sum, squares): (f64, f64) = (self.sum.iter().sum(), self.squares.iter().sum());
         let finite = moments.finite() as f64;
         if squares.is_finite() {
@@ -309,7 +361,11 @@ impl<F: Wide> Lanes<F> {
             moments.m2 = (squares - sum * sum / finite).max(0.0);
         } else {
             // Only f64 beyond 1e150 comes here: the spread is not representable, the mean is.
-            moments.mean = block.iter().filter(|value| value.is_finite()).map(|value| value.to_f64() / finite).sum();
+            moments.mean = block
+                .iter()
+                .filter(|value| value.is_finite())
+                .map(|value| value.to_f64() / finite)
+                .sum();
             moments.m2 = f64::INFINITY;
         }
         moments
@@ -317,7 +373,9 @@ impl<F: Wide> Lanes<F> {
 
     #[inline(always)]
     fn least_less_one(&self) -> F::Bits {
-        self.least_less_one.iter().fold(F::Bits::MAX, |least, &lane| least.min(lane))
+        self.least_less_one
+            .iter()
+            .fold(F::Bits::MAX, |least, &lane| least.min(lane))
     }
 
     #[inline(always)]
@@ -329,7 +387,10 @@ impl<F: Wide> Lanes<F> {
 /// The elements of a block, and which of them are NaN or infinite.
 #[cold]
 fn count_nonfinite<F: Wide>(block: &[F]) -> Moments {
-    let mut moments = Moments { count: block.len() as u64, ..Moments::default() };
+    let mut moments = Moments {
+        count: block.len() as u64,
+        ..Moments::default()
+    };
     for value in block.iter().map(|value| value.to_f64()) {
         moments.nan += u64::from(value.is_nan());
         moments.pos_inf += u64::from(value == f64::INFINITY);

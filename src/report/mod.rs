@@ -20,7 +20,9 @@ impl WeightReport {
 
     /// The variable of this name, in the first scope that has it.
     pub fn parameter(&self, name: &str) -> Option<&ParameterReport> {
-        self.parameters.iter().find(|parameter| parameter.name == name)
+        self.parameters
+            .iter()
+            .find(|parameter| parameter.name == name)
     }
 }
 

@@ -5,7 +5,15 @@ use std::fmt;
 use crate::named_tensors::Role;
 use crate::report::{ParameterReport, WeightReport};
 
-const HEADINGS: [&str; 7] = ["variable", "shape", "norm", "update ratio", "changed", "drift", ""];
+const HEADINGS: [&str; 7] = [
+    "variable",
+    "shape",
+    "norm",
+    "update ratio",
+    "changed",
+    "drift",
+    "",
+];
 
 /// Columns of text are aligned to the left, numbers to the right.
 const LEFT: [bool; 7] = [true, true, false, false, false, false, true];
@@ -13,10 +21,12 @@ const LEFT: [bool; 7] = [true, true, false, false, false, false, true];
 impl fmt::Display for WeightReport {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.parameters.is_empty() {
-            return formatter.write_str("no weights logged yet: call log_weights in the training loop");
+            return formatter
+                .write_str("no weights logged yet: call log_weights in the training loop");
         }
-        let rows: Vec<[String; 7]> =
-            std::iter::once(HEADINGS.map(str::to_owned)).chain(self.parameters.iter().map(cells)).collect();
+        let rows: Vec<[String; 7]> = std::iter::once(HEADINGS.map(str::to_owned))
+            .chain(self.parameters.iter().map(cells))
+            .collect();
         let mut widths = [0; 7];
         for row in &rows {
             for (width, cell) in std::iter::zip(&mut widths, row) {
@@ -27,7 +37,11 @@ impl fmt::Display for WeightReport {
             let mut line = String::new();
             for ((cell, width), left) in std::iter::zip(std::iter::zip(row, widths), LEFT) {
                 let padding = " ".repeat(width - cell.chars().count());
-                let (before, after) = if left { ("", padding.as_str()) } else { (padding.as_str(), "") };
+                let (before, after) = if left {
+                    ("", padding.as_str())
+                } else {
+                    (padding.as_str(), "")
+                };
                 line.extend([before, cell, after, "  "]);
             }
             let end = if index + 1 == rows.len() { "" } else { "\n" };
@@ -47,7 +61,9 @@ fn cells(parameter: &ParameterReport) -> [String; 7] {
         shape(&parameter.shape),
         number(parameter.norm, |norm| format!("{norm:.4}")),
         number(parameter.update_ratio, |ratio| format!("{ratio:.1e}")),
-        number(parameter.changed_fraction, |share| format!("{:.1} %", 100.0 * share)),
+        number(parameter.changed_fraction, |share| {
+            format!("{:.1} %", 100.0 * share)
+        }),
         number(parameter.drift, |drift| format!("{drift:.3}")),
         remark(parameter),
     ]
@@ -55,7 +71,11 @@ fn cells(parameter: &ParameterReport) -> [String; 7] {
 
 fn shape(sizes: &[i64]) -> String {
     let sizes: Vec<String> = sizes.iter().map(ToString::to_string).collect();
-    if sizes.is_empty() { "scalar".into() } else { sizes.join("\u{d7}") }
+    if sizes.is_empty() {
+        "scalar".into()
+    } else {
+        sizes.join("\u{d7}")
+    }
 }
 
 fn number(value: Option<f64>, format: impl Fn(f64) -> String) -> String {
@@ -104,10 +124,10 @@ mod tests {
         frozen.role = Role::Frozen;
         let text = WeightReport::new(vec![parameter("b"), long, frozen]).to_string();
         let expected = "\
-variable                     shape        norm  update ratio  changed  drift
-b                            8\u{d7}1\u{d7}3\u{d7}3   12.3457        1.2e-3  100.0 %  0.500
-G/a.much.longer.name.weight  scalar    12.3457             -  100.0 %  0.500
-c                            8\u{d7}1\u{d7}3\u{d7}3   12.3457        1.2e-3  100.0 %  0.500  frozen";
+variable                     shape       norm  update ratio  changed  drift
+b                            8\u{d7}1\u{d7}3\u{d7}3  12.3457        1.2e-3  100.0 %  0.500
+G/a.much.longer.name.weight  scalar   12.3457             -  100.0 %  0.500
+c                            8\u{d7}1\u{d7}3\u{d7}3  12.3457        1.2e-3  100.0 %  0.500  frozen";
         assert_eq!(text, expected);
     }
 

@@ -3,7 +3,8 @@
 use prost::Message;
 
 use crate::proto::custom_scalar::{
-    Category, Chart, Layout, MarginChartContent, MultilineChartContent, chart::Content, margin_chart_content::Series,
+    Category, Chart, Layout, MarginChartContent, MultilineChartContent, chart::Content,
+    margin_chart_content::Series,
 };
 use crate::proto::summary::{Value, value};
 use crate::proto::{DataClass, DataType, TensorProto, TensorShapeProto};
@@ -14,7 +15,10 @@ const TAG: &str = "custom_scalars__config__";
 
 /// The layout, to be written at step 0.
 pub(crate) fn value(categories: Vec<Category>) -> Value {
-    let layout = Layout { category: categories, ..Default::default() };
+    let layout = Layout {
+        category: categories,
+        ..Default::default()
+    };
     let tensor = TensorProto {
         dtype: DataType::DtString.into(),
         tensor_shape: Some(TensorShapeProto::default()),
@@ -32,12 +36,20 @@ pub(crate) fn value(categories: Vec<Category>) -> Value {
 
 /// A row of charts that folds away.
 pub(crate) fn category(title: &str, chart: Vec<Chart>, closed: bool) -> Category {
-    Category { title: title.into(), chart, closed }
+    Category {
+        title: title.into(),
+        chart,
+        closed,
+    }
 }
 
 /// Lines of exactly these tags.
 pub(crate) fn lines<T: AsRef<str>>(title: &str, tags: impl IntoIterator<Item = T>) -> Chart {
-    matching(title, tags.into_iter().map(|tag| format!("{}$", regex::escape(tag.as_ref()))))
+    matching(
+        title,
+        tags.into_iter()
+            .map(|tag| format!("{}$", regex::escape(tag.as_ref()))),
+    )
 }
 
 /// Lines of all tags of a group: the group's own name, or anything below it.
@@ -47,13 +59,27 @@ pub(crate) fn group(title: &str, group: &str) -> Chart {
 
 /// TensorBoard anchors a pattern at its start only.
 fn matching(title: &str, patterns: impl IntoIterator<Item = String>) -> Chart {
-    let content = MultilineChartContent { tag: patterns.into_iter().collect() };
-    Chart { title: title.into(), content: Some(Content::Multiline(content)) }
+    let content = MultilineChartContent {
+        tag: patterns.into_iter().collect(),
+    };
+    Chart {
+        title: title.into(),
+        content: Some(Content::Multiline(content)),
+    }
 }
 
 /// A line between two bounds; the three tags have values at the same steps.
 pub(crate) fn band(title: &str, [value, lower, upper]: [&str; 3]) -> Chart {
-    let series = Series { value: value.into(), lower: lower.into(), upper: upper.into() };
-    let content = MarginChartContent { series: vec![series] };
-    Chart { title: title.into(), content: Some(Content::Margin(content)) }
+    let series = Series {
+        value: value.into(),
+        lower: lower.into(),
+        upper: upper.into(),
+    };
+    let content = MarginChartContent {
+        series: vec![series],
+    };
+    Chart {
+        title: title.into(),
+        content: Some(Content::Margin(content)),
+    }
 }

@@ -11,18 +11,27 @@ const PLUGIN: &str = "histograms";
 /// loses mass in one and precision in the other. `description` is given with the first value of the tag in a file.
 pub(crate) fn value(tag: &str, histogram: &Histogram, description: Option<&str>) -> Value {
     let rows = histogram.rows();
-    let dim = |size: usize| Dim { size: i64::try_from(size).unwrap_or(i64::MAX), ..Default::default() };
+    let dim = |size: usize| Dim {
+        size: i64::try_from(size).unwrap_or(i64::MAX),
+        ..Default::default()
+    };
     let mut content = Vec::with_capacity(rows.len() * 24);
-    rows.iter().flatten().for_each(|number| content.extend_from_slice(&number.to_le_bytes()));
+    rows.iter()
+        .flatten()
+        .for_each(|number| content.extend_from_slice(&number.to_le_bytes()));
     let tensor = TensorProto {
         dtype: DataType::DtDouble.into(),
-        tensor_shape: Some(TensorShapeProto { dim: vec![dim(rows.len()), dim(3)], ..Default::default() }),
+        tensor_shape: Some(TensorShapeProto {
+            dim: vec![dim(rows.len()), dim(3)],
+            ..Default::default()
+        }),
         tensor_content: content,
         ..Default::default()
     };
     Value {
         tag: tag.into(),
-        metadata: description.map(|description| super::metadata(PLUGIN, DataClass::Tensor, description)),
+        metadata: description
+            .map(|description| super::metadata(PLUGIN, DataClass::Tensor, description)),
         value: Some(value::Value::Tensor(tensor)),
         ..Default::default()
     }

@@ -10,7 +10,10 @@ use crate::proto::{DataClass, SummaryMetadata};
 /// The metadata a tag's first value in each file carries: both loaders take plugin and class from it.
 fn metadata(plugin: &str, class: DataClass, description: &str) -> SummaryMetadata {
     SummaryMetadata {
-        plugin_data: Some(PluginData { plugin_name: plugin.into(), ..Default::default() }),
+        plugin_data: Some(PluginData {
+            plugin_name: plugin.into(),
+            ..Default::default()
+        }),
         summary_description: description.into(),
         data_class: class.into(),
         ..Default::default()

@@ -10,7 +10,8 @@ const PLUGIN: &str = "scalars";
 pub(crate) fn value(tag: &str, value: f64, description: Option<&str>) -> Value {
     Value {
         tag: tag.into(),
-        metadata: description.map(|description| super::metadata(PLUGIN, DataClass::Scalar, description)),
+        metadata: description
+            .map(|description| super::metadata(PLUGIN, DataClass::Scalar, description)),
         value: Some(value::Value::SimpleValue(value as f32)),
         ..Default::default()
     }

@@ -15,11 +15,20 @@ pub(crate) fn aggregate_points(
     rows: usize,
     points: &mut Points,
 ) {
-    let members = || aggregate.members.iter().filter_map(|&member| states.get(member));
+    let members = || {
+        aggregate
+            .members
+            .iter()
+            .filter_map(|&member| states.get(member))
+    };
     if due.scalars {
         let mut scalar = |statistic: &str, description: &'static str, value: Option<f64>| {
             let tag = || aggregate.tag(statistic);
-            points.scalars.extend(value.map(|value| ScalarPoint { tag: tag(), description, value }));
+            points.scalars.extend(value.map(|value| ScalarPoint {
+                tag: tag(),
+                description,
+                value,
+            }));
         };
         let whole = Whole::of(members());
         match subject {
@@ -32,7 +41,11 @@ pub(crate) fn aggregate_points(
             Subject::Gradients => {
                 scalar("gradient_norm", GRADIENT_NORM, Some(whole.moments.norm()));
                 let nonfinite = whole.moments.nonfinite();
-                scalar("gradient_nonfinite", NONFINITE, (nonfinite > 0).then_some(nonfinite as f64));
+                scalar(
+                    "gradient_nonfinite",
+                    NONFINITE,
+                    (nonfinite > 0).then_some(nonfinite as f64),
+                );
             }
         }
     }
@@ -55,7 +68,9 @@ impl Whole {
     fn of<'a>(members: impl Iterator<Item = &'a State>) -> Whole {
         let mut whole = Whole::default();
         for state in members {
-            let Some(analysis) = state.analysis() else { continue };
+            let Some(analysis) = state.analysis() else {
+                continue;
+            };
             whole.moments.merge(&analysis.weights);
             if let (Some(change), Some(norm)) = (&analysis.change, state.measured.norm_before) {
                 whole.change.merge(change);
@@ -74,14 +89,40 @@ impl Whole {
 fn weight_scalars(whole: &Whole, scalar: &mut impl FnMut(&str, &'static str, Option<f64>)) {
     let compared = whole.before.map(|before| (before.sqrt(), &whole.change));
     let update = compared.and_then(|(before, change)| ratio(change.deltas.norm(), before));
-    scalar("update_ratio_log10", UPDATE_RATIO, update.map(floored_log10));
-    scalar("changed_fraction", CHANGED, compared.and_then(|(_, change)| change.changed_fraction()));
-    scalar("delta_max_abs", MAX_CHANGE, compared.and_then(|(_, change)| change.deltas.max_abs()));
-    scalar("weight_norm", NORM, whole.moments.std().map(|_| whole.moments.norm()));
+    scalar(
+        "update_ratio_log10",
+        UPDATE_RATIO,
+        update.map(floored_log10),
+    );
+    scalar(
+        "changed_fraction",
+        CHANGED,
+        compared.and_then(|(_, change)| change.changed_fraction()),
+    );
+    scalar(
+        "delta_max_abs",
+        MAX_CHANGE,
+        compared.and_then(|(_, change)| change.deltas.max_abs()),
+    );
+    scalar(
+        "weight_norm",
+        NORM,
+        whole.moments.std().map(|_| whole.moments.norm()),
+    );
     scalar("weight_std", STD, whole.moments.std());
-    scalar("drift", DRIFT, whole.drift.and_then(|(moved, origin)| ratio(moved.sqrt(), origin.sqrt())));
+    scalar(
+        "drift",
+        DRIFT,
+        whole
+            .drift
+            .and_then(|(moved, origin)| ratio(moved.sqrt(), origin.sqrt())),
+    );
     let nonfinite = whole.moments.nonfinite();
-    scalar("nonfinite", NONFINITE, (nonfinite > 0).then_some(nonfinite as f64));
+    scalar(
+        "nonfinite",
+        NONFINITE,
+        (nonfinite > 0).then_some(nonfinite as f64),
+    );
 }
 
 /// How the variables of a model spread: one that stands still is lost in a sum.
@@ -89,12 +130,27 @@ fn spread_scalars<'a>(
     members: impl Iterator<Item = &'a State> + Clone,
     scalar: &mut impl FnMut(&str, &'static str, Option<f64>),
 ) {
-    let mut ratios: Vec<f64> = members.clone().filter_map(|state| state.measured.update_ratio_log10()).collect();
+    let mut ratios: Vec<f64> = members
+        .clone()
+        .filter_map(|state| state.measured.update_ratio_log10())
+        .collect();
     ratios.sort_by(f64::total_cmp);
-    for (name, share) in [("min", 0.0), ("p10", 0.1), ("median", 0.5), ("p90", 0.9), ("max", 1.0)] {
-        scalar(&format!("update_ratio_log10_{name}"), SPREAD, quantile(&ratios, share));
+    for (name, share) in [
+        ("min", 0.0),
+        ("p10", 0.1),
+        ("median", 0.5),
+        ("p90", 0.9),
+        ("max", 1.0),
+    ] {
+        scalar(
+            &format!("update_ratio_log10_{name}"),
+            SPREAD,
+            quantile(&ratios, share),
+        );
     }
-    let lowest = members.filter_map(|state| state.measured.changed_fraction).min_by(f64::total_cmp);
+    let lowest = members
+        .filter_map(|state| state.measured.changed_fraction)
+        .min_by(f64::total_cmp);
     scalar("changed_fraction_min", CHANGED_MIN, lowest);
 }
 
@@ -133,11 +189,13 @@ const UPDATE_RATIO: &str = "log10 of norm(w(t) - w(t-1)) / norm(w(t-1)) over all
 const SPREAD: &str = "How weight_update_ratio_log10 spreads over the variables. A minimum of -8: some variable does not \
     move at all.";
 const CHANGED: &str = "Share of all elements whose bits changed.";
-const CHANGED_MIN: &str = "The lowest weight_changed_fraction of any variable. 0: some variable is not updated.";
+const CHANGED_MIN: &str =
+    "The lowest weight_changed_fraction of any variable. 0: some variable is not updated.";
 const MAX_CHANGE: &str = "Largest absolute change of any element in one step.";
 const NORM: &str = "L2 norm of all weights together.";
 const STD: &str = "Population standard deviation of all weights together.";
-const DRIFT: &str = "norm(w(t) - w(0)) / norm(w(0)) over all variables: how far training has moved the model.";
+const DRIFT: &str =
+    "norm(w(t) - w(0)) / norm(w(0)) over all variables: how far training has moved the model.";
 const GRADIENT_NORM: &str = "L2 norm of all gradients together, what gradient clipping looks at.";
 const NONFINITE: &str = "Number of NaN and infinite elements.";
 

@@ -74,7 +74,12 @@ pub(crate) struct Capture {
 }
 
 impl Capture {
-    pub(crate) fn new(subject: Subject, scope: Arc<str>, selection: Arc<Selection>, on_full: OnFull) -> Capture {
+    pub(crate) fn new(
+        subject: Subject,
+        scope: Arc<str>,
+        selection: Arc<Selection>,
+        on_full: OnFull,
+    ) -> Capture {
         Capture {
             subject,
             scope,
@@ -124,7 +129,10 @@ impl Capture {
         if !self.wants_copy(source)? {
             return Ok((Captured::Skipped, Duration::ZERO));
         }
-        let bytes = self.planned.as_ref().map_or(0, |planned| planned.plan.bytes);
+        let bytes = self
+            .planned
+            .as_ref()
+            .map_or(0, |planned| planned.plan.bytes);
         let (buffer, waited) = self.pool.take(bytes, self.on_full);
         let Some(mut buffer) = buffer else {
             self.steps += 1;
@@ -150,12 +158,20 @@ impl Capture {
                 Subject::Weights => "log_weights",
                 Subject::Gradients => "log_gradients",
             };
-            let what = if self.scope.is_empty() { call.into() } else { format!("{call} in scope {}", self.scope).into() };
+            let what = if self.scope.is_empty() {
+                call.into()
+            } else {
+                format!("{call} in scope {}", self.scope).into()
+            };
             let reason = format!(
                 "does not come after {last}, the step of the call before; count steps upwards, and log a second model \
                  through logger.scoped(\"name\")"
             );
-            return Err(Error::InvalidStep { what, step: step.into(), reason: reason.into() });
+            return Err(Error::InvalidStep {
+                what,
+                step: step.into(),
+                reason: reason.into(),
+            });
         }
         self.last_step = Some(step);
         Ok(())
@@ -179,7 +195,9 @@ impl Capture {
     /// Whether this call's tensors have to be copied. Between points that lie far apart most calls only look at
     /// libtorch's write counters.
     fn wants_copy<S: NamedTensors + ?Sized>(&mut self, source: &S) -> Result<bool> {
-        let Some(planned) = &self.planned else { return Ok(false) };
+        let Some(planned) = &self.planned else {
+            return Ok(false);
+        };
         let (plan, call) = (planned.plan.clone(), self.steps);
         if plan.stride(call) <= DENSE_STRIDE || plan.is_due(call) || plan.is_due(call + 1) {
             return Ok(true);
@@ -193,7 +211,11 @@ impl Capture {
 
     /// Copies the tensors, after a new plan where the variables are not those of the plan any more, and returns the sum
     /// of libtorch's write counters.
-    fn copy<S: NamedTensors + ?Sized>(&mut self, source: &S, buffer: &mut Buffer) -> Result<Option<u64>> {
+    fn copy<S: NamedTensors + ?Sized>(
+        &mut self,
+        source: &S,
+        buffer: &mut Buffer,
+    ) -> Result<Option<u64>> {
         for _ in 0..2 {
             if let Some(planned) = &mut self.planned {
                 if buffer.bytes().len() < planned.plan.bytes {
@@ -207,15 +229,24 @@ impl Capture {
             }
             self.make_plan(source)?;
         }
-        let name: Box<str> = if self.scope.is_empty() { "(all)".into() } else { (*self.scope).into() };
-        let reason = "the variables change from one look to the next; stop training while they are logged".into();
+        let name: Box<str> = if self.scope.is_empty() {
+            "(all)".into()
+        } else {
+            (*self.scope).into()
+        };
+        let reason =
+            "the variables change from one look to the next; stop training while they are logged"
+                .into();
         Err(Error::UnsupportedTensor { name, reason })
     }
 
     /// Counts the call as a step, unless nothing was written since the call before (gradient accumulation, the other
     /// model's turn).
     fn is_step(&mut self, version: Option<u64>) -> bool {
-        let idle = version.is_some() && self.version == version && self.subject == Subject::Weights && !self.rebase;
+        let idle = version.is_some()
+            && self.version == version
+            && self.subject == Subject::Weights
+            && !self.rebase;
         self.version = version;
         self.idle_calls = if idle { self.idle_calls + 1 } else { 0 };
         let step = !idle || self.idle_calls > IDLE_CALLS;
@@ -226,7 +257,9 @@ impl Capture {
     fn snapshot(&mut self, step: i64, wall_time: WallTime, mut buffer: Buffer) -> Captured {
         let call = self.steps - 1;
         buffer.stamp = self.steps;
-        let Some(planned) = &self.planned else { return Captured::Skipped };
+        let Some(planned) = &self.planned else {
+            return Captured::Skipped;
+        };
         let plan = planned.plan.clone();
         let follows = call > 0 && self.copied == Some(call - 1);
         self.copied = Some(call);

@@ -98,7 +98,11 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// `moved` names the frozen variables that were seen to move.
-    pub(crate) fn new(mut found: Vec<Found>, selection: &Selection, moved: &HashSet<Arc<str>>) -> Plan {
+    pub(crate) fn new(
+        mut found: Vec<Found>,
+        selection: &Selection,
+        moved: &HashSet<Arc<str>>,
+    ) -> Plan {
         found.sort_by(|a, b| alphanumeric_sort::compare_str(&a.name, &b.name));
         let mut plan = Plan {
             variables: Vec::with_capacity(found.len()),
@@ -113,11 +117,15 @@ impl Plan {
     }
 
     fn add(&mut self, found: Found, selection: &Selection, moved: &HashSet<Arc<str>>) {
-        let all: usize = found.shape.iter().map(|&size| usize::try_from(size).unwrap_or(0)).product();
+        let all: usize = found
+            .shape
+            .iter()
+            .map(|&size| usize::try_from(size).unwrap_or(0))
+            .product();
         let extent = match found.role {
-            Role::Frozen if !moved.contains(&found.name) => {
-                Extent::Watched { stride: all.div_ceil(WATCHED_ELEMENTS).max(1) }
-            }
+            Role::Frozen if !moved.contains(&found.name) => Extent::Watched {
+                stride: all.div_ceil(WATCHED_ELEMENTS).max(1),
+            },
             _ => Extent::Full,
         };
         let elements = match extent {
@@ -126,15 +134,34 @@ impl Plan {
         };
         let layer = selection.layer(&found.name);
         let wanted = class(selection, layer.scalars, layer.histograms);
-        let class = self.classes.iter().position(|class| *class == wanted).unwrap_or_else(|| {
-            self.classes.push(wanted);
-            self.classes.len() - 1
-        });
+        let class = self
+            .classes
+            .iter()
+            .position(|class| *class == wanted)
+            .unwrap_or_else(|| {
+                self.classes.push(wanted);
+                self.classes.len() - 1
+            });
         // Neighbours of one type touch, so that a device can send them in one piece.
         let offset = self.bytes.next_multiple_of(found.dtype.size());
         self.bytes = offset + elements * found.dtype.size();
-        let Found { name, dtype, shape, role } = found;
-        self.variables.push(Variable { name, dtype, shape, role, extent, class, offset, elements, moved: AtomicBool::new(false) });
+        let Found {
+            name,
+            dtype,
+            shape,
+            role,
+        } = found;
+        self.variables.push(Variable {
+            name,
+            dtype,
+            shape,
+            role,
+            extent,
+            class,
+            offset,
+            elements,
+            moved: AtomicBool::new(false),
+        });
     }
 
     pub(crate) fn due(&self, call: u64) -> Vec<Due> {
@@ -147,13 +174,21 @@ impl Plan {
 
     /// True when some class gets a point at this call.
     pub(crate) fn is_due(&self, call: u64) -> bool {
-        self.classes.iter().any(|class| class.scalars.is_due(call) || class.histograms.is_due(call))
+        self.classes
+            .iter()
+            .any(|class| class.scalars.is_due(call) || class.histograms.is_due(call))
     }
 
     /// The shortest stride of any class at this call.
     pub(crate) fn stride(&self, call: u64) -> u64 {
-        let strides = self.classes.iter().flat_map(|class| [class.scalars.stride(call), class.histograms.stride(call)]);
-        strides.filter(|&stride| stride > 0).min().unwrap_or(u64::MAX)
+        let strides = self
+            .classes
+            .iter()
+            .flat_map(|class| [class.scalars.stride(call), class.histograms.stride(call)]);
+        strides
+            .filter(|&stride| stride > 0)
+            .min()
+            .unwrap_or(u64::MAX)
     }
 
     /// The worker's word that a watched variable moved.
@@ -168,7 +203,10 @@ impl Plan {
 
     pub(crate) fn moved_names(&self) -> impl Iterator<Item = Arc<str>> {
         let moved = |variable: &&Variable| variable.moved.load(Ordering::Relaxed);
-        self.variables.iter().filter(moved).map(|variable| variable.name.clone())
+        self.variables
+            .iter()
+            .filter(moved)
+            .map(|variable| variable.name.clone())
     }
 }
 
@@ -177,7 +215,11 @@ fn class(selection: &Selection, scalars: Option<Cadence>, histograms: Option<Cad
     let expected = options.expected_steps;
     Class {
         scalars: Schedule::new(scalars.unwrap_or(options.scalars), AUTO_SCALARS, expected),
-        histograms: Schedule::new(histograms.unwrap_or(options.histograms), AUTO_HISTOGRAMS, expected),
+        histograms: Schedule::new(
+            histograms.unwrap_or(options.histograms),
+            AUTO_HISTOGRAMS,
+            expected,
+        ),
     }
 }
 
@@ -187,11 +229,20 @@ mod tests {
     use crate::options::{LayerOptions, WeightOptions};
 
     fn found(name: &str, dtype: DType, shape: &[i64], role: Role) -> Found {
-        Found { name: name.into(), dtype, shape: shape.to_vec(), role }
+        Found {
+            name: name.into(),
+            dtype,
+            shape: shape.to_vec(),
+            role,
+        }
     }
 
     fn plan(options: WeightOptions, found: Vec<Found>) -> Plan {
-        Plan::new(found, &Selection::new(options).expect("valid options"), &HashSet::new())
+        Plan::new(
+            found,
+            &Selection::new(options).expect("valid options"),
+            &HashSet::new(),
+        )
     }
 
     #[test]
@@ -205,11 +256,17 @@ mod tests {
                 found("c1.weight", DType::Bool, &[0, 4], Role::Trainable),
             ],
         );
-        let names: Vec<&str> = plan.variables.iter().map(|variable| &*variable.name).collect();
+        let names: Vec<&str> = plan
+            .variables
+            .iter()
+            .map(|variable| &*variable.name)
+            .collect();
         assert_eq!(names, ["c1.weight", "c2.bias", "c2.weight", "c10.weight"]);
         let mut end = 0;
         for variable in &plan.variables {
-            assert!(variable.offset >= end && variable.offset.is_multiple_of(variable.dtype.size()));
+            assert!(
+                variable.offset >= end && variable.offset.is_multiple_of(variable.dtype.size())
+            );
             end = variable.bytes().end;
         }
         assert_eq!(end, plan.bytes);
@@ -236,9 +293,14 @@ mod tests {
             .scalars(Cadence::Every(100))
             .for_matching("a*", LayerOptions::new().scalars(Cadence::EveryCall))
             .for_matching("b*", LayerOptions::new().samples(3));
-        let variables = ["a1", "a2", "b1", "c1"].map(|name| found(name, DType::F32, &[1], Role::Trainable));
+        let variables =
+            ["a1", "a2", "b1", "c1"].map(|name| found(name, DType::F32, &[1], Role::Trainable));
         let plan = plan(options, variables.into());
-        let classes: Vec<usize> = plan.variables.iter().map(|variable| variable.class).collect();
+        let classes: Vec<usize> = plan
+            .variables
+            .iter()
+            .map(|variable| variable.class)
+            .collect();
         assert_eq!(classes, [1, 1, 0, 0]);
         assert_eq!(plan.stride(50), 1);
         assert!(plan.is_due(3) && !plan.due(3)[0].scalars && plan.due(3)[1].scalars);

@@ -47,8 +47,15 @@ pub(crate) struct Tag {
 
 impl Tag {
     fn new(statistic: &str, scope: &str, rest: &str, description: &'static str) -> Tag {
-        let name = if scope.is_empty() { format!("{statistic}/{rest}") } else { format!("{statistic}/{scope}/{rest}") };
-        Tag { name: name.into(), description }
+        let name = if scope.is_empty() {
+            format!("{statistic}/{rest}")
+        } else {
+            format!("{statistic}/{scope}/{rest}")
+        };
+        Tag {
+            name: name.into(),
+            description,
+        }
     }
 }
 
@@ -89,13 +96,21 @@ pub(crate) fn variable_tags(
     scope: &str,
     selection: &Selection,
 ) -> Vec<Option<VariableTags>> {
-    let logged = plan.variables.iter().filter(|variable| variable.extent == Extent::Full).count();
+    let logged = plan
+        .variables
+        .iter()
+        .filter(|variable| variable.extent == Extent::Full)
+        .count();
     let mut order = 0;
     let mut tags = |variable: &Variable| {
         if variable.extent != Extent::Full {
             return None;
         }
-        let place = Place { order, logged, tier: Tier::of(logged) };
+        let place = Place {
+            order,
+            logged,
+            tier: Tier::of(logged),
+        };
         order += 1;
         Some(match subject {
             Subject::Weights => weight_tags(variable, place, scope, selection),
@@ -113,22 +128,37 @@ struct Place {
     tier: Tier,
 }
 
-fn weight_tags(variable: &Variable, place: Place, scope: &str, selection: &Selection) -> VariableTags {
+fn weight_tags(
+    variable: &Variable,
+    place: Place,
+    scope: &str,
+    selection: &Selection,
+) -> VariableTags {
     let name = &*variable.name;
     let layer = selection.layer(name);
     let alone = place.tier < Tier::Large || selection.singles_out(name);
-    let chosen = layer.statistics.or_else(|| selection.options.statistics.clone());
+    let chosen = layer
+        .statistics
+        .or_else(|| selection.options.statistics.clone());
     let statistics = chosen.unwrap_or_else(|| match place.tier {
         Tier::Small => Statistic::ALL.to_vec(),
         _ if alone => Statistic::TELLING.to_vec(),
         _ => Vec::new(),
     });
-    let count = layer.samples.or(selection.options.samples).unwrap_or(default_samples(place, alone));
+    let count = layer
+        .samples
+        .or(selection.options.samples)
+        .unwrap_or(default_samples(place, alone));
     let band = place.logged <= BANDS && statistics.contains(&Statistic::WeightMean);
     VariableTags {
         statistics: statistics
             .into_iter()
-            .map(|statistic| (statistic, Tag::new(statistic.tag(), scope, name, statistic.description())))
+            .map(|statistic| {
+                (
+                    statistic,
+                    Tag::new(statistic.tag(), scope, name, statistic.description()),
+                )
+            })
             .collect(),
         histogram: alone.then(|| Tag::new("weights", scope, name, WEIGHTS)),
         delta_histogram: alone.then(|| Tag::new("weight_deltas", scope, name, WEIGHT_DELTAS)),
@@ -141,8 +171,18 @@ fn weight_tags(variable: &Variable, place: Place, scope: &str, selection: &Selec
             .into_iter()
             .map(|element| Sample {
                 element,
-                weight: Tag::new("weight_samples", scope, &format!("{name}/{element}"), SAMPLE),
-                delta: Tag::new("weight_delta_samples", scope, &format!("{name}/{element}"), DELTA_SAMPLE),
+                weight: Tag::new(
+                    "weight_samples",
+                    scope,
+                    &format!("{name}/{element}"),
+                    SAMPLE,
+                ),
+                delta: Tag::new(
+                    "weight_delta_samples",
+                    scope,
+                    &format!("{name}/{element}"),
+                    DELTA_SAMPLE,
+                ),
             })
             .collect(),
         ..VariableTags::default()
@@ -162,23 +202,42 @@ fn default_samples(place: Place, alone: bool) -> usize {
     }
 }
 
-fn gradient_tags(variable: &Variable, place: Place, scope: &str, selection: &Selection) -> VariableTags {
+fn gradient_tags(
+    variable: &Variable,
+    place: Place,
+    scope: &str,
+    selection: &Selection,
+) -> VariableTags {
     let name = &*variable.name;
     let alone = place.tier < Tier::Large || selection.singles_out(name);
     let statistics: &[GradientStatistic] = match place.tier {
-        Tier::Small => &[GradientStatistic::Norm, GradientStatistic::Std, GradientStatistic::MaxAbs],
+        Tier::Small => &[
+            GradientStatistic::Norm,
+            GradientStatistic::Std,
+            GradientStatistic::MaxAbs,
+        ],
         _ if alone => &[GradientStatistic::Norm],
         _ => &[],
     };
     let tag = |statistic: &GradientStatistic| match statistic {
         GradientStatistic::Norm => Tag::new("weight_gradient_norm", scope, name, GRADIENT_NORM),
         GradientStatistic::Std => Tag::new("weight_gradient_std", scope, name, GRADIENT_STD),
-        GradientStatistic::MaxAbs => Tag::new("weight_gradient_max_abs", scope, name, GRADIENT_MAX_ABS),
+        GradientStatistic::MaxAbs => {
+            Tag::new("weight_gradient_max_abs", scope, name, GRADIENT_MAX_ABS)
+        }
     };
     VariableTags {
-        gradients: statistics.iter().map(|statistic| (*statistic, tag(statistic))).collect(),
+        gradients: statistics
+            .iter()
+            .map(|statistic| (*statistic, tag(statistic)))
+            .collect(),
         histogram: alone.then(|| Tag::new("weight_gradients", scope, name, GRADIENTS)),
-        nonfinite: Some(Tag::new("weight_gradient_nonfinite", scope, name, GRADIENT_NONFINITE)),
+        nonfinite: Some(Tag::new(
+            "weight_gradient_nonfinite",
+            scope,
+            name,
+            GRADIENT_NONFINITE,
+        )),
         ..VariableTags::default()
     }
 }
@@ -204,8 +263,18 @@ impl Aggregate {
 }
 
 /// What is aggregated of a plan: the model first, then groups, then roles from the medium tier on.
-pub(crate) fn aggregates(plan: &Plan, subject: Subject, scope: &str, selection: &Selection) -> Vec<Aggregate> {
-    let logged = || plan.variables.iter().enumerate().filter(|(_, variable)| variable.extent == Extent::Full);
+pub(crate) fn aggregates(
+    plan: &Plan,
+    subject: Subject,
+    scope: &str,
+    selection: &Selection,
+) -> Vec<Aggregate> {
+    let logged = || {
+        plan.variables
+            .iter()
+            .enumerate()
+            .filter(|(_, variable)| variable.extent == Extent::Full)
+    };
     let members: Vec<usize> = logged().map(|(index, _)| index).collect();
     if members.is_empty() {
         return Vec::new();
@@ -218,12 +287,17 @@ pub(crate) fn aggregates(plan: &Plan, subject: Subject, scope: &str, selection: 
         (scope, name) => format!("model/{scope}/{name}/"),
     };
     let mut named: Vec<(String, bool, Vec<usize>)> = Vec::new();
-    let mut join = |name: String, role: bool, index: usize| match named.iter_mut().find(|(known, ..)| *known == name) {
+    let mut join = |name: String, role: bool, index: usize| match named
+        .iter_mut()
+        .find(|(known, ..)| *known == name)
+    {
         Some((.., members)) => members.push(index),
         None => named.push((name, role, vec![index])),
     };
     for (index, variable) in logged() {
-        selection.groups(&variable.name).for_each(|group| join(group.to_owned(), false, index));
+        selection
+            .groups(&variable.name)
+            .for_each(|group| join(group.to_owned(), false, index));
     }
     if tier > Tier::Small {
         logged().for_each(|(index, variable)| join(role(&variable.name), true, index));
@@ -240,7 +314,9 @@ pub(crate) fn aggregates(plan: &Plan, subject: Subject, scope: &str, selection: 
         prefix: prefix(""),
     };
     // A role of one variable would only repeat it, except where variables are not written one by one.
-    let rest = named.into_iter().filter(|(_, role, members)| !role || members.len() > 1 || tier == Tier::Large);
+    let rest = named
+        .into_iter()
+        .filter(|(_, role, members)| !role || members.len() > 1 || tier == Tier::Large);
     let rest = rest.map(|(name, role, members)| {
         let histogram = role && tier == Tier::Large;
         let deltas = histogram && subject == Subject::Weights;
@@ -277,9 +353,11 @@ const NONFINITE: &str = "Number of NaN and infinite elements. Any is a fault: lo
     look for a division by zero.";
 const GRADIENT_NONFINITE: &str = "Number of NaN and infinite elements of the gradient.";
 const BAND: &str = "Mean minus or plus one standard deviation of the weights, for the band chart.";
-const SAMPLE: &str = "One element of the variable, chosen once by seed and name; the number is its row-major index.";
+const SAMPLE: &str =
+    "One element of the variable, chosen once by seed and name; the number is its row-major index.";
 const DELTA_SAMPLE: &str = "What one step changed at this element.";
-const GRADIENT_NORM: &str = "L2 norm of the gradient. Orders of magnitude below other layers: vanishing.";
+const GRADIENT_NORM: &str =
+    "L2 norm of the gradient. Orders of magnitude below other layers: vanishing.";
 const GRADIENT_STD: &str = "Population standard deviation of the gradient.";
 const GRADIENT_MAX_ABS: &str = "Largest absolute element of the gradient.";
 
@@ -337,13 +415,20 @@ mod tests {
             shape: vec![10, 10],
             role: Role::Trainable,
         };
-        Plan::new((0..count).map(variable).collect(), selection, &HashSet::new())
+        Plan::new(
+            (0..count).map(variable).collect(),
+            selection,
+            &HashSet::new(),
+        )
     }
 
     fn tags(count: usize, options: WeightOptions) -> Vec<VariableTags> {
         let selection = selection(options);
         let plan = plan(count, &selection);
-        variable_tags(&plan, Subject::Weights, "", &selection).into_iter().flatten().collect()
+        variable_tags(&plan, Subject::Weights, "", &selection)
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     #[test]
@@ -356,8 +441,15 @@ mod tests {
     #[test]
     fn a_small_model_has_everything() {
         let tags = tags(SMALL, WeightOptions::new());
-        assert!(tags.iter().all(|tags| tags.statistics.len() == Statistic::ALL.len() && tags.samples.len() == 4));
-        assert!(tags.iter().all(|tags| tags.histogram.is_some() && tags.delta_histogram.is_some()));
+        assert!(
+            tags.iter().all(
+                |tags| tags.statistics.len() == Statistic::ALL.len() && tags.samples.len() == 4
+            )
+        );
+        assert!(
+            tags.iter()
+                .all(|tags| tags.histogram.is_some() && tags.delta_histogram.is_some())
+        );
         assert!(tags.iter().all(|tags| tags.band.is_none()));
     }
 
@@ -365,7 +457,10 @@ mod tests {
     fn a_medium_model_has_the_telling_ones_and_at_most_64_lines() {
         for count in [SMALL + 1, 64, 65, 300, MEDIUM] {
             let tags = tags(count, WeightOptions::new());
-            assert!(tags.iter().all(|tags| tags.statistics.len() == 4 && tags.histogram.is_some()));
+            assert!(
+                tags.iter()
+                    .all(|tags| tags.statistics.len() == 4 && tags.histogram.is_some())
+            );
             let lines: usize = tags.iter().map(|tags| tags.samples.len()).sum();
             assert_eq!(lines, count.min(SAMPLED_LINES), "{count}");
         }
@@ -375,15 +470,27 @@ mod tests {
     fn a_large_model_has_roles_and_what_was_pointed_at() {
         let options = WeightOptions::new().for_matching("h.7.*", LayerOptions::new().samples(2));
         let tags = tags(MEDIUM + 1, options);
-        let alone: Vec<usize> = (0..tags.len()).filter(|&index| tags[index].histogram.is_some()).collect();
+        let alone: Vec<usize> = (0..tags.len())
+            .filter(|&index| tags[index].histogram.is_some())
+            .collect();
         assert_eq!(alone, [7]);
         assert_eq!(tags[7].samples.len(), 2);
         let chosen = selection(WeightOptions::new());
         let plan = plan(MEDIUM + 1, &chosen);
         let aggregates = aggregates(&plan, Subject::Weights, "G", &chosen);
         assert_eq!(aggregates.len(), 2);
-        assert_eq!(&*aggregates[1].tag("weight_std"), "model/G/h.*.weight/weight_std");
-        assert_eq!(&*aggregates[1].histogram.as_ref().expect("a role's histogram").name, "weights/G/h.*.weight");
+        assert_eq!(
+            &*aggregates[1].tag("weight_std"),
+            "model/G/h.*.weight/weight_std"
+        );
+        assert_eq!(
+            &*aggregates[1]
+                .histogram
+                .as_ref()
+                .expect("a role's histogram")
+                .name,
+            "weights/G/h.*.weight"
+        );
     }
 
     #[test]
@@ -394,7 +501,10 @@ mod tests {
         let first = &tags[0].as_ref().expect("a logged variable").statistics[0].1;
         assert_eq!(&*first.name, "weight_mean/G/h.0.weight");
         let aggregates = aggregates(&plan, Subject::Weights, "G", &chosen);
-        let prefixes: Vec<Arc<str>> = aggregates.iter().map(|aggregate| aggregate.tag("x")).collect();
+        let prefixes: Vec<Arc<str>> = aggregates
+            .iter()
+            .map(|aggregate| aggregate.tag("x"))
+            .collect();
         assert_eq!(prefixes, ["model/G/x".into(), "model/G/all/x".into()]);
     }
 }

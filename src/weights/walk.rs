@@ -65,7 +65,11 @@ impl<'a> Planner<'a> {
             return Err(error);
         }
         let plan = Plan::new(self.found, self.selection, moved);
-        let place = plan.variables.iter().enumerate().map(|(place, variable)| (variable.name.clone(), place));
+        let place = plan
+            .variables
+            .iter()
+            .enumerate()
+            .map(|(place, variable)| (variable.name.clone(), place));
         let places: HashMap<Arc<str>, usize> = place.collect();
         let mut order = self.order;
         for (name, slot) in &mut order {
@@ -81,7 +85,11 @@ impl<'a> Planner<'a> {
             return Err(Error::DuplicateVariable { name });
         }
         let mut known = self.facts;
-        let facts = plan.variables.iter().filter_map(|variable| known.remove(&variable.name)).collect();
+        let facts = plan
+            .variables
+            .iter()
+            .filter_map(|variable| known.remove(&variable.name))
+            .collect();
         Ok(Planned {
             plan: Arc::new(plan),
             facts,
@@ -93,7 +101,8 @@ impl<'a> Planner<'a> {
 
     fn add(&mut self, name: &str, source: &Source<'_>, role: Role) -> Result<()> {
         let name: Arc<str> = name.into();
-        let left = !self.selection.selects(&name) || (role == Role::Buffer && !self.selection.options.non_trainable);
+        let left = !self.selection.selects(&name)
+            || (role == Role::Buffer && !self.selection.options.non_trainable);
         if left {
             self.order.push((name, Slot::Left(role)));
             return Ok(());
@@ -108,8 +117,14 @@ impl<'a> Planner<'a> {
                 }
             },
         };
-        self.order.push((name.clone(), Slot::Copied(self.found.len())));
-        self.found.push(Found { name: name.clone(), dtype: facts.dtype, shape: facts.shape.clone(), role });
+        self.order
+            .push((name.clone(), Slot::Copied(self.found.len())));
+        self.found.push(Found {
+            name: name.clone(),
+            dtype: facts.dtype,
+            shape: facts.shape.clone(),
+            role,
+        });
         self.facts.insert(name, facts);
         Ok(())
     }
@@ -119,7 +134,9 @@ impl Sink for Planner<'_> {
     fn variable(&mut self, name: &str, source: Source<'_>, role: Option<Role>) {
         if self.error.is_none() {
             // A store gives roles whenever it is asked anew, as a planner does.
-            self.error = self.add(name, &source, role.unwrap_or(Role::Trainable)).err();
+            self.error = self
+                .add(name, &source, role.unwrap_or(Role::Trainable))
+                .err();
         }
     }
 
@@ -144,7 +161,14 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(subject: Subject, planned: &'a Planned) -> Walk<'a> {
-        Walk { subject, planned, seen: 0, stores: 0, stale: false, version: Some(0) }
+        Walk {
+            subject,
+            planned,
+            seen: 0,
+            stores: 0,
+            stale: false,
+            version: Some(0),
+        }
     }
 
     /// The place in the plan, `None` for a variable that is left out or when the plan is stale.
@@ -158,7 +182,12 @@ impl<'a> Walk<'a> {
         };
         self.seen += 1;
         let planned = match slot {
-            Some(Slot::Copied(place)) => self.planned.plan.variables.get(place).map(|variable| variable.role),
+            Some(Slot::Copied(place)) => self
+                .planned
+                .plan
+                .variables
+                .get(place)
+                .map(|variable| variable.role),
             Some(Slot::Left(role)) => Some(role),
             Some(Slot::NoGradient) => None,
             None => {
@@ -180,7 +209,10 @@ impl<'a> Walk<'a> {
 
     fn add_version(&mut self, version: Option<u64>) {
         // A plain sum: counters only go up, and the order of a map does not matter.
-        self.version = self.version.zip(version).map(|(sum, version)| sum.wrapping_add(version));
+        self.version = self
+            .version
+            .zip(version)
+            .map(|(sum, version)| sum.wrapping_add(version));
     }
 
     fn knows_store(&mut self, store: StoreIdentity) -> bool {
@@ -199,7 +231,9 @@ impl<'a> Walk<'a> {
 fn keeps_role(planned: Role, source: &Source<'_>, role: Option<Role>) -> bool {
     match role {
         Some(role) => role == planned,
-        None => source.requires_grad().is_none_or(|tracked| tracked == (planned == Role::Trainable)),
+        None => source
+            .requires_grad()
+            .is_none_or(|tracked| tracked == (planned == Role::Trainable)),
     }
 }
 
@@ -210,18 +244,26 @@ pub(crate) struct Versions<'a> {
 
 impl<'a> Versions<'a> {
     pub(crate) fn new(subject: Subject, planned: &'a Planned) -> Versions<'a> {
-        Versions { walk: Walk::new(subject, planned) }
+        Versions {
+            walk: Walk::new(subject, planned),
+        }
     }
 
     /// `None` when the plan is stale or a tensor keeps no counter: then every call is taken as a step.
     pub(crate) fn finish(self) -> Option<u64> {
-        if self.walk.is_complete() { self.walk.version } else { None }
+        if self.walk.is_complete() {
+            self.walk.version
+        } else {
+            None
+        }
     }
 }
 
 impl Sink for Versions<'_> {
     fn variable(&mut self, name: &str, source: Source<'_>, role: Option<Role>) {
-        let Some(place) = self.walk.place(name, &source, role) else { return };
+        let Some(place) = self.walk.place(name, &source, role) else {
+            return;
+        };
         let version = self.walk.planned.version(place, &source);
         self.walk.add_version(version);
     }
@@ -246,7 +288,11 @@ pub(crate) struct Copier<'a> {
 
 impl<'a> Copier<'a> {
     pub(crate) fn new(subject: Subject, planned: &'a Planned, target: &'a mut [u8]) -> Copier<'a> {
-        Copier { walk: Walk::new(subject, planned), target, error: None }
+        Copier {
+            walk: Walk::new(subject, planned),
+            target,
+            error: None,
+        }
     }
 
     /// The sum of write counters, or `None` when the plan is stale and the buffer is worthless.
@@ -262,7 +308,9 @@ impl<'a> Copier<'a> {
 
     fn copy(&mut self, place: usize, source: &Source<'_>) -> Result<()> {
         let planned = self.walk.planned;
-        let Some(variable) = planned.plan.variables.get(place) else { return Ok(()) };
+        let Some(variable) = planned.plan.variables.get(place) else {
+            return Ok(());
+        };
         let Some(target) = self.target.get_mut(variable.bytes()) else {
             self.walk.stale = true;
             return Ok(());
@@ -278,7 +326,9 @@ impl<'a> Copier<'a> {
         let fits = match self.walk.subject {
             Subject::Weights => source.copy(&variable.name, facts, stride, target)?,
             Subject::Gradients => match source.gradient() {
-                Some(gradient) => Source::Tensor(&gradient).copy(&variable.name, facts, stride, target)?,
+                Some(gradient) => {
+                    Source::Tensor(&gradient).copy(&variable.name, facts, stride, target)?
+                }
                 None => false,
             },
         };
@@ -292,7 +342,9 @@ impl Sink for Copier<'_> {
         if self.error.is_some() {
             return;
         }
-        let Some(place) = self.walk.place(name, &source, role) else { return };
+        let Some(place) = self.walk.place(name, &source, role) else {
+            return;
+        };
         self.error = self.copy(place, &source).err();
         let version = self.walk.planned.version(place, &source);
         self.walk.add_version(version);

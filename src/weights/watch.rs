@@ -16,7 +16,9 @@ use crate::weights::aggregate::aggregate_points;
 use crate::weights::capture::{Snapshot, Subject};
 use crate::weights::plan::{Due, Extent, Plan, Variable};
 use crate::weights::samples::spread;
-use crate::weights::tags::{Aggregate, GradientStatistic, Tag, Tier, VariableTags, aggregates, variable_tags};
+use crate::weights::tags::{
+    Aggregate, GradientStatistic, Tag, Tier, VariableTags, aggregates, variable_tags,
+};
 
 /// Elements of the first snapshot that are kept of each variable, to tell how far it has moved: all of a small one.
 const ORIGIN_ELEMENTS: usize = 4096;
@@ -37,7 +39,11 @@ pub(crate) struct ScalarPoint {
 
 impl ScalarPoint {
     pub(crate) fn new(tag: &Tag, value: f64) -> ScalarPoint {
-        ScalarPoint { tag: tag.name.clone(), description: tag.description, value }
+        ScalarPoint {
+            tag: tag.name.clone(),
+            description: tag.description,
+            value,
+        }
     }
 }
 
@@ -51,7 +57,11 @@ pub(crate) struct HistogramPoint {
 
 impl HistogramPoint {
     pub(crate) fn new(tag: &Tag, histogram: Histogram) -> HistogramPoint {
-        HistogramPoint { tag: tag.name.clone(), description: tag.description, histogram }
+        HistogramPoint {
+            tag: tag.name.clone(),
+            description: tag.description,
+            histogram,
+        }
     }
 }
 
@@ -178,10 +188,19 @@ impl Watch {
             self.states.iter_mut().for_each(|state| state.origin = None);
         }
         let previous = self.newest.take();
-        let before = previous.as_ref().filter(|_| snapshot.follows && !snapshot.rebase);
-        self.analyse(kernel, &snapshot.buffer, before.map(|previous| &previous.buffer), &snapshot.due);
+        let before = previous
+            .as_ref()
+            .filter(|_| snapshot.follows && !snapshot.rebase);
+        self.analyse(
+            kernel,
+            &snapshot.buffer,
+            before.map(|previous| &previous.buffer),
+            &snapshot.due,
+        );
         let points = self.points(&snapshot, before.map(|previous| &previous.buffer));
-        let stamp = before.filter(|_| same_plan).map(|previous| previous.buffer.stamp);
+        let stamp = before
+            .filter(|_| same_plan)
+            .map(|previous| previous.buffer.stamp);
         if let Some(previous) = previous {
             previous.pool.put(previous.buffer);
         }
@@ -200,7 +219,9 @@ impl Watch {
     pub(crate) fn finish(&mut self, kernel: &mut Kernel) -> Option<Points> {
         let newest = self.newest.take()?;
         let plan = self.plan.clone()?;
-        let before = newest.before.and_then(|stamp| newest.pool.take_stamped(stamp));
+        let before = newest
+            .before
+            .and_then(|stamp| newest.pool.take_stamped(stamp));
         if newest.before.is_some() == before.is_some() {
             self.analyse_again(kernel, &newest, before.as_ref());
         }
@@ -219,7 +240,9 @@ impl Watch {
 
     /// True when the snapshot equals the one before, bit by bit. The comparison ends at the first difference.
     fn is_idle(&self, snapshot: &Snapshot) -> bool {
-        let (Some(newest), Some(plan)) = (&self.newest, &self.plan) else { return false };
+        let (Some(newest), Some(plan)) = (&self.newest, &self.plan) else {
+            return false;
+        };
         self.subject == Subject::Weights
             && snapshot.follows
             && !snapshot.rebase
@@ -231,13 +254,18 @@ impl Watch {
     /// Makes the states fit a plan. A variable that is as it was keeps its own; one of another shape or type starts anew.
     /// True when the plan is a new one.
     fn adopt(&mut self, plan: &Arc<Plan>) -> bool {
-        if self.plan.as_ref().is_some_and(|known| Arc::ptr_eq(known, plan)) {
+        if self
+            .plan
+            .as_ref()
+            .is_some_and(|known| Arc::ptr_eq(known, plan))
+        {
             return false;
         }
         let mut known: HashMap<Arc<str>, State> = HashMap::new();
         if let Some(old) = self.plan.take() {
             for (variable, state) in std::iter::zip(&old.variables, self.states.drain(..)) {
-                let continues = |new: &&Variable| new.name == variable.name && new.continues(variable);
+                let continues =
+                    |new: &&Variable| new.name == variable.name && new.continues(variable);
                 // Both plans are sorted alike, but a search by name is simple and a new plan rare.
                 if plan.variables.iter().any(|new| continues(&new)) {
                     known.insert(variable.name.clone(), state);
@@ -246,20 +274,34 @@ impl Watch {
         }
         let tags = variable_tags(plan, self.subject, &self.scope, &self.selection);
         self.states = std::iter::zip(&plan.variables, tags)
-            .map(|(variable, tags)| State { tags, ..known.remove(&variable.name).unwrap_or_default() })
+            .map(|(variable, tags)| State {
+                tags,
+                ..known.remove(&variable.name).unwrap_or_default()
+            })
             .collect();
         self.aggregates = aggregates(plan, self.subject, &self.scope, &self.selection);
         self.plan = Some(plan.clone());
         true
     }
 
-    fn analyse(&mut self, kernel: &mut Kernel, current: &Buffer, before: Option<&Buffer>, due: &[Due]) {
-        let Some(plan) = self.plan.clone() else { return };
+    fn analyse(
+        &mut self,
+        kernel: &mut Kernel,
+        current: &Buffer,
+        before: Option<&Buffer>,
+        due: &[Due],
+    ) {
+        let Some(plan) = self.plan.clone() else {
+            return;
+        };
         let seed = self.selection.options.seed;
         for (variable, state) in std::iter::zip(&plan.variables, &mut self.states) {
             state.place_before = state.place.replace(variable.bytes());
-            let Some(elements) = elements(variable, current, Some(variable.bytes())) else { continue };
-            let previous = before.and_then(|before| self::elements(variable, before, state.place_before.clone()));
+            let Some(elements) = elements(variable, current, Some(variable.bytes())) else {
+                continue;
+            };
+            let previous = before
+                .and_then(|before| self::elements(variable, before, state.place_before.clone()));
             if variable.extent == Extent::Full {
                 let histograms = due.get(variable.class).is_some_and(|due| due.histograms);
                 let analysis = kernel.analyse(elements, previous, variable.rows(), histograms);
@@ -272,14 +314,22 @@ impl Watch {
 
     /// Makes up the histograms of the newest snapshot that were not due when it came; the moments are known.
     fn analyse_again(&mut self, kernel: &mut Kernel, newest: &Newest, before: Option<&Buffer>) {
-        let Some(plan) = self.plan.clone() else { return };
+        let Some(plan) = self.plan.clone() else {
+            return;
+        };
         for (variable, state) in std::iter::zip(&plan.variables, &mut self.states) {
-            let wanted = newest.unwritten.get(variable.class).is_some_and(|due| due.histograms);
+            let wanted = newest
+                .unwritten
+                .get(variable.class)
+                .is_some_and(|due| due.histograms);
             if variable.extent != Extent::Full || !wanted {
                 continue;
             }
-            let Some(current) = elements(variable, &newest.buffer, Some(variable.bytes())) else { continue };
-            let previous = before.and_then(|before| elements(variable, before, Some(variable.bytes())));
+            let Some(current) = elements(variable, &newest.buffer, Some(variable.bytes())) else {
+                continue;
+            };
+            let previous =
+                before.and_then(|before| elements(variable, before, Some(variable.bytes())));
             state.analysis = Some(kernel.analyse(current, previous, variable.rows(), true));
         }
     }
@@ -292,20 +342,34 @@ impl Watch {
             histograms: Vec::new(),
         };
         for (variable, state) in std::iter::zip(&snapshot.plan.variables, &self.states) {
-            let due = snapshot.due.get(variable.class).copied().unwrap_or_default();
+            let due = snapshot
+                .due
+                .get(variable.class)
+                .copied()
+                .unwrap_or_default();
             if due.scalars {
                 state.scalars(&mut points.scalars);
                 state.sample_lines(variable, &snapshot.buffer, before, &mut points.scalars);
             }
             if due.histograms {
-                state.histograms(self.selection.options.histogram_rows, &mut points.histograms);
+                state.histograms(
+                    self.selection.options.histogram_rows,
+                    &mut points.histograms,
+                );
             }
         }
         let general = snapshot.due.first().copied().unwrap_or_default();
         if general.scalars || general.histograms {
             let rows = self.selection.options.histogram_rows;
             for aggregate in &self.aggregates {
-                aggregate_points(aggregate, self.subject, &self.states, general, rows, &mut points);
+                aggregate_points(
+                    aggregate,
+                    self.subject,
+                    &self.states,
+                    general,
+                    rows,
+                    &mut points,
+                );
             }
         }
         (!points.scalars.is_empty() || !points.histograms.is_empty()).then_some(points)
@@ -313,7 +377,9 @@ impl Watch {
 
     /// What the report says of each variable.
     pub(crate) fn report(&self) -> Vec<ParameterReport> {
-        let Some(plan) = &self.plan else { return Vec::new() };
+        let Some(plan) = &self.plan else {
+            return Vec::new();
+        };
         let step = self.newest.as_ref().map(|newest| newest.step);
         std::iter::zip(&plan.variables, &self.states)
             .map(|(variable, state)| {
@@ -325,7 +391,8 @@ impl Watch {
                     dtype: variable.dtype,
                     role: variable.role,
                     step: step.unwrap_or_default(),
-                    mean: logged.and_then(|analysis| analysis.weights.std().map(|_| analysis.weights.mean)),
+                    mean: logged
+                        .and_then(|analysis| analysis.weights.std().map(|_| analysis.weights.mean)),
                     std: logged.and_then(|analysis| analysis.weights.std()),
                     norm: logged.map(|analysis| analysis.weights.norm()),
                     update_ratio: state.measured.update_ratio(),
@@ -339,12 +406,28 @@ impl Watch {
 
     /// What the generated dashboard shows of this model.
     pub(crate) fn board(&self) -> ScopeBoard {
-        let logged = self.states.iter().filter(|state| state.tags.is_some()).count();
-        let variables = self.plan.iter().flat_map(|plan| std::iter::zip(&plan.variables, &self.states));
+        let logged = self
+            .states
+            .iter()
+            .filter(|state| state.tags.is_some())
+            .count();
+        let variables = self
+            .plan
+            .iter()
+            .flat_map(|plan| std::iter::zip(&plan.variables, &self.states));
         ScopeBoard {
             tier: Tier::of(logged),
-            prefix: self.aggregates.iter().find(|aggregate| aggregate.is_model).map(|model| model.tag("")),
-            parts: self.aggregates.iter().filter(|part| !part.is_model).map(|part| part.tag("")).collect(),
+            prefix: self
+                .aggregates
+                .iter()
+                .find(|aggregate| aggregate.is_model)
+                .map(|model| model.tag("")),
+            parts: self
+                .aggregates
+                .iter()
+                .filter(|part| !part.is_model)
+                .map(|part| part.tag(""))
+                .collect(),
             variables: variables
                 .filter_map(|(variable, state)| Some(state.tags.as_ref()?.board(&variable.name)))
                 .collect(),
@@ -362,7 +445,11 @@ fn unwritten(plan: &Plan, due: &[Due]) -> Vec<Due> {
         .collect()
 }
 
-fn elements<'a>(variable: &Variable, buffer: &'a Buffer, place: Option<Range<usize>>) -> Option<Elements<'a>> {
+fn elements<'a>(
+    variable: &Variable,
+    buffer: &'a Buffer,
+    place: Option<Range<usize>>,
+) -> Option<Elements<'a>> {
     Elements::from_bytes(variable.dtype, buffer.bytes().get(place?)?)
 }
 
@@ -374,15 +461,24 @@ impl State {
 
     /// True when a watched variable's bits changed.
     fn moved(&self, current: &Buffer, before: &Buffer) -> bool {
-        let now = self.place.clone().and_then(|place| current.bytes().get(place));
-        let then = self.place_before.clone().and_then(|place| before.bytes().get(place));
-        now.zip(then).is_some_and(|(now, then)| now.len() == then.len() && now != then)
+        let now = self
+            .place
+            .clone()
+            .and_then(|place| current.bytes().get(place));
+        let then = self
+            .place_before
+            .clone()
+            .and_then(|place| before.bytes().get(place));
+        now.zip(then)
+            .is_some_and(|(now, then)| now.len() == then.len() && now != then)
     }
 
     fn take(&mut self, analysis: Analysis, elements: Elements<'_>, seed: u64, name: &str) {
         let change = analysis.change.as_ref();
         let norm_before = change.map(|_| self.measured.norm);
-        let origin = self.origin.get_or_insert_with(|| Origin::of(elements, seed, name));
+        let origin = self
+            .origin
+            .get_or_insert_with(|| Origin::of(elements, seed, name));
         self.measured = Measured {
             norm: analysis.weights.norm(),
             norm_before,
@@ -394,10 +490,15 @@ impl State {
     }
 
     fn scalars(&self, points: &mut Vec<ScalarPoint>) {
-        let (Some(tags), Some(analysis)) = (&self.tags, &self.analysis) else { return };
+        let (Some(tags), Some(analysis)) = (&self.tags, &self.analysis) else {
+            return;
+        };
         let weights = &analysis.weights;
         for (statistic, tag) in &tags.statistics {
-            points.extend(self.statistic(*statistic).map(|value| ScalarPoint::new(tag, value)));
+            points.extend(
+                self.statistic(*statistic)
+                    .map(|value| ScalarPoint::new(tag, value)),
+            );
         }
         for (statistic, tag) in &tags.gradients {
             let value = match statistic {
@@ -424,7 +525,9 @@ impl State {
             Statistic::WeightMean => weights.std().map(|_| weights.mean),
             Statistic::WeightStd => weights.std(),
             Statistic::WeightNorm => weights.std().map(|_| weights.norm()),
-            Statistic::WeightDeltaMean => change.and_then(|change| change.deltas.std().map(|_| change.deltas.mean)),
+            Statistic::WeightDeltaMean => {
+                change.and_then(|change| change.deltas.std().map(|_| change.deltas.mean))
+            }
             Statistic::WeightDeltaStd => change.and_then(|change| change.deltas.std()),
             Statistic::WeightDeltaMaxAbs => change.and_then(|change| change.deltas.max_abs()),
             Statistic::WeightUpdateRatioLog10 => self.measured.update_ratio_log10(),
@@ -434,23 +537,42 @@ impl State {
         }
     }
 
-    fn sample_lines(&self, variable: &Variable, current: &Buffer, before: Option<&Buffer>, points: &mut Vec<ScalarPoint>) {
-        let Some(tags) = self.tags.as_ref().filter(|tags| !tags.samples.is_empty()) else { return };
-        let Some(elements) = elements(variable, current, Some(variable.bytes())) else { return };
-        let compared = self.analysis.as_ref().is_some_and(|analysis| analysis.change.is_some());
-        let before =
-            before.filter(|_| compared).and_then(|before| self::elements(variable, before, self.place_before.clone()));
+    fn sample_lines(
+        &self,
+        variable: &Variable,
+        current: &Buffer,
+        before: Option<&Buffer>,
+        points: &mut Vec<ScalarPoint>,
+    ) {
+        let Some(tags) = self.tags.as_ref().filter(|tags| !tags.samples.is_empty()) else {
+            return;
+        };
+        let Some(elements) = elements(variable, current, Some(variable.bytes())) else {
+            return;
+        };
+        let compared = self
+            .analysis
+            .as_ref()
+            .is_some_and(|analysis| analysis.change.is_some());
+        let before = before
+            .filter(|_| compared)
+            .and_then(|before| self::elements(variable, before, self.place_before.clone()));
         for sample in &tags.samples {
             let value = elements.get(sample.element);
             points.push(ScalarPoint::new(&sample.weight, value));
             if let Some(before) = before {
-                points.push(ScalarPoint::new(&sample.delta, value - before.get(sample.element)));
+                points.push(ScalarPoint::new(
+                    &sample.delta,
+                    value - before.get(sample.element),
+                ));
             }
         }
     }
 
     fn histograms(&self, rows: usize, points: &mut Vec<HistogramPoint>) {
-        let (Some(tags), Some(analysis)) = (&self.tags, &self.analysis) else { return };
+        let (Some(tags), Some(analysis)) = (&self.tags, &self.analysis) else {
+            return;
+        };
         if let (Some(tag), Some(fine)) = (&tags.histogram, &analysis.weight_histogram) {
             points.push(HistogramPoint::new(tag, fine.to_histogram(rows)));
         }
@@ -463,7 +585,10 @@ impl State {
 impl Origin {
     fn of(values: Elements<'_>, seed: u64, name: &str) -> Origin {
         let elements = spread(values.len(), ORIGIN_ELEMENTS, seed, name);
-        let values = elements.iter().map(|&element| values.get(element)).collect();
+        let values = elements
+            .iter()
+            .map(|&element| values.get(element))
+            .collect();
         Origin { elements, values }
     }
 
@@ -487,7 +612,10 @@ impl Origin {
 impl VariableTags {
     fn board(&self, name: &str) -> VariableBoard {
         let tag = |wanted: Statistic| {
-            let found = self.statistics.iter().find(|(statistic, _)| *statistic == wanted);
+            let found = self
+                .statistics
+                .iter()
+                .find(|(statistic, _)| *statistic == wanted);
             found.map(|(_, tag)| tag.name.clone())
         };
         let band = self.band.as_ref().zip(tag(Statistic::WeightMean));
@@ -503,8 +631,16 @@ impl VariableTags {
                 .find(|(statistic, _)| *statistic == GradientStatistic::Norm)
                 .map(|(_, tag)| tag.name.clone()),
             band: band.map(|((low, high), mean)| [mean, low.name.clone(), high.name.clone()]),
-            samples: self.samples.iter().map(|sample| sample.weight.name.clone()).collect(),
-            delta_samples: self.samples.iter().map(|sample| sample.delta.name.clone()).collect(),
+            samples: self
+                .samples
+                .iter()
+                .map(|sample| sample.weight.name.clone())
+                .collect(),
+            delta_samples: self
+                .samples
+                .iter()
+                .map(|sample| sample.delta.name.clone())
+                .collect(),
         }
     }
 }
