@@ -27,12 +27,18 @@ const SIZES: [usize; 6] = [64, 256, 1024, 16 << 10, 1 << 20, 16 << 20];
 fn layer(len: usize) -> (Vec<f32>, Vec<f32>) {
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut uniform = move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         ((state >> 40) as f32 + 0.5) / (1u64 << 24) as f32
     };
-    let mut normal = move || (-2.0 * uniform().ln()).sqrt() * (std::f32::consts::TAU * uniform()).cos();
+    let mut normal =
+        move || (-2.0 * uniform().ln()).sqrt() * (std::f32::consts::TAU * uniform()).cos();
     let previous: Vec<f32> = (0..len).map(|_| 0.02 * normal()).collect();
-    let current = previous.iter().map(|weight| weight - 1e-4 * normal()).collect();
+    let current = previous
+        .iter()
+        .map(|weight| weight - 1e-4 * normal())
+        .collect();
     (current, previous)
 }
 
@@ -41,7 +47,12 @@ fn weights_deltas_histograms(bencher: Bencher, len: usize) {
     let (current, previous) = layer(len);
     let mut kernel = Kernel::new();
     bencher.counter(ItemsCount::new(len)).bench_local(|| {
-        kernel.analyse(Elements::F32(black_box(&current)), Some(Elements::F32(black_box(&previous))), 1, true)
+        kernel.analyse(
+            Elements::F32(black_box(&current)),
+            Some(Elements::F32(black_box(&previous))),
+            1,
+            true,
+        )
     });
 }
 
@@ -50,7 +61,12 @@ fn weights_deltas_moments(bencher: Bencher, len: usize) {
     let (current, previous) = layer(len);
     let mut kernel = Kernel::new();
     bencher.counter(ItemsCount::new(len)).bench_local(|| {
-        kernel.analyse(Elements::F32(black_box(&current)), Some(Elements::F32(black_box(&previous))), 1, false)
+        kernel.analyse(
+            Elements::F32(black_box(&current)),
+            Some(Elements::F32(black_box(&previous))),
+            1,
+            false,
+        )
     });
 }
 
@@ -67,46 +83,79 @@ fn weights_histogram(bencher: Bencher, len: usize) {
 #[divan::bench(args = SIZES)]
 fn norm_layer_refined(bencher: Bencher, len: usize) {
     let (mut current, mut previous) = layer(len);
-    current.iter_mut().chain(&mut previous).for_each(|weight| *weight = 1.0 + *weight * 0.005);
+    current
+        .iter_mut()
+        .chain(&mut previous)
+        .for_each(|weight| *weight = 1.0 + *weight * 0.005);
     let mut kernel = Kernel::new();
     bencher.counter(ItemsCount::new(len)).bench_local(|| {
-        kernel.analyse(Elements::F32(black_box(&current)), Some(Elements::F32(black_box(&previous))), 1, true)
+        kernel.analyse(
+            Elements::F32(black_box(&current)),
+            Some(Elements::F32(black_box(&previous))),
+            1,
+            true,
+        )
     });
 }
 
 #[divan::bench(args = SIZES)]
 fn bf16(bencher: Bencher, len: usize) {
     let (current, previous) = layer(len);
-    let round = |weights: &[f32]| weights.iter().map(|&weight| half::bf16::from_f32(weight)).collect::<Vec<_>>();
+    let round = |weights: &[f32]| {
+        weights
+            .iter()
+            .map(|&weight| half::bf16::from_f32(weight))
+            .collect::<Vec<_>>()
+    };
     let (current, previous) = (round(&current), round(&previous));
     let mut kernel = Kernel::new();
     bencher.counter(ItemsCount::new(len)).bench_local(|| {
-        kernel.analyse(Elements::BF16(black_box(&current)), Some(Elements::BF16(black_box(&previous))), 1, true)
+        kernel.analyse(
+            Elements::BF16(black_box(&current)),
+            Some(Elements::BF16(black_box(&previous))),
+            1,
+            true,
+        )
     });
 }
 
 #[divan::bench(args = SIZES)]
 fn f64(bencher: Bencher, len: usize) {
     let (current, previous) = layer(len);
-    let widen = |weights: &[f32]| weights.iter().map(|&weight| f64::from(weight)).collect::<Vec<_>>();
+    let widen = |weights: &[f32]| {
+        weights
+            .iter()
+            .map(|&weight| f64::from(weight))
+            .collect::<Vec<_>>()
+    };
     let (current, previous) = (widen(&current), widen(&previous));
     let mut kernel = Kernel::new();
     bencher.counter(ItemsCount::new(len)).bench_local(|| {
-        kernel.analyse(Elements::F64(black_box(&current)), Some(Elements::F64(black_box(&previous))), 1, true)
+        kernel.analyse(
+            Elements::F64(black_box(&current)),
+            Some(Elements::F64(black_box(&previous))),
+            1,
+            true,
+        )
     });
 }
 
 #[divan::bench(args = SIZES)]
 fn coarsen_to_64_rows(bencher: Bencher, len: usize) {
     let (current, _) = layer(len);
-    let fine = Kernel::new().analyse(Elements::F32(&current), None, 1, true).weight_histogram.unwrap();
+    let fine = Kernel::new()
+        .analyse(Elements::F32(&current), None, 1, true)
+        .weight_histogram
+        .unwrap();
     bencher.bench_local(|| black_box(&fine).to_histogram(64));
 }
 
 #[divan::bench(args = SIZES)]
 fn yardstick_copy(bencher: Bencher, len: usize) {
     let (current, mut target) = layer(len);
-    bencher.counter(ItemsCount::new(len)).bench_local(|| black_box(&mut target).copy_from_slice(black_box(&current)));
+    bencher
+        .counter(ItemsCount::new(len))
+        .bench_local(|| black_box(&mut target).copy_from_slice(black_box(&current)));
 }
 
 /// One pass for each number of weights and of deltas, no histogram.
@@ -115,7 +164,10 @@ fn yardstick_separate_passes(bencher: Bencher, len: usize) {
     fn one_by_one(values: &[f32]) -> [f64; 4] {
         let count = values.len() as f64;
         let mean = values.iter().map(|&value| f64::from(value)).sum::<f64>() / count;
-        let squares = values.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>();
+        let squares = values
+            .iter()
+            .map(|&value| (f64::from(value) - mean).powi(2))
+            .sum::<f64>();
         let min = values.iter().copied().fold(f32::INFINITY, f32::min);
         let max = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         [mean, (squares / count).sqrt(), min.into(), max.into()]
@@ -123,8 +175,16 @@ fn yardstick_separate_passes(bencher: Bencher, len: usize) {
     let (current, previous) = layer(len);
     bencher.counter(ItemsCount::new(len)).bench_local(|| {
         let (current, previous) = (black_box(&current), black_box(&previous));
-        let deltas: Vec<f32> = current.iter().zip(previous).map(|(now, before)| now - before).collect();
-        let changed = current.iter().zip(previous).filter(|(now, before)| now.to_bits() != before.to_bits()).count();
+        let deltas: Vec<f32> = current
+            .iter()
+            .zip(previous)
+            .map(|(now, before)| now - before)
+            .collect();
+        let changed = current
+            .iter()
+            .zip(previous)
+            .filter(|(now, before)| now.to_bits() != before.to_bits())
+            .count();
         (one_by_one(current), one_by_one(&deltas), changed)
     });
 }

@@ -74,12 +74,20 @@ pub(crate) struct Leaf {
 impl Leaf {
     /// `count` elements equal to `value`.
     pub(crate) fn atom(value: f64, count: u64) -> Leaf {
-        Leaf { key: key_of(value), free: 0, count }
+        Leaf {
+            key: key_of(value),
+            free: 0,
+            count,
+        }
     }
 
     /// `count` elements of which `member` is one and which share all its bits but the low `free` ones.
     pub(crate) fn around(member: f64, free: u32, count: u64) -> Leaf {
-        Leaf { key: key_of(member) & mask(free), free, count }
+        Leaf {
+            key: key_of(member) & mask(free),
+            free,
+            count,
+        }
     }
 
     /// The first key behind the leaf.
@@ -114,7 +122,12 @@ impl FineHistogram {
     /// Takes disjoint leaves in any order; `min` and `max` are the extremes of the values behind them.
     pub(crate) fn new(mut leaves: Vec<Leaf>, min: f64, max: f64, grid: u32) -> FineHistogram {
         leaves.sort_unstable_by_key(|leaf| leaf.key);
-        FineHistogram { leaves, min, max, grid: grid.min(52) }
+        FineHistogram {
+            leaves,
+            min,
+            max,
+            grid: grid.min(52),
+        }
     }
 
     /// Values counted.
@@ -136,7 +149,8 @@ impl FineHistogram {
         self.grid = self.grid.min(other.grid);
         self.leaves.extend_from_slice(&other.leaves);
         // Of leaves that begin at the same key the largest comes first and takes in the ones behind it.
-        self.leaves.sort_unstable_by_key(|leaf| (leaf.key, std::cmp::Reverse(leaf.free)));
+        self.leaves
+            .sort_unstable_by_key(|leaf| (leaf.key, std::cmp::Reverse(leaf.free)));
         self.leaves.dedup_by(|leaf, kept| {
             let inside = leaf.key < kept.end();
             if inside {
@@ -168,14 +182,16 @@ impl FineHistogram {
         if last[0] < last[1] {
             return;
         }
-        let [.., leaf, _] = self.leaves.as_slice() else { return };
+        let [.., leaf, _] = self.leaves.as_slice() else {
+            return;
+        };
         // No other value is larger than the last one of this leaf that stands on the grid.
         let below = match leaf.end() - 1 {
             key if key < ZERO => value_of(key),
             key => value_of(key & mask(self.grid)),
         };
-        // A millionth of the range moves no picture, and outweighs rounding at 1e-16 by far.
-        let left = (self.max - (self.max - self.min) * 1e-6).max(below + (self.max - below) / 2.0);
+        // This share of the range moves no percentile visibly, and outweighs rounding at 1e-16.
+        let left = (self.max - (self.max - self.min) * 1e-8).max(below + (self.max - below) / 2.0);
         if left > below && left > before[0] && left < self.max {
             last[0] = left;
             if before[0] < before[1] {
@@ -227,7 +243,9 @@ impl PartialOrd for Piece {
 }
 impl Ord for Piece {
     fn cmp(&self, other: &Piece) -> Ordering {
-        self.cost.total_cmp(&other.cost).then(other.from.cmp(&self.from))
+        self.cost
+            .total_cmp(&other.cost)
+            .then(other.from.cmp(&self.from))
     }
 }
 
@@ -247,11 +265,19 @@ impl Curve {
         for (index, leaf) in fine.leaves.iter().enumerate() {
             // Leaves less than a grid step apart touch: no value can lie between them.
             let touches = index > 0 && leaf.key - end < 1 << fine.grid;
-            let x = if index == 0 { fine.min } else { value_of(leaf.key) };
+            let x = if index == 0 {
+                fine.min
+            } else {
+                value_of(leaf.key)
+            };
             match vertices.last_mut() {
                 Some(vertex) if touches && !vertex.behind => vertex.x = x,
                 Some(_) if touches && leaf.free > 0 => {}
-                _ => vertices.push(Vertex { x, cumulative, behind: false }),
+                _ => vertices.push(Vertex {
+                    x,
+                    cumulative,
+                    behind: false,
+                }),
             }
             cumulative += leaf.count;
             let x = match leaf.free {
@@ -259,7 +285,11 @@ impl Curve {
                 _ if index == last => fine.max,
                 _ => value_of(leaf.end()),
             };
-            vertices.push(Vertex { x, cumulative, behind: leaf.free == 0 });
+            vertices.push(Vertex {
+                x,
+                cumulative,
+                behind: leaf.free == 0,
+            });
             end = leaf.end();
         }
         let finite = (fine.max - fine.min).is_finite();
@@ -306,9 +336,18 @@ impl Curve {
     /// The error of one row over all these vertices: the area between curve and chord as a share of what 30 bins show, and
     /// the largest distance.
     fn piece(&self, from: usize, to: usize) -> Piece {
-        let mut piece = Piece { cost: 0.0, from, to, cut: from };
-        let Some(slice) = self.vertices.get(from..=to) else { return piece };
-        let [first, inner @ .., last] = slice else { return piece };
+        let mut piece = Piece {
+            cost: 0.0,
+            from,
+            to,
+            cut: from,
+        };
+        let Some(slice) = self.vertices.get(from..=to) else {
+            return piece;
+        };
+        let [first, inner @ .., last] = slice else {
+            return piece;
+        };
         let width = (last.x - first.x) * self.scale;
         if inner.is_empty() || width <= 0.0 {
             return piece;
@@ -333,11 +372,17 @@ impl Curve {
     fn rows(&self, cuts: impl IntoIterator<Item = usize>) -> Vec<[f64; 3]> {
         let mut rows: Vec<[f64; 3]> = Vec::new();
         let mut ends = cuts.into_iter().filter_map(|cut| self.vertices.get(cut));
-        let Some(mut from) = ends.next() else { return rows };
+        let Some(mut from) = ends.next() else {
+            return rows;
+        };
         for to in ends {
             let count = (to.cumulative - from.cumulative) as f64;
             let atom = to.behind && !from.behind && from.x == to.x;
-            let (left, right) = if atom { (from.x, to.x) } else { (from.edge(), to.edge()) };
+            let (left, right) = if atom {
+                (from.x, to.x)
+            } else {
+                (from.edge(), to.edge())
+            };
             if count > 0.0 || left < right {
                 rows.push([left, right, count]);
             }
@@ -353,6 +398,10 @@ impl Curve {
 impl Vertex {
     /// The edge between the values counted by now and the others.
     fn edge(&self) -> f64 {
-        if self.behind { self.x.next_up() } else { self.x }
+        if self.behind {
+            self.x.next_up()
+        } else {
+            self.x
+        }
     }
 }

@@ -173,7 +173,10 @@ mod tests {
         // torch.tensor([1., 2., 4., 0., -3.]).double(): mean() 0.8, var(correction=0) 5.36, norm() sqrt(30).
         let moments = of(&[1.0, 2.0, 4.0, 0.0, -3.0]);
         assert_eq!((moments.count, moments.finite(), moments.zeros), (5, 5, 1));
-        assert_eq!((moments.min, moments.max, moments.max_abs()), (-3.0, 4.0, Some(4.0)));
+        assert_eq!(
+            (moments.min, moments.max, moments.max_abs()),
+            (-3.0, 4.0, Some(4.0))
+        );
         assert!((moments.mean - 0.8).abs() < 1e-15);
         assert!((moments.variance().unwrap() - 5.36).abs() < 1e-14);
         assert!((moments.norm() - 30f64.sqrt()).abs() < 1e-14);
@@ -187,21 +190,49 @@ mod tests {
         for cut in [0, 1, 37, 99, 100] {
             let mut parts = of(&values[..cut]);
             parts.merge(&of(&values[cut..]));
-            assert_eq!((parts.count, parts.min, parts.max), (whole.count, whole.min, whole.max));
+            assert_eq!(
+                (parts.count, parts.min, parts.max),
+                (whole.count, whole.min, whole.max)
+            );
             assert!((parts.mean - whole.mean).abs() / whole.mean < 1e-14);
-            assert!((parts.m2 - whole.m2).abs() / whole.m2 < 1e-9, "{} {}", parts.m2, whole.m2);
+            assert!(
+                (parts.m2 - whole.m2).abs() / whole.m2 < 1e-9,
+                "{} {}",
+                parts.m2,
+                whole.m2
+            );
         }
     }
 
     #[test]
     fn no_finite_element_has_no_moments() {
         let mut moments = Moments::default();
-        moments.merge(&Moments { count: 3, nan: 1, pos_inf: 1, neg_inf: 1, ..Moments::default() });
-        assert_eq!((moments.count, moments.finite(), moments.nonfinite()), (3, 0, 3));
-        assert_eq!((moments.variance(), moments.std(), moments.rms(), moments.max_abs()), (None, None, None, None));
+        moments.merge(&Moments {
+            count: 3,
+            nan: 1,
+            pos_inf: 1,
+            neg_inf: 1,
+            ..Moments::default()
+        });
+        assert_eq!(
+            (moments.count, moments.finite(), moments.nonfinite()),
+            (3, 0, 3)
+        );
+        assert_eq!(
+            (
+                moments.variance(),
+                moments.std(),
+                moments.rms(),
+                moments.max_abs()
+            ),
+            (None, None, None, None)
+        );
         assert_eq!(moments.norm(), 0.0);
         moments.merge(&of(&[7.0]));
-        assert_eq!((moments.mean, moments.min, moments.max, moments.variance()), (7.0, 7.0, 7.0, Some(0.0)));
+        assert_eq!(
+            (moments.mean, moments.min, moments.max, moments.variance()),
+            (7.0, 7.0, 7.0, Some(0.0))
+        );
     }
 
     #[test]
@@ -214,10 +245,30 @@ mod tests {
     #[test]
     fn changes_add_up() {
         let deltas = of(&[0.0, 1.0, 2.0, 3.0]);
-        let mut change = Change { deltas, changed: 3, one_ulp: 1, rows: 2, changed_rows: 2 };
+        let mut change = Change {
+            deltas,
+            changed: 3,
+            one_ulp: 1,
+            rows: 2,
+            changed_rows: 2,
+        };
         assert_eq!(change.changed_fraction(), Some(0.75));
-        change.merge(&Change { deltas: of(&[0.0; 4]), changed: 0, one_ulp: 0, rows: 1, changed_rows: 0 });
-        assert_eq!((change.changed, change.one_ulp, change.rows, change.changed_rows), (3, 1, 3, 2));
+        change.merge(&Change {
+            deltas: of(&[0.0; 4]),
+            changed: 0,
+            one_ulp: 0,
+            rows: 1,
+            changed_rows: 0,
+        });
+        assert_eq!(
+            (
+                change.changed,
+                change.one_ulp,
+                change.rows,
+                change.changed_rows
+            ),
+            (3, 1, 3, 2)
+        );
         assert_eq!(change.changed_fraction(), Some(0.375));
         assert_eq!(Change::default().changed_fraction(), None);
     }

@@ -2,41 +2,19 @@
 
 use half::{bf16, f16};
 
-/// The raw bits of a [`Wide`]: magnitudes, counters and masks as wide as the float itself, so that a lane stays a lane.
-pub(super) trait Bits: Copy + Ord + std::ops::BitOr<Output = Self> {
-    const ZERO: Self;
-    const MAX: Self;
-    fn flag(condition: bool) -> Self;
-    fn plus(self, other: Self) -> Self;
-    fn minus_one(self) -> Self;
-    fn to_u64(self) -> u64;
+/// What the bits of some values tell. Merging is a matter of integers: any order gives the same.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scan<F> {
+    /// The smallest and the largest value in the order of sign and magnitude, which puts NaN outside the infinities.
+    pub(super) min: F,
+    pub(super) max: F,
+    /// Values that are zero, of either sign.
+    pub(super) zeros: u64,
+    /// Smallest magnitude that is not zero, as an integer and less one; the largest integer when all are zero.
+    pub(super) least_less_one: u64,
+    /// Or of all magnitudes.
+    pub(super) or: u64,
 }
-
-macro_rules! impl_bits {
-    ($($kind:ty),*) => {$(
-        impl Bits for $kind {
-            const ZERO: $kind = 0;
-            const MAX: $kind = <$kind>::MAX;
-            #[inline(always)]
-            fn flag(condition: bool) -> $kind {
-                condition as $kind
-            }
-            #[inline(always)]
-            fn plus(self, other: $kind) -> $kind {
-                self.wrapping_add(other)
-            }
-            #[inline(always)]
-            fn minus_one(self) -> $kind {
-                self.wrapping_sub(1)
-            }
-            #[inline(always)]
-            fn to_u64(self) -> u64 {
-                u64::from(self)
-            }
-        }
-    )*};
-}
-impl_bits!(u32, u64);
 
 /// Count tables that take turns: an increment waits for the store of the one before it to the same address, and equal
 /// elements often stand side by side.
@@ -46,7 +24,6 @@ pub(super) const TURNS: usize = 4;
 ///
 /// The fine bucket of a value is its sign, exponent and top five bits of mantissa.
 pub(super) trait Wide: Copy + PartialOrd + std::ops::Sub<Output = Self> + 'static {
-    type Bits: Bits;
     /// One count for each fine bucket and turn.
     type Table;
     const ZERO: Self;
@@ -59,8 +36,10 @@ pub(super) trait Wide: Copy + PartialOrd + std::ops::Sub<Output = Self> + 'stati
     fn new_table() -> Option<Box<Self::Table>>;
     fn counts(table: &mut Self::Table) -> &mut [[u32; TURNS]];
     fn count(table: &mut Self::Table, values: &[Self]);
-    fn bits(self) -> Self::Bits;
-    fn magnitude(self) -> Self::Bits;
+    /// Looks at the bits of all values; written for the loop vectoriser, which may reorder integers.
+    fn scan(values: &[Self]) -> Scan<Self>;
+    fn bits(self) -> u64;
+    fn magnitude(self) -> u64;
     fn is_finite(self) -> bool;
     fn to_f64(self) -> f64;
     fn from_f64(value: f64) -> Self;
@@ -68,10 +47,20 @@ pub(super) trait Wide: Copy + PartialOrd + std::ops::Sub<Output = Self> + 'stati
     fn from_bits(bits: u64) -> Self;
 }
 
+/// The integer in whose order the floats stand, neighbours one apart, and back.
+macro_rules! ordered {
+    ($float:expr, $image:ty) => {
+        ordered!($float.to_bits() as $image, $image, bits)
+    };
+    ($bits:expr, $image:ty, bits) => {{
+        let bits = $bits;
+        bits ^ ((bits >> (<$image>::BITS - 1)) & <$image>::MAX)
+    }};
+}
+
 macro_rules! impl_wide {
-    ($float:ty, $bits:ty, $free:expr) => {
+    ($float:ty, $bits:ty, $signed:ty, $free:expr) => {
         impl Wide for $float {
-            type Bits = $bits;
             type Table = [[u32; TURNS]; 1 << (<$bits>::BITS - $free)];
             const ZERO: $float = 0.0;
             const FREE: u32 = $free;
@@ -79,7 +68,10 @@ macro_rules! impl_wide {
             const SHORTER: u32 = f64::MANTISSA_DIGITS - <$float>::MANTISSA_DIGITS;
 
             fn new_table() -> Option<Box<Self::Table>> {
-                vec![[0; TURNS]; 2 * Self::BUCKETS].into_boxed_slice().try_into().ok()
+                vec![[0; TURNS]; 2 * Self::BUCKETS]
+                    .into_boxed_slice()
+                    .try_into()
+                    .ok()
             }
             #[inline(always)]
             fn counts(table: &mut Self::Table) -> &mut [[u32; TURNS]] {
@@ -99,12 +91,43 @@ macro_rules! impl_wide {
                 }
             }
             #[inline(always)]
-            fn bits(self) -> $bits {
-                self.to_bits()
+            fn scan(values: &[$float]) -> Scan<$float> {
+                const MAGNITUDE: $bits = <$bits>::MAX >> 1;
+                let (mut min, mut max) = (<$signed>::MAX, <$signed>::MIN);
+                let (mut zeros, mut least_less_one, mut or) =
+                    (0 as $bits, <$bits>::MAX, 0 as $bits);
+                for value in values {
+                    let magnitude = value.to_bits() & MAGNITUDE;
+                    let image = ordered!(value, $signed);
+                    min = min.min(image);
+                    max = max.max(image);
+                    zeros += (magnitude == 0) as $bits;
+                    // Zero wraps around to the largest integer.
+                    least_less_one = least_less_one.min(magnitude.wrapping_sub(1));
+                    or |= magnitude;
+                }
+                // The map from bits to image is its own inverse.
+                let value =
+                    |image: $signed| <$float>::from_bits(ordered!(image, $signed, bits) as $bits);
+                Scan {
+                    min: value(min),
+                    max: value(max),
+                    zeros: u64::from(zeros),
+                    least_less_one: if least_less_one == <$bits>::MAX {
+                        u64::MAX
+                    } else {
+                        u64::from(least_less_one)
+                    },
+                    or: u64::from(or),
+                }
             }
             #[inline(always)]
-            fn magnitude(self) -> $bits {
-                self.to_bits() & (<$bits>::MAX >> 1)
+            fn bits(self) -> u64 {
+                u64::from(self.to_bits())
+            }
+            #[inline(always)]
+            fn magnitude(self) -> u64 {
+                self.bits() & (u64::MAX >> 1 >> (u64::BITS - <$bits>::BITS))
             }
             #[inline(always)]
             fn is_finite(self) -> bool {
@@ -125,8 +148,8 @@ macro_rules! impl_wide {
         }
     };
 }
-impl_wide!(f32, u32, 18);
-impl_wide!(f64, u64, 47);
+impl_wide!(f32, u32, i32, 18);
+impl_wide!(f64, u64, i64, 47);
 
 /// One element of a tensor.
 pub(super) trait Element: bytemuck::NoUninit {
@@ -172,27 +195,36 @@ macro_rules! impl_element {
     };
 }
 
-macro_rules! ordered {
-    ($x:expr, $image:ty) => {{
-        let bits = $x.to_bits() as $image;
-        bits ^ ((bits >> (<$image>::BITS - 1)) & <$image>::MAX)
-    }};
-}
-
 impl_element!(u8, f64, u8, |x| f64::from(x), x);
 impl_element!(i8, f64, i8, |x| f64::from(x), x);
 impl_element!(i16, f64, i16, |x| f64::from(x), x);
 impl_element!(i32, f64, i32, |x| f64::from(x), x);
 impl_element!(i64, f64, i64, |x| x as f64, x);
 impl_element!(f16, f32, i16, |x| f16_to_f32(x.to_bits()), ordered!(x, i16));
-impl_element!(bf16, f32, i16, |x| f32::from_bits(u32::from(x.to_bits()) << 16), ordered!(x, i16));
-impl_element!(f32, f32, i32, |x| x, ordered!(x, i32),
+impl_element!(
+    bf16,
+    f32,
+    i16,
+    |x| f32::from_bits(u32::from(x.to_bits()) << 16),
+    ordered!(x, i16)
+);
+impl_element!(
+    f32,
+    f32,
+    i32,
+    |x| x,
+    ordered!(x, i32),
     #[inline(always)]
     fn widen_block<'a>(block: &'a [f32], _scratch: &'a mut [f32]) -> &'a [f32] {
         block
     }
 );
-impl_element!(f64, f64, i64, |x| x, ordered!(x, i64),
+impl_element!(
+    f64,
+    f64,
+    i64,
+    |x| x,
+    ordered!(x, i64),
     #[inline(always)]
     fn widen_block<'a>(block: &'a [f64], _scratch: &'a mut [f64]) -> &'a [f64] {
         block
@@ -220,22 +252,41 @@ mod tests {
     fn every_half_widens_as_the_half_crate_says() {
         for bits in 0..=u16::MAX {
             let (ours, theirs) = (f16::from_bits(bits).widen(), f16::from_bits(bits).to_f32());
-            assert!(ours.to_bits() == theirs.to_bits() || (ours.is_nan() && theirs.is_nan()), "f16 {bits:#06x}");
-            let (ours, theirs) = (bf16::from_bits(bits).widen(), bf16::from_bits(bits).to_f32());
-            assert!(ours.to_bits() == theirs.to_bits() || (ours.is_nan() && theirs.is_nan()), "bf16 {bits:#06x}");
+            assert!(
+                ours.to_bits() == theirs.to_bits() || (ours.is_nan() && theirs.is_nan()),
+                "f16 {bits:#06x}"
+            );
+            let (ours, theirs) = (
+                bf16::from_bits(bits).widen(),
+                bf16::from_bits(bits).to_f32(),
+            );
+            assert!(
+                ours.to_bits() == theirs.to_bits() || (ours.is_nan() && theirs.is_nan()),
+                "bf16 {bits:#06x}"
+            );
         }
     }
 
     #[test]
     fn neighbours_in_value_are_neighbours_in_image() {
-        for x in [0.0f32, 1.0, -1.0, 1e-45, -1e-45, 1e-38, 3.4e38, -3.4e38, 0.1] {
+        for x in [
+            0.0f32, 1.0, -1.0, 1e-45, -1e-45, 1e-38, 3.4e38, -3.4e38, 0.1,
+        ] {
             assert!(f32::is_next_to(x.image(), x.next_up().image()), "{x}");
-            assert!(f32::is_next_to(x.image(), x.next_down().image()) || x == 0.0, "{x}");
+            assert!(
+                f32::is_next_to(x.image(), x.next_down().image()) || x == 0.0,
+                "{x}"
+            );
             assert!(!f32::is_next_to(x.image(), x.image()), "{x}");
         }
         assert!(f32::is_next_to((-0.0f32).image(), 0.0f32.image()));
-        assert!(f16::is_next_to(f16::from_bits(1).image(), f16::from_bits(2).image()));
+        assert!(f16::is_next_to(
+            f16::from_bits(1).image(),
+            f16::from_bits(2).image()
+        ));
         assert!(f64::is_next_to(1.0f64.image(), 1.0f64.next_down().image()));
-        assert!(i8::is_next_to((-128i8).image(), -127) && !i8::is_next_to(i8::MIN.image(), i8::MAX));
+        assert!(
+            i8::is_next_to((-128i8).image(), -127) && !i8::is_next_to(i8::MIN.image(), i8::MAX)
+        );
     }
 }

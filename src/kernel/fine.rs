@@ -1,6 +1,6 @@
 //! From the count table to the leaves of a fine histogram, with further passes where a bucket holds too much.
 
-use super::element::{Bits, Element, TURNS, Wide};
+use super::element::{Element, TURNS, Wide};
 use super::pass::{ALL_ATOMS, Blocks, Source, Spread};
 use crate::histogram::{FineHistogram, Leaf};
 use crate::stats::Moments;
@@ -24,7 +24,11 @@ pub(super) struct Fine<F: Wide> {
 
 impl<F: Wide> Default for Fine<F> {
     fn default() -> Fine<F> {
-        Fine { table: None, refinement: Refinement::default(), values: Vec::new() }
+        Fine {
+            table: None,
+            refinement: Refinement::default(),
+            values: Vec::new(),
+        }
     }
 }
 
@@ -41,13 +45,17 @@ impl Piece {
     fn to_leaf<F: Wide>(self, grid: u32) -> Leaf {
         let value = F::from_bits(self.bits).to_f64();
         let mantissa = f64::MANTISSA_DIGITS - 1 - F::SHORTER;
-        let magnitude = F::from_bits(self.bits).magnitude().to_u64();
+        let magnitude = F::from_bits(self.bits).magnitude();
         if self.free <= grid {
             Leaf::atom(value, self.count)
         } else if F::SHORTER > 0 && magnitude >> mantissa == 0 {
             // A subnormal becomes a normal number in f64: its leading one moves out of the mantissa.
             let leading = magnitude.checked_ilog2().unwrap_or(0);
-            Leaf::around(value, f64::MANTISSA_DIGITS - 1 - leading + self.free, self.count)
+            Leaf::around(
+                value,
+                f64::MANTISSA_DIGITS - 1 - leading + self.free,
+                self.count,
+            )
         } else {
             Leaf::around(value, self.free + F::SHORTER, self.count)
         }
@@ -84,12 +92,16 @@ impl<F: Wide> Fine<F> {
     pub(super) fn finish<E: Element<Wide = F>>(
         &mut self,
         moments: &Moments,
-        spread: &Spread<F>,
+        spread: &Spread,
         blocks: &mut Blocks<F>,
         source: Source<'_, E>,
     ) -> FineHistogram {
-        let grid = spread.or.to_u64().trailing_zeros();
-        let frame = Frame { total: moments.finite(), range: moments.max - moments.min, grid };
+        let grid = spread.or.trailing_zeros();
+        let frame = Frame {
+            total: moments.finite(),
+            range: moments.max - moments.min,
+            grid,
+        };
         let mut leaves = Vec::new();
         if moments.count <= ALL_ATOMS as u64 {
             self.each_value(&mut leaves, blocks, source);
@@ -98,22 +110,43 @@ impl<F: Wide> Fine<F> {
         }
         match frame.total {
             0 => FineHistogram::default(),
-            total if moments.min == moments.max => {
-                FineHistogram::new(vec![Leaf::atom(moments.min, total)], moments.min, moments.max, u64::BITS)
-            }
-            _ => FineHistogram::new(leaves, moments.min, moments.max, grid.saturating_add(F::SHORTER)),
+            total if moments.min == moments.max => FineHistogram::new(
+                vec![Leaf::atom(moments.min, total)],
+                moments.min,
+                moments.max,
+                u64::BITS,
+            ),
+            _ => FineHistogram::new(
+                leaves,
+                moments.min,
+                moments.max,
+                grid.saturating_add(F::SHORTER),
+            ),
         }
     }
 
     /// A leaf for each value of a small tensor.
-    fn each_value<E: Element<Wide = F>>(&mut self, leaves: &mut Vec<Leaf>, blocks: &mut Blocks<F>, source: Source<'_, E>) {
+    fn each_value<E: Element<Wide = F>>(
+        &mut self,
+        leaves: &mut Vec<Leaf>,
+        blocks: &mut Blocks<F>,
+        source: Source<'_, E>,
+    ) {
         self.values.clear();
         source.visit(blocks, |block| {
-            self.values.extend(block.iter().filter(|value| value.is_finite()).map(|value| value.to_f64()));
+            self.values.extend(
+                block
+                    .iter()
+                    .filter(|value| value.is_finite())
+                    .map(|value| value.to_f64()),
+            );
         });
         self.values.sort_unstable_by(f64::total_cmp);
         for same in self.values.chunk_by(|one, other| one == other) {
-            leaves.extend(same.first().map(|&value| Leaf::atom(value, same.len() as u64)));
+            leaves.extend(
+                same.first()
+                    .map(|&value| Leaf::atom(value, same.len() as u64)),
+            );
         }
     }
 
@@ -122,34 +155,43 @@ impl<F: Wide> Fine<F> {
         leaves: &mut Vec<Leaf>,
         frame: &Frame,
         moments: &Moments,
-        spread: &Spread<F>,
+        spread: &Spread,
         blocks: &mut Blocks<F>,
         source: Source<'_, E>,
     ) {
         let Some(table) = &mut self.table else { return };
         let counts = F::counts(table);
-        let least = spread.least_less_one.to_u64().wrapping_add(1);
+        let least = spread.least_less_one.wrapping_add(1);
         let first = (least >> F::FREE) as usize;
         let mut heavy = Vec::new();
         for (extreme, negative) in [(-moments.min, true), (moments.max, false)] {
             let base = if negative { F::BUCKETS } else { 0 };
             let half = counts.get_mut(base..base + F::BUCKETS).unwrap_or_default();
             let last = (bits_of::<F>(extreme) >> F::FREE) as usize;
-            let touched = if extreme > 0.0 { half.get_mut(first.max(1)..=last).unwrap_or_default() } else { &mut [] };
+            let touched = if extreme > 0.0 {
+                half.get_mut(first.max(1)..=last).unwrap_or_default()
+            } else {
+                &mut []
+            };
             for (bucket, turns) in (base + first.max(1)..).zip(touched) {
                 let count = take(turns);
                 if count > 0 {
-                    let piece = Piece { bits: (bucket as u64) << F::FREE, free: F::FREE, count };
+                    let piece = Piece {
+                        bits: (bucket as u64) << F::FREE,
+                        free: F::FREE,
+                        count,
+                    };
                     let leaf = piece.to_leaf::<F>(frame.grid);
-                    if frame.is_heavy(&leaf, &piece) { heavy.push(piece) } else { leaves.push(leaf) }
+                    if frame.is_heavy(&leaf, &piece) {
+                        heavy.push(piece)
+                    } else {
+                        leaves.push(leaf)
+                    }
                 }
             }
-            // Zeros are known without the table, and so are infinities and NaN: the last 32 buckets.
+            // The bucket of zero and of the smallest subnormals: the former are known, the latter counted below.
             if let Some(turns) = half.first_mut() {
-                take(turns);
-            }
-            if moments.nonfinite() > 0 {
-                half.iter_mut().rev().take(32).for_each(|turns| *turns = [0; TURNS]);
+                *turns = [0; TURNS];
             }
         }
         if moments.zeros > 0 {
@@ -164,32 +206,54 @@ impl<F: Wide> Fine<F> {
 
 /// The magnitude of an extreme in the bits of the wide type it came from.
 fn bits_of<F: Wide>(extreme: f64) -> u64 {
-    F::from_f64(extreme).magnitude().to_u64()
+    F::from_f64(extreme).magnitude()
 }
 
 fn take(turns: &mut [u32; TURNS]) -> u64 {
-    std::mem::take(turns).iter().map(|&count| u64::from(count)).sum()
+    std::mem::take(turns)
+        .iter()
+        .map(|&count| u64::from(count))
+        .sum()
 }
 
 /// Subnormals that share the lowest bucket with zero: an octave is a leaf.
 #[cold]
-fn underflow<E: Element>(leaves: &mut Vec<Leaf>, frame: &Frame, blocks: &mut Blocks<E::Wide>, source: Source<'_, E>) {
+fn underflow<E: Element>(
+    leaves: &mut Vec<Leaf>,
+    frame: &Frame,
+    blocks: &mut Blocks<E::Wide>,
+    source: Source<'_, E>,
+) {
     let (mut positive, mut negative) = ([0u64; u64::BITS as usize], [0u64; u64::BITS as usize]);
     source.visit(blocks, |block| {
         for value in block {
-            let magnitude = value.magnitude().to_u64();
+            let magnitude = value.magnitude();
             if magnitude >> E::Wide::FREE == 0 && magnitude > 0 {
-                let octaves = if value.bits().to_u64() == magnitude { &mut positive } else { &mut negative };
+                let octaves = if value.bits() == magnitude {
+                    &mut positive
+                } else {
+                    &mut negative
+                };
                 if let Some(count) = octaves.get_mut(magnitude.ilog2() as usize) {
                     *count += 1;
                 }
             }
         }
     });
-    for (sign, octaves) in [(0, positive), ((E::Wide::BUCKETS as u64) << E::Wide::FREE, negative)] {
+    for (sign, octaves) in [
+        (0, positive),
+        ((E::Wide::BUCKETS as u64) << E::Wide::FREE, negative),
+    ] {
         for (octave, count) in (0..).zip(octaves) {
             if count > 0 {
-                leaves.push(Piece { bits: sign | 1 << octave, free: octave, count }.to_leaf::<E::Wide>(frame.grid));
+                leaves.push(
+                    Piece {
+                        bits: sign | 1 << octave,
+                        free: octave,
+                        count,
+                    }
+                    .to_leaf::<E::Wide>(frame.grid),
+                );
             }
         }
     }
@@ -231,7 +295,10 @@ impl Refinement {
             return;
         }
         let mut free = E::Wide::FREE;
-        let buckets: Vec<usize> = heavy.iter().map(|piece| (piece.bits >> free) as usize).collect();
+        let buckets: Vec<usize> = heavy
+            .iter()
+            .map(|piece| (piece.bits >> free) as usize)
+            .collect();
         self.base.resize(2 * E::Wide::BUCKETS, 0);
         for (number, &bucket) in (1..=u8::MAX).zip(&buckets) {
             if let Some(base) = self.base.get_mut(bucket) {
@@ -255,10 +322,18 @@ impl Refinement {
 
     fn count<F: Wide>(&mut self, block: &[F], free: u32) {
         for (index, value) in block.iter().enumerate() {
-            let bits = value.bits().to_u64();
-            let mut piece = self.base.get((bits >> F::FREE) as usize).copied().unwrap_or(0);
+            let bits = value.bits();
+            let mut piece = self
+                .base
+                .get((bits >> F::FREE) as usize)
+                .copied()
+                .unwrap_or(0);
             for level in &self.levels {
-                piece = level.inner.get(way(piece, bits >> level.shift)).copied().unwrap_or(0);
+                piece = level
+                    .inner
+                    .get(way(piece, bits >> level.shift))
+                    .copied()
+                    .unwrap_or(0);
             }
             if let Some(turns) = self.counts.get_mut(way(piece, bits >> free)) {
                 turns[index % TURNS] += 1;
@@ -267,7 +342,13 @@ impl Refinement {
     }
 
     /// The parts of the heavy pieces: those still heavy are returned, the others become leaves.
-    fn split<F: Wide>(&mut self, leaves: &mut Vec<Leaf>, heavy: &[Piece], frame: &Frame, free: u32) -> Vec<Piece> {
+    fn split<F: Wide>(
+        &mut self,
+        leaves: &mut Vec<Leaf>,
+        heavy: &[Piece],
+        frame: &Frame,
+        free: u32,
+    ) -> Vec<Piece> {
         let mut still = Vec::new();
         let mut level = self.spare.pop().unwrap_or_default();
         level.shift = free;
@@ -275,8 +356,14 @@ impl Refinement {
         level.inner.resize(self.counts.len(), 0);
         for (index, turns) in self.counts.iter_mut().enumerate().skip(WAYS) {
             let count = take(turns);
-            let Some(piece) = heavy.get(index / WAYS - 1).filter(|_| count > 0) else { continue };
-            let part = Piece { bits: piece.bits | ((index % WAYS) as u64) << free, free, count };
+            let Some(piece) = heavy.get(index / WAYS - 1).filter(|_| count > 0) else {
+                continue;
+            };
+            let part = Piece {
+                bits: piece.bits | ((index % WAYS) as u64) << free,
+                free,
+                count,
+            };
             let leaf = part.to_leaf::<F>(frame.grid);
             match u8::try_from(still.len() + 1) {
                 Ok(number) if frame.is_heavy(&leaf, &part) => {

@@ -8,11 +8,11 @@
 //!     d = w - widen(previous)                               in that type
 //!     changed, one ulp = compare(current, previous)         as integers of the element's own width
 //!     for x in (w, d):
-//!         pivot = first finite element of the block
+//!         min, max, zeros, least magnitude, or of all bits  as integers
+//!         if min or max is not finite: count NaN and infinities, x = the finite elements moved together
+//!         pivot = x[0]
 //!         for each row of 8 lanes:
-//!             v = x if finite else pivot
-//!             s1 += v - pivot;  s2 += (v - pivot)^2         in f64
-//!             min, max, zeros, non-finite, least magnitude, or of all bits
+//!             s1 += x - pivot;  s2 += (x - pivot)^2         in f64
 //!         moments of the block, merged into those of the tensor (Chan)
 //!         for each element: table[top bits of x][turn] += 1
 //! leaves = non-empty buckets of the table
@@ -29,8 +29,10 @@
 //!   few enough to stay in registers.
 //! - *Pivot*: sums of squares lose all digits when the mean is large against the spread; distances from an element of
 //!   the data do not. It is chosen anew in each block, so that one wild element cannot spoil the others.
-//! - *Masking*: NaN and infinities are replaced by the pivot, which adds nothing to any sum, without a branch. Which of
-//!   them they were is looked up afterwards, and only in blocks that have any.
+//! - *Integers first*: a float's bits, the sign folded in, order like an integer, and the compiler may vectorise integer
+//!   minima and counts as it likes. NaN and infinities lie at the ends of that order, so the same loop finds out whether a
+//!   block has any. Nearly all have none and pay nothing more; in the others the finite elements move together without a
+//!   branch and the rest is counted by kind.
 //! - *Buckets by bits*: sign, exponent and five bits of mantissa are a shift away; no logarithm, no search, 3 % wide from
 //!   the smallest normal number to the largest. An increment must wait for the store before it when both hit one bucket,
 //!   so four counts of a bucket take turns; they lie side by side, which costs no further cache line for sparse data.
@@ -42,10 +44,10 @@
 //!
 //! The generic body is compiled twice on x86-64 and chosen when the kernel is made. On aarch64 the portable form has NEON.
 
-mod element;
-mod fine;
 #[cfg(test)]
 mod display;
+mod element;
+mod fine;
 #[cfg(test)]
 mod naive;
 mod pass;
@@ -138,9 +140,17 @@ impl Analysis {
             }
         }
         self.weights.merge(&other.weights);
-        join(&mut self.weight_histogram, &other.weight_histogram, FineHistogram::merge);
+        join(
+            &mut self.weight_histogram,
+            &other.weight_histogram,
+            FineHistogram::merge,
+        );
         join(&mut self.change, &other.change, Change::merge);
-        join(&mut self.delta_histogram, &other.delta_histogram, FineHistogram::merge);
+        join(
+            &mut self.delta_histogram,
+            &other.delta_histogram,
+            FineHistogram::merge,
+        );
     }
 }
 
@@ -176,7 +186,11 @@ pub(crate) struct Kernel {
 
 impl Kernel {
     pub(crate) fn new() -> Kernel {
-        Kernel { simd: Simd::detect(), single: Scratch::default(), double: Scratch::default() }
+        Kernel {
+            simd: Simd::detect(),
+            single: Scratch::default(),
+            double: Scratch::default(),
+        }
     }
 
     /// Analyses a tensor and, where its previous state is given in the same type and length, its change.
@@ -222,7 +236,14 @@ fn whole<E: Element>(
     want_histograms: bool,
 ) -> Analysis {
     let previous = previous.filter(|previous| previous.len() == current.len());
-    let mut analysis = segments(scratch, simd, current, previous, want_histograms, MAX_SEGMENT);
+    let mut analysis = segments(
+        scratch,
+        simd,
+        current,
+        previous,
+        want_histograms,
+        MAX_SEGMENT,
+    );
     if let (Some(change), Some(previous)) = (&mut analysis.change, previous) {
         change.rows = rows as u64;
         change.changed_rows = match change.changed {
@@ -250,7 +271,14 @@ fn segments<E: Element>(
     let (before, rest_before) = split.unzip();
     let mut analysis = scratch.analyse(simd, now, before, want_histograms);
     if !rest.is_empty() {
-        analysis.merge(&segments(scratch, simd, rest, rest_before, want_histograms, max_segment));
+        analysis.merge(&segments(
+            scratch,
+            simd,
+            rest,
+            rest_before,
+            want_histograms,
+            max_segment,
+        ));
     }
     analysis
 }
@@ -262,5 +290,9 @@ fn changed_rows<E: Element>(current: &[E], previous: &[E], rows: usize) -> u64 {
         _ => current.len().max(1),
     };
     let pairs = current.chunks(row).zip(previous.chunks(row));
-    pairs.filter(|(now, before)| bytemuck::cast_slice::<E, u8>(now) != bytemuck::cast_slice::<E, u8>(before)).count() as u64
+    pairs
+        .filter(|(now, before)| {
+            bytemuck::cast_slice::<E, u8>(now) != bytemuck::cast_slice::<E, u8>(before)
+        })
+        .count() as u64
 }

@@ -10,23 +10,42 @@ pub(crate) fn analyse(
 ) -> (Moments, Option<Change>) {
     let weights: Vec<f64> = (0..current.len()).map(|i| current.get(i)).collect();
     let change = previous.map(|previous| {
-        let images = |elements: Elements<'_>| (0..elements.len()).map(|i| image(elements, i)).collect::<Vec<_>>();
+        let images = |elements: Elements<'_>| {
+            (0..elements.len())
+                .map(|i| image(elements, i))
+                .collect::<Vec<_>>()
+        };
         let (now, before) = (images(current), images(previous));
         let row = (now.len() / rows.max(1)).max(1);
         let differing = |pair: &(&[i128], &[i128])| pair.0 != pair.1;
         Change {
             deltas: moments(&deltas(current, previous)),
-            changed: now.iter().zip(&before).filter(|(now, before)| now != before).count() as u64,
-            one_ulp: now.iter().zip(&before).filter(|(now, before)| (*now - *before).abs() == 1).count() as u64,
+            changed: now
+                .iter()
+                .zip(&before)
+                .filter(|(now, before)| now != before)
+                .count() as u64,
+            one_ulp: now
+                .iter()
+                .zip(&before)
+                .filter(|(now, before)| (*now - *before).abs() == 1)
+                .count() as u64,
             rows: rows as u64,
-            changed_rows: now.chunks(row).zip(before.chunks(row)).filter(differing).count() as u64,
+            changed_rows: now
+                .chunks(row)
+                .zip(before.chunks(row))
+                .filter(differing)
+                .count() as u64,
         }
     });
     (moments(&weights), change)
 }
 
 pub(crate) fn deltas(current: Elements<'_>, previous: Elements<'_>) -> Vec<f64> {
-    let in_f32 = matches!(current, Elements::F16(_) | Elements::BF16(_) | Elements::F32(_));
+    let in_f32 = matches!(
+        current,
+        Elements::F16(_) | Elements::BF16(_) | Elements::F32(_)
+    );
     let one = |i| match (current.get(i), previous.get(i)) {
         (now, before) if in_f32 => f64::from(now as f32 - before as f32),
         (now, before) => now - before,
@@ -35,18 +54,35 @@ pub(crate) fn deltas(current: Elements<'_>, previous: Elements<'_>) -> Vec<f64> 
 }
 
 pub(crate) fn moments(values: &[f64]) -> Moments {
-    let finite: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
-    let mean = if finite.is_empty() { 0.0 } else { finite.iter().sum::<f64>() / finite.len() as f64 };
+    let finite: Vec<f64> = values
+        .iter()
+        .copied()
+        .filter(|value| value.is_finite())
+        .collect();
+    let mean = if finite.is_empty() {
+        0.0
+    } else {
+        finite.iter().sum::<f64>() / finite.len() as f64
+    };
     Moments {
         count: values.len() as u64,
         nan: values.iter().filter(|value| value.is_nan()).count() as u64,
-        pos_inf: values.iter().filter(|&&value| value == f64::INFINITY).count() as u64,
-        neg_inf: values.iter().filter(|&&value| value == f64::NEG_INFINITY).count() as u64,
+        pos_inf: values
+            .iter()
+            .filter(|&&value| value == f64::INFINITY)
+            .count() as u64,
+        neg_inf: values
+            .iter()
+            .filter(|&&value| value == f64::NEG_INFINITY)
+            .count() as u64,
         zeros: values.iter().filter(|&&value| value == 0.0).count() as u64,
         min: finite.iter().copied().fold(f64::INFINITY, f64::min),
         max: finite.iter().copied().fold(f64::NEG_INFINITY, f64::max),
         mean,
-        m2: finite.iter().map(|value| (value - mean) * (value - mean)).sum(),
+        m2: finite
+            .iter()
+            .map(|value| (value - mean) * (value - mean))
+            .sum(),
     }
 }
 
@@ -54,7 +90,11 @@ pub(crate) fn moments(values: &[f64]) -> Moments {
 fn image(elements: Elements<'_>, i: usize) -> i128 {
     let float = |bits: u64, width: u32| {
         let sign = 1u64 << (width - 1);
-        if bits & sign == 0 { i128::from(bits) } else { -i128::from(bits - sign) - 1 }
+        if bits & sign == 0 {
+            i128::from(bits)
+        } else {
+            -i128::from(bits - sign) - 1
+        }
     };
     match elements {
         Elements::F16(slice) => float(slice[i].to_bits().into(), 16),
