@@ -8,9 +8,7 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed=DEP_TCH_LIBTORCH_LIB");
     // Absent without the `tch` feature and under `doc-only`, where nothing of libtorch is linked.
-    let Ok(folder) = env::var("DEP_TCH_LIBTORCH_LIB") else {
-        return;
-    };
+    let Ok(folder) = env::var("DEP_TCH_LIBTORCH_LIB") else { return };
     let target_os = env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
     if target_os == "windows" {
         return; // Windows has no run path: the folder has to be on PATH.

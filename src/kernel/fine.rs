@@ -10,8 +10,10 @@ const HEAVY: u64 = 50;
 /// A leaf with more than this share is split when it is also wider than a row of the display.
 const WIDE: u64 = 200;
 const WIDE_ROWS: f64 = 48.0;
-/// Bits told apart by one further pass.
+/// Bits told apart by one further pass: more for large tensors, where passes cost, than for small ones, where tables do.
 const STEP: u32 = 6;
+const LARGE_STEP: u32 = 9;
+const LARGE: u64 = 1 << 16;
 
 /// The count table of one side, and what refining it needs.
 pub(super) struct Fine<F: Wide> {
@@ -271,6 +273,7 @@ struct Refinement {
     /// Levels of earlier calls, kept for their memory.
     spare: Vec<Level>,
     counts: Vec<[u32; TURNS]>,
+    step: u32,
 }
 
 /// One earlier split: (piece, the bits at `shift`) to the heavy piece inside it.
@@ -279,8 +282,6 @@ struct Level {
     shift: u32,
     inner: Vec<u8>,
 }
-
-const WAYS: usize = 1 << STEP;
 
 impl Refinement {
     fn refine<E: Element>(
@@ -294,6 +295,11 @@ impl Refinement {
         if heavy.is_empty() {
             return;
         }
+        self.step = if frame.total < LARGE {
+            STEP
+        } else {
+            LARGE_STEP
+        };
         let mut free = E::Wide::FREE;
         let buckets: Vec<usize> = heavy
             .iter()
@@ -306,9 +312,10 @@ impl Refinement {
             }
         }
         while !heavy.is_empty() {
-            free = free.saturating_sub(STEP);
+            free = free.saturating_sub(self.step);
             self.counts.clear();
-            self.counts.resize((heavy.len() + 1) * WAYS, [0; TURNS]);
+            self.counts
+                .resize((heavy.len() + 1) << self.step, [0; TURNS]);
             source.visit(blocks, |block| self.count(block, free));
             heavy = self.split::<E::Wide>(leaves, &heavy, frame, free);
         }
@@ -321,21 +328,35 @@ impl Refinement {
     }
 
     fn count<F: Wide>(&mut self, block: &[F], free: u32) {
+        let Refinement {
+            base,
+            levels,
+            counts,
+            step,
+            ..
+        } = self;
+        let way = |piece: u8, bits: u64| {
+            usize::from(piece) << *step | (bits & !(u64::MAX << *step)) as usize
+        };
+        let inner = |level: &Level, piece, bits: u64| {
+            level
+                .inner
+                .get(way(piece, bits >> level.shift))
+                .map_or(0, |&inner| inner)
+        };
         for (index, value) in block.iter().enumerate() {
             let bits = value.bits();
-            let mut piece = self
-                .base
+            let piece = base
                 .get((bits >> F::FREE) as usize)
-                .copied()
-                .unwrap_or(0);
-            for level in &self.levels {
-                piece = level
-                    .inner
-                    .get(way(piece, bits >> level.shift))
-                    .copied()
-                    .unwrap_or(0);
-            }
-            if let Some(turns) = self.counts.get_mut(way(piece, bits >> free)) {
+                .map_or(0, |&piece| piece);
+            let piece = match levels.as_slice() {
+                [] => piece,
+                [one] => inner(one, piece, bits),
+                more => more
+                    .iter()
+                    .fold(piece, |piece, level| inner(level, piece, bits)),
+            };
+            if let Some(turns) = counts.get_mut(way(piece, bits >> free)) {
                 turns[index % TURNS] += 1;
             }
         }
@@ -349,18 +370,19 @@ impl Refinement {
         frame: &Frame,
         free: u32,
     ) -> Vec<Piece> {
+        let ways = 1 << self.step;
         let mut still = Vec::new();
         let mut level = self.spare.pop().unwrap_or_default();
         level.shift = free;
         level.inner.clear();
         level.inner.resize(self.counts.len(), 0);
-        for (index, turns) in self.counts.iter_mut().enumerate().skip(WAYS) {
+        for (index, turns) in self.counts.iter_mut().enumerate().skip(ways) {
             let count = take(turns);
-            let Some(piece) = heavy.get(index / WAYS - 1).filter(|_| count > 0) else {
+            let Some(piece) = heavy.get(index / ways - 1).filter(|_| count > 0) else {
                 continue;
             };
             let part = Piece {
-                bits: piece.bits | ((index % WAYS) as u64) << free,
+                bits: piece.bits | ((index % ways) as u64) << free,
                 free,
                 count,
             };
@@ -378,8 +400,4 @@ impl Refinement {
         self.levels.push(level);
         still
     }
-}
-
-fn way(piece: u8, bits: u64) -> usize {
-    usize::from(piece) * WAYS + (bits % WAYS as u64) as usize
 }
