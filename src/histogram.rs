@@ -122,10 +122,11 @@ impl FineHistogram {
     /// Takes disjoint leaves in any order; `min` and `max` are the extremes of the values behind them.
     pub(crate) fn new(mut leaves: Vec<Leaf>, min: f64, max: f64, grid: u32) -> FineHistogram {
         leaves.sort_unstable_by_key(|leaf| leaf.key);
+        // Adding zero makes -0 a plain zero.
         FineHistogram {
             leaves,
-            min,
-            max,
+            min: min + 0.0,
+            max: max + 0.0,
             grid: grid.min(52),
         }
     }
@@ -191,8 +192,8 @@ impl FineHistogram {
             key if key < ZERO => value_of(key),
             key => value_of(key & mask(self.grid)),
         };
-        // A millionth of the range moves no picture, and outweighs rounding at 1e-16 by far.
-        let left = (self.max - (self.max - self.min) * 1e-6).max(below + (self.max - below) / 2.0);
+        // This share of the range moves no percentile visibly, and outweighs rounding at 1e-16.
+        let left = (self.max - (self.max - self.min) * 1e-8).max(below + (self.max - below) / 2.0);
         if left > below && left > before[0] && left < self.max {
             last[0] = left;
             if before[0] < before[1] {
@@ -265,7 +266,7 @@ impl Curve {
         let last = fine.leaves.len().saturating_sub(1);
         for (index, leaf) in fine.leaves.iter().enumerate() {
             // Leaves less than a grid step apart touch: no value can lie between them.
-            let touches = index > 0 && leaf.key - end < 1 << fine.grid;
+            let touches = index > 0 && leaf.key.saturating_sub(end) < 1 << fine.grid;
             let x = if index == 0 {
                 fine.min
             } else {
@@ -404,5 +405,133 @@ impl Vertex {
         } else {
             self.x
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_stand_in_the_order_of_the_values_and_lead_back() {
+        let values = [
+            f64::MIN,
+            -1.5,
+            -1.0,
+            -f64::MIN_POSITIVE,
+            -5e-324,
+            0.0,
+            5e-324,
+            1.0,
+            1.5,
+            f64::MAX,
+        ];
+        for pair in values.windows(2) {
+            assert!(key_of(pair[0]) < key_of(pair[1]), "{pair:?}");
+        }
+        for value in values {
+            assert_eq!(value_of(key_of(value)), value);
+        }
+        assert_eq!(key_of(-0.0), key_of(0.0));
+    }
+
+    #[test]
+    fn a_leaf_covers_the_values_that_share_its_leading_bits() {
+        // 47 free bits leave five of mantissa: from 1 to 33/32.
+        let leaf = Leaf::around(1.01, 47, 1);
+        assert_eq!(
+            (value_of(leaf.key), value_of(leaf.end())),
+            (1.0, 1.0 + 1.0 / 32.0)
+        );
+        // Below zero the interval is open on the left, so its half-open form begins one ulp later.
+        let leaf = Leaf::around(-1.01, 47, 1);
+        assert_eq!(
+            (value_of(leaf.key), value_of(leaf.end())),
+            ((-1.0f64 - 1.0 / 32.0).next_up(), (-1.0f64).next_up())
+        );
+    }
+
+    #[test]
+    fn the_row_after_a_point_mass_does_not_count_it_again() {
+        let leaves = vec![Leaf::atom(1.0, 90), Leaf::around(1.1, 47, 10)];
+        let rows = FineHistogram::new(leaves, 1.0, 1.1, 29)
+            .to_histogram(64)
+            .rows;
+        assert_eq!(rows[0], [1.0, 1.0, 90.0]);
+        assert_eq!((rows[1][0], rows[1][2]), (1.0f64.next_up(), 0.0));
+        assert_eq!(rows.last().map(|row| (row[1], row[2])), Some((1.1, 10.0)));
+    }
+
+    #[test]
+    fn values_have_rows_and_gaps_have_rows_while_there_is_room() {
+        let leaves = vec![Leaf::atom(-1.0, 2), Leaf::atom(0.0, 3), Leaf::atom(4.0, 5)];
+        let fine = FineHistogram::new(leaves, -1.0, 4.0, 52);
+        let counts = |max_rows| {
+            fine.to_histogram(max_rows)
+                .rows
+                .iter()
+                .map(|row| row[2])
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(counts(5), [2.0, 0.0, 3.0, 0.0, 5.0]);
+        assert_eq!(counts(3), [2.0, 3.0, 5.0]);
+        assert_eq!(counts(1), [10.0]);
+        let last = fine.to_histogram(3).rows[2];
+        assert!(
+            last[0] < 4.0 && last[0] > 3.999 && last[1] == 4.0,
+            "a point mass at the maximum has a width: {last:?}"
+        );
+    }
+
+    #[test]
+    fn a_constant_is_one_row_without_width() {
+        let fine = FineHistogram::new(vec![Leaf::atom(-0.0, 7)], -0.0, -0.0, 64);
+        assert_eq!(fine.to_histogram(64).rows(), [[0.0, 0.0, 7.0]]);
+        assert!(fine.to_histogram(64).rows()[0][0].is_sign_positive());
+        assert_eq!((fine.total(), fine.to_histogram(0).total()), (7, 7));
+        assert!(FineHistogram::default().to_histogram(64).is_empty());
+    }
+
+    #[test]
+    fn merging_takes_finer_leaves_into_coarser_ones_and_keeps_the_rest() {
+        let mut fine =
+            FineHistogram::new(vec![Leaf::atom(1.0, 4), Leaf::atom(3.0, 1)], 1.0, 3.0, 51);
+        let coarse = FineHistogram::new(
+            vec![Leaf::around(1.01, 47, 2), Leaf::around(-2.0, 47, 1)],
+            -2.0,
+            1.02,
+            29,
+        );
+        fine.merge(&coarse);
+        let expected = [
+            Leaf::around(-2.0, 47, 1),
+            Leaf::around(1.0, 47, 6),
+            Leaf::atom(3.0, 1),
+        ];
+        assert_eq!(
+            (fine.leaves.as_slice(), fine.min, fine.max, fine.grid),
+            (&expected[..], -2.0, 3.0, 29)
+        );
+        let mut empty = FineHistogram::default();
+        empty.merge(&fine);
+        fine.merge(&FineHistogram::default());
+        assert_eq!(empty, fine);
+    }
+
+    #[test]
+    fn the_ends_of_f64_stay_finite() {
+        let leaves = vec![
+            Leaf::around(f64::MIN, 47, 50),
+            Leaf::around(1.0, 47, 1),
+            Leaf::around(f64::MAX, 47, 49),
+        ];
+        let rows = FineHistogram::new(leaves, f64::MIN, f64::MAX, 0)
+            .to_histogram(64)
+            .rows;
+        assert!(
+            rows.iter().flatten().all(|edge| edge.is_finite()),
+            "{rows:?}"
+        );
+        assert_eq!((rows[0][0], rows[rows.len() - 1][1]), (f64::MIN, f64::MAX));
     }
 }

@@ -2,41 +2,19 @@
 
 use half::{bf16, f16};
 
-/// The raw bits of a [`Wide`]: magnitudes, counters and masks as wide as the float itself, so that a lane stays a lane.
-pub(super) trait Bits: Copy + Ord + std::ops::BitOr<Output = Self> {
-    const ZERO: Self;
-    const MAX: Self;
-    fn flag(condition: bool) -> Self;
-    fn plus(self, other: Self) -> Self;
-    fn minus_one(self) -> Self;
-    fn to_u64(self) -> u64;
+/// What the bits of some values tell. Merging is a matter of integers: any order gives the same.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scan<F> {
+    /// The smallest and the largest value in the order of sign and magnitude, which puts NaN outside the infinities.
+    pub(super) min: F,
+    pub(super) max: F,
+    /// Values that are zero, of either sign.
+    pub(super) zeros: u64,
+    /// Smallest magnitude that is not zero, as an integer and less one; the largest integer when all are zero.
+    pub(super) least_less_one: u64,
+    /// Or of all magnitudes.
+    pub(super) or: u64,
 }
-
-macro_rules! impl_bits {
-    ($($kind:ty),*) => {$(
-        impl Bits for $kind {
-            const ZERO: $kind = 0;
-            const MAX: $kind = <$kind>::MAX;
-            #[inline(always)]
-            fn flag(condition: bool) -> $kind {
-                condition as $kind
-            }
-            #[inline(always)]
-            fn plus(self, other: $kind) -> $kind {
-                self.wrapping_add(other)
-            }
-            #[inline(always)]
-            fn minus_one(self) -> $kind {
-                self.wrapping_sub(1)
-            }
-            #[inline(always)]
-            fn to_u64(self) -> u64 {
-                u64::from(self)
-            }
-        }
-    )*};
-}
-impl_bits!(u32, u64);
 
 /// Count tables that take turns: an increment waits for the store of the one before it to the same address, and equal
 /// elements often stand side by side.
@@ -46,7 +24,6 @@ pub(super) const TURNS: usize = 4;
 ///
 /// The fine bucket of a value is its sign, exponent and top five bits of mantissa.
 pub(super) trait Wide: Copy + PartialOrd + std::ops::Sub<Output = Self> + 'static {
-    type Bits: Bits;
     /// One count for each fine bucket and turn.
     type Table;
     const ZERO: Self;
@@ -59,8 +36,10 @@ pub(super) trait Wide: Copy + PartialOrd + std::ops::Sub<Output = Self> + 'stati
     fn new_table() -> Option<Box<Self::Table>>;
     fn counts(table: &mut Self::Table) -> &mut [[u32; TURNS]];
     fn count(table: &mut Self::Table, values: &[Self]);
-    fn bits(self) -> Self::Bits;
-    fn magnitude(self) -> Self::Bits;
+    /// Looks at the bits of all values; written for the loop vectoriser, which may reorder integers.
+    fn scan(values: &[Self]) -> Scan<Self>;
+    fn bits(self) -> u64;
+    fn magnitude(self) -> u64;
     fn is_finite(self) -> bool;
     fn to_f64(self) -> f64;
     fn from_f64(value: f64) -> Self;
@@ -68,10 +47,20 @@ pub(super) trait Wide: Copy + PartialOrd + std::ops::Sub<Output = Self> + 'stati
     fn from_bits(bits: u64) -> Self;
 }
 
+/// The integer in whose order the floats stand, neighbours one apart, and back.
+macro_rules! ordered {
+    ($float:expr, $image:ty) => {
+        ordered!($float.to_bits() as $image, $image, bits)
+    };
+    ($bits:expr, $image:ty, bits) => {{
+        let bits = $bits;
+        bits ^ ((bits >> (<$image>::BITS - 1)) & <$image>::MAX)
+    }};
+}
+
 macro_rules! impl_wide {
-    ($float:ty, $bits:ty, $free:expr) => {
+    ($float:ty, $bits:ty, $signed:ty, $free:expr) => {
         impl Wide for $float {
-            type Bits = $bits;
             type Table = [[u32; TURNS]; 1 << (<$bits>::BITS - $free)];
             const ZERO: $float = 0.0;
             const FREE: u32 = $free;
@@ -102,12 +91,43 @@ macro_rules! impl_wide {
                 }
             }
             #[inline(always)]
-            fn bits(self) -> $bits {
-                self.to_bits()
+            fn scan(values: &[$float]) -> Scan<$float> {
+                const MAGNITUDE: $bits = <$bits>::MAX >> 1;
+                let (mut min, mut max) = (<$signed>::MAX, <$signed>::MIN);
+                let (mut zeros, mut least_less_one, mut or) =
+                    (0 as $bits, <$bits>::MAX, 0 as $bits);
+                for value in values {
+                    let magnitude = value.to_bits() & MAGNITUDE;
+                    let image = ordered!(value, $signed);
+                    min = min.min(image);
+                    max = max.max(image);
+                    zeros += (magnitude == 0) as $bits;
+                    // Zero wraps around to the largest integer.
+                    least_less_one = least_less_one.min(magnitude.wrapping_sub(1));
+                    or |= magnitude;
+                }
+                // The map from bits to image is its own inverse.
+                let value =
+                    |image: $signed| <$float>::from_bits(ordered!(image, $signed, bits) as $bits);
+                Scan {
+                    min: value(min),
+                    max: value(max),
+                    zeros: u64::from(zeros),
+                    least_less_one: if least_less_one == <$bits>::MAX {
+                        u64::MAX
+                    } else {
+                        u64::from(least_less_one)
+                    },
+                    or: u64::from(or),
+                }
             }
             #[inline(always)]
-            fn magnitude(self) -> $bits {
-                self.to_bits() & (<$bits>::MAX >> 1)
+            fn bits(self) -> u64 {
+                u64::from(self.to_bits())
+            }
+            #[inline(always)]
+            fn magnitude(self) -> u64 {
+                self.bits() & (u64::MAX >> 1 >> (u64::BITS - <$bits>::BITS))
             }
             #[inline(always)]
             fn is_finite(self) -> bool {
@@ -128,8 +148,8 @@ macro_rules! impl_wide {
         }
     };
 }
-impl_wide!(f32, u32, 18);
-impl_wide!(f64, u64, 47);
+impl_wide!(f32, u32, i32, 18);
+impl_wide!(f64, u64, i64, 47);
 
 /// One element of a tensor.
 pub(super) trait Element: bytemuck::NoUninit {
@@ -173,13 +193,6 @@ macro_rules! impl_element {
             $($whole)?
         }
     };
-}
-
-macro_rules! ordered {
-    ($x:expr, $image:ty) => {{
-        let bits = $x.to_bits() as $image;
-        bits ^ ((bits >> (<$image>::BITS - 1)) & <$image>::MAX)
-    }};
 }
 
 impl_element!(u8, f64, u8, |x| f64::from(x), x);

@@ -1,6 +1,6 @@
 //! From the count table to the leaves of a fine histogram, with further passes where a bucket holds too much.
 
-use super::element::{Bits, Element, TURNS, Wide};
+use super::element::{Element, TURNS, Wide};
 use super::pass::{ALL_ATOMS, Blocks, Source, Spread};
 use crate::histogram::{FineHistogram, Leaf};
 use crate::stats::Moments;
@@ -10,8 +10,10 @@ const HEAVY: u64 = 50;
 /// A leaf with more than this share is split when it is also wider than a row of the display.
 const WIDE: u64 = 200;
 const WIDE_ROWS: f64 = 48.0;
-/// Bits told apart by one further pass.
+/// Bits told apart by one further pass: more for large tensors, where passes cost, than for small ones, where tables do.
 const STEP: u32 = 6;
+const LARGE_STEP: u32 = 9;
+const LARGE: u64 = 1 << 16;
 
 /// The count table of one side, and what refining it needs.
 pub(super) struct Fine<F: Wide> {
@@ -45,7 +47,7 @@ impl Piece {
     fn to_leaf<F: Wide>(self, grid: u32) -> Leaf {
         let value = F::from_bits(self.bits).to_f64();
         let mantissa = f64::MANTISSA_DIGITS - 1 - F::SHORTER;
-        let magnitude = F::from_bits(self.bits).magnitude().to_u64();
+        let magnitude = F::from_bits(self.bits).magnitude();
         if self.free <= grid {
             Leaf::atom(value, self.count)
         } else if F::SHORTER > 0 && magnitude >> mantissa == 0 {
@@ -92,11 +94,11 @@ impl<F: Wide> Fine<F> {
     pub(super) fn finish<E: Element<Wide = F>>(
         &mut self,
         moments: &Moments,
-        spread: &Spread<F>,
+        spread: &Spread,
         blocks: &mut Blocks<F>,
         source: Source<'_, E>,
     ) -> FineHistogram {
-        let grid = spread.or.to_u64().trailing_zeros();
+        let grid = spread.or.trailing_zeros();
         let frame = Frame {
             total: moments.finite(),
             range: moments.max - moments.min,
@@ -155,13 +157,13 @@ impl<F: Wide> Fine<F> {
         leaves: &mut Vec<Leaf>,
         frame: &Frame,
         moments: &Moments,
-        spread: &Spread<F>,
+        spread: &Spread,
         blocks: &mut Blocks<F>,
         source: Source<'_, E>,
     ) {
         let Some(table) = &mut self.table else { return };
         let counts = F::counts(table);
-        let least = spread.least_less_one.to_u64().wrapping_add(1);
+        let least = spread.least_less_one.wrapping_add(1);
         let first = (least >> F::FREE) as usize;
         let mut heavy = Vec::new();
         for (extreme, negative) in [(-moments.min, true), (moments.max, false)] {
@@ -189,15 +191,9 @@ impl<F: Wide> Fine<F> {
                     }
                 }
             }
-            // Zeros are known without the table, and so are infinities and NaN: the last 32 buckets.
+            // The bucket of zero and of the smallest subnormals: the former are known, the latter counted below.
             if let Some(turns) = half.first_mut() {
-                take(turns);
-            }
-            if moments.nonfinite() > 0 {
-                half.iter_mut()
-                    .rev()
-                    .take(32)
-                    .for_each(|turns| *turns = [0; TURNS]);
+                *turns = [0; TURNS];
             }
         }
         if moments.zeros > 0 {
@@ -212,7 +208,7 @@ impl<F: Wide> Fine<F> {
 
 /// The magnitude of an extreme in the bits of the wide type it came from.
 fn bits_of<F: Wide>(extreme: f64) -> u64 {
-    F::from_f64(extreme).magnitude().to_u64()
+    F::from_f64(extreme).magnitude()
 }
 
 fn take(turns: &mut [u32; TURNS]) -> u64 {
@@ -233,9 +229,9 @@ fn underflow<E: Element>(
     let (mut positive, mut negative) = ([0u64; u64::BITS as usize], [0u64; u64::BITS as usize]);
     source.visit(blocks, |block| {
         for value in block {
-            let magnitude = value.magnitude().to_u64();
+            let magnitude = value.magnitude();
             if magnitude >> E::Wide::FREE == 0 && magnitude > 0 {
-                let octaves = if value.bits().to_u64() == magnitude {
+                let octaves = if value.bits() == magnitude {
                     &mut positive
                 } else {
                     &mut negative
@@ -277,6 +273,7 @@ struct Refinement {
     /// Levels of earlier calls, kept for their memory.
     spare: Vec<Level>,
     counts: Vec<[u32; TURNS]>,
+    step: u32,
 }
 
 /// One earlier split: (piece, the bits at `shift`) to the heavy piece inside it.
@@ -285,8 +282,6 @@ struct Level {
     shift: u32,
     inner: Vec<u8>,
 }
-
-const WAYS: usize = 1 << STEP;
 
 impl Refinement {
     fn refine<E: Element>(
@@ -300,6 +295,11 @@ impl Refinement {
         if heavy.is_empty() {
             return;
         }
+        self.step = if frame.total < LARGE {
+            STEP
+        } else {
+            LARGE_STEP
+        };
         let mut free = E::Wide::FREE;
         let buckets: Vec<usize> = heavy
             .iter()
@@ -312,9 +312,10 @@ impl Refinement {
             }
         }
         while !heavy.is_empty() {
-            free = free.saturating_sub(STEP);
+            free = free.saturating_sub(self.step);
             self.counts.clear();
-            self.counts.resize((heavy.len() + 1) * WAYS, [0; TURNS]);
+            self.counts
+                .resize((heavy.len() + 1) << self.step, [0; TURNS]);
             source.visit(blocks, |block| self.count(block, free));
             heavy = self.split::<E::Wide>(leaves, &heavy, frame, free);
         }
@@ -327,21 +328,35 @@ impl Refinement {
     }
 
     fn count<F: Wide>(&mut self, block: &[F], free: u32) {
+        let Refinement {
+            base,
+            levels,
+            counts,
+            step,
+            ..
+        } = self;
+        let way = |piece: u8, bits: u64| {
+            usize::from(piece) << *step | (bits & !(u64::MAX << *step)) as usize
+        };
+        let inner = |level: &Level, piece, bits: u64| {
+            level
+                .inner
+                .get(way(piece, bits >> level.shift))
+                .map_or(0, |&inner| inner)
+        };
         for (index, value) in block.iter().enumerate() {
-            let bits = value.bits().to_u64();
-            let mut piece = self
-                .base
+            let bits = value.bits();
+            let piece = base
                 .get((bits >> F::FREE) as usize)
-                .copied()
-                .unwrap_or(0);
-            for level in &self.levels {
-                piece = level
-                    .inner
-                    .get(way(piece, bits >> level.shift))
-                    .copied()
-                    .unwrap_or(0);
-            }
-            if let Some(turns) = self.counts.get_mut(way(piece, bits >> free)) {
+                .map_or(0, |&piece| piece);
+            let piece = match levels.as_slice() {
+                [] => piece,
+                [one] => inner(one, piece, bits),
+                more => more
+                    .iter()
+                    .fold(piece, |piece, level| inner(level, piece, bits)),
+            };
+            if let Some(turns) = counts.get_mut(way(piece, bits >> free)) {
                 turns[index % TURNS] += 1;
             }
         }
@@ -355,18 +370,19 @@ impl Refinement {
         frame: &Frame,
         free: u32,
     ) -> Vec<Piece> {
+        let ways = 1 << self.step;
         let mut still = Vec::new();
         let mut level = self.spare.pop().unwrap_or_default();
         level.shift = free;
         level.inner.clear();
         level.inner.resize(self.counts.len(), 0);
-        for (index, turns) in self.counts.iter_mut().enumerate().skip(WAYS) {
+        for (index, turns) in self.counts.iter_mut().enumerate().skip(ways) {
             let count = take(turns);
-            let Some(piece) = heavy.get(index / WAYS - 1).filter(|_| count > 0) else {
+            let Some(piece) = heavy.get(index / ways - 1).filter(|_| count > 0) else {
                 continue;
             };
             let part = Piece {
-                bits: piece.bits | ((index % WAYS) as u64) << free,
+                bits: piece.bits | ((index % ways) as u64) << free,
                 free,
                 count,
             };
@@ -384,8 +400,4 @@ impl Refinement {
         self.levels.push(level);
         still
     }
-}
-
-fn way(piece: u8, bits: u64) -> usize {
-    usize::from(piece) * WAYS + (bits % WAYS as u64) as usize
 }

@@ -1,6 +1,6 @@
 //! The fused pass: block by block, lane by lane.
 
-use super::element::{Bits, Element, Wide};
+use super::element::{Element, Scan, Wide};
 use super::fine::Fine;
 use super::{Analysis, Simd};
 use crate::histogram::FineHistogram;
@@ -96,8 +96,10 @@ fn paired_blocks<'a, E>(
 /// The running results for the weights, or for their deltas.
 struct Side<F: Wide> {
     moments: Moments,
-    spread: Spread<F>,
+    spread: Spread,
     fine: Fine<F>,
+    /// The finite elements of a block that has others too.
+    finite: Vec<F>,
 }
 
 impl<F: Wide> Default for Side<F> {
@@ -106,23 +108,25 @@ impl<F: Wide> Default for Side<F> {
             moments: Moments::default(),
             spread: Spread::default(),
             fine: Fine::default(),
+            finite: Vec::new(),
         }
     }
 }
 
 /// Which bits the finite values have.
-pub(super) struct Spread<F: Wide> {
-    /// Smallest magnitude that is not zero, less one; the largest integer when all are zero.
-    pub(super) least_less_one: F::Bits,
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spread {
+    /// Smallest magnitude that is not zero, as an integer and less one; the largest integer when all are zero.
+    pub(super) least_less_one: u64,
     /// Or of all magnitudes.
-    pub(super) or: F::Bits,
+    pub(super) or: u64,
 }
 
-impl<F: Wide> Default for Spread<F> {
-    fn default() -> Spread<F> {
+impl Default for Spread {
+    fn default() -> Spread {
         Spread {
-            least_less_one: F::Bits::MAX,
-            or: F::Bits::ZERO,
+            least_less_one: u64::MAX,
+            or: 0,
         }
     }
 }
@@ -237,17 +241,41 @@ impl<F: Wide> Side<F> {
 
     #[inline(always)]
     fn add(&mut self, block: &[F], count: bool) {
-        if let Some(&pivot) = block.iter().find(|value| value.is_finite()) {
-            let lanes = Lanes::sum(block, pivot);
-            self.moments.merge(&lanes.moments(block, pivot));
-            self.spread.least_less_one = self.spread.least_less_one.min(lanes.least_less_one());
-            self.spread.or = self.spread.or | lanes.or();
+        let scan = F::scan(block);
+        if scan.min.is_finite() && scan.max.is_finite() {
+            self.add_finite(block, &scan, count);
         } else {
-            self.moments.merge(&count_nonfinite(block));
+            self.add_some_finite(block, count);
         }
+    }
+
+    #[inline(always)]
+    fn add_finite(&mut self, block: &[F], scan: &Scan<F>, count: bool) {
+        self.spread.least_less_one = self.spread.least_less_one.min(scan.least_less_one);
+        self.spread.or |= scan.or;
+        self.moments.merge(&moments(block, scan));
         if count {
             self.fine.count(block);
         }
+    }
+
+    /// A block with NaN or infinities: they are counted, the others move together without a branch.
+    #[cold]
+    fn add_some_finite(&mut self, block: &[F], count: bool) {
+        self.moments.merge(&count_nonfinite(block));
+        let mut finite = std::mem::take(&mut self.finite);
+        finite.resize(BLOCK, F::ZERO);
+        let mut kept = 0;
+        for &value in block {
+            if let Some(slot) = finite.get_mut(kept) {
+                *slot = value;
+            }
+            kept += usize::from(value.is_finite());
+        }
+        if let Some(values) = finite.get(..kept).filter(|values| !values.is_empty()) {
+            self.add_finite(values, &F::scan(values), count);
+        }
+        self.finite = finite;
     }
 
     fn histogram<E: Element<Wide = F>>(
@@ -260,141 +288,83 @@ impl<F: Wide> Side<F> {
     }
 }
 
-/// The sums of a block, lane by lane.
-struct Lanes<F: Wide> {
-    sum: [f64; LANES],
-    squares: [f64; LANES],
-    min: [F; LANES],
-    max: [F; LANES],
-    zeros: [F::Bits; LANES],
-    nonfinite: [F::Bits; LANES],
-    least_less_one: [F::Bits; LANES],
-    or: [F::Bits; LANES],
-    /// Pivots added to fill the last row of lanes, when the pivot is zero.
-    zeros_added: u64,
-}
-
-impl<F: Wide> Lanes<F> {
-    #[inline(always)]
-    fn sum(block: &[F], pivot: F) -> Lanes<F> {
-        let mut lanes = Lanes {
-            sum: [0.0; LANES],
-            squares: [0.0; LANES],
-            min: [pivot; LANES],
-            max: [pivot; LANES],
-            zeros: [F::Bits::ZERO; LANES],
-            nonfinite: [F::Bits::ZERO; LANES],
-            least_less_one: [F::Bits::MAX; LANES],
-            or: [F::Bits::ZERO; LANES],
-            zeros_added: 0,
-        };
-        let (rows, rest) = block.as_chunks::<LANES>();
-        for row in rows {
-            lanes.add(row, pivot);
-        }
-        if !rest.is_empty() {
-            // Filled up with the pivot, which moves no sum.
-            let mut row = [pivot; LANES];
-            for (lane, &value) in row.iter_mut().zip(rest) {
-                *lane = value;
-            }
-            lanes.add(&row, pivot);
-            if pivot == F::ZERO {
-                lanes.zeros_added = (LANES - rest.len()) as u64;
-            }
-        }
-        lanes
-    }
-
-    #[inline(always)]
-    fn add(&mut self, row: &[F; LANES], pivot: F) {
-        let pivot_f64 = pivot.to_f64();
-        for lane in 0..LANES {
-            let value = row[lane];
-            let finite = value.is_finite();
-            self.nonfinite[lane] = self.nonfinite[lane].plus(F::Bits::flag(!finite));
-            self.zeros[lane] = self.zeros[lane].plus(F::Bits::flag(value == F::ZERO));
-            let value = if finite { value } else { pivot };
-            self.min[lane] = if value < self.min[lane] {
-                value
-            } else {
-                self.min[lane]
-            };
-            self.max[lane] = if value > self.max[lane] {
-                value
-            } else {
-                self.max[lane]
-            };
-            // Zero wraps around to the largest integer.
-            self.least_less_one[lane] =
-                self.least_less_one[lane].min(value.magnitude().minus_one());
-            self.or[lane] = self.or[lane] | value.magnitude();
-            let distance = value.to_f64() - pivot_f64;
-            self.sum[lane] += distance;
-            self.squares[lane] += distance * distance;
-        }
-    }
-
-    #[inline(always)]
-    fn moments(&self, block: &[F], pivot: F) -> Moments {
-        let nonfinite: u64 = self.nonfinite.iter().map(|lane| lane.to_u64()).sum();
-        let mut moments = match nonfinite {
-            0 => Moments {
-                count: block.len() as u64,
-                ..Moments::default()
-            },
-            _ => count_nonfinite(block),
-        };
-        moments.zeros = self.zeros.iter().map(|lane| lane.to_u64()).sum::<u64>() - self.zeros_added;
-        moments.min = self
-            .min
-            .iter()
-            .fold(f64::INFINITY, |min, lane| min.min(lane.to_f64()));
-        moments.max = self
-            .max
-            .iter()
-            .fold(f64::NEG_INFINITY, |max, lane| max.max(lane.to_f64()));
-        let (sum, squares): (f64, f64) = (self.sum.iter().sum(), self.squares.iter().sum());
-        let finite = moments.finite() as f64;
-        if squares.is_finite() {
-            moments.mean = pivot.to_f64() + sum / finite;
-            moments.m2 = (squares - sum * sum / finite).max(0.0);
-        } else {
-            // Only f64 beyond 1e150 comes here: the spread is not representable, the mean is.
-            moments.mean = block
-                .iter()
-                .filter(|value| value.is_finite())
-                .map(|value| value.to_f64() / finite)
-                .sum();
-            moments.m2 = f64::INFINITY;
-        }
-        moments
-    }
-
-    #[inline(always)]
-    fn least_less_one(&self) -> F::Bits {
-        self.least_less_one
-            .iter()
-            .fold(F::Bits::MAX, |least, &lane| least.min(lane))
-    }
-
-    #[inline(always)]
-    fn or(&self) -> F::Bits {
-        self.or.iter().fold(F::Bits::ZERO, |or, &lane| or | lane)
-    }
-}
-
-/// The elements of a block, and which of them are NaN or infinite.
-#[cold]
-fn count_nonfinite<F: Wide>(block: &[F]) -> Moments {
-    let mut moments = Moments {
-        count: block.len() as u64,
-        ..Moments::default()
+/// The moments of finite values, at least one.
+#[inline(always)]
+fn moments<F: Wide>(block: &[F], scan: &Scan<F>) -> Moments {
+    let Some(&pivot) = block.first() else {
+        return Moments::default();
     };
+    let count = block.len() as f64;
+    let [sum, squares] = sums(block, pivot);
+    let (mean, m2) = if squares.is_finite() {
+        (
+            pivot.to_f64() + sum / count,
+            (squares - sum * sum / count).max(0.0),
+        )
+    } else {
+        // Only f64 beyond 1e150 comes here: the spread is not representable, the mean is.
+        (
+            block.iter().map(|value| value.to_f64() / count).sum(),
+            f64::INFINITY,
+        )
+    };
+    let (min, max) = (scan.min.to_f64(), scan.max.to_f64());
+    Moments {
+        count: block.len() as u64,
+        zeros: scan.zeros,
+        min,
+        max,
+        mean,
+        m2,
+        ..Moments::default()
+    }
+}
+
+/// Sum and sum of squares of the distances from the pivot, lane by lane.
+#[inline(always)]
+fn sums<F: Wide>(block: &[F], pivot: F) -> [f64; 2] {
+    let (mut sum, mut squares) = ([0.0; LANES], [0.0; LANES]);
+    let (rows, rest) = block.as_chunks::<LANES>();
+    for row in rows {
+        add_row(row, pivot, &mut sum, &mut squares);
+    }
+    // Filled up with the pivot, which moves no sum.
+    let mut row = [pivot; LANES];
+    for (lane, &value) in row.iter_mut().zip(rest) {
+        *lane = value;
+    }
+    add_row(&row, pivot, &mut sum, &mut squares);
+    [sum.iter().sum(), squares.iter().sum()]
+}
+
+// A function, not a closure: closures do not take on the instruction set of the function they stand in.
+#[inline(always)]
+fn add_row<F: Wide>(
+    row: &[F; LANES],
+    pivot: F,
+    sum: &mut [f64; LANES],
+    squares: &mut [f64; LANES],
+) {
+    let mut distances = [0.0; LANES];
+    for lane in 0..LANES {
+        distances[lane] = row[lane].to_f64() - pivot.to_f64();
+    }
+    for lane in 0..LANES {
+        sum[lane] += distances[lane];
+    }
+    for lane in 0..LANES {
+        squares[lane] += distances[lane] * distances[lane];
+    }
+}
+
+/// The elements of a block that are NaN or infinite.
+fn count_nonfinite<F: Wide>(block: &[F]) -> Moments {
+    let mut moments = Moments::default();
     for value in block.iter().map(|value| value.to_f64()) {
         moments.nan += u64::from(value.is_nan());
         moments.pos_inf += u64::from(value == f64::INFINITY);
         moments.neg_inf += u64::from(value == f64::NEG_INFINITY);
     }
+    moments.count = moments.nonfinite();
     moments
 }
