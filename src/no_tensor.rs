@@ -36,7 +36,7 @@ pub(crate) fn copy_strided(
     _name: &str,
     tensor: &Tensor,
     _facts: &Facts,
-    _stride: usize,
+    _steps: (usize, usize),
     _target: &mut [u8],
 ) -> Result<bool> {
     match *tensor {}

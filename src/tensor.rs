@@ -15,7 +15,7 @@ use tch::{CModule, Device, Kind};
 use crate::error::{Error, Result};
 use crate::named_tensors::{NamedTensors, Role, Visitor};
 use crate::types::DType;
-use crate::values::{Access, Facts};
+use crate::values::{Access, Facts, gather};
 
 pub(crate) use tch::Tensor;
 
@@ -175,31 +175,25 @@ pub(crate) fn copy(name: &str, tensor: &Tensor, facts: &Facts, target: &mut [u8]
     Ok(true)
 }
 
-/// Copies every `stride`-th element (row-major) to `target`, which holds exactly as many as there are.
+/// Copies every `stride`-th element (row-major) from `start` on to `target`, which holds exactly as many as there are.
 pub(crate) fn copy_strided(
     name: &str,
     tensor: &Tensor,
     facts: &Facts,
-    stride: usize,
+    steps: (usize, usize),
     target: &mut [u8],
 ) -> Result<bool> {
     if facts.access == Access::Memory {
         let Some(bytes) = memory(tensor, facts) else {
             return Ok(false);
         };
-        let size = facts.dtype.size();
-        for (element, place) in std::iter::zip(
-            bytes.chunks_exact(size).step_by(stride),
-            target.chunks_exact_mut(size),
-        ) {
-            place.copy_from_slice(element);
-        }
+        gather(bytes, facts.dtype.size(), steps, target);
         return Ok(true);
     }
     if inspect(name, tensor)? != *facts {
         return Ok(false);
     }
-    copy_by_torch(name, tensor, facts, Some(stride), target)?;
+    copy_by_torch(name, tensor, facts, Some(steps), target)?;
     Ok(true)
 }
 
@@ -208,7 +202,7 @@ fn copy_by_torch(
     name: &str,
     tensor: &Tensor,
     facts: &Facts,
-    stride: Option<usize>,
+    steps: Option<(usize, usize)>,
     target: &mut [u8],
 ) -> Result<()> {
     let failed = |error: tch::TchError| Error::UnsupportedTensor {
@@ -222,11 +216,11 @@ fn copy_by_torch(
         source = convert(&source, facts.dtype).map_err(failed)?;
     }
     let mut shape = facts.shape.clone();
-    if let Some(stride) = stride {
-        let stride = i64::try_from(stride).unwrap_or(i64::MAX);
+    if let Some((start, stride)) = steps {
+        let number = |size: usize| i64::try_from(size).unwrap_or(i64::MAX);
         source = source
             .f_reshape([-1])
-            .and_then(|flat| flat.f_slice(0, None, None, stride))
+            .and_then(|flat| flat.f_slice(0, number(start), None, number(stride)))
             .map_err(failed)?;
         shape = source.size();
     }

@@ -80,21 +80,21 @@ impl Source<'_> {
         }
     }
 
-    /// Copies every `stride`-th element (row-major) to `target`, which holds exactly as many. `Ok(false)` when the values
+    /// Copies every `stride`-th element (row-major) from `start` on to `target`, which holds exactly as many. `Ok(false)` when the values
     /// are not what `facts` says any more: nothing useful was written.
     pub(crate) fn copy(
         &self,
         name: &str,
         facts: &Facts,
-        stride: usize,
+        steps: (usize, usize),
         target: &mut [u8],
     ) -> Result<bool> {
         match self {
             Source::Host { dtype, bytes } => {
-                Ok(*dtype == facts.dtype && copy_elements(bytes, dtype.size(), stride, target))
+                Ok(*dtype == facts.dtype && copy_elements(bytes, dtype.size(), steps, target))
             }
-            Source::Tensor(tensor) if stride == 1 => tensor::copy(name, tensor, facts, target),
-            Source::Tensor(tensor) => tensor::copy_strided(name, tensor, facts, stride, target),
+            Source::Tensor(tensor) if steps == (0, 1) => tensor::copy(name, tensor, facts, target),
+            Source::Tensor(tensor) => tensor::copy_strided(name, tensor, facts, steps, target),
         }
     }
 
@@ -124,18 +124,33 @@ impl Source<'_> {
 }
 
 /// False when the number of elements is not the planned one.
-fn copy_elements(bytes: &[u8], size: usize, stride: usize, target: &mut [u8]) -> bool {
-    if (bytes.len() / size).div_ceil(stride) != target.len() / size {
+fn copy_elements(
+    bytes: &[u8],
+    size: usize,
+    (start, stride): (usize, usize),
+    target: &mut [u8],
+) -> bool {
+    if (bytes.len() / size).saturating_sub(start).div_ceil(stride) != target.len() / size {
         return false;
     }
-    if stride == 1 {
+    if (start, stride) == (0, 1) {
         target.copy_from_slice(bytes);
         return true;
     }
-    let elements = bytes.chunks_exact(size).step_by(stride);
+    gather(bytes, size, (start, stride), target);
+    true
+}
+
+/// Every `stride`-th element of `size` bytes from `start` on.
+pub(crate) fn gather(
+    bytes: &[u8],
+    size: usize,
+    (start, stride): (usize, usize),
+    target: &mut [u8],
+) {
+    let elements = bytes.chunks_exact(size).skip(start).step_by(stride);
     std::iter::zip(elements, target.chunks_exact_mut(size))
         .for_each(|(element, place)| place.copy_from_slice(element));
-    true
 }
 
 /// A type whose slices are values.

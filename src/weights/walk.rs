@@ -8,7 +8,7 @@ use crate::named_tensors::{Role, Sink, StoreIdentity};
 use crate::options::Selection;
 use crate::values::{Facts, Source};
 use crate::weights::capture::Subject;
-use crate::weights::plan::{Extent, Found, Plan};
+use crate::weights::plan::{Found, Plan};
 
 /// What becomes of a variable that a source shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -315,19 +315,16 @@ impl<'a> Copier<'a> {
             self.walk.stale = true;
             return Ok(());
         };
-        let stride = match variable.extent {
-            Extent::Full => 1,
-            Extent::Watched { stride } => stride,
-        };
+        let steps = variable.extent.steps();
         let Some(facts) = planned.facts.get(place) else {
             self.walk.stale = true;
             return Ok(());
         };
         let fits = match self.walk.subject {
-            Subject::Weights => source.copy(&variable.name, facts, stride, target)?,
+            Subject::Weights => source.copy(&variable.name, facts, steps, target)?,
             Subject::Gradients => match source.gradient() {
                 Some(gradient) => {
-                    Source::Tensor(&gradient).copy(&variable.name, facts, stride, target)?
+                    Source::Tensor(&gradient).copy(&variable.name, facts, steps, target)?
                 }
                 None => false,
             },
