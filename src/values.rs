@@ -1,11 +1,12 @@
 //! What the log calls take as values: slices of numbers and tensors as one thing.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use half::{bf16, f16};
 
 use crate::error::Result;
-use crate::tensor::{self, Tensor};
+use crate::tensor::{self, Remote, Tensor};
 use crate::types::{DType, sealed::Sealed};
 
 /// Many numbers: a `tch::Tensor` of any kind and device, or a slice, vector or array of numbers. Sealed.
@@ -37,7 +38,9 @@ pub(crate) struct Facts {
 pub(crate) enum Access {
     /// Contiguous in host memory: a plain copy.
     Memory,
-    /// Strided, negated, or on another device: libtorch copies it.
+    /// On another device: fetched together with its neighbours.
+    Remote,
+    /// Strided or negated: libtorch copies it.
     #[cfg_attr(
         not(feature = "tch"),
         expect(dead_code, reason = "only tensors are so")
@@ -95,6 +98,21 @@ impl Source<'_> {
             }
             Source::Tensor(tensor) if steps == (0, 1) => tensor::copy(name, tensor, facts, target),
             Source::Tensor(tensor) => tensor::copy_strided(name, tensor, facts, steps, target),
+        }
+    }
+
+    /// Notes values that lie on another device, to be fetched into these bytes of a buffer later on. `Ok(None)` when they
+    /// are not what `facts` says any more.
+    pub(crate) fn remote(
+        &self,
+        name: &str,
+        facts: &Facts,
+        steps: (usize, usize),
+        bytes: Range<usize>,
+    ) -> Result<Option<Remote>> {
+        match self {
+            Source::Host { .. } => Ok(None),
+            Source::Tensor(tensor) => tensor::remote(name, tensor, facts, steps, bytes),
         }
     }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::named_tensors::{Role, Sink, StoreIdentity};
 use crate::options::Selection;
-use crate::values::{Facts, Source};
+use crate::tensor::{Remote, fetch_remotes};
+use crate::values::{Access, Facts, Source};
 use crate::weights::capture::Subject;
 use crate::weights::plan::{Found, Plan};
 
@@ -283,6 +284,8 @@ impl Planned {
 pub(crate) struct Copier<'a> {
     walk: Walk<'a>,
     target: &'a mut [u8],
+    /// What lies on another device is fetched at the end, in few pieces.
+    remotes: Vec<Remote>,
     error: Option<Error>,
 }
 
@@ -291,6 +294,7 @@ impl<'a> Copier<'a> {
         Copier {
             walk: Walk::new(subject, planned),
             target,
+            remotes: Vec::new(),
             error: None,
         }
     }
@@ -300,10 +304,14 @@ impl<'a> Copier<'a> {
     /// # Errors
     /// A tensor that libtorch cannot copy.
     pub(crate) fn finish(self) -> Result<Option<Option<u64>>> {
-        match self.error {
-            Some(error) => Err(error),
-            None => Ok(self.walk.is_complete().then_some(self.walk.version)),
+        if let Some(error) = self.error {
+            return Err(error);
         }
+        if !self.walk.is_complete() {
+            return Ok(None);
+        }
+        fetch_remotes(self.remotes, self.target)?;
+        Ok(Some(self.walk.version))
     }
 
     fn copy(&mut self, place: usize, source: &Source<'_>) -> Result<()> {
@@ -311,25 +319,33 @@ impl<'a> Copier<'a> {
         let Some(variable) = planned.plan.variables.get(place) else {
             return Ok(());
         };
-        let Some(target) = self.target.get_mut(variable.bytes()) else {
+        let (Some(facts), Some(target)) = (
+            planned.facts.get(place),
+            self.target.get_mut(variable.bytes()),
+        ) else {
             self.walk.stale = true;
             return Ok(());
         };
-        let steps = variable.extent.steps();
-        let Some(facts) = planned.facts.get(place) else {
-            self.walk.stale = true;
-            return Ok(());
+        let gradient = match self.walk.subject {
+            Subject::Weights => None,
+            Subject::Gradients => Some(source.gradient()),
         };
-        let fits = match self.walk.subject {
-            Subject::Weights => source.copy(&variable.name, facts, steps, target)?,
-            Subject::Gradients => match source.gradient() {
-                Some(gradient) => {
-                    Source::Tensor(&gradient).copy(&variable.name, facts, steps, target)?
-                }
-                None => false,
-            },
+        let source = match &gradient {
+            None => source,
+            Some(Some(gradient)) => &Source::Tensor(gradient),
+            Some(None) => {
+                self.walk.stale = true;
+                return Ok(());
+            }
         };
-        self.walk.stale |= !fits;
+        let (name, steps) = (&*variable.name, variable.extent.steps());
+        if facts.access == Access::Remote {
+            let remote = source.remote(name, facts, steps, variable.bytes())?;
+            self.walk.stale |= remote.is_none();
+            self.remotes.extend(remote);
+        } else {
+            self.walk.stale |= !source.copy(name, facts, steps, target)?;
+        }
         Ok(())
     }
 }
