@@ -31,10 +31,12 @@ pub(crate) enum Tier {
 impl Tier {
     /// The tier of a model with this many logged variables.
     pub(crate) fn of(variables: usize) -> Tier {
-        match variables {
-            0..=SMALL => Tier::Small,
-            0..=MEDIUM => Tier::Medium,
-            _ => Tier::Large,
+        if variables <= SMALL {
+            Tier::Small
+        } else if variables <= MEDIUM {
+            Tier::Medium
+        } else {
+            Tier::Large
         }
     }
 }
