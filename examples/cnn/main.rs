@@ -171,7 +171,7 @@ fn train(
         let score = evaluate(model, &data.test, vs.device())?;
         bar.set_prefix(format!("{:.2} %", 100.0 * score.accuracy));
         if let Some(run) = run {
-            run.training.log_scalar("accuracy", &epoch.mean(), step)?;
+            run.training.log_scalar("accuracy", epoch.mean(), step)?;
             run.validation
                 .log_scalars(&[("loss", score.loss), ("accuracy", score.accuracy)], step)?;
         }
