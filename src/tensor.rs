@@ -113,7 +113,7 @@ fn clear_torch_error(tensor: &Tensor) {
 
 /// The memory of a tensor that is still what `facts` says: dense, contiguous, on the CPU, of this type and shape. `None`
 /// when it is not (any more), and the caller has to classify it again.
-fn memory<'a>(tensor: &'a Tensor, facts: &Facts) -> Option<&'a [u8]> {
+pub(crate) fn memory<'a>(tensor: &'a Tensor, facts: &Facts) -> Option<&'a [u8]> {
     const DIMENSIONS: usize = 16;
     let handle = tensor.as_ptr().cast_mut();
     let mut shape = [0_i64; DIMENSIONS];
@@ -380,17 +380,6 @@ fn first_line(error: &tch::TchError) -> String {
         .trim_end_matches('(')
         .trim()
         .to_owned()
-}
-
-/// A number that changes when the tensor's elements are written in place by libtorch or its storage is replaced. `None`
-/// where libtorch keeps no version (inference mode, undefined).
-pub(crate) fn version(tensor: &Tensor, facts: &Facts) -> Option<u64> {
-    let version = tensor.f_internal_version().ok()?;
-    let storage = match facts.access {
-        Access::Memory => memory(tensor, facts).map_or(0, |bytes| bytes.as_ptr() as u64),
-        _ => 0,
-    };
-    Some((version as u64).wrapping_add(storage.rotate_left(17)))
 }
 
 /// True for a tensor that gradients are tracked for.

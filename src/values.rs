@@ -54,6 +54,16 @@ pub(crate) enum Access {
     Convert,
 }
 
+/// What can be seen of values without copying them.
+pub(crate) enum Glance<'a> {
+    /// All elements, row-major.
+    Bytes(&'a [u8]),
+    /// Not what the facts say any more.
+    Changed,
+    /// On another device, or not in row-major order.
+    Hidden,
+}
+
 impl Facts {
     pub(crate) fn elements(&self) -> usize {
         self.shape
@@ -116,11 +126,16 @@ impl Source<'_> {
         }
     }
 
-    /// See [`tensor::version`].
-    pub(crate) fn version(&self, facts: &Facts) -> Option<u64> {
-        match self {
-            Source::Host { .. } => None,
-            Source::Tensor(tensor) => tensor::version(tensor, facts),
+    /// The elements where they lie, for a look that copies nothing.
+    pub(crate) fn glance(&self, facts: &Facts) -> Glance<'_> {
+        let bytes = match self {
+            Source::Host { dtype, bytes } => (*dtype == facts.dtype).then_some(&**bytes),
+            Source::Tensor(_) if facts.access != Access::Memory => return Glance::Hidden,
+            Source::Tensor(tensor) => tensor::memory(tensor, facts),
+        };
+        match bytes {
+            Some(bytes) if bytes.len() == facts.bytes() => Glance::Bytes(bytes),
+            _ => Glance::Changed,
         }
     }
 
@@ -169,6 +184,20 @@ pub(crate) fn gather(
     let elements = bytes.chunks_exact(size).skip(start).step_by(stride);
     std::iter::zip(elements, target.chunks_exact_mut(size))
         .for_each(|(element, place)| place.copy_from_slice(element));
+}
+
+/// True when every `stride`-th element from `start` on equals the copy of them, bit by bit.
+pub(crate) fn equals(
+    bytes: &[u8],
+    size: usize,
+    (start, stride): (usize, usize),
+    copy: &[u8],
+) -> bool {
+    if (start, stride) == (0, 1) {
+        return bytes == copy;
+    }
+    let elements = bytes.chunks_exact(size).skip(start).step_by(stride);
+    elements.eq(copy.chunks_exact(size))
 }
 
 /// A type whose slices are values.
