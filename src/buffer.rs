@@ -31,6 +31,12 @@ impl Buffer {
         }
     }
 
+    /// `None` when the system has no room for it.
+    pub(crate) fn try_with_bytes(bytes: usize) -> Option<Buffer> {
+        let lines = bytemuck::try_zeroed_vec(bytes.div_ceil(Buffer::ALIGNMENT)).ok()?;
+        Some(Buffer { lines, stamp: 0 })
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         bytemuck::cast_slice(&self.lines)
     }

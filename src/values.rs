@@ -69,11 +69,11 @@ impl Facts {
         self.shape
             .iter()
             .map(|&size| usize::try_from(size).unwrap_or(0))
-            .product()
+            .fold(1, usize::saturating_mul)
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.elements() * self.dtype.size()
+        self.elements().saturating_mul(self.dtype.size())
     }
 }
 
@@ -93,8 +93,8 @@ impl Source<'_> {
         }
     }
 
-    /// Copies every `stride`-th element (row-major) from `start` on to `target`, which holds exactly as many. `Ok(false)` when the values
-    /// are not what `facts` says any more: nothing useful was written.
+    /// Copies every `stride`-th element (row-major) from `start` on to `target`, which holds exactly as many. `Ok(false)`
+    /// when the values are not what `facts` says any more: nothing useful was written.
     pub(crate) fn copy(
         &self,
         name: &str,
@@ -103,11 +103,14 @@ impl Source<'_> {
         target: &mut [u8],
     ) -> Result<bool> {
         match self {
-            Source::Host { dtype, bytes } => {
-                Ok(*dtype == facts.dtype && copy_elements(bytes, dtype.size(), steps, target))
-            }
-            Source::Tensor(tensor) if steps == (0, 1) => tensor::copy(name, tensor, facts, target),
-            Source::Tensor(tensor) => tensor::copy_strided(name, tensor, facts, steps, target),
+            // The length, too: a slice that grew a little can hold as many sampled elements as before.
+            Source::Host { dtype, bytes } => Ok(*dtype == facts.dtype
+                && bytes.len() == facts.bytes()
+                && copy_elements(bytes, dtype.size(), steps, target)),
+            Source::Tensor(tensor) => match steps {
+                (0, 1) => tensor::copy(name, tensor, facts, target),
+                steps => tensor::copy_strided(name, tensor, facts, steps, target),
+            },
         }
     }
 

@@ -58,6 +58,29 @@ struct Newest {
     buffer: Arc<Buffer>,
 }
 
+/// A buffer that goes back to its pool unless it is kept, also when the source of the tensors panics: a buffer that got
+/// lost would be waited for in vain.
+struct Lent {
+    pool: Arc<Pool>,
+    buffer: Arc<Buffer>,
+    is_kept: bool,
+}
+
+impl Lent {
+    fn keep(mut self) -> Arc<Buffer> {
+        self.is_kept = true;
+        self.buffer.clone()
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            self.pool.put(self.buffer.clone());
+        }
+    }
+}
+
 /// Remembers of one model what the next call needs: never a tensor, so that nothing is kept alive.
 pub(crate) struct Capture {
     subject: Subject,
@@ -155,21 +178,22 @@ impl Capture {
             return Ok((Captured::Skipped, Duration::ZERO));
         };
         let (buffer, waited) = self.pool.take(bytes, self.on_full);
-        let Some(mut buffer) = buffer else {
+        let Some(buffer) = buffer else {
             self.count_step(looks_idle);
             return Ok((Captured::Dropped, waited));
         };
-        if let Err(error) = self.copy(source, &mut buffer) {
-            self.pool.put(buffer);
-            return Err(error);
-        }
-        let is_idle = looks_idle || self.equals_newest(&buffer);
+        let mut lent = Lent {
+            pool: self.pool.clone(),
+            buffer,
+            is_kept: false,
+        };
+        self.copy(source, &mut lent.buffer)?;
+        let is_idle = looks_idle || self.equals_newest(&lent.buffer);
         if !looks_idle && self.passes_over(is_idle) {
-            self.pool.put(buffer);
             return Ok((Captured::Skipped, waited));
         }
         self.count_step(is_idle);
-        Ok((self.snapshot(step, wall_time, buffer), waited))
+        Ok((self.snapshot(step, wall_time, lent.keep()), waited))
     }
 
     fn check_step(&mut self, step: i64) -> Result<()> {
@@ -207,7 +231,20 @@ impl Capture {
         self.planned = None;
         let mut planner = Planner::new(self.subject, &self.selection);
         source.visit(&mut Visitor::new(&mut planner))?;
-        self.planned = Some(planner.finish(&self.moved)?);
+        let planned = planner.finish(&self.moved)?;
+        let bytes = planned.plan.bytes;
+        // Nothing is touched, and running out of memory later would end the process.
+        if Buffer::try_with_bytes(bytes).is_none() {
+            let reason = format!(
+                "the variables have {bytes} bytes, more than there is memory for; choose fewer with select(), or a sample \
+                 with sample_limit()"
+            );
+            return Err(Error::UnsupportedTensor {
+                name: self.name(),
+                reason: reason.into(),
+            });
+        }
+        self.planned = Some(planned);
         Ok(())
     }
 
@@ -313,15 +350,19 @@ impl Capture {
             }
             self.make_plan(source)?;
         }
-        let name: Box<str> = if self.scope.is_empty() {
-            "(all)".into()
-        } else {
-            (*self.scope).into()
-        };
         let reason =
             "the variables change from one look to the next; stop training while they are logged"
                 .into();
+        let name = self.name();
         Err(Error::UnsupportedTensor { name, reason })
+    }
+
+    /// What errors about all variables call them.
+    fn name(&self) -> Box<str> {
+        match &*self.scope {
+            "" => "(all)".into(),
+            scope => scope.into(),
+        }
     }
 
     /// The snapshot of the step that was counted last.

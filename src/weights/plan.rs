@@ -260,7 +260,7 @@ impl Plan {
             });
         // Neighbours of one type touch, so that a device can send them in one piece.
         let offset = self.bytes.next_multiple_of(found.dtype.size());
-        self.bytes = offset + elements * found.dtype.size();
+        self.bytes = offset.saturating_add(elements.saturating_mul(found.dtype.size()));
         let Found {
             name,
             dtype,
