@@ -62,7 +62,7 @@ pub(crate) fn fetch_remotes(_remotes: Vec<Remote>, _target: &mut [u8]) -> Result
     Ok(())
 }
 
-pub(crate) fn version(tensor: &Tensor, _facts: &Facts) -> Option<u64> {
+pub(crate) fn memory<'a>(tensor: &'a Tensor, _facts: &Facts) -> Option<&'a [u8]> {
     match *tensor {}
 }
 

@@ -40,23 +40,31 @@ pub(crate) fn inspect(name: &str, tensor: &Tensor) -> Result<Facts> {
         // An unsigned type that tch has no name for: libtorch converts it.
         Err(_) => (DType::F64, false),
     };
-    let shape = tensor.size();
+    let shape = shape(tensor).ok_or_else(|| {
+        unsupported("is a nested tensor, which has no shape; log its parts one by one".into())
+    })?;
     let contiguous = contiguity(tensor);
     let dense = plain && !tensor.is_sparse() && !tensor.is_mkldnn() && contiguous.is_some();
     let access = if !dense {
         Access::Convert
     } else if tensor.device() != Device::Cpu {
         Access::Remote
-    } else if contiguous == Some(true) && !tensor.f_is_neg().unwrap_or(true) {
+    } else if contiguous == Some(true) && shape.len() <= DIMENSIONS && !is_negated(tensor) {
         Access::Memory
     } else {
         Access::Copy
     };
-    Ok(Facts {
+    let facts = Facts {
         dtype,
         shape,
         access,
-    })
+    };
+    // A view of few bytes can have any number of elements.
+    if isize::try_from(facts.bytes()).is_err() {
+        let reason = format!("has shape {:?}, too large to be copied", facts.shape);
+        return Err(unsupported(reason));
+    }
+    Ok(facts)
 }
 
 /// The buffer's type for a kind, and whether elements have that type already. `None` for complex kinds.
@@ -93,6 +101,17 @@ fn kind_of(dtype: DType) -> Kind {
     }
 }
 
+/// The sizes of the dimensions; `None` for a nested tensor, at which `Tensor::size` panics.
+fn shape(tensor: &Tensor) -> Option<Vec<i64>> {
+    let mut shape = vec![0; tensor.dim()];
+    // SAFETY: the handle is valid, and `shape` has room for the number of dimensions that was just asked for.
+    #[allow(unsafe_code)]
+    unsafe {
+        torch_sys::at_shape(tensor.as_ptr().cast_mut(), shape.as_mut_ptr());
+    }
+    (!take_torch_error(tensor)).then_some(shape)
+}
+
 /// Whether the elements lie one after the other; `None` for the sparse layouts that have no such notion, some of which
 /// `Tensor::is_sparse` misses and `Tensor::is_contiguous` panics on.
 fn contiguity(tensor: &Tensor) -> Option<bool> {
@@ -100,21 +119,29 @@ fn contiguity(tensor: &Tensor) -> Option<bool> {
     #[allow(unsafe_code)]
     let answer = unsafe { torch_sys::at_is_contiguous(tensor.as_ptr().cast_mut()) };
     if answer < 0 {
-        clear_torch_error(tensor);
+        take_torch_error(tensor);
         return None;
     }
     Some(answer != 0)
 }
 
-/// libtorch's binding keeps the last error until somebody asks: the next fallible call would report it as its own.
-fn clear_torch_error(tensor: &Tensor) {
-    let _ = tensor.f_is_leaf();
+/// True for a view whose elements are those in memory with the other sign (`z.conj().imag()`), and where nobody knows.
+fn is_negated(tensor: &Tensor) -> bool {
+    tensor.f_is_neg().unwrap_or(true)
 }
+
+/// libtorch's binding keeps the last error until somebody asks: the next fallible call would report it as its own. True
+/// when there was one.
+fn take_torch_error(tensor: &Tensor) -> bool {
+    tensor.f_is_leaf().is_err()
+}
+
+/// Dimensions up to which memory is read directly: they are compared at each call without an allocation.
+const DIMENSIONS: usize = 16;
 
 /// The memory of a tensor that is still what `facts` says: dense, contiguous, on the CPU, of this type and shape. `None`
 /// when it is not (any more), and the caller has to classify it again.
-fn memory<'a>(tensor: &'a Tensor, facts: &Facts) -> Option<&'a [u8]> {
-    const DIMENSIONS: usize = 16;
+pub(crate) fn memory<'a>(tensor: &'a Tensor, facts: &Facts) -> Option<&'a [u8]> {
     let handle = tensor.as_ptr().cast_mut();
     let mut shape = [0_i64; DIMENSIONS];
     if !tensor.defined() || facts.shape.len() > DIMENSIONS {
@@ -128,10 +155,12 @@ fn memory<'a>(tensor: &'a Tensor, facts: &Facts) -> Option<&'a [u8]> {
     unsafe {
         torch_sys::at_shape(handle, shape.as_mut_ptr());
     }
-    if shape.get(..facts.shape.len())? != facts.shape.as_slice()
-        || contiguity(tensor) != Some(true)
-        || tensor.device() != Device::Cpu
-    {
+    if shape.get(..facts.shape.len())? != facts.shape.as_slice() {
+        // A nested tensor has none.
+        take_torch_error(tensor);
+        return None;
+    }
+    if contiguity(tensor) != Some(true) || tensor.device() != Device::Cpu || is_negated(tensor) {
         return None;
     }
     let bytes = facts.bytes();
@@ -142,7 +171,7 @@ fn memory<'a>(tensor: &'a Tensor, facts: &Facts) -> Option<&'a [u8]> {
     #[allow(unsafe_code)]
     let start = unsafe { torch_sys::at_data_ptr(handle) };
     if start.is_null() {
-        clear_torch_error(tensor);
+        take_torch_error(tensor);
         return None;
     }
     // SAFETY: `tensor` keeps its storage alive; being contiguous on the CPU with this type and shape, its elements are
@@ -211,12 +240,21 @@ fn copy_by_torch(
         source = convert(&source, facts.dtype).map_err(failed)?;
     }
     if steps != (0, 1) {
-        source = source
-            .f_reshape([-1])
-            .and_then(|flat| strided(flat, steps))
-            .map_err(failed)?;
+        source = chosen(&source, steps).map_err(failed)?;
     }
     copy_into(name, &source, &source.size(), facts.dtype, target)
+}
+
+/// Every `stride`-th element from `start` on, by their row-major numbers: flattening a strided view to slice it would copy
+/// all of it.
+fn chosen(
+    source: &Tensor,
+    (start, stride): (usize, usize),
+) -> std::result::Result<Tensor, tch::TchError> {
+    let number = |size: usize| i64::try_from(size).unwrap_or(i64::MAX);
+    let (end, options) = (number(source.numel()), (Kind::Int64, source.device()));
+    let numbers = Tensor::f_arange_start_step(number(start), end, number(stride), options)?;
+    source.f_take(&numbers)
 }
 
 /// Device memory that fetching may use.
@@ -369,7 +407,10 @@ fn convert(source: &Tensor, dtype: DType) -> std::result::Result<Tensor, tch::Tc
 
 /// libtorch's message without its C++ backtrace.
 fn first_line(error: &tch::TchError) -> String {
-    let text = error.to_string();
+    let text = match error {
+        tch::TchError::Torch(text) => text.clone(),
+        other => other.to_string(),
+    };
     let end = text
         .find("Exception raised")
         .or_else(|| text.find('\n'))
@@ -380,17 +421,6 @@ fn first_line(error: &tch::TchError) -> String {
         .trim_end_matches('(')
         .trim()
         .to_owned()
-}
-
-/// A number that changes when the tensor's elements are written in place by libtorch or its storage is replaced. `None`
-/// where libtorch keeps no version (inference mode, undefined).
-pub(crate) fn version(tensor: &Tensor, facts: &Facts) -> Option<u64> {
-    let version = tensor.f_internal_version().ok()?;
-    let storage = match facts.access {
-        Access::Memory => memory(tensor, facts).map_or(0, |bytes| bytes.as_ptr() as u64),
-        _ => 0,
-    };
-    Some((version as u64).wrapping_add(storage.rotate_left(17)))
 }
 
 /// True for a tensor that gradients are tracked for.
@@ -533,7 +563,7 @@ fn address(tensor: &Tensor) -> Option<*const u8> {
     #[allow(unsafe_code)]
     let start = unsafe { torch_sys::at_data_ptr(tensor.as_ptr().cast_mut()) };
     if start.is_null() {
-        clear_torch_error(tensor);
+        take_torch_error(tensor);
     }
     (!start.is_null()).then_some(start.cast::<u8>().cast_const())
 }

@@ -54,16 +54,26 @@ pub(crate) enum Access {
     Convert,
 }
 
+/// What can be seen of values without copying them.
+pub(crate) enum Glance<'a> {
+    /// All elements, row-major.
+    Bytes(&'a [u8]),
+    /// Not what the facts say any more.
+    Changed,
+    /// On another device, or not in row-major order.
+    Hidden,
+}
+
 impl Facts {
     pub(crate) fn elements(&self) -> usize {
         self.shape
             .iter()
             .map(|&size| usize::try_from(size).unwrap_or(0))
-            .product()
+            .fold(1, usize::saturating_mul)
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.elements() * self.dtype.size()
+        self.elements().saturating_mul(self.dtype.size())
     }
 }
 
@@ -83,8 +93,8 @@ impl Source<'_> {
         }
     }
 
-    /// Copies every `stride`-th element (row-major) from `start` on to `target`, which holds exactly as many. `Ok(false)` when the values
-    /// are not what `facts` says any more: nothing useful was written.
+    /// Copies every `stride`-th element (row-major) from `start` on to `target`, which holds exactly as many. `Ok(false)`
+    /// when the values are not what `facts` says any more: nothing useful was written.
     pub(crate) fn copy(
         &self,
         name: &str,
@@ -93,11 +103,14 @@ impl Source<'_> {
         target: &mut [u8],
     ) -> Result<bool> {
         match self {
-            Source::Host { dtype, bytes } => {
-                Ok(*dtype == facts.dtype && copy_elements(bytes, dtype.size(), steps, target))
-            }
-            Source::Tensor(tensor) if steps == (0, 1) => tensor::copy(name, tensor, facts, target),
-            Source::Tensor(tensor) => tensor::copy_strided(name, tensor, facts, steps, target),
+            // The length, too: a slice that grew a little can hold as many sampled elements as before.
+            Source::Host { dtype, bytes } => Ok(*dtype == facts.dtype
+                && bytes.len() == facts.bytes()
+                && copy_elements(bytes, dtype.size(), steps, target)),
+            Source::Tensor(tensor) => match steps {
+                (0, 1) => tensor::copy(name, tensor, facts, target),
+                steps => tensor::copy_strided(name, tensor, facts, steps, target),
+            },
         }
     }
 
@@ -116,11 +129,16 @@ impl Source<'_> {
         }
     }
 
-    /// See [`tensor::version`].
-    pub(crate) fn version(&self, facts: &Facts) -> Option<u64> {
-        match self {
-            Source::Host { .. } => None,
-            Source::Tensor(tensor) => tensor::version(tensor, facts),
+    /// The elements where they lie, for a look that copies nothing.
+    pub(crate) fn glance(&self, facts: &Facts) -> Glance<'_> {
+        let bytes = match self {
+            Source::Host { dtype, bytes } => (*dtype == facts.dtype).then_some(&**bytes),
+            Source::Tensor(_) if facts.access != Access::Memory => return Glance::Hidden,
+            Source::Tensor(tensor) => tensor::memory(tensor, facts),
+        };
+        match bytes {
+            Some(bytes) if bytes.len() == facts.bytes() => Glance::Bytes(bytes),
+            _ => Glance::Changed,
         }
     }
 
@@ -169,6 +187,20 @@ pub(crate) fn gather(
     let elements = bytes.chunks_exact(size).skip(start).step_by(stride);
     std::iter::zip(elements, target.chunks_exact_mut(size))
         .for_each(|(element, place)| place.copy_from_slice(element));
+}
+
+/// True when every `stride`-th element from `start` on equals the copy of them, bit by bit.
+pub(crate) fn equals(
+    bytes: &[u8],
+    size: usize,
+    (start, stride): (usize, usize),
+    copy: &[u8],
+) -> bool {
+    if (start, stride) == (0, 1) {
+        return bytes == copy;
+    }
+    let elements = bytes.chunks_exact(size).skip(start).step_by(stride);
+    elements.eq(copy.chunks_exact(size))
 }
 
 /// A type whose slices are values.

@@ -202,6 +202,7 @@ pub(crate) struct Plan {
     /// Class 0 is that of variables without options of their own.
     pub(crate) classes: Vec<Class>,
     pub(crate) bytes: usize,
+    expected_steps: Option<u64>,
     /// Set by the worker when a watched variable has moved: it is to be copied in full from now on.
     has_moved: AtomicBool,
 }
@@ -218,6 +219,7 @@ impl Plan {
             variables: Vec::with_capacity(found.len()),
             classes: vec![class(selection, None, None)],
             bytes: 0,
+            expected_steps: selection.options.expected_steps,
             has_moved: AtomicBool::new(false),
         };
         let watched = |found: &Found| found.role == Role::Frozen && !moved.contains(&found.name);
@@ -258,7 +260,7 @@ impl Plan {
             });
         // Neighbours of one type touch, so that a device can send them in one piece.
         let offset = self.bytes.next_multiple_of(found.dtype.size());
-        self.bytes = offset + elements * found.dtype.size();
+        self.bytes = offset.saturating_add(elements.saturating_mul(found.dtype.size()));
         let Found {
             name,
             dtype,
@@ -289,21 +291,28 @@ impl Plan {
 
     /// True when some class gets a point at this call.
     pub(crate) fn is_due(&self, call: u64) -> bool {
-        self.classes
-            .iter()
-            .any(|class| class.scalars.is_due(call) || class.histograms.is_due(call))
+        self.schedules().any(|schedule| schedule.is_due(call))
     }
 
     /// The shortest stride of any class at this call.
     pub(crate) fn stride(&self, call: u64) -> u64 {
-        let strides = self
-            .classes
-            .iter()
-            .flat_map(|class| [class.scalars.stride(call), class.histograms.stride(call)]);
+        let strides = self.schedules().map(|schedule| schedule.stride(call));
         strides
             .filter(|&stride| stride > 0)
             .min()
             .unwrap_or(u64::MAX)
+    }
+
+    /// What decides which calls are copied. Where nothing is ever written the report is still wanted.
+    fn schedules(&self) -> impl Iterator<Item = Schedule> {
+        let all = || {
+            self.classes
+                .iter()
+                .flat_map(|class| [class.scalars, class.histograms])
+        };
+        let never = all().all(|schedule| schedule.stride(0) == 0);
+        let report = Schedule::new(Cadence::Auto, AUTO_SCALARS, self.expected_steps);
+        all().chain(never.then_some(report))
     }
 
     /// The worker's word that a watched variable moved.

@@ -26,9 +26,6 @@ const ORIGIN_ELEMENTS: usize = 4096;
 /// The floor of the logarithmic update ratio, below which nothing is worth telling apart.
 pub(crate) const RATIO_FLOOR: f64 = -8.0;
 
-/// Snapshots in a row that equal the one before, after which standing still is itself worth a point.
-const IDLE_SNAPSHOTS: u32 = 20;
-
 /// A scalar to write.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ScalarPoint {
@@ -83,7 +80,6 @@ pub(crate) struct Watch {
     states: Vec<State>,
     aggregates: Vec<Aggregate>,
     newest: Option<Newest>,
-    idle_snapshots: u32,
 }
 
 /// What is known of a variable beside its newest elements.
@@ -146,7 +142,7 @@ struct Origin {
 struct Newest {
     step: i64,
     wall_time: WallTime,
-    buffer: Buffer,
+    buffer: Arc<Buffer>,
     pool: Arc<Pool>,
     /// The stamp of the snapshot that the deltas are against.
     before: Option<u64>,
@@ -164,7 +160,6 @@ impl Watch {
             states: Vec::new(),
             aggregates: Vec::new(),
             newest: None,
-            idle_snapshots: 0,
         }
     }
 
@@ -174,15 +169,6 @@ impl Watch {
 
     /// Takes a snapshot: analyses it and says what is to be written. `None` when nothing is.
     pub(crate) fn observe(&mut self, kernels: &mut Kernels, snapshot: Snapshot) -> Option<Points> {
-        if self.is_idle(&snapshot) {
-            self.idle_snapshots += 1;
-            if self.idle_snapshots < IDLE_SNAPSHOTS {
-                snapshot.pool.put(snapshot.buffer);
-                return None;
-            }
-        } else {
-            self.idle_snapshots = 0;
-        }
         let same_plan = !self.adopt(&snapshot.plan);
         if snapshot.rebase {
             self.states.iter_mut().for_each(|state| state.origin = None);
@@ -194,10 +180,10 @@ impl Watch {
         self.analyse(
             kernels,
             &snapshot.buffer,
-            before.map(|previous| &previous.buffer),
+            before.map(|previous| &*previous.buffer),
             &snapshot.due,
         );
-        let points = self.points(&snapshot, before.map(|previous| &previous.buffer));
+        let points = self.points(&snapshot, before.map(|previous| &*previous.buffer));
         let stamp = before
             .filter(|_| same_plan)
             .map(|previous| previous.buffer.stamp);
@@ -223,7 +209,7 @@ impl Watch {
             .before
             .and_then(|stamp| newest.pool.take_stamped(stamp));
         if newest.before.is_some() == before.is_some() {
-            self.analyse_again(kernels, &newest, before.as_ref());
+            self.analyse_again(kernels, &newest, before.as_deref());
         }
         let last = Snapshot {
             step: newest.step,
@@ -235,20 +221,7 @@ impl Watch {
             due: newest.unwritten,
             rebase: false,
         };
-        self.points(&last, before.as_ref())
-    }
-
-    /// True when the snapshot equals the one before, bit by bit. The comparison ends at the first difference.
-    fn is_idle(&self, snapshot: &Snapshot) -> bool {
-        let (Some(newest), Some(plan)) = (&self.newest, &self.plan) else {
-            return false;
-        };
-        self.subject == Subject::Weights
-            && snapshot.follows
-            && !snapshot.rebase
-            && plan.bytes > 0
-            && Arc::ptr_eq(plan, &snapshot.plan)
-            && newest.buffer.bytes().get(..plan.bytes) == snapshot.buffer.bytes().get(..plan.bytes)
+        self.points(&last, before.as_deref())
     }
 
     /// Makes the states fit a plan. A variable that is as it was keeps its own; one of another shape or type starts anew.
@@ -263,11 +236,11 @@ impl Watch {
         }
         let mut known: HashMap<Arc<str>, State> = HashMap::new();
         if let Some(old) = self.plan.take() {
+            let new = plan.variables.iter().map(|new| (&*new.name, new));
+            let new: HashMap<&str, &Variable> = new.collect();
             for (variable, state) in std::iter::zip(&old.variables, self.states.drain(..)) {
-                let continues =
-                    |new: &&Variable| new.name == variable.name && new.continues(variable);
-                // Both plans are sorted alike, but a search by name is simple and a new plan rare.
-                if plan.variables.iter().any(|new| continues(&new)) {
+                let continues = |new: &&Variable| new.continues(variable);
+                if new.get(&*variable.name).is_some_and(continues) {
                     known.insert(variable.name.clone(), state);
                 }
             }
