@@ -7,7 +7,7 @@ LOCKED ?= --locked
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo board test test-setup test-checker lint test-rust docs check-range e2e clean
+.PHONY: help setup demo board test test-setup test-checker lint test-rust docs check-range e2e bench bench-peers bench-long-run bench-demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,24 @@ test-checker: setup
 e2e: test-checker ## train, read the log back through the real TensorBoard (both loaders) and compare it with numpy
 	@echo "== end to end, through TensorBoard"
 	@python=$$($(PYTHON) scripts/setup --print-python) && CARGO="$(CARGO)" tests/end_to_end/run "$$python"
+
+# Timings are for reading; no test asserts one. Run these on a quiet machine.
+bench: setup ## what logging costs, in copies of the same tensors (BENCH_ARGS="caller cpu resnet18" chooses)
+	$(CARGO) bench $(LOCKED) --bench logger -- $(BENCH_ARGS)
+
+bench-peers: setup ## the same work by this crate, torch.utils.tensorboard, tensorboardX and tensorboard-rs, to benches/results/
+	@python=$$($(PYTHON) scripts/setup --print-python) && "$$python" -m pip install --quiet --requirement benches/requirements.txt && \
+	program=$$($(CARGO) bench $(LOCKED) --bench peers --no-run --message-format json 2>/dev/null | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1) && \
+	"$$python" benches/peers/peers.py "$$program" $(BENCH_ARGS)
+
+bench-long-run: setup ## 100 000 calls for 300 tensors with the defaults, and how TensorBoard loads them
+	rm -rf target/long_run
+	$(CARGO) bench $(LOCKED) --bench long_run -- target/long_run/run
+	@python=$$($(PYTHON) scripts/setup --print-python) && "$$python" benches/board_load.py target/long_run
+
+bench-demo: setup ## training time of the demo with and without logging
+	$(CARGO) build $(LOCKED) --release --example cnn
+	@python=$$($(PYTHON) scripts/setup --print-python) && "$$python" benches/demo.py target/release/examples/cnn
 
 clean: ## remove build results; .venv and runs/ stay
 	$(CARGO) clean

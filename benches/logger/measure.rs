@@ -1,0 +1,140 @@
+//! Clocks, memory, and the three figures that stand for many runs.
+
+use std::fmt;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Minimum, median and maximum.
+#[derive(Debug, Clone, Copy)]
+pub struct Summary {
+    pub min: f64,
+    pub median: f64,
+    pub max: f64,
+}
+
+impl Summary {
+    pub fn of(samples: &[f64]) -> Summary {
+        let mut sorted = samples.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let middle = sorted.len() / 2;
+        let median = match sorted.as_slice() {
+            [] => f64::NAN,
+            all if all.len() % 2 == 1 => all[middle],
+            all => (all[middle - 1] + all[middle]) / 2.0,
+        };
+        let (first, last) = (sorted.first(), sorted.last());
+        Summary {
+            min: *first.unwrap_or(&f64::NAN),
+            median,
+            max: *last.unwrap_or(&f64::NAN),
+        }
+    }
+
+    pub fn scaled(self, by: f64) -> Summary {
+        Summary {
+            min: self.min * by,
+            median: self.median * by,
+            max: self.max * by,
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} / {} / {}",
+            digits(self.min),
+            digits(self.median),
+            digits(self.max)
+        )
+    }
+}
+
+/// Three significant digits without an exponent.
+pub fn digits(value: f64) -> String {
+    let decimals = match value.abs() {
+        v if v >= 100.0 => 0,
+        v if v >= 10.0 => 1,
+        v if v >= 1.0 => 2,
+        _ => 3,
+    };
+    format!("{value:.decimals$}")
+}
+
+/// Seconds that `work` takes.
+pub fn seconds(work: impl FnOnce()) -> f64 {
+    let since = Instant::now();
+    work();
+    since.elapsed().as_secs_f64()
+}
+
+/// Seconds of CPU that `work` takes on this thread.
+pub fn thread_cpu(work: impl FnOnce()) -> f64 {
+    cpu(ClockId::ThreadCPUTime, work)
+}
+
+/// Seconds of CPU that all threads of this process spend while `work` runs.
+pub fn process_cpu(work: impl FnOnce()) -> f64 {
+    cpu(ClockId::ProcessCPUTime, work)
+}
+
+fn cpu(clock: ClockId, work: impl FnOnce()) -> f64 {
+    let now = || {
+        let time = clock_gettime(clock);
+        time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
+    };
+    let since = now();
+    work();
+    now() - since
+}
+
+/// libtorch's threads spin for a while after their work; this lets them go to sleep.
+pub fn settle() {
+    std::thread::sleep(Duration::from_millis(20));
+}
+
+/// Bytes of this process in memory: the most since [`reset_peak`], and now.
+pub fn resident() -> (f64, f64) {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kib = line.and_then(|rest| {
+            rest.trim_matches([':', ' ', '\t'])
+                .trim_end_matches(" kB")
+                .parse::<f64>()
+                .ok()
+        });
+        kib.unwrap_or(f64::NAN) * 1024.0
+    };
+    (field("VmHWM"), field("VmRSS"))
+}
+
+/// Lets the peak count from here.
+pub fn reset_peak() {
+    if let Err(error) = fs::write("/proc/self/clear_refs", "5") {
+        eprintln!("the peak of memory could not be reset: {error}");
+    }
+}
+
+/// The CPU's name as the system tells it.
+pub fn cpu_name() -> String {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let field = |name: &str| {
+        let line = info
+            .lines()
+            .find(|line| line.split(':').next().is_some_and(|key| key.trim() == name));
+        line.and_then(|line| line.split(": ").nth(1))
+            .unwrap_or("?")
+            .to_owned()
+    };
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!(
+        "{} (family {}, model {}), {cores} cores",
+        field("model name"),
+        field("cpu family"),
+        field("model")
+    )
+}
