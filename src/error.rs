@@ -93,6 +93,14 @@ pub enum Error {
         /// The run's directory.
         path: PathBuf,
     },
+    /// A call that waits for the writer thread was made on it, in an `on_error` callback.
+    #[error("{call} for {} was called from on_error, on the thread that it waits for; send a message to another thread instead", path.display())]
+    OnWriterThread {
+        /// The method.
+        call: &'static str,
+        /// The run's directory.
+        path: PathBuf,
+    },
     /// The worker thread is gone, which only a bug in this crate (or in an `on_error` callback that panicked) can cause.
     #[error("the writer thread for {} stopped: {reason}", path.display())]
     WorkerStopped {
@@ -126,6 +134,7 @@ impl Error {
             | Error::NoFreeRun { path, .. }
             | Error::Dropped { path, .. }
             | Error::Closed { path }
+            | Error::OnWriterThread { path, .. }
             | Error::WorkerStopped { path, .. } => Some(path),
             _ => None,
         }

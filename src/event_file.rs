@@ -1,5 +1,6 @@
 //! Event files: their names, writing them record by record, and reading them back.
 
+use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -50,6 +51,10 @@ pub(crate) struct EventWriter<W: Write = File> {
     pending: Vec<u8>,
     capacity: usize,
     written: u64,
+    /// Where each pending record ends in the file.
+    ends: VecDeque<u64>,
+    /// Events that the system has taken whole, but for the first of the file.
+    events: u64,
 }
 
 impl EventWriter<File> {
@@ -71,7 +76,20 @@ impl EventWriter<File> {
             writer.pending.clear();
             return Err(Error::io("write", &writer.path, error));
         }
+        writer.events = 0;
         Ok(writer)
+    }
+
+    /// True when the file has no name any more: what is written goes nowhere, and no error says so.
+    pub(crate) fn is_deleted(&self) -> bool {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            self.sink.metadata().is_ok_and(|file| file.nlink() == 0)
+        }
+        // Elsewhere a file that is open cannot be deleted.
+        #[cfg(not(unix))]
+        false
     }
 }
 
@@ -84,6 +102,8 @@ impl<W: Write> EventWriter<W> {
             pending: Vec::new(),
             capacity: DEFAULT_CAPACITY,
             written: 0,
+            ends: VecDeque::new(),
+            events: 0,
         }
     }
 
@@ -109,6 +129,8 @@ impl<W: Write> EventWriter<W> {
         }
         self.pending.reserve(len + record::OVERHEAD);
         record::encode_with(&mut self.pending, |out| event.encode_raw(out));
+        self.ends
+            .push_back(self.written + self.pending.len() as u64);
         true
     }
 
@@ -131,6 +153,9 @@ impl<W: Write> EventWriter<W> {
         };
         self.pending.drain(..taken);
         self.written += taken as u64;
+        let whole = self.ends.partition_point(|end| *end <= self.written);
+        self.ends.drain(..whole);
+        self.events += whole as u64;
         result
     }
 
@@ -142,6 +167,16 @@ impl<W: Write> EventWriter<W> {
     /// Bytes that the system has taken.
     pub(crate) fn bytes_written(&self) -> u64 {
         self.written
+    }
+
+    /// Events that the system has taken whole, without the first of the file, which is written when it is made.
+    pub(crate) fn events_written(&self) -> u64 {
+        self.events
+    }
+
+    /// Events that wait for [`flush`](EventWriter::flush), perhaps half taken.
+    pub(crate) fn pending_events(&self) -> u64 {
+        self.ends.len() as u64
     }
 
     /// Bytes that wait for [`flush`](EventWriter::flush).

@@ -20,7 +20,7 @@ pub struct Stats {
     pub dropped: u64,
     /// Bytes that reached the files.
     pub bytes: u64,
-    /// Failures of the file system.
+    /// Failures of the file system, and tags that were used for two things.
     pub errors: u64,
     /// Time that log calls took on the calling threads, waiting included.
     pub held: Duration,

@@ -50,6 +50,16 @@ pub(crate) fn claim_run(dir: &Path, existing: Existing) -> Result<PathBuf> {
     Ok(dir)
 }
 
+/// Gives a claim back that came to nothing, so that the next try gets the directory itself. Directories go when nothing
+/// else is in them.
+pub(crate) fn release_run(dir: &Path, existing: Existing) {
+    if existing != Existing::Append {
+        // What cannot be removed stays: the error that led here tells more.
+        let _ = fs::remove_file(dir.join(MARKER));
+        let _ = fs::remove_dir(dir);
+    }
+}
+
 /// Takes `dir`, or the first of `dir_2`, `dir_3`, … that is free.
 fn claim_numbered(dir: PathBuf, max_runs: u32) -> Result<PathBuf> {
     if try_claim(&dir)? {
@@ -102,7 +112,22 @@ fn append_to(dir: &Path) -> Result<()> {
 }
 
 fn make_dir(dir: &Path) -> Result<()> {
-    fs::create_dir_all(dir).map_err(|e| Error::io("create", dir, e))
+    fs::create_dir_all(dir).map_err(|error| {
+        let in_the_way = dir
+            .ancestors()
+            .find(|path| fs::metadata(path).is_ok_and(|found| !found.is_dir()));
+        let source = match in_the_way {
+            Some(file) => {
+                let reason = format!(
+                    "{} is a file; choose another directory, or remove it",
+                    file.display()
+                );
+                io::Error::new(io::ErrorKind::NotADirectory, reason)
+            }
+            None => error,
+        };
+        Error::io("create", dir, source)
+    })
 }
 
 /// Makes the marker; false when it is there already.

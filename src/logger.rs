@@ -1,8 +1,9 @@
 //! The front door: what a training loop calls.
 
 use std::collections::HashMap;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -12,14 +13,14 @@ use crate::buffer::{Budget, Buffer};
 use crate::error::{Error, Result};
 use crate::event_file::EventWriter;
 use crate::health::{Health, OnError, Stats};
-use crate::logdir::claim_run;
+use crate::logdir::{claim_run, release_run};
 use crate::named_tensors::NamedTensors;
 use crate::options::{Selection, WeightOptions};
 use crate::report::WeightReport;
 use crate::scalar_queue::{Pushed, ScalarQueue};
 use crate::tensor::{Fetched, fetch_scalar};
 use crate::types::{Existing, OnFull, Step, WallTime};
-use crate::values::{Scalar, ScalarValue, Source, Values};
+use crate::values::{Facts, Scalar, ScalarValue, Source, Values};
 use crate::weights::capture::{Capture, Captured, Subject};
 use crate::worker::{self, Command, Shared, Worker};
 
@@ -48,6 +49,11 @@ pub struct Logger {
     models: Arc<Models>,
 }
 
+/// A panic while a call is under way leaves the logger whole: nothing behind its locks can be half changed, and a callback
+/// that panics is contained. So it may be used in `catch_unwind`, as test harnesses and servers do.
+impl UnwindSafe for Logger {}
+impl RefUnwindSafe for Logger {}
+
 /// What all clones share.
 struct Core {
     commands: SyncSender<Command>,
@@ -55,6 +61,8 @@ struct Core {
     worker: Mutex<Option<JoinHandle<()>>>,
     closed: AtomicBool,
     registry: Mutex<Registry>,
+    /// Held while a sub-run's directory is made, so that two threads do not make it twice.
+    opening: Mutex<()>,
     selection: Arc<Selection>,
     existing: Existing,
     on_full: OnFull,
@@ -65,6 +73,7 @@ struct Core {
 #[derive(Default)]
 struct Registry {
     runs: HashMap<PathBuf, Arc<RunHandle>>,
+    run_count: u32,
     models: HashMap<(u32, Arc<str>), Arc<Models>>,
     watches: u32,
 }
@@ -81,6 +90,8 @@ struct Models {
     gradients: Mutex<Channel>,
     /// Set since the last call of `log_weights`.
     learning_rate: Mutex<Option<f64>>,
+    /// [`Logger::new_baseline`] was called since then.
+    rebase: AtomicBool,
 }
 
 /// One subject of one scope on its way to the worker.
@@ -126,8 +137,12 @@ impl LoggerBuilder {
         self
     }
 
-    /// Called, on the writer thread, with each new failure of the disk; not again until it has worked in between. It must
-    /// not call the logger. Default: one line on stderr.
+    /// Called, on the writer thread, with each new failure of the disk, not again until it has worked in between, and with
+    /// each tag that is used for two things, once. Default: one line on stderr.
+    ///
+    /// Calls of the logger that wait for the writer thread (`flush`, `close`, `log_weights`, `subrun`) return
+    /// [`Error::OnWriterThread`] in the callback. A callback that owns a clone of the logger keeps it alive: then only
+    /// [`close`](Logger::close) ends the run. A panic in the callback is contained.
     pub fn on_error(mut self, on_error: impl Fn(&Error) + Send + Sync + 'static) -> LoggerBuilder {
         self.on_error = Box::new(on_error);
         self
@@ -147,12 +162,12 @@ impl LoggerBuilder {
                 reason,
             });
         }
-        let directory = claim_run(&self.logdir, self.existing)?;
-        let writer = EventWriter::create(&directory)?;
+        let (directory, writer) = open_run(&self.logdir, self.existing)?;
         let shared = Arc::new(Shared {
             scalars: ScalarQueue::default(),
             budget: Budget::default(),
             health: Health::new(self.on_error),
+            calls: AtomicUsize::new(0),
             report: Mutex::default(),
             telling: Mutex::default(),
         });
@@ -172,6 +187,7 @@ impl LoggerBuilder {
             worker: Mutex::new(Some(thread)),
             closed: AtomicBool::new(false),
             registry: Mutex::default(),
+            opening: Mutex::default(),
             selection,
             existing: self.existing,
             on_full: self.on_full,
@@ -256,14 +272,14 @@ impl Logger {
                 reason,
             });
         }
-        self.core.check_open(&self.run)?;
+        self.core.check_may_wait("subrun", &self.run)?;
         let wanted = self.run.directory.join(below);
+        let _opening = lock(&self.core.opening);
         let known = self.core.registry().runs.get(&wanted).cloned();
         let run = match known {
             Some(run) => run,
             None => {
-                let directory = claim_run(&wanted, self.core.existing)?;
-                let writer = EventWriter::create(&directory)?;
+                let (directory, writer) = open_run(&wanted, self.core.existing)?;
                 let run = self.core.open(directory, writer)?;
                 self.core.registry().runs.insert(wanted, run.clone());
                 run
@@ -277,7 +293,9 @@ impl Logger {
         })
     }
 
-    /// Logs one number, or a tensor of one element, without waiting for its device. Stored as `f32`.
+    /// Logs one number, or a tensor of one element, without waiting for its device. Stored as `f32`, as TensorBoard knows
+    /// scalars: integers above 2^24 are rounded, and numbers beyond 3.4e38 become infinite. Charts mark NaN and infinite
+    /// points and draw the others as usual.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -309,7 +327,7 @@ impl Logger {
             // By far the most frequent: no list to make.
             [(tag, value)] => {
                 if let Some(value) = self.fetch(tag, value, step, wall_time)? {
-                    waited = self.push(step, wall_time, [(&*self.models.scope, *tag, value)]);
+                    waited = self.push(step, wall_time, [(&*self.models.scope, *tag, value)])?;
                 }
             }
             _ => {
@@ -321,11 +339,10 @@ impl Logger {
                     );
                 }
                 let scope = &*self.models.scope;
-                waited = self.push(
-                    step,
-                    wall_time,
-                    numbers.into_iter().map(|(tag, value)| (scope, tag, value)),
-                );
+                if !numbers.is_empty() {
+                    let scalars = numbers.into_iter().map(|(tag, value)| (scope, tag, value));
+                    waited = self.push(step, wall_time, scalars)?;
+                }
             }
         }
         self.core.shared.health.held(since.elapsed(), waited);
@@ -365,19 +382,21 @@ impl Logger {
         step: i64,
         wall_time: WallTime,
         scalars: impl IntoIterator<Item = (&'a str, &'a str, f64)>,
-    ) -> Duration {
-        let (queue, on_full) = (&self.core.shared.scalars, self.core.on_full);
+    ) -> Result<Duration> {
+        let (queue, on_full) = (&self.core.shared.scalars, self.core.on_full());
         let (pushed, waited) = queue.push(self.run.number, step, wall_time, scalars, on_full);
         let health = &self.core.shared.health;
         match pushed {
             Pushed::Dropped => Health::count(&health.dropped, 1),
-            Pushed::Queued | Pushed::Wake => Health::count(&health.queued, 1),
+            Pushed::Queued | Pushed::Wake | Pushed::Look => Health::count(&health.queued, 1),
         }
-        if pushed == Pushed::Wake {
+        match pushed {
             // A full queue means that the worker is awake.
-            let _ = self.core.commands.try_send(Command::Wake);
+            Pushed::Wake => drop(self.core.commands.try_send(Command::Wake)),
+            Pushed::Look => self.core.check_process(&self.run)?,
+            Pushed::Queued | Pushed::Dropped => {}
         }
-        waited
+        Ok(waited)
     }
 
     /// Logs the distribution of many values: a tensor of any kind and device, or a slice of numbers. NaN and infinite
@@ -401,6 +420,7 @@ impl Logger {
         let since = Instant::now();
         let wall_time = WallTime::now();
         self.core.check_open(&self.run)?;
+        self.core.check_process(&self.run)?;
         check_tag(tag)?;
         let step = check_step(tag, step)?;
         let (values, waited) = self.core.copy_values(tag, values.source())?;
@@ -459,11 +479,15 @@ impl Logger {
     ) -> Result<()> {
         let since = Instant::now();
         let wall_time = WallTime::now();
-        self.core.check_open(&self.run)?;
-        let mut channel = match subject {
-            Subject::Weights => lock(&self.models.weights),
-            Subject::Gradients => lock(&self.models.gradients),
+        let (call, channel) = match subject {
+            Subject::Weights => ("log_weights", &self.models.weights),
+            Subject::Gradients => ("log_gradients", &self.models.gradients),
         };
+        self.core.check_may_wait(call, &self.run)?;
+        let mut channel = lock(channel);
+        if subject == Subject::Weights && self.models.rebase.swap(false, Ordering::AcqRel) {
+            channel.capture.rebase();
+        }
         let (captured, waited) = channel.capture.take(source, step, wall_time)?;
         match captured {
             Captured::Snapshot(snapshot) => {
@@ -510,7 +534,7 @@ impl Logger {
     /// The weights were replaced on purpose (a checkpoint was loaded): the next call of `log_weights` writes no delta, and
     /// drift counts from there.
     pub fn new_baseline(&self) {
-        lock(&self.models.weights).capture.rebase();
+        self.models.rebase.store(true, Ordering::Release);
     }
 
     /// What is known of each variable, over all scopes and sub-runs, when everything logged so far has been analysed.
@@ -574,7 +598,7 @@ impl Logger {
     /// The first failure since the last flush; what was not written is kept and tried again. [`Error::Closed`] after
     /// [`close`](Logger::close).
     pub fn flush(&self) -> Result<()> {
-        self.core.check_open(&self.run)?;
+        self.core.check_may_wait("flush", &self.run)?;
         let (answer, result) = sync_channel(1);
         self.core
             .ask(Command::Flush(answer), &result)
@@ -587,6 +611,7 @@ impl Logger {
     /// # Errors
     /// The first failure of the run.
     pub fn close(&self) -> Result<()> {
+        self.core.check_thread("close", &self.run)?;
         self.core
             .close()
             .unwrap_or_else(|| Err(self.core.stopped(&self.run)))
@@ -612,7 +637,15 @@ impl std::fmt::Debug for Logger {
 
 impl Core {
     fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Nothing may wait on the worker's own thread.
+    fn on_full(&self) -> OnFull {
+        match self.on_full {
+            OnFull::Block if self.shared.is_worker_thread() => OnFull::Drop,
+            on_full => on_full,
+        }
     }
 
     fn check_open(&self, run: &RunHandle) -> Result<()> {
@@ -625,14 +658,43 @@ impl Core {
         }
     }
 
+    /// A forked child has no worker: the logger is closed there, with an error that says so first.
+    fn check_process(&self, run: &RunHandle) -> Result<()> {
+        if self.process == std::process::id() {
+            return Ok(());
+        }
+        self.closed.store(true, Ordering::SeqCst);
+        Err(self.stopped(run))
+    }
+
+    fn check_thread(&self, call: &'static str, run: &RunHandle) -> Result<()> {
+        if self.shared.is_worker_thread() {
+            return Err(Error::OnWriterThread {
+                call,
+                path: run.directory.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    /// For calls that wait for the worker.
+    fn check_may_wait(&self, call: &'static str, run: &RunHandle) -> Result<()> {
+        self.check_open(run)?;
+        self.check_process(run)?;
+        self.check_thread(call, run)
+    }
+
     fn registry(&self) -> MutexGuard<'_, Registry> {
         lock(&self.registry)
     }
 
     /// Makes a run known to the worker.
     fn open(&self, directory: PathBuf, writer: EventWriter) -> Result<Arc<RunHandle>> {
-        let mut registry = self.registry();
-        let number = u32::try_from(registry.runs.len()).unwrap_or(u32::MAX);
+        let number = {
+            let mut registry = self.registry();
+            registry.run_count += 1;
+            registry.run_count
+        };
         let run = Arc::new(RunHandle { number, directory });
         if self
             .commands
@@ -644,7 +706,9 @@ impl Core {
         {
             return Err(self.stopped(&run));
         }
-        registry.runs.insert(run.directory.clone(), run.clone());
+        self.registry()
+            .runs
+            .insert(run.directory.clone(), run.clone());
         Ok(run)
     }
 
@@ -664,6 +728,7 @@ impl Core {
                 weights: channel(Subject::Weights),
                 gradients: channel(Subject::Gradients),
                 learning_rate: Mutex::default(),
+                rebase: AtomicBool::new(false),
             })
         };
         self.registry()
@@ -681,17 +746,13 @@ impl Core {
     ) -> Result<(Option<worker::Values>, Duration)> {
         let facts = source.inspect(tag)?;
         let (dtype, bytes) = (facts.dtype, facts.bytes());
-        let (granted, waited) = self.shared.budget.take(bytes, self.on_full);
+        let (granted, waited) = self.shared.budget.take(bytes, self.on_full());
         if !granted {
             Health::count(&self.shared.health.dropped, 1);
             return Ok((None, waited));
         }
-        let mut buffer = Buffer::with_bytes(bytes);
-        let target = buffer.bytes_mut().get_mut(..bytes).unwrap_or_default();
-        if let Err(error) = source.copy(tag, &facts, (0, 1), target) {
-            self.shared.budget.put(bytes);
-            return Err(error);
-        }
+        let copied = copy_whole(tag, &source, &facts);
+        let buffer = copied.inspect_err(|_| self.shared.budget.put(bytes))?;
         Ok((
             Some(worker::Values {
                 dtype,
@@ -704,7 +765,10 @@ impl Core {
 
     /// Hands a command over; false when it was given up.
     fn send(&self, command: Command) -> bool {
-        let given_up = match self.on_full {
+        // The worker waits for calls that began before the logger was closed.
+        self.shared.calls.fetch_add(1, Ordering::SeqCst);
+        let given_up = match self.on_full() {
+            _ if self.is_closed() => Some(command),
             OnFull::Block => self.commands.send(command).err().map(|error| error.0),
             OnFull::Drop => self
                 .commands
@@ -714,6 +778,7 @@ impl Core {
                     TrySendError::Full(command) | TrySendError::Disconnected(command) => command,
                 }),
         };
+        self.shared.calls.fetch_sub(1, Ordering::SeqCst);
         let sent = given_up.is_none();
         match given_up {
             Some(Command::Snapshot { snapshot, .. }) => snapshot.pool.put(snapshot.buffer),
@@ -734,8 +799,8 @@ impl Core {
 
     /// Asks the worker and waits; `None` when it is gone.
     fn ask<T>(&self, command: Command, answer: &Receiver<T>) -> Option<T> {
-        // In a forked child nobody answers.
-        if self.process != std::process::id() {
+        // In a forked child nobody answers, and the worker does not answer itself.
+        if self.process != std::process::id() || self.shared.is_worker_thread() {
             return None;
         }
         self.commands.send(command).ok()?;
@@ -747,8 +812,12 @@ impl Core {
         if self.process != std::process::id() {
             return None;
         }
+        if self.shared.is_worker_thread() {
+            // The last clone was dropped by `on_error`: the worker ends by itself, when nobody can send to it any more.
+            return None;
+        }
         let mut worker = lock(&self.worker);
-        self.closed.store(true, Ordering::Release);
+        self.closed.store(true, Ordering::SeqCst);
         let Some(thread) = worker.take() else {
             return Some(self.shared.health.first().map_or(Ok(()), Err));
         };
@@ -760,16 +829,49 @@ impl Core {
     }
 
     fn stopped(&self, run: &RunHandle) -> Error {
-        let reason = if self.process == std::process::id() {
-            "its thread ended early; see the error reported before"
-        } else {
+        let path = run.directory.clone();
+        let reason = if self.process != std::process::id() {
             "this process was forked from the one that made the logger; make a new one in the child"
+        } else if self.is_closed() {
+            return Error::Closed { path };
+        } else {
+            "its thread ended early; see the error reported before"
         };
         Error::WorkerStopped {
-            path: run.directory.clone(),
+            path,
             reason: reason.into(),
         }
     }
+}
+
+/// Takes a directory and makes its event file. A directory whose file cannot be made is given back.
+fn open_run(logdir: &Path, existing: Existing) -> Result<(PathBuf, EventWriter)> {
+    let directory = claim_run(logdir, existing)?;
+    match EventWriter::create(&directory) {
+        Ok(writer) => Ok((directory, writer)),
+        Err(error) => {
+            release_run(&directory, existing);
+            Err(error)
+        }
+    }
+}
+
+/// All elements in memory of their own.
+fn copy_whole(tag: &str, source: &Source<'_>, facts: &Facts) -> Result<Buffer> {
+    let failed = |reason: String| Error::UnsupportedTensor {
+        name: tag.into(),
+        reason: reason.into(),
+    };
+    let bytes = facts.bytes();
+    let mut buffer = Buffer::try_with_bytes(bytes)
+        .ok_or_else(|| failed(format!("has {bytes} bytes, more than there is memory for")))?;
+    let target = buffer.bytes_mut().get_mut(..bytes).unwrap_or_default();
+    if !source.copy(tag, facts, (0, 1), target)? {
+        let reason =
+            "changed its shape or type while it was read; log it from the thread that changes it";
+        return Err(failed(reason.into()));
+    }
+    Ok(buffer)
 }
 
 /// The last clone is gone: what is left is written, and errors have been told to `on_error`.

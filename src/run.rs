@@ -1,6 +1,7 @@
 //! One run: its event file, which tags have been described in it, and the layout of its dashboard.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -52,17 +53,20 @@ pub(crate) struct Run {
     writer: EventWriter,
     /// Tags whose metadata stands in the file, and what they are.
     described: HashMap<Box<str>, Kind>,
+    /// Tags whose use for two things has been told.
+    clashes: HashSet<Box<str>>,
     /// The user's scalar tags, in the order of their first value.
     user_tags: Vec<Box<str>>,
     user_groups: Vec<Box<str>>,
     boards: BTreeMap<u32, ScopeBoard>,
     layout: Layout,
-    /// Events appended since the file was last written to the end.
-    unwritten: u64,
     /// Events refused since that was last reported.
     refused: u64,
     bytes_counted: u64,
+    events_counted: u64,
     failing_since: Option<Instant>,
+    /// The file is gone, which has been told.
+    is_deleted: bool,
 }
 
 impl Run {
@@ -70,14 +74,16 @@ impl Run {
         Run {
             writer,
             described: HashMap::new(),
+            clashes: HashSet::new(),
             user_tags: Vec::new(),
             user_groups: Vec::new(),
             boards: BTreeMap::new(),
             layout: Layout::default(),
-            unwritten: 0,
             refused: 0,
             bytes_counted: 0,
+            events_counted: 0,
             failing_since: None,
+            is_deleted: false,
         }
     }
 
@@ -145,7 +151,8 @@ impl Run {
         self.layout.newest_step = points.step;
     }
 
-    /// True the first time a tag is used in this file, `None` when it stands for something else already.
+    /// True the first time a tag is used in this file, `None` when it stands for something else already: that is told once
+    /// for each tag, and counted each time.
     fn describe(&mut self, health: &Health, tag: &str, kind: Kind) -> Option<bool> {
         match self.described.get(tag) {
             Some(&known) if known == kind => Some(false),
@@ -155,10 +162,12 @@ impl Run {
                     Kind::Histogram => "holds histograms already; give the scalar another tag",
                 };
                 Health::count(&health.dropped, 1);
-                health.fail(Error::InvalidTag {
-                    tag: tag.into(),
-                    reason,
-                });
+                if self.clashes.insert(tag.into()) {
+                    health.fail(Error::InvalidTag {
+                        tag: tag.into(),
+                        reason,
+                    });
+                }
                 None
             }
             None => {
@@ -169,7 +178,25 @@ impl Run {
         }
     }
 
+    /// What a refused event would have described is not described: without its metadata a histogram would stay unseen
+    /// for good.
+    fn forget(&mut self, event: &Event) {
+        let Some(What::Summary(summary)) = &event.what else {
+            return;
+        };
+        for value in summary
+            .value
+            .iter()
+            .filter(|value| value.metadata.is_some())
+        {
+            self.described.remove(&*value.tag);
+        }
+    }
+
     fn meet(&mut self, tag: &str) {
+        if self.user_tags.iter().any(|known| **known == *tag) {
+            return;
+        }
         self.user_tags.push(tag.into());
         let group = tag.split('/').next().unwrap_or(tag);
         if self.user_groups.len() < USER_GROUPS
@@ -244,11 +271,10 @@ impl Run {
 
     /// Adds any event.
     pub(crate) fn event(&mut self, health: &Health, event: Event) {
-        if self.writer.append(&event) {
-            self.unwritten += 1;
-        } else {
+        if !self.writer.append(&event) {
             self.refused += 1;
             Health::count(&health.dropped, 1);
+            self.forget(&event);
         }
         if self.writer.pending() >= WRITE_AT
             && self
@@ -267,17 +293,17 @@ impl Run {
             .bytes
             .fetch_add(bytes - self.bytes_counted, Ordering::Relaxed);
         self.bytes_counted = bytes;
+        let events = self.writer.events_written() - self.events_counted;
+        self.events_counted += events;
+        if events > 0 && self.is_gone(health) {
+            Health::count(&health.dropped, events);
+        } else {
+            Health::count(&health.written, events);
+        }
         match result {
             Ok(()) => {
                 self.failing_since = None;
-                Health::count(&health.written, std::mem::take(&mut self.unwritten));
-                let events = std::mem::take(&mut self.refused);
-                if events > 0 {
-                    health.fail(Error::Dropped {
-                        path: self.writer.path().into(),
-                        events,
-                    });
-                }
+                self.tell_dropped(health);
             }
             Err(source) => {
                 let error = Error::io("write", self.writer.path(), source);
@@ -288,6 +314,37 @@ impl Run {
                 }
             }
         }
+    }
+
+    /// Counts what never reached the file as dropped: there is no next try.
+    pub(crate) fn give_up(&mut self, health: &Health) {
+        let events = self.writer.pending_events();
+        Health::count(&health.dropped, events);
+        self.refused += events;
+        self.tell_dropped(health);
+    }
+
+    fn tell_dropped(&mut self, health: &Health) {
+        let events = std::mem::take(&mut self.refused);
+        if events > 0 {
+            health.fail(Error::Dropped {
+                path: self.writer.path().into(),
+                events,
+            });
+        }
+    }
+
+    /// True when the file was deleted, which a system like Linux tells no writer. It is not made anew: whoever deleted the
+    /// run may have begun another one in its place.
+    fn is_gone(&mut self, health: &Health) -> bool {
+        if !self.is_deleted && self.writer.is_deleted() {
+            self.is_deleted = true;
+            let reason = "it was deleted while it was being written, and what is logged from here on is lost; make a new \
+                          logger";
+            let source = io::Error::new(io::ErrorKind::NotFound, reason);
+            health.fail(Error::io("write", self.writer.path(), source));
+        }
+        self.is_deleted
     }
 
     /// True when something waits and the disk may be asked again.

@@ -11,6 +11,9 @@ const CAPACITY: usize = 1 << 16;
 /// At this many the worker is woken rather than left to its timer.
 const WAKE_AT: usize = 1 << 12;
 
+/// Once in so many the caller is asked to see whether there is a worker at all.
+const LOOK_EVERY: usize = 64;
+
 /// Scalars in the order they were logged.
 #[derive(Default)]
 pub(crate) struct Batch {
@@ -84,6 +87,8 @@ pub(crate) enum Pushed {
     Queued,
     /// It waits, and the worker should be woken.
     Wake,
+    /// It waits, and it is time to see whether the worker is still there: a forked process has none.
+    Look,
     /// There was no room, and [`OnFull::Drop`] was asked for, or the worker is gone.
     Dropped,
 }
@@ -141,8 +146,12 @@ impl ScalarQueue {
                 joins: index > 0,
             });
         }
-        let wake = before < WAKE_AT && items.len() >= WAKE_AT;
-        (if wake { Pushed::Wake } else { Pushed::Queued }, waited)
+        let pushed = match items.len() {
+            now if before < WAKE_AT && now >= WAKE_AT => Pushed::Wake,
+            now if before == 0 || now / LOOK_EVERY > before / LOOK_EVERY => Pushed::Look,
+            _ => Pushed::Queued,
+        };
+        (pushed, waited)
     }
 
     /// Takes all that waits, leaving `empty` in its place.
@@ -228,7 +237,7 @@ mod tests {
             assert_eq!(queue.drain(Batch::default()).len(), CAPACITY);
             assert_eq!(
                 waiter.join().expect("the waiter does not panic"),
-                Pushed::Queued
+                Pushed::Look
             );
         });
         assert_eq!(queue.drain(Batch::default()).len(), 1);

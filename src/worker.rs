@@ -1,6 +1,9 @@
 //! The thread that does everything but the copy: statistics, histograms, messages, files.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -90,10 +93,24 @@ pub(crate) struct Shared {
     /// For values of `log_histogram` that wait.
     pub(crate) budget: Budget,
     pub(crate) health: Health,
+    /// Calls that are handing over a command right now.
+    pub(crate) calls: AtomicUsize,
     /// The newest report that was made without anybody waiting.
     pub(crate) report: Mutex<Option<Arc<WeightReport>>>,
     /// The tags that tell most of each run, as they were at the end.
     pub(crate) telling: Mutex<BTreeMap<u32, Vec<String>>>,
+}
+
+thread_local! {
+    /// What the worker on this thread serves; null on every other thread.
+    static SERVED: Cell<*const Shared> = const { Cell::new(ptr::null()) };
+}
+
+impl Shared {
+    /// True on the thread of this very worker, which runs `on_error`: nothing must wait for the worker there.
+    pub(crate) fn is_worker_thread(&self) -> bool {
+        SERVED.get() == ptr::from_ref(self)
+    }
 }
 
 struct Watched {
@@ -131,6 +148,8 @@ impl Worker {
 
     /// Works until it is told to close, or every caller is gone.
     pub(crate) fn run(mut self, commands: &Receiver<Command>) {
+        SERVED.set(Arc::as_ptr(&self.shared));
+        let mut tended = Instant::now();
         loop {
             let mut next = match commands.recv_timeout(TICK) {
                 Ok(command) => Some(command),
@@ -139,14 +158,17 @@ impl Worker {
             };
             while let Some(command) = next {
                 if let Command::Close(answer) = command {
-                    return self.close(answer);
+                    return self.close(commands, answer);
                 }
                 self.handle(command);
-                next = commands.try_recv().ok();
+                // While training is ahead there is always a next command: scalars and the file have their turn.
+                let rest = tended.elapsed() < TICK;
+                next = if rest { commands.try_recv().ok() } else { None };
             }
             self.drain_scalars();
             self.refresh(false);
             self.write(false);
+            tended = Instant::now();
         }
     }
 
@@ -324,8 +346,8 @@ impl Worker {
         }
     }
 
-    fn close(mut self, answer: Option<SyncSender<Result<()>>>) {
-        self.drain_scalars();
+    fn close(mut self, commands: &Receiver<Command>, answer: Option<SyncSender<Result<()>>>) {
+        self.finish_calls(commands);
         // The report of the end is that of the last call, not of what is made up for below.
         self.publish_report();
         for (number, Watched { run, watch, .. }) in &mut self.watches {
@@ -337,6 +359,9 @@ impl Worker {
         }
         self.refresh(true);
         self.write(true);
+        self.runs
+            .values_mut()
+            .for_each(|run| run.give_up(&self.shared.health));
         let telling = self
             .runs
             .iter()
@@ -350,6 +375,24 @@ impl Worker {
         if let Some(answer) = answer {
             let _ = answer.send(self.shared.health.first().map_or(Ok(()), Err));
         }
+    }
+}
+
+impl Worker {
+    /// Takes what calls on other threads hand over that began before the logger was closed, so that nothing is lost that a
+    /// call has accepted.
+    fn finish_calls(&mut self, commands: &Receiver<Command>) {
+        self.shared.scalars.close();
+        loop {
+            // Asked before looking: a call that has ended has left its command.
+            let under_way = self.shared.calls.load(Ordering::SeqCst) > 0;
+            match commands.try_recv() {
+                Ok(command) => self.handle(command),
+                Err(_) if under_way => std::thread::yield_now(),
+                Err(_) => break,
+            }
+        }
+        self.drain_scalars();
     }
 }
 

@@ -101,6 +101,13 @@ impl<'a> Planner<'a> {
     }
 
     fn add(&mut self, name: &str, source: &Source<'_>, role: Role) -> Result<()> {
+        if name.is_empty() {
+            let reason = "a variable needs a name, which its tags end in";
+            return Err(Error::InvalidTag {
+                tag: name.into(),
+                reason,
+            });
+        }
         let name: Arc<str> = name.into();
         let left = !self.selection.selects(&name)
             || (role == Role::Buffer && !self.selection.options.non_trainable);
