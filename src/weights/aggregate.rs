@@ -42,7 +42,8 @@ pub(crate) fn aggregate_points(
                 }
             }
             Subject::Gradients => {
-                scalar("gradient_norm", GRADIENT_NORM, Some(whole.moments.norm()));
+                let norm = whole.moments.std().map(|_| whole.moments.norm());
+                scalar("gradient_norm", GRADIENT_NORM, norm);
                 let nonfinite = whole.moments.nonfinite();
                 scalar(
                     "gradient_nonfinite",
@@ -62,7 +63,7 @@ pub(crate) fn aggregate_points(
 struct Whole {
     moments: Moments,
     change: Change,
-    /// Sum of the squared norms before, where there is a change to compare them with.
+    /// Sum of the squared norms before, of those whose change has a norm.
     before: Option<f64>,
     drift: Option<(f64, f64)>,
 }
@@ -75,8 +76,11 @@ impl Whole {
                 continue;
             };
             whole.moments.merge(&analysis.weights);
-            if let (Some(change), Some(norm)) = (&analysis.change, state.measured.norm_before) {
+            if let Some(change) = &analysis.change {
                 whole.change.merge(change);
+            }
+            let measured = &state.measured;
+            if let (Some(_), Some(norm)) = (measured.delta_norm, measured.norm_before) {
                 *whole.before.get_or_insert(0.0) += norm * norm;
             }
             if let Some((moved, origin)) = state.measured.drift {
@@ -90,23 +94,16 @@ impl Whole {
 }
 
 fn weight_scalars(whole: &Whole, scalar: &mut impl FnMut(&str, &'static str, Option<f64>)) {
-    let compared = whole.before.map(|before| (before.sqrt(), &whole.change));
-    let update = compared.and_then(|(before, change)| ratio(change.deltas.norm(), before));
+    let deltas = &whole.change.deltas;
+    let before = whole.before.map(f64::sqrt);
+    let update = before.and_then(|before| ratio(deltas.norm(), before));
     scalar(
         "update_ratio_log10",
         UPDATE_RATIO,
         update.map(floored_log10),
     );
-    scalar(
-        "changed_fraction",
-        CHANGED,
-        compared.and_then(|(_, change)| change.changed_fraction()),
-    );
-    scalar(
-        "delta_max_abs",
-        MAX_CHANGE,
-        compared.and_then(|(_, change)| change.deltas.max_abs()),
-    );
+    scalar("changed_fraction", CHANGED, whole.change.changed_fraction());
+    scalar("delta_max_abs", MAX_CHANGE, deltas.max_abs());
     scalar(
         "weight_norm",
         NORM,

@@ -29,7 +29,8 @@ pub(crate) struct Planned {
     facts: Vec<Facts>,
     /// In the order of the source, which seldom changes.
     order: Vec<(Arc<str>, Slot)>,
-    index: HashMap<Arc<str>, Slot>,
+    /// Places in `order`.
+    index: HashMap<Arc<str>, usize>,
     stores: Vec<StoreIdentity>,
 }
 
@@ -78,7 +79,11 @@ impl<'a> Planner<'a> {
                 *place = actual;
             }
         }
-        let index: HashMap<Arc<str>, Slot> = order.iter().cloned().collect();
+        let places = order
+            .iter()
+            .enumerate()
+            .map(|(place, (name, _))| (name.clone(), place));
+        let index: HashMap<Arc<str>, usize> = places.collect();
         if index.len() < order.len() {
             let mut seen = HashSet::new();
             let twice = order.iter().find(|(name, _)| !seen.insert(name.clone()));
@@ -160,6 +165,8 @@ struct Walk<'a> {
     planned: &'a Planned,
     /// Variables seen.
     seen: usize,
+    /// Beside the plan's order, from the first variable on that came out of it: which ones were seen.
+    marked: Option<Vec<bool>>,
     stores: usize,
     /// The source is not what the plan says.
     stale: bool,
@@ -171,6 +178,7 @@ impl<'a> Walk<'a> {
             subject,
             planned,
             seen: 0,
+            marked: None,
             stores: 0,
             stale: false,
         }
@@ -181,10 +189,7 @@ impl<'a> Walk<'a> {
         if self.stale {
             return None;
         }
-        let slot = match self.planned.order.get(self.seen) {
-            Some((expected, slot)) if **expected == *name => Some(*slot),
-            _ => self.planned.index.get(name).copied(),
-        };
+        let slot = self.slot(name);
         self.seen += 1;
         let planned = match slot {
             Some(Slot::Copied(place)) => self
@@ -210,6 +215,21 @@ impl<'a> Walk<'a> {
             Some(Slot::Copied(place)) if !self.stale => Some(place),
             _ => None,
         }
+    }
+
+    /// What the plan has for a variable; `None` for one that it does not know or that was seen in this walk already.
+    fn slot(&mut self, name: &str) -> Option<Slot> {
+        let order = &self.planned.order;
+        if self.marked.is_none() {
+            match order.get(self.seen) {
+                Some((expected, slot)) if **expected == *name => return Some(*slot),
+                _ => self.marked = Some((0..order.len()).map(|place| place < self.seen).collect()),
+            }
+        }
+        let place = *self.planned.index.get(name)?;
+        let mark = self.marked.as_mut()?.get_mut(place)?;
+        let is_new = !std::mem::replace(mark, true);
+        order.get(place).filter(|_| is_new).map(|(_, slot)| *slot)
     }
 
     fn knows_store(&mut self, store: StoreIdentity) -> bool {

@@ -102,6 +102,7 @@ pub(crate) struct Measured {
     pub(crate) norm: f64,
     /// Of the snapshot before, when it can be compared.
     pub(crate) norm_before: Option<f64>,
+    /// `None` as well when no element's change is finite.
     pub(crate) delta_norm: Option<f64>,
     pub(crate) changed_fraction: Option<f64>,
     /// Squared norms of w - w(0) and of w(0), scaled from the sample to all elements.
@@ -386,7 +387,9 @@ impl Watch {
                     mean: logged
                         .and_then(|analysis| analysis.weights.std().map(|_| analysis.weights.mean)),
                     std: logged.and_then(|analysis| analysis.weights.std()),
-                    norm: logged.map(|analysis| analysis.weights.norm()),
+                    norm: logged.and_then(|analysis| {
+                        analysis.weights.std().map(|_| analysis.weights.norm())
+                    }),
                     update_ratio: state.measured.update_ratio(),
                     changed_fraction: state.measured.changed_fraction,
                     drift: state.measured.drift(),
@@ -475,7 +478,7 @@ impl State {
         self.measured = Measured {
             norm: analysis.weights.norm(),
             norm_before,
-            delta_norm: change.map(|change| change.deltas.norm()),
+            delta_norm: change.and_then(|change| change.deltas.std().map(|_| change.deltas.norm())),
             changed_fraction: change.and_then(|change| change.changed_fraction()),
             drift: origin.distance(elements, variable.all),
         };
@@ -495,7 +498,7 @@ impl State {
         }
         for (statistic, tag) in &tags.gradients {
             let value = match statistic {
-                GradientStatistic::Norm => Some(weights.norm()),
+                GradientStatistic::Norm => weights.std().map(|_| weights.norm()),
                 GradientStatistic::Std => weights.std(),
                 GradientStatistic::MaxAbs => weights.max_abs(),
             };

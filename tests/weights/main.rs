@@ -6,9 +6,16 @@ mod common;
 mod reference;
 mod run;
 
+mod board;
 mod cadence;
+mod closing;
 mod deltas;
 mod idle;
+mod nonfinite;
+mod scopes;
+mod selection;
+mod sources;
+mod tiers;
 
 #[cfg(feature = "tch")]
 mod model;
