@@ -18,7 +18,7 @@ setup: ## find libtorch and TensorBoard, or install both into .venv (every targe
 	@$(PYTHON) scripts/setup
 
 demo: setup ## train the CNN example, log it to runs/ and print the weight report (DEMO_ARGS=... are passed on)
-	$(CARGO) run $(LOCKED) --release --example cnn -- $(DEMO_ARGS)
+	$(CARGO) run $(LOCKED) --example cnn -- $(DEMO_ARGS)
 
 board: setup ## open TensorBoard on runs/; it prints its address (BOARD_ARGS=... are passed on)
 	@python=$$($(PYTHON) scripts/setup --print-python) && exec "$$python" -m tensorboard.main --logdir runs $(BOARD_ARGS)

@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --no-default-features --bench kernel`. Throughput counts elements, each with its previous state.
 //! The kernel is no public interface, so its sources are compiled into the bench.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 #[path = "../src/histogram.rs"]
 mod histogram;

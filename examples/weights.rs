@@ -1,6 +1,6 @@
 //! Watches the weights of a tiny tch model: `cargo run --example weights`, then `tensorboard --logdir runs`.
 //!
-//! On screen: the loss, and a table with one verdict for each of the four variables, all of which should be learning. In
+//! On screen: the loss, and a table of the four variables: norm, update ratio, changed share, drift. In
 //! TensorBoard: `loss`, histograms of weights and weight deltas, and scalars under tags that begin with `weight` and
 //! `model`. Look at `weight_update_ratio_log10` first: about -3 is healthy.
 
@@ -19,7 +19,7 @@ fn main() -> anyhow::Result<()> {
     let mut optimizer = nn::Adam::default().build(&vs, 1e-2)?;
 
     let logger = Logger::create(logdir)?;
-    logger.set_learning_rate(1e-2); // tch tells no one the rate, and some verdicts need it
+    logger.set_learning_rate(1e-2); // tch tells no one the rate
     let x = Tensor::linspace(-3, 3, 256, (Kind::Float, Device::Cpu)).unsqueeze(1);
     let y = x.sin();
     for step in 0..400 {

@@ -1,6 +1,6 @@
 //! Host memory for snapshots: aligned for every element type, and pooled so that a training step allocates nothing.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytemuck::{Pod, Zeroable};
@@ -31,6 +31,12 @@ impl Buffer {
         }
     }
 
+    /// `None` when the system has no room for it.
+    pub(crate) fn try_with_bytes(bytes: usize) -> Option<Buffer> {
+        let lines = bytemuck::try_zeroed_vec(bytes.div_ceil(Buffer::ALIGNMENT)).ok()?;
+        Some(Buffer { lines, stamp: 0 })
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         bytemuck::cast_slice(&self.lines)
     }
@@ -59,7 +65,7 @@ pub(crate) struct Pool {
 
 #[derive(Default)]
 struct State {
-    free: Vec<Buffer>,
+    free: Vec<Arc<Buffer>>,
     /// Buffers that exist, free or not.
     total: usize,
     idle_returns: u32,
@@ -67,27 +73,29 @@ struct State {
 }
 
 impl Pool {
-    /// A buffer of at least `bytes`, and how long the call waited for it. `None` when the worker is behind under
-    /// [`OnFull::Drop`], or gone.
-    pub(crate) fn take(&self, bytes: usize, on_full: OnFull) -> (Option<Buffer>, Duration) {
+    /// A buffer of at least `bytes` that nobody else holds, and how long the call waited for it. `None` when the worker is
+    /// behind under [`OnFull::Drop`], or gone.
+    pub(crate) fn take(&self, bytes: usize, on_full: OnFull) -> (Option<Arc<Buffer>>, Duration) {
         let mut state = self.lock();
         let mut waited = Duration::ZERO;
         loop {
             if state.closed {
                 return (None, waited);
             }
-            if let Some(mut buffer) = state.free.pop() {
+            let unshared = |buffer: &Arc<Buffer>| Arc::strong_count(buffer) == 1;
+            if let Some(place) = state.free.iter().rposition(unshared) {
+                let mut buffer = state.free.swap_remove(place);
                 drop(state);
-                if !buffer.fits(bytes) {
-                    buffer = Buffer::with_bytes(bytes);
+                match Arc::get_mut(&mut buffer) {
+                    Some(own) if own.fits(bytes) => own.stamp = 0,
+                    _ => buffer = Arc::new(Buffer::with_bytes(bytes)),
                 }
-                buffer.stamp = 0;
                 return (Some(buffer), waited);
             }
             if state.total < BUFFERS {
                 state.total += 1;
                 drop(state);
-                return (Some(Buffer::with_bytes(bytes)), waited);
+                return (Some(Arc::new(Buffer::with_bytes(bytes))), waited);
             }
             if on_full == OnFull::Drop {
                 return (None, waited);
@@ -102,7 +110,7 @@ impl Pool {
     }
 
     /// Gives a buffer back. One that nobody has needed for a while is freed, so that a run at rest holds two.
-    pub(crate) fn put(&self, buffer: Buffer) {
+    pub(crate) fn put(&self, buffer: Arc<Buffer>) {
         let mut state = self.lock();
         state.idle_returns = if state.free.is_empty() {
             0
@@ -120,7 +128,7 @@ impl Pool {
     }
 
     /// The free buffer that still holds a snapshot, if no call has used it since.
-    pub(crate) fn take_stamped(&self, stamp: u64) -> Option<Buffer> {
+    pub(crate) fn take_stamped(&self, stamp: u64) -> Option<Arc<Buffer>> {
         let mut state = self.lock();
         let place = state.free.iter().position(|buffer| buffer.stamp == stamp)?;
         Some(state.free.swap_remove(place))
@@ -209,7 +217,7 @@ mod tests {
     #[test]
     fn a_full_pool_drops_or_blocks() {
         let pool = Pool::default();
-        let held: Vec<Buffer> = (0..BUFFERS)
+        let held: Vec<Arc<Buffer>> = (0..BUFFERS)
             .map(|_| pool.take(10, OnFull::Drop).0.expect("below the limit"))
             .collect();
         assert!(pool.take(10, OnFull::Drop).0.is_none());
@@ -220,6 +228,21 @@ mod tests {
             }
             assert!(waiter.join().expect("the waiter does not panic"));
         });
+    }
+
+    #[test]
+    fn a_buffer_that_somebody_reads_is_not_handed_out() {
+        let pool = Pool::default();
+        let read = pool.take(10, OnFull::Drop).0.expect("below the limit");
+        pool.put(read.clone());
+        for _ in 1..BUFFERS {
+            let other = pool.take(10, OnFull::Drop).0.expect("below the limit");
+            assert!(!Arc::ptr_eq(&other, &read));
+            std::mem::forget(other);
+        }
+        assert!(pool.take(10, OnFull::Drop).0.is_none());
+        drop(read);
+        assert!(pool.take(10, OnFull::Drop).0.is_some());
     }
 
     #[test]

@@ -1,4 +1,93 @@
-//! Watch whether a tch model's weights are really learning, in the TensorBoard you already have.
+//! Watch whether a tch (libtorch) model's weights are really learning, in the TensorBoard you already have.
+//!
+//! A loss that falls does not say that every layer learns: one that was never given to the optimizer, or whose updates are
+//! rounded away in bf16, costs two points of accuracy and no error message. This crate copies the weights of a model at each
+//! training step and writes what they are, and what the step changed, into event files that plain
+//! `tensorboard --logdir runs` shows.
+//!
+//! # A training loop, step by step
+//!
+//! A [`Logger`] is a run directory. Numbers go there by tag and step:
+//!
+//! ```
+//! # let dir = tempfile::tempdir()?;
+//! # let runs = dir.path();
+//! use tch_tensorboard::Logger;
+//!
+//! let logger = Logger::create(runs.join("mlp"))?; // "runs/mlp" in earnest
+//! for step in 0..10 {
+//!     logger.log_scalar("loss/train", 1.0 / (step + 1) as f32, step)?;
+//! }
+//! // Distributions of any numbers, or of any tensor:
+//! logger.log_histogram("activations/relu1", &[0.0_f32, 0.0, 0.3, 1.2], 9)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`Logger::log_weights`] is what the crate is for. It takes a `VarStore`, or anything that can name its tensors:
+//!
+//! ```
+//! # let dir = tempfile::tempdir()?;
+//! # let runs = dir.path();
+//! use tch_tensorboard::{EventReader, Logger};
+//!
+//! let logger = Logger::create(runs.join("by_hand"))?;
+//! let mut weight = vec![1.0_f32, -2.0, 0.5];
+//! for step in 0..5 {
+//!     weight.iter_mut().for_each(|w| *w *= 0.999); // the optimizer's part
+//!     logger.log_weights(&("fc.weight", &weight), step)?;
+//! }
+//! let report = logger.weight_report()?;
+//! let ratio = report.parameter("fc.weight").and_then(|fc| fc.update_ratio);
+//! assert!((ratio.unwrap() - 0.001).abs() < 1e-6);
+//! println!("{report}");
+//! logger.close()?;
+//!
+//! // Read it back, both checksums of each record checked:
+//! for file in std::fs::read_dir(logger.logdir())? {
+//!     let path = file?.path();
+//!     if path.to_string_lossy().contains("tfevents") {
+//!         let events = EventReader::open(&path)?.collect::<Result<Vec<_>, _>>()?;
+//!         assert!(events.len() > 10);
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`Logger::log_gradients`] does the same for gradients, [`Logger::subrun`] puts validation beside training in one chart,
+//! [`Logger::scoped`] keeps two models of one run apart, [`WeightOptions`] says what is written and how often, and
+//! [`Logger::board_url`] opens the page with the telling charts pinned.
+//!
+//! # Why not call `mean()`, `std()` and `histc()` oneself
+//!
+//! Each of these is a pass over the tensor on the training thread and, on an accelerator, a synchronisation; a difference
+//! from the step before needs a copy anyway. Here the training thread makes that one copy, into memory that is reused, and
+//! a fused pass on another thread gives all moments, changes and both histograms at once.
+//!
+//! # Errors and panics
+//!
+//! `log_*` calls return an [`Error`] only for a mistake in the call, which the first step shows. What a disk does is told once
+//! through [`LoggerBuilder::on_error`], counted in [`Logger::stats`], and returned by [`Logger::flush`] and
+//! [`Logger::close`]; unwritten records are kept and tried again. Nothing panics on what data or a disk can cause.
+//!
+//! # Accuracy
+//!
+//! Moments are accumulated in `f64` around a value of the data, block by block, merged by Chan's formula: relative errors of
+//! mean, spread and norm stay below 1e-6 also for ten million elements whose mean is 10 000 times their spread. f16 and bf16
+//! widen to f32, deltas are differences in the widened type. NaN and infinite elements are counted, and left out of every
+//! other number. Row counts of histograms are exact; what TensorBoard draws from 64 rows differs from the exact 30 bins
+//! by 0.1 % of the mass for a normal distribution. TensorBoard keeps scalars as `f32`.
+//!
+//! # Limitations
+//!
+//! - A delta is that between two calls: if you log every tenth step yourself, it spans ten. Let [`Cadence`] thin out instead.
+//! - Drift is estimated from 4096 elements where a variable has more, and is not defined for one that began all zero.
+//! - One writer a directory. Two processes that log the same run need two directories; [`Logger::create`] sees to it.
+//!
+//! # Features
+//!
+//! - `tch` (default): tensors and `VarStore`s. Without it nothing of libtorch is needed.
+//! - `download-libtorch`: torch-sys downloads libtorch at build time.
+//! - `doc-only`: checks and documents without libtorch; nothing links.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -42,3 +131,8 @@ pub use stats::Moments;
 pub use tensor::SubStore;
 pub use types::{DType, Existing, OnFull, Step};
 pub use values::{ScalarValue, Values};
+
+/// The README's examples, compiled.
+#[cfg(all(doctest, feature = "tch"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

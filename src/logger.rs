@@ -97,6 +97,7 @@ pub struct LoggerBuilder {
     existing: Existing,
     on_full: OnFull,
     weights: WeightOptions,
+    threads: usize,
     on_error: OnError,
 }
 
@@ -119,6 +120,12 @@ impl LoggerBuilder {
         self
     }
 
+    /// How many threads analyse the weights of a large model, 1 to 64. Default 1: training has the other cores.
+    pub fn threads(mut self, threads: usize) -> LoggerBuilder {
+        self.threads = threads;
+        self
+    }
+
     /// Called, on the writer thread, with each new failure of the disk; not again until it has worked in between. It must
     /// not call the logger. Default: one line on stderr.
     pub fn on_error(mut self, on_error: impl Fn(&Error) + Send + Sync + 'static) -> LoggerBuilder {
@@ -133,6 +140,13 @@ impl LoggerBuilder {
     /// cannot be made, [`Error::RunExists`] under [`Existing::Fail`].
     pub fn create(self) -> Result<Logger> {
         let selection = Arc::new(Selection::new(self.weights)?);
+        if !(1..=64).contains(&self.threads) {
+            let reason = format!("{} is not in 1..=64", self.threads).into();
+            return Err(Error::InvalidOption {
+                option: "threads",
+                reason,
+            });
+        }
         let directory = claim_run(&self.logdir, self.existing)?;
         let writer = EventWriter::create(&directory)?;
         let shared = Arc::new(Shared {
@@ -143,7 +157,11 @@ impl LoggerBuilder {
             telling: Mutex::default(),
         });
         let (commands, queue) = sync_channel(QUEUE);
-        let worker = Worker::new(shared.clone(), selection.options.histogram_rows);
+        let worker = Worker::new(
+            shared.clone(),
+            selection.options.histogram_rows,
+            self.threads,
+        );
         let thread = std::thread::Builder::new().name("tch-tensorboard".into());
         let thread = thread
             .spawn(move || worker.run(&queue))
@@ -185,6 +203,7 @@ impl Logger {
             existing: Existing::default(),
             on_full: OnFull::default(),
             weights: WeightOptions::default(),
+            threads: 1,
             on_error: Box::new(|error| eprintln!("tch-tensorboard: {error}")),
         }
     }
@@ -669,7 +688,7 @@ impl Core {
         }
         let mut buffer = Buffer::with_bytes(bytes);
         let target = buffer.bytes_mut().get_mut(..bytes).unwrap_or_default();
-        if let Err(error) = source.copy(tag, &facts, 1, target) {
+        if let Err(error) = source.copy(tag, &facts, (0, 1), target) {
             self.shared.budget.put(bytes);
             return Err(error);
         }

@@ -1,6 +1,8 @@
 //! Stands in for `tensor` without the `tch` feature: there are no tensors, so nothing here can be called, and no other
 //! file needs to know.
 
+use std::ops::Range;
+
 use crate::error::Result;
 use crate::values::Facts;
 
@@ -36,13 +38,31 @@ pub(crate) fn copy_strided(
     _name: &str,
     tensor: &Tensor,
     _facts: &Facts,
-    _stride: usize,
+    _steps: (usize, usize),
     _target: &mut [u8],
 ) -> Result<bool> {
     match *tensor {}
 }
 
-pub(crate) fn version(tensor: &Tensor, _facts: &Facts) -> Option<u64> {
+/// A tensor on another device.
+#[derive(Debug)]
+pub(crate) enum Remote {}
+
+pub(crate) fn remote(
+    _name: &str,
+    tensor: &Tensor,
+    _facts: &Facts,
+    _steps: (usize, usize),
+    _bytes: Range<usize>,
+) -> Result<Option<Remote>> {
+    match *tensor {}
+}
+
+pub(crate) fn fetch_remotes(_remotes: Vec<Remote>, _target: &mut [u8]) -> Result<()> {
+    Ok(())
+}
+
+pub(crate) fn memory<'a>(tensor: &'a Tensor, _facts: &Facts) -> Option<&'a [u8]> {
     match *tensor {}
 }
 

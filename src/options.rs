@@ -164,6 +164,7 @@ pub struct WeightOptions {
     pub(crate) histogram_rows: usize,
     pub(crate) non_trainable: bool,
     pub(crate) seed: u64,
+    pub(crate) sample_limit: Option<usize>,
 }
 
 impl Default for WeightOptions {
@@ -181,6 +182,7 @@ impl Default for WeightOptions {
             histogram_rows: 64,
             non_trainable: false,
             seed: 0,
+            sample_limit: None,
         }
     }
 }
@@ -264,6 +266,15 @@ impl WeightOptions {
         self
     }
 
+    /// For models too large to copy whole: at most about this many elements of all tensors together are copied at a call,
+    /// spread evenly over each tensor and fixed by seed and name. Small tensors stay whole. Statistics of the others are
+    /// estimates, and say so in their description: with k elements, the relative error of a standard deviation or norm
+    /// is about 1 / sqrt(2 k) for normal data, and extremes are those of the sample.
+    pub fn sample_limit(mut self, elements: usize) -> WeightOptions {
+        self.sample_limit = Some(elements);
+        self
+    }
+
     /// The seed that chooses the sampled single weights. Default 0.
     pub fn seed(mut self, seed: u64) -> WeightOptions {
         self.seed = seed;
@@ -327,6 +338,13 @@ impl Selection {
             let reason = format!("{} is not in 8..=1000", options.histogram_rows).into();
             return Err(Error::InvalidOption {
                 option: "histogram_rows",
+                reason,
+            });
+        }
+        if options.sample_limit == Some(0) {
+            let reason = "0 elements say nothing; leave it out to copy whole tensors".into();
+            return Err(Error::InvalidOption {
+                option: "sample_limit",
                 reason,
             });
         }

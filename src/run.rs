@@ -121,22 +121,22 @@ impl Run {
         let mut scalars = Vec::with_capacity(points.scalars.len());
         for point in &points.scalars {
             if let Some(first) = self.describe(health, &point.tag, Kind::Scalar) {
-                let description = first.then_some(point.description);
+                let description = first.then(|| point.description.to_string());
                 scalars.push(summary::scalars::value(
                     &point.tag,
                     point.value,
-                    description,
+                    description.as_deref(),
                 ));
             }
         }
         let mut histograms = Vec::with_capacity(points.histograms.len());
         for point in &points.histograms {
             if let Some(first) = self.describe(health, &point.tag, Kind::Histogram) {
-                let description = first.then_some(point.description);
+                let description = first.then(|| point.description.to_string());
                 histograms.push(summary::histograms::value(
                     &point.tag,
                     &point.histogram,
-                    description,
+                    description.as_deref(),
                 ));
             }
         }

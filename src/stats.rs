@@ -86,6 +86,20 @@ impl Moments {
         (self.finite() > 0).then(|| self.max.max(-self.min))
     }
 
+    /// Makes these elements stand for `factor` times as many.
+    pub(crate) fn scale(&mut self, factor: f64) {
+        for count in [
+            &mut self.nan,
+            &mut self.pos_inf,
+            &mut self.neg_inf,
+            &mut self.zeros,
+        ] {
+            *count = scaled(*count, factor);
+        }
+        self.count = scaled(self.count, factor).max(self.nonfinite());
+        self.m2 *= factor;
+    }
+
     /// Adds the elements behind `other` to these.
     pub fn merge(&mut self, other: &Moments) {
         let (ours, theirs) = (self.finite() as f64, other.finite() as f64);
@@ -116,6 +130,10 @@ impl Moments {
     }
 }
 
+fn scaled(count: u64, factor: f64) -> u64 {
+    (count as f64 * factor).round() as u64
+}
+
 /// How a tensor differs from itself one snapshot earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Change {
@@ -136,6 +154,13 @@ impl Change {
     /// Share of the elements whose bits changed, 0 to 1; `None` for a tensor without elements.
     pub fn changed_fraction(&self) -> Option<f64> {
         (self.deltas.count > 0).then(|| self.changed as f64 / self.deltas.count as f64)
+    }
+
+    /// Makes these elements stand for `factor` times as many.
+    pub(crate) fn scale(&mut self, factor: f64) {
+        self.deltas.scale(factor);
+        self.changed = scaled(self.changed, factor).min(self.deltas.count);
+        self.one_ulp = scaled(self.one_ulp, factor).min(self.changed);
     }
 
     /// Adds the change of other elements, and of their rows, to this one.

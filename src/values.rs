@@ -1,11 +1,12 @@
 //! What the log calls take as values: slices of numbers and tensors as one thing.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use half::{bf16, f16};
 
 use crate::error::Result;
-use crate::tensor::{self, Tensor};
+use crate::tensor::{self, Remote, Tensor};
 use crate::types::{DType, sealed::Sealed};
 
 /// Many numbers: a `tch::Tensor` of any kind and device, or a slice, vector or array of numbers. Sealed.
@@ -37,7 +38,9 @@ pub(crate) struct Facts {
 pub(crate) enum Access {
     /// Contiguous in host memory: a plain copy.
     Memory,
-    /// Strided, negated, or on another device: libtorch copies it.
+    /// On another device: fetched together with its neighbours.
+    Remote,
+    /// Strided or negated: libtorch copies it.
     #[cfg_attr(
         not(feature = "tch"),
         expect(dead_code, reason = "only tensors are so")
@@ -51,16 +54,26 @@ pub(crate) enum Access {
     Convert,
 }
 
+/// What can be seen of values without copying them.
+pub(crate) enum Glance<'a> {
+    /// All elements, row-major.
+    Bytes(&'a [u8]),
+    /// Not what the facts say any more.
+    Changed,
+    /// On another device, or not in row-major order.
+    Hidden,
+}
+
 impl Facts {
     pub(crate) fn elements(&self) -> usize {
         self.shape
             .iter()
             .map(|&size| usize::try_from(size).unwrap_or(0))
-            .product()
+            .fold(1, usize::saturating_mul)
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.elements() * self.dtype.size()
+        self.elements().saturating_mul(self.dtype.size())
     }
 }
 
@@ -80,29 +93,52 @@ impl Source<'_> {
         }
     }
 
-    /// Copies every `stride`-th element (row-major) to `target`, which holds exactly as many. `Ok(false)` when the values
-    /// are not what `facts` says any more: nothing useful was written.
+    /// Copies every `stride`-th element (row-major) from `start` on to `target`, which holds exactly as many. `Ok(false)`
+    /// when the values are not what `facts` says any more: nothing useful was written.
     pub(crate) fn copy(
         &self,
         name: &str,
         facts: &Facts,
-        stride: usize,
+        steps: (usize, usize),
         target: &mut [u8],
     ) -> Result<bool> {
         match self {
-            Source::Host { dtype, bytes } => {
-                Ok(*dtype == facts.dtype && copy_elements(bytes, dtype.size(), stride, target))
-            }
-            Source::Tensor(tensor) if stride == 1 => tensor::copy(name, tensor, facts, target),
-            Source::Tensor(tensor) => tensor::copy_strided(name, tensor, facts, stride, target),
+            // The length, too: a slice that grew a little can hold as many sampled elements as before.
+            Source::Host { dtype, bytes } => Ok(*dtype == facts.dtype
+                && bytes.len() == facts.bytes()
+                && copy_elements(bytes, dtype.size(), steps, target)),
+            Source::Tensor(tensor) => match steps {
+                (0, 1) => tensor::copy(name, tensor, facts, target),
+                steps => tensor::copy_strided(name, tensor, facts, steps, target),
+            },
         }
     }
 
-    /// See [`tensor::version`].
-    pub(crate) fn version(&self, facts: &Facts) -> Option<u64> {
+    /// Notes values that lie on another device, to be fetched into these bytes of a buffer later on. `Ok(None)` when they
+    /// are not what `facts` says any more.
+    pub(crate) fn remote(
+        &self,
+        name: &str,
+        facts: &Facts,
+        steps: (usize, usize),
+        bytes: Range<usize>,
+    ) -> Result<Option<Remote>> {
         match self {
-            Source::Host { .. } => None,
-            Source::Tensor(tensor) => tensor::version(tensor, facts),
+            Source::Host { .. } => Ok(None),
+            Source::Tensor(tensor) => tensor::remote(name, tensor, facts, steps, bytes),
+        }
+    }
+
+    /// The elements where they lie, for a look that copies nothing.
+    pub(crate) fn glance(&self, facts: &Facts) -> Glance<'_> {
+        let bytes = match self {
+            Source::Host { dtype, bytes } => (*dtype == facts.dtype).then_some(&**bytes),
+            Source::Tensor(_) if facts.access != Access::Memory => return Glance::Hidden,
+            Source::Tensor(tensor) => tensor::memory(tensor, facts),
+        };
+        match bytes {
+            Some(bytes) if bytes.len() == facts.bytes() => Glance::Bytes(bytes),
+            _ => Glance::Changed,
         }
     }
 
@@ -124,18 +160,47 @@ impl Source<'_> {
 }
 
 /// False when the number of elements is not the planned one.
-fn copy_elements(bytes: &[u8], size: usize, stride: usize, target: &mut [u8]) -> bool {
-    if (bytes.len() / size).div_ceil(stride) != target.len() / size {
+fn copy_elements(
+    bytes: &[u8],
+    size: usize,
+    (start, stride): (usize, usize),
+    target: &mut [u8],
+) -> bool {
+    if (bytes.len() / size).saturating_sub(start).div_ceil(stride) != target.len() / size {
         return false;
     }
-    if stride == 1 {
+    if (start, stride) == (0, 1) {
         target.copy_from_slice(bytes);
         return true;
     }
-    let elements = bytes.chunks_exact(size).step_by(stride);
+    gather(bytes, size, (start, stride), target);
+    true
+}
+
+/// Every `stride`-th element of `size` bytes from `start` on.
+pub(crate) fn gather(
+    bytes: &[u8],
+    size: usize,
+    (start, stride): (usize, usize),
+    target: &mut [u8],
+) {
+    let elements = bytes.chunks_exact(size).skip(start).step_by(stride);
     std::iter::zip(elements, target.chunks_exact_mut(size))
         .for_each(|(element, place)| place.copy_from_slice(element));
-    true
+}
+
+/// True when every `stride`-th element from `start` on equals the copy of them, bit by bit.
+pub(crate) fn equals(
+    bytes: &[u8],
+    size: usize,
+    (start, stride): (usize, usize),
+    copy: &[u8],
+) -> bool {
+    if (start, stride) == (0, 1) {
+        return bytes == copy;
+    }
+    let elements = bytes.chunks_exact(size).skip(start).step_by(stride);
+    elements.eq(copy.chunks_exact(size))
 }
 
 /// A type whose slices are values.

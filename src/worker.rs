@@ -9,7 +9,7 @@ use crate::buffer::{Budget, Buffer, Pool};
 use crate::error::{Error, Result};
 use crate::event_file::EventWriter;
 use crate::health::Health;
-use crate::kernel::{Elements, Kernel};
+use crate::kernel::{Elements, Kernels, Task};
 use crate::options::Selection;
 use crate::report::WeightReport;
 use crate::run::Run;
@@ -108,20 +108,21 @@ pub(crate) struct Worker {
     histogram_rows: usize,
     runs: BTreeMap<u32, Run>,
     watches: BTreeMap<u32, Watched>,
-    kernel: Kernel,
+    kernels: Kernels,
     batch: Batch,
     report_is_old: bool,
     reported: Instant,
 }
 
 impl Worker {
-    pub(crate) fn new(shared: Arc<Shared>, histogram_rows: usize) -> Worker {
+    /// `threads` analyse large models.
+    pub(crate) fn new(shared: Arc<Shared>, histogram_rows: usize, threads: usize) -> Worker {
         Worker {
             shared,
             histogram_rows,
             runs: BTreeMap::new(),
             watches: BTreeMap::new(),
-            kernel: Kernel::new(),
+            kernels: Kernels::new(threads),
             batch: Batch::default(),
             report_is_old: false,
             reported: Instant::now(),
@@ -231,7 +232,7 @@ impl Worker {
         else {
             return;
         };
-        let points = state.observe(&mut self.kernel, snapshot);
+        let points = state.observe(&mut self.kernels, snapshot);
         self.report_is_old |= state.subject() == Subject::Weights;
         if let (Some(points), Some(run)) = (points, self.runs.get_mut(run)) {
             run.points(&self.shared.health, &points);
@@ -245,8 +246,14 @@ impl Worker {
         let (Some(elements), Some(run)) = (elements, self.runs.get_mut(&run)) else {
             return;
         };
-        let analysis = self.kernel.analyse(elements, None, 1, true);
-        if let Some(fine) = analysis.weight_histogram {
+        let task = Task {
+            current: Some(elements),
+            previous: None,
+            rows: 1,
+            histograms: true,
+        };
+        let analysis = self.kernels.analyse(&[task]).pop().flatten();
+        if let Some(fine) = analysis.and_then(|analysis| analysis.weight_histogram) {
             run.user_histogram(
                 &self.shared.health,
                 wall_time,
@@ -322,7 +329,7 @@ impl Worker {
         // The report of the end is that of the last call, not of what is made up for below.
         self.publish_report();
         for (number, Watched { run, watch, .. }) in &mut self.watches {
-            let points = watch.finish(&mut self.kernel);
+            let points = watch.finish(&mut self.kernels);
             if let (Some(points), Some(run)) = (points, self.runs.get_mut(run)) {
                 run.points(&self.shared.health, &points);
                 run.show(*number, watch.board());

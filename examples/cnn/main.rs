@@ -5,7 +5,7 @@
 //! tensorboard --logdir runs
 //! ```
 //!
-//! On screen: a progress bar, the accuracy, a table with one verdict for each variable (all should be learning), and the
+//! On screen: a progress bar, the accuracy, a table of the variables (norm, update ratio, changed share, drift), and the
 //! address of a page with the telling charts pinned. In TensorBoard: `loss` and `accuracy` with training and validation in
 //! one chart, `learning_rate`, then everything about weights, their changes and their gradients under tags that begin with
 //! `weight` and `model`, as scalars, histograms and the *custom scalars* layout.
@@ -171,7 +171,7 @@ fn train(
         let score = evaluate(model, &data.test, vs.device())?;
         bar.set_prefix(format!("{:.2} %", 100.0 * score.accuracy));
         if let Some(run) = run {
-            run.training.log_scalar("accuracy", &epoch.mean(), step)?;
+            run.training.log_scalar("accuracy", epoch.mean(), step)?;
             run.validation
                 .log_scalars(&[("loss", score.loss), ("accuracy", score.accuracy)], step)?;
         }

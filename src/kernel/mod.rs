@@ -55,6 +55,7 @@ mod element;
 mod fine;
 #[cfg(test)]
 mod naive;
+mod parallel;
 mod pass;
 #[cfg(test)]
 mod tests;
@@ -64,6 +65,7 @@ use crate::stats::{Change, Moments};
 use crate::types::DType;
 use element::{Element, Wide};
 use half::{bf16, f16};
+pub(crate) use parallel::{Kernels, Task};
 use pass::Scratch;
 
 /// The elements of a tensor in the model's own type.
@@ -156,6 +158,20 @@ impl Analysis {
             &other.delta_histogram,
             FineHistogram::merge,
         );
+    }
+}
+
+impl Analysis {
+    /// The analysis of a whole of which the elements seen are an even sample: counts and sums grow by `factor`, means and
+    /// extremes stay. Histograms keep the sample's counts.
+    pub(crate) fn scaled(mut self, factor: f64) -> Analysis {
+        if factor != 1.0 {
+            self.weights.scale(factor);
+            if let Some(change) = &mut self.change {
+                change.scale(factor);
+            }
+        }
+        self
     }
 }
 

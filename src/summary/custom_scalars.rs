@@ -22,7 +22,7 @@ pub(crate) fn value(categories: Vec<Category>) -> Value {
     let tensor = TensorProto {
         dtype: DataType::DtString.into(),
         tensor_shape: Some(TensorShapeProto::default()),
-        string_val: vec![layout.encode_to_vec().into()],
+        string_val: vec![layout.encode_to_vec()],
         ..Default::default()
     };
     Value {
@@ -30,7 +30,6 @@ pub(crate) fn value(categories: Vec<Category>) -> Value {
         // Every time: the layout is rewritten, and a reader may begin anywhere.
         metadata: Some(super::metadata(PLUGIN, DataClass::Tensor, "")),
         value: Some(value::Value::Tensor(tensor)),
-        ..Default::default()
     }
 }
 

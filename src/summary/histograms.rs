@@ -33,6 +33,5 @@ pub(crate) fn value(tag: &str, histogram: &Histogram, description: Option<&str>)
         metadata: description
             .map(|description| super::metadata(PLUGIN, DataClass::Tensor, description)),
         value: Some(value::Value::Tensor(tensor)),
-        ..Default::default()
     }
 }

@@ -13,6 +13,5 @@ pub(crate) fn value(tag: &str, value: f64, description: Option<&str>) -> Value {
         metadata: description
             .map(|description| super::metadata(PLUGIN, DataClass::Scalar, description)),
         value: Some(value::Value::SimpleValue(value as f32)),
-        ..Default::default()
     }
 }

@@ -3,7 +3,7 @@
 use crate::stats::{Change, Moments};
 use crate::weights::capture::Subject;
 use crate::weights::plan::Due;
-use crate::weights::tags::Aggregate;
+use crate::weights::tags::{Aggregate, Description};
 use crate::weights::watch::{HistogramPoint, Points, ScalarPoint, State, floored_log10, ratio};
 
 /// Adds an aggregate's points of one call.
@@ -26,7 +26,10 @@ pub(crate) fn aggregate_points(
             let tag = || aggregate.tag(statistic);
             points.scalars.extend(value.map(|value| ScalarPoint {
                 tag: tag(),
-                description,
+                description: Description {
+                    text: description,
+                    sample: aggregate.sample,
+                },
                 value,
             }));
         };

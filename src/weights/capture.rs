@@ -10,14 +10,13 @@ use crate::named_tensors::{NamedTensors, Visitor};
 use crate::options::Selection;
 use crate::types::{OnFull, WallTime};
 use crate::weights::plan::{Due, Plan};
-use crate::weights::walk::{Copier, Planned, Planner, Versions};
+use crate::weights::walk::{Comparer, Copier, Fingerprint, Planned, Planner};
 
 /// While the stride between points is at most this, every call is copied, so that the newest call can be shown when the
 /// run ends and verdicts see each step. Above, the two calls that make a delta are copied and the others cost nothing.
 const DENSE_STRIDE: u64 = 8;
 
-/// Calls in a row without any write to a weight after which they are taken as steps all the same: a rate of 0 is worth
-/// seeing, and so are weights that are changed behind libtorch's back.
+/// The idle call in a row that is taken as a step all the same, with all that follow: a rate of 0 is worth seeing.
 const IDLE_CALLS: u32 = 20;
 
 /// What is captured of each variable.
@@ -32,7 +31,7 @@ pub(crate) struct Snapshot {
     pub(crate) step: i64,
     pub(crate) wall_time: WallTime,
     pub(crate) plan: Arc<Plan>,
-    pub(crate) buffer: Buffer,
+    pub(crate) buffer: Arc<Buffer>,
     /// Where the buffer goes back to.
     pub(crate) pool: Arc<Pool>,
     /// True when the snapshot sent before is that of the step before: deltas are per step or are not made.
@@ -47,10 +46,39 @@ pub(crate) struct Snapshot {
 pub(crate) enum Captured {
     /// To be sent to the worker.
     Snapshot(Box<Snapshot>),
-    /// Nothing is due, or nothing was written to since the call before.
+    /// Nothing is due, or nothing moved since the call before.
     Skipped,
     /// The worker is behind, and [`OnFull::Drop`] was asked for.
     Dropped,
+}
+
+/// The newest snapshot, which the worker reads, too: what the next call is compared with.
+struct Newest {
+    plan: Arc<Plan>,
+    buffer: Arc<Buffer>,
+}
+
+/// A buffer that goes back to its pool unless it is kept, also when the source of the tensors panics: a buffer that got
+/// lost would be waited for in vain.
+struct Lent {
+    pool: Arc<Pool>,
+    buffer: Arc<Buffer>,
+    is_kept: bool,
+}
+
+impl Lent {
+    fn keep(mut self) -> Arc<Buffer> {
+        self.is_kept = true;
+        self.buffer.clone()
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            self.pool.put(self.buffer.clone());
+        }
+    }
 }
 
 /// Remembers of one model what the next call needs: never a tensor, so that nothing is kept alive.
@@ -63,11 +91,13 @@ pub(crate) struct Capture {
     pool: Arc<Pool>,
     planned: Option<Planned>,
     last_step: Option<i64>,
-    /// Calls that were steps: not those between which nothing was written.
+    /// Calls that were steps: not those between which nothing moved.
     steps: u64,
     /// The step number, counted like `steps`, of the newest snapshot.
     copied: Option<u64>,
-    version: Option<u64>,
+    newest: Option<Newest>,
+    /// Of the call before, where points lie far apart.
+    fingerprint: Option<u64>,
     idle_calls: u32,
     moved: HashSet<Arc<str>>,
     rebase: bool,
@@ -90,7 +120,8 @@ impl Capture {
             last_step: None,
             steps: 0,
             copied: None,
-            version: None,
+            newest: None,
+            fingerprint: None,
             idle_calls: 0,
             moved: HashSet::new(),
             rebase: false,
@@ -103,7 +134,7 @@ impl Capture {
 
     /// The newest snapshot got lost on its way: the next one does not follow it.
     pub(crate) fn lost(&mut self) {
-        self.copied = None;
+        (self.copied, self.newest) = (None, None);
     }
 
     /// The next call's weights are not the result of a step.
@@ -126,30 +157,43 @@ impl Capture {
         if self.planned.is_none() {
             self.make_plan(source)?;
         }
-        if !self.wants_copy(source)? {
+        let captured = self.capture(source, step, wall_time)?;
+        // A call that failed may be made again.
+        self.last_step = Some(step);
+        Ok(captured)
+    }
+
+    fn capture<S: NamedTensors + ?Sized>(
+        &mut self,
+        source: &S,
+        step: i64,
+        wall_time: WallTime,
+    ) -> Result<(Captured, Duration)> {
+        let looks_idle = self.looks_idle(source)?;
+        if self.passes_over(looks_idle) {
             return Ok((Captured::Skipped, Duration::ZERO));
         }
-        let bytes = self
-            .planned
-            .as_ref()
-            .map_or(0, |planned| planned.plan.bytes);
+        let Some(bytes) = self.bytes_to_copy() else {
+            self.count_step(looks_idle);
+            return Ok((Captured::Skipped, Duration::ZERO));
+        };
         let (buffer, waited) = self.pool.take(bytes, self.on_full);
-        let Some(mut buffer) = buffer else {
-            self.steps += 1;
+        let Some(buffer) = buffer else {
+            self.count_step(looks_idle);
             return Ok((Captured::Dropped, waited));
         };
-        let version = match self.copy(source, &mut buffer) {
-            Ok(version) => version,
-            Err(error) => {
-                self.pool.put(buffer);
-                return Err(error);
-            }
+        let mut lent = Lent {
+            pool: self.pool.clone(),
+            buffer,
+            is_kept: false,
         };
-        if !self.is_step(version) {
-            self.pool.put(buffer);
+        self.copy(source, &mut lent.buffer)?;
+        let is_idle = looks_idle || self.equals_newest(&lent.buffer);
+        if !looks_idle && self.passes_over(is_idle) {
             return Ok((Captured::Skipped, waited));
         }
-        Ok((self.snapshot(step, wall_time, buffer), waited))
+        self.count_step(is_idle);
+        Ok((self.snapshot(step, wall_time, lent.keep()), waited))
     }
 
     fn check_step(&mut self, step: i64) -> Result<()> {
@@ -173,7 +217,6 @@ impl Capture {
                 reason: reason.into(),
             });
         }
-        self.last_step = Some(step);
         Ok(())
     }
 
@@ -188,81 +231,153 @@ impl Capture {
         self.planned = None;
         let mut planner = Planner::new(self.subject, &self.selection);
         source.visit(&mut Visitor::new(&mut planner))?;
-        self.planned = Some(planner.finish(&self.moved)?);
+        let planned = planner.finish(&self.moved)?;
+        let bytes = planned.plan.bytes;
+        // Nothing is touched, and running out of memory later would end the process.
+        if Buffer::try_with_bytes(bytes).is_none() {
+            let reason = format!(
+                "the variables have {bytes} bytes, more than there is memory for; choose fewer with select(), or a sample \
+                 with sample_limit()"
+            );
+            return Err(Error::UnsupportedTensor {
+                name: self.name(),
+                reason: reason.into(),
+            });
+        }
+        self.planned = Some(planned);
         Ok(())
     }
 
-    /// Whether this call's tensors have to be copied. Between points that lie far apart most calls only look at
-    /// libtorch's write counters.
-    fn wants_copy<S: NamedTensors + ?Sized>(&mut self, source: &S) -> Result<bool> {
+    /// The size of the buffer when this call's tensors have to be copied; `None` for the calls between points that lie
+    /// far apart.
+    fn bytes_to_copy(&self) -> Option<usize> {
+        let plan = &self.planned.as_ref()?.plan;
+        let wanted = plan.stride(self.steps) <= DENSE_STRIDE
+            || plan.is_due(self.steps)
+            || plan.is_due(self.steps + 1);
+        wanted.then_some(plan.bytes)
+    }
+
+    /// True when nothing was seen to have moved since the call before (gradient accumulation, the other model's turn). What
+    /// cannot be seen without a copy counts as moved.
+    ///
+    /// Where points lie far apart there is no copy of the call before to compare with, and a few elements stand for all: a
+    /// step that changes none of them is not counted, which moves the next point by a call. The two calls of a delta are
+    /// always compared in full.
+    fn looks_idle<S: NamedTensors + ?Sized>(&mut self, source: &S) -> Result<bool> {
         let Some(planned) = &self.planned else {
             return Ok(false);
         };
-        let (plan, call) = (planned.plan.clone(), self.steps);
-        if plan.stride(call) <= DENSE_STRIDE || plan.is_due(call) || plan.is_due(call + 1) {
-            return Ok(true);
+        if !self.can_be_idle() {
+            return Ok(false);
         }
-        let mut versions = Versions::new(self.subject, planned);
-        source.visit(&mut Visitor::new(&mut versions))?;
-        let version = versions.finish();
-        self.is_step(version);
-        Ok(false)
+        let is_dense = planned.plan.stride(self.steps) <= DENSE_STRIDE;
+        let fingerprint = if is_dense {
+            None
+        } else {
+            let mut fingerprint = Fingerprint::new(self.subject, planned);
+            source.visit(&mut Visitor::new(&mut fingerprint))?;
+            fingerprint.finish()
+        };
+        let before = std::mem::replace(&mut self.fingerprint, fingerprint);
+        if !is_dense && !self.follows() {
+            return Ok(fingerprint.is_some() && fingerprint == before);
+        }
+        match &self.newest {
+            Some(newest) if Arc::ptr_eq(&newest.plan, &planned.plan) => {
+                let mut comparer = Comparer::new(self.subject, planned, newest.buffer.bytes());
+                source.visit(&mut Visitor::new(&mut comparer))?;
+                Ok(comparer.finish())
+            }
+            _ => Ok(false),
+        }
     }
 
-    /// Copies the tensors, after a new plan where the variables are not those of the plan any more, and returns the sum
-    /// of libtorch's write counters.
+    /// Gradients may well repeat, and weights that were replaced on purpose are news.
+    fn can_be_idle(&self) -> bool {
+        self.subject == Subject::Weights && !self.rebase
+    }
+
+    /// True when the newest snapshot is that of the step before.
+    fn follows(&self) -> bool {
+        self.steps > 0 && self.copied == Some(self.steps - 1)
+    }
+
+    fn equals_newest(&self, buffer: &Buffer) -> bool {
+        let (Some(newest), Some(planned)) = (&self.newest, &self.planned) else {
+            return false;
+        };
+        let bytes = planned.plan.bytes;
+        self.can_be_idle()
+            && Arc::ptr_eq(&newest.plan, &planned.plan)
+            && newest.buffer.bytes().get(..bytes) == buffer.bytes().get(..bytes)
+    }
+
+    /// True when an idle call is left out, which the first ones in a row are.
+    fn passes_over(&mut self, is_idle: bool) -> bool {
+        let passed = is_idle && self.idle_calls + 1 < IDLE_CALLS;
+        self.idle_calls += u32::from(passed);
+        passed
+    }
+
+    fn count_step(&mut self, is_idle: bool) {
+        self.steps += 1;
+        if !is_idle {
+            self.idle_calls = 0;
+        }
+    }
+
+    /// Copies the tensors, after a new plan where the variables are not those of the plan any more.
     fn copy<S: NamedTensors + ?Sized>(
         &mut self,
         source: &S,
-        buffer: &mut Buffer,
-    ) -> Result<Option<u64>> {
+        shared: &mut Arc<Buffer>,
+    ) -> Result<()> {
         for _ in 0..2 {
             if let Some(planned) = &mut self.planned {
-                if buffer.bytes().len() < planned.plan.bytes {
-                    *buffer = Buffer::with_bytes(planned.plan.bytes);
+                if shared.bytes().len() < planned.plan.bytes {
+                    *shared = Arc::new(Buffer::with_bytes(planned.plan.bytes));
                 }
-                let mut copier = Copier::new(self.subject, planned, buffer.bytes_mut());
-                source.visit(&mut Visitor::new(&mut copier))?;
-                if let Some(version) = copier.finish()? {
-                    return Ok(version);
+                // The pool hands out only what nobody else holds.
+                if let Some(buffer) = Arc::get_mut(shared) {
+                    let mut copier = Copier::new(self.subject, planned, buffer.bytes_mut());
+                    source.visit(&mut Visitor::new(&mut copier))?;
+                    if copier.finish()? {
+                        buffer.stamp = self.steps + 1;
+                        return Ok(());
+                    }
                 }
             }
             self.make_plan(source)?;
         }
-        let name: Box<str> = if self.scope.is_empty() {
-            "(all)".into()
-        } else {
-            (*self.scope).into()
-        };
         let reason =
             "the variables change from one look to the next; stop training while they are logged"
                 .into();
+        let name = self.name();
         Err(Error::UnsupportedTensor { name, reason })
     }
 
-    /// Counts the call as a step, unless nothing was written since the call before (gradient accumulation, the other
-    /// model's turn).
-    fn is_step(&mut self, version: Option<u64>) -> bool {
-        let idle = version.is_some()
-            && self.version == version
-            && self.subject == Subject::Weights
-            && !self.rebase;
-        self.version = version;
-        self.idle_calls = if idle { self.idle_calls + 1 } else { 0 };
-        let step = !idle || self.idle_calls > IDLE_CALLS;
-        self.steps += u64::from(step);
-        step
+    /// What errors about all variables call them.
+    fn name(&self) -> Box<str> {
+        match &*self.scope {
+            "" => "(all)".into(),
+            scope => scope.into(),
+        }
     }
 
-    fn snapshot(&mut self, step: i64, wall_time: WallTime, mut buffer: Buffer) -> Captured {
+    /// The snapshot of the step that was counted last.
+    fn snapshot(&mut self, step: i64, wall_time: WallTime, buffer: Arc<Buffer>) -> Captured {
         let call = self.steps - 1;
-        buffer.stamp = self.steps;
         let Some(planned) = &self.planned else {
             return Captured::Skipped;
         };
         let plan = planned.plan.clone();
         let follows = call > 0 && self.copied == Some(call - 1);
         self.copied = Some(call);
+        self.newest = Some(Newest {
+            plan: plan.clone(),
+            buffer: buffer.clone(),
+        });
         Captured::Snapshot(Box::new(Snapshot {
             step,
             wall_time,

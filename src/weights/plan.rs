@@ -9,6 +9,7 @@ use crate::cadence::{AUTO_HISTOGRAMS, AUTO_SCALARS, Cadence, Schedule};
 use crate::named_tensors::Role;
 use crate::options::Selection;
 use crate::types::DType;
+use crate::weights::samples::spread;
 
 /// A frozen variable of more elements than this is watched through a sample of about as many.
 const WATCHED_ELEMENTS: usize = 1024;
@@ -18,11 +19,88 @@ const WATCHED_ELEMENTS: usize = 1024;
 pub(crate) enum Extent {
     /// Every element: statistics and histograms are written.
     Full,
+    /// Every n-th element under a `sample_limit`: statistics are estimates.
+    Sampled {
+        /// The first, chosen by seed and name.
+        start: usize,
+        /// At least 2, and without a common divisor with the inner sizes, so that no column is favoured.
+        stride: usize,
+    },
     /// Every n-th element of a frozen variable, to see whether it moves. Nothing is written.
     Watched {
         /// 1 copies all.
         stride: usize,
     },
+}
+
+impl Extent {
+    /// First element and stride.
+    pub(crate) fn steps(self) -> (usize, usize) {
+        match self {
+            Extent::Full => (0, 1),
+            Extent::Sampled { start, stride } => (start, stride),
+            Extent::Watched { stride } => (0, stride),
+        }
+    }
+
+    /// How many of a tensor's elements are copied.
+    fn elements(self, all: usize) -> usize {
+        let (start, stride) = self.steps();
+        all.saturating_sub(start).div_ceil(stride)
+    }
+
+    /// About `most` of `all` elements of a tensor of this shape.
+    fn sampled(all: usize, most: usize, shape: &[i64], seed: u64, name: &str) -> Extent {
+        if all <= most {
+            return Extent::Full;
+        }
+        let sizes: Vec<usize> = shape
+            .iter()
+            .rev()
+            .map(|&size| usize::try_from(size).unwrap_or(1))
+            .collect();
+        let inner = || {
+            sizes.iter().scan(1, |product: &mut usize, &size| {
+                *product = product.saturating_mul(size.max(1));
+                Some(*product)
+            })
+        };
+        let mut stride = all.div_ceil(most.max(1)).max(2);
+        // The whole product is the last of these; a stride that shares a divisor with it alone does no harm.
+        while inner()
+            .take(sizes.len().saturating_sub(1))
+            .any(|size| gcd(size, stride) > 1)
+        {
+            stride += 1;
+        }
+        Extent::Sampled {
+            start: spread(stride.min(all), 1, seed, name)
+                .first()
+                .copied()
+                .unwrap_or(0),
+            stride,
+        }
+    }
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// The most elements of one tensor when all tensors together may have `limit`: small ones are taken whole, and what
+/// they leave is shared evenly by the others.
+fn share(limit: usize, sizes: impl Iterator<Item = usize>) -> usize {
+    let mut sizes: Vec<usize> = sizes.collect();
+    sizes.sort_unstable();
+    let (mut rest, mut tensors) = (limit, sizes.len());
+    for size in sizes {
+        if size > rest / tensors.max(1) {
+            break;
+        }
+        rest -= size;
+        tensors -= 1;
+    }
+    (rest / tensors.max(1)).max(1)
 }
 
 /// One variable of a plan.
@@ -39,6 +117,8 @@ pub(crate) struct Variable {
     pub(crate) offset: usize,
     /// Elements in the buffer.
     pub(crate) elements: usize,
+    /// Elements of the tensor.
+    pub(crate) all: usize,
     moved: AtomicBool,
 }
 
@@ -47,9 +127,30 @@ impl Variable {
         self.offset..self.offset + self.elements * self.dtype.size()
     }
 
-    /// Size of the first dimension: output units of a linear or convolution layer. 1 below rank 2.
+    /// True when something is written of it; false for one that is only watched.
+    pub(crate) fn is_logged(&self) -> bool {
+        !matches!(self.extent, Extent::Watched { .. })
+    }
+
+    /// How many elements of the tensor each element in the buffer stands for.
+    pub(crate) fn scale(&self) -> f64 {
+        if self.elements == 0 {
+            1.0
+        } else {
+            self.all as f64 / self.elements as f64
+        }
+    }
+
+    /// The row-major number in the tensor of an element in the buffer.
+    pub(crate) fn logical(&self, element: usize) -> usize {
+        let (start, stride) = self.extent.steps();
+        start + element * stride
+    }
+
+    /// Size of the first dimension: output units of a linear or convolution layer. 1 below rank 2, and for a sample.
     pub(crate) fn rows(&self) -> usize {
         match self.shape.as_slice() {
+            _ if self.extent != Extent::Full => 1,
             [rows, _, ..] => usize::try_from(*rows).unwrap_or(1).max(1),
             _ => 1,
         }
@@ -84,6 +185,15 @@ pub(crate) struct Found {
     pub(crate) role: Role,
 }
 
+impl Found {
+    fn elements(&self) -> usize {
+        self.shape
+            .iter()
+            .map(|&size| usize::try_from(size).unwrap_or(0))
+            .product()
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -92,6 +202,7 @@ pub(crate) struct Plan {
     /// Class 0 is that of variables without options of their own.
     pub(crate) classes: Vec<Class>,
     pub(crate) bytes: usize,
+    expected_steps: Option<u64>,
     /// Set by the worker when a watched variable has moved: it is to be copied in full from now on.
     has_moved: AtomicBool,
 }
@@ -108,30 +219,35 @@ impl Plan {
             variables: Vec::with_capacity(found.len()),
             classes: vec![class(selection, None, None)],
             bytes: 0,
+            expected_steps: selection.options.expected_steps,
             has_moved: AtomicBool::new(false),
         };
+        let watched = |found: &Found| found.role == Role::Frozen && !moved.contains(&found.name);
+        let logged = found
+            .iter()
+            .filter(|found| !watched(found))
+            .map(Found::elements);
+        let most = selection
+            .options
+            .sample_limit
+            .map_or(usize::MAX, |limit| share(limit, logged));
         for found in found {
-            plan.add(found, selection, moved);
+            let all = found.elements();
+            let extent = if watched(&found) {
+                Extent::Watched {
+                    stride: all.div_ceil(WATCHED_ELEMENTS).max(1),
+                }
+            } else {
+                Extent::sampled(all, most, &found.shape, selection.options.seed, &found.name)
+            };
+            plan.add(found, extent, selection);
         }
         plan
     }
 
-    fn add(&mut self, found: Found, selection: &Selection, moved: &HashSet<Arc<str>>) {
-        let all: usize = found
-            .shape
-            .iter()
-            .map(|&size| usize::try_from(size).unwrap_or(0))
-            .product();
-        let extent = match found.role {
-            Role::Frozen if !moved.contains(&found.name) => Extent::Watched {
-                stride: all.div_ceil(WATCHED_ELEMENTS).max(1),
-            },
-            _ => Extent::Full,
-        };
-        let elements = match extent {
-            Extent::Full => all,
-            Extent::Watched { stride } => all.div_ceil(stride),
-        };
+    fn add(&mut self, found: Found, extent: Extent, selection: &Selection) {
+        let all = found.elements();
+        let elements = extent.elements(all);
         let layer = selection.layer(&found.name);
         let wanted = class(selection, layer.scalars, layer.histograms);
         let class = self
@@ -144,7 +260,7 @@ impl Plan {
             });
         // Neighbours of one type touch, so that a device can send them in one piece.
         let offset = self.bytes.next_multiple_of(found.dtype.size());
-        self.bytes = offset + elements * found.dtype.size();
+        self.bytes = offset.saturating_add(elements.saturating_mul(found.dtype.size()));
         let Found {
             name,
             dtype,
@@ -160,6 +276,7 @@ impl Plan {
             class,
             offset,
             elements,
+            all,
             moved: AtomicBool::new(false),
         });
     }
@@ -174,21 +291,28 @@ impl Plan {
 
     /// True when some class gets a point at this call.
     pub(crate) fn is_due(&self, call: u64) -> bool {
-        self.classes
-            .iter()
-            .any(|class| class.scalars.is_due(call) || class.histograms.is_due(call))
+        self.schedules().any(|schedule| schedule.is_due(call))
     }
 
     /// The shortest stride of any class at this call.
     pub(crate) fn stride(&self, call: u64) -> u64 {
-        let strides = self
-            .classes
-            .iter()
-            .flat_map(|class| [class.scalars.stride(call), class.histograms.stride(call)]);
+        let strides = self.schedules().map(|schedule| schedule.stride(call));
         strides
             .filter(|&stride| stride > 0)
             .min()
             .unwrap_or(u64::MAX)
+    }
+
+    /// What decides which calls are copied. Where nothing is ever written the report is still wanted.
+    fn schedules(&self) -> impl Iterator<Item = Schedule> {
+        let all = || {
+            self.classes
+                .iter()
+                .flat_map(|class| [class.scalars, class.histograms])
+        };
+        let never = all().all(|schedule| schedule.stride(0) == 0);
+        let report = Schedule::new(Cadence::Auto, AUTO_SCALARS, self.expected_steps);
+        all().chain(never.then_some(report))
     }
 
     /// The worker's word that a watched variable moved.
@@ -304,5 +428,42 @@ mod tests {
         assert_eq!(classes, [1, 1, 0, 0]);
         assert_eq!(plan.stride(50), 1);
         assert!(plan.is_due(3) && !plan.due(3)[0].scalars && plan.due(3)[1].scalars);
+    }
+
+    #[test]
+    fn a_limit_is_shared_and_small_tensors_stay_whole() {
+        assert_eq!(share(100, [10, 10, 1000, 1000].into_iter()), 40);
+        assert_eq!(share(5000, [10, 10].into_iter()), 4980);
+        assert_eq!(share(1, [10, 10].into_iter()), 1);
+        assert_eq!(share(10, std::iter::empty()), 10);
+    }
+
+    #[test]
+    fn a_sample_is_bounded_spread_and_favours_no_column() {
+        let shape = [512, 256, 3, 3];
+        let options = WeightOptions::new().sample_limit(10_000);
+        let plan = plan(
+            options,
+            vec![
+                found("large", DType::F32, &shape, Role::Trainable),
+                found("small", DType::F32, &[100], Role::Trainable),
+            ],
+        );
+        let total: usize = plan
+            .variables
+            .iter()
+            .map(|variable| variable.elements)
+            .sum();
+        assert!((9_000..=10_000).contains(&total), "{total}");
+        let [large, small] = plan.variables.as_slice() else {
+            panic!("two variables")
+        };
+        assert_eq!(small.extent, Extent::Full);
+        assert!(large.logical(large.elements - 1) < large.all);
+        assert!((large.scale() * large.elements as f64 - large.all as f64).abs() < 1.0);
+        let columns: HashSet<usize> = (0..large.elements)
+            .map(|element| large.logical(element) % (256 * 9))
+            .collect();
+        assert_eq!(columns.len(), 256 * 9);
     }
 }

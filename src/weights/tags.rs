@@ -1,5 +1,6 @@
 //! The single place that joins a statistic, a scope and a variable into a tag, and that says what each tag means.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::options::{Selection, Statistic};
@@ -30,32 +31,83 @@ pub(crate) enum Tier {
 impl Tier {
     /// The tier of a model with this many logged variables.
     pub(crate) fn of(variables: usize) -> Tier {
-        match variables {
-            0..=SMALL => Tier::Small,
-            0..=MEDIUM => Tier::Medium,
-            _ => Tier::Large,
+        if variables <= SMALL {
+            Tier::Small
+        } else if variables <= MEDIUM {
+            Tier::Medium
+        } else {
+            Tier::Large
         }
     }
 }
 
-/// A tag with its one-line description.
+/// What a tag means, in a line.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Description {
+    pub(crate) text: &'static str,
+    /// Under a `sample_limit`: how many elements of how many it is estimated from.
+    pub(crate) sample: Option<(usize, usize)>,
+}
+
+impl fmt::Display for Description {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.text)?;
+        match self.sample {
+            Some((sampled, all)) => {
+                write!(formatter, " Estimated from {sampled} of {all} elements.")
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// A tag with its description.
 #[derive(Debug, Clone)]
 pub(crate) struct Tag {
     pub(crate) name: Arc<str>,
-    pub(crate) description: &'static str,
+    pub(crate) description: Description,
 }
 
-impl Tag {
-    fn new(statistic: &str, scope: &str, rest: &str, description: &'static str) -> Tag {
-        let name = if scope.is_empty() {
-            format!("{statistic}/{rest}")
-        } else {
-            format!("{statistic}/{scope}/{rest}")
-        };
-        Tag {
-            name: name.into(),
-            description,
+/// Makes the tags of one variable or role.
+#[derive(Clone, Copy)]
+struct Tags<'a> {
+    scope: &'a str,
+    name: &'a str,
+    sample: Option<(usize, usize)>,
+}
+
+impl<'a> Tags<'a> {
+    fn of(variable: &'a Variable, scope: &'a str) -> Tags<'a> {
+        let sampled = matches!(variable.extent, Extent::Sampled { .. });
+        Tags {
+            scope,
+            name: &variable.name,
+            sample: sampled.then_some((variable.elements, variable.all)),
         }
+    }
+
+    fn tag(self, statistic: &str, text: &'static str) -> Tag {
+        let Tags {
+            scope,
+            name,
+            sample,
+        } = self;
+        let separator = if scope.is_empty() { "" } else { "/" };
+        Tag {
+            name: format!("{statistic}/{scope}{separator}{name}").into(),
+            description: Description { text, sample },
+        }
+    }
+
+    /// A single element's value is no estimate.
+    fn element(self, statistic: &str, element: usize, text: &'static str) -> Tag {
+        let name = format!("{}/{element}", self.name);
+        Tags {
+            name: &name,
+            sample: None,
+            ..self
+        }
+        .tag(statistic, text)
     }
 }
 
@@ -75,7 +127,7 @@ pub(crate) struct VariableTags {
 /// A single weight that becomes a line.
 #[derive(Debug)]
 pub(crate) struct Sample {
-    /// Row-major element number.
+    /// Its number in the buffer.
     pub(crate) element: usize,
     pub(crate) weight: Tag,
     pub(crate) delta: Tag,
@@ -99,11 +151,11 @@ pub(crate) fn variable_tags(
     let logged = plan
         .variables
         .iter()
-        .filter(|variable| variable.extent == Extent::Full)
+        .filter(|variable| variable.is_logged())
         .count();
     let mut order = 0;
     let mut tags = |variable: &Variable| {
-        if variable.extent != Extent::Full {
+        if !variable.is_logged() {
             return None;
         }
         let place = Place {
@@ -150,40 +202,35 @@ fn weight_tags(
         .or(selection.options.samples)
         .unwrap_or(default_samples(place, alone));
     let band = place.logged <= BANDS && statistics.contains(&Statistic::WeightMean);
+    let tags = Tags::of(variable, scope);
+    let statistic = |statistic: Statistic| {
+        (
+            statistic,
+            tags.tag(statistic.tag(), statistic.description()),
+        )
+    };
+    let sample = |element: usize| {
+        let logical = variable.logical(element);
+        Sample {
+            element,
+            weight: tags.element("weight_samples", logical, SAMPLE),
+            delta: tags.element("weight_delta_samples", logical, DELTA_SAMPLE),
+        }
+    };
     VariableTags {
-        statistics: statistics
-            .into_iter()
-            .map(|statistic| {
-                (
-                    statistic,
-                    Tag::new(statistic.tag(), scope, name, statistic.description()),
-                )
-            })
-            .collect(),
-        histogram: alone.then(|| Tag::new("weights", scope, name, WEIGHTS)),
-        delta_histogram: alone.then(|| Tag::new("weight_deltas", scope, name, WEIGHT_DELTAS)),
-        nonfinite: Some(Tag::new("weight_nonfinite", scope, name, NONFINITE)),
+        statistics: statistics.into_iter().map(statistic).collect(),
+        histogram: alone.then(|| tags.tag("weights", WEIGHTS)),
+        delta_histogram: alone.then(|| tags.tag("weight_deltas", WEIGHT_DELTAS)),
+        nonfinite: Some(tags.tag("weight_nonfinite", NONFINITE)),
         band: band.then(|| {
-            let low = Tag::new("weight_mean_minus_std", scope, name, BAND);
-            (low, Tag::new("weight_mean_plus_std", scope, name, BAND))
+            (
+                tags.tag("weight_mean_minus_std", BAND),
+                tags.tag("weight_mean_plus_std", BAND),
+            )
         }),
         samples: spread(variable.elements, count, selection.options.seed, name)
             .into_iter()
-            .map(|element| Sample {
-                element,
-                weight: Tag::new(
-                    "weight_samples",
-                    scope,
-                    &format!("{name}/{element}"),
-                    SAMPLE,
-                ),
-                delta: Tag::new(
-                    "weight_delta_samples",
-                    scope,
-                    &format!("{name}/{element}"),
-                    DELTA_SAMPLE,
-                ),
-            })
+            .map(sample)
             .collect(),
         ..VariableTags::default()
     }
@@ -219,25 +266,19 @@ fn gradient_tags(
         _ if alone => &[GradientStatistic::Norm],
         _ => &[],
     };
+    let tags = Tags::of(variable, scope);
     let tag = |statistic: &GradientStatistic| match statistic {
-        GradientStatistic::Norm => Tag::new("weight_gradient_norm", scope, name, GRADIENT_NORM),
-        GradientStatistic::Std => Tag::new("weight_gradient_std", scope, name, GRADIENT_STD),
-        GradientStatistic::MaxAbs => {
-            Tag::new("weight_gradient_max_abs", scope, name, GRADIENT_MAX_ABS)
-        }
+        GradientStatistic::Norm => tags.tag("weight_gradient_norm", GRADIENT_NORM),
+        GradientStatistic::Std => tags.tag("weight_gradient_std", GRADIENT_STD),
+        GradientStatistic::MaxAbs => tags.tag("weight_gradient_max_abs", GRADIENT_MAX_ABS),
     };
     VariableTags {
         gradients: statistics
             .iter()
             .map(|statistic| (*statistic, tag(statistic)))
             .collect(),
-        histogram: alone.then(|| Tag::new("weight_gradients", scope, name, GRADIENTS)),
-        nonfinite: Some(Tag::new(
-            "weight_gradient_nonfinite",
-            scope,
-            name,
-            GRADIENT_NONFINITE,
-        )),
+        histogram: alone.then(|| tags.tag("weight_gradients", GRADIENTS)),
+        nonfinite: Some(tags.tag("weight_gradient_nonfinite", GRADIENT_NONFINITE)),
         ..VariableTags::default()
     }
 }
@@ -252,6 +293,8 @@ pub(crate) struct Aggregate {
     /// Histograms of a role of a large model.
     pub(crate) histogram: Option<Tag>,
     pub(crate) delta_histogram: Option<Tag>,
+    /// Elements copied and elements in all, when these differ.
+    pub(crate) sample: Option<(usize, usize)>,
     prefix: String,
 }
 
@@ -273,7 +316,7 @@ pub(crate) fn aggregates(
         plan.variables
             .iter()
             .enumerate()
-            .filter(|(_, variable)| variable.extent == Extent::Full)
+            .filter(|(_, variable)| variable.is_logged())
     };
     let members: Vec<usize> = logged().map(|(index, _)| index).collect();
     if members.is_empty() {
@@ -306,7 +349,17 @@ pub(crate) fn aggregates(
         Subject::Weights => ("weights", WEIGHTS),
         Subject::Gradients => ("weight_gradients", GRADIENTS),
     };
+    let sample = |members: &[usize]| {
+        let members = members
+            .iter()
+            .filter_map(|&member| plan.variables.get(member));
+        let (sampled, all) = members.fold((0, 0), |(sampled, all), member| {
+            (sampled + member.elements, all + member.all)
+        });
+        (sampled < all).then_some((sampled, all))
+    };
     let model = Aggregate {
+        sample: sample(&members),
         members,
         is_model: true,
         histogram: None,
@@ -320,11 +373,18 @@ pub(crate) fn aggregates(
     let rest = rest.map(|(name, role, members)| {
         let histogram = role && tier == Tier::Large;
         let deltas = histogram && subject == Subject::Weights;
+        let sample = sample(&members);
+        let tags = Tags {
+            scope,
+            name: &name,
+            sample,
+        };
         Aggregate {
             members,
             is_model: false,
-            histogram: histogram.then(|| Tag::new(kind, scope, &name, description)),
-            delta_histogram: deltas.then(|| Tag::new("weight_deltas", scope, &name, WEIGHT_DELTAS)),
+            histogram: histogram.then(|| tags.tag(kind, description)),
+            delta_histogram: deltas.then(|| tags.tag("weight_deltas", WEIGHT_DELTAS)),
+            sample,
             prefix: prefix(&name),
         }
     });

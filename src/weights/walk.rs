@@ -1,4 +1,4 @@
-//! The passes over a source's tensors: planning, copying, and looking at libtorch's write counters.
+//! The passes over a source's tensors: planning, copying, and looking whether anything moved.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -6,9 +6,10 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::named_tensors::{Role, Sink, StoreIdentity};
 use crate::options::Selection;
-use crate::values::{Facts, Source};
+use crate::tensor::{Remote, fetch_remotes};
+use crate::values::{Access, Facts, Glance, Source, equals};
 use crate::weights::capture::Subject;
-use crate::weights::plan::{Extent, Found, Plan};
+use crate::weights::plan::{Found, Plan, Variable};
 
 /// What becomes of a variable that a source shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,8 +156,6 @@ struct Walk<'a> {
     stores: usize,
     /// The source is not what the plan says.
     stale: bool,
-    /// Sum of libtorch's write counters, `None` when some tensor has none.
-    version: Option<u64>,
 }
 
 impl<'a> Walk<'a> {
@@ -167,7 +166,6 @@ impl<'a> Walk<'a> {
             seen: 0,
             stores: 0,
             stale: false,
-            version: Some(0),
         }
     }
 
@@ -207,14 +205,6 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn add_version(&mut self, version: Option<u64>) {
-        // A plain sum: counters only go up, and the order of a map does not matter.
-        self.version = self
-            .version
-            .zip(version)
-            .map(|(sum, version)| sum.wrapping_add(version));
-    }
-
     fn knows_store(&mut self, store: StoreIdentity) -> bool {
         let known = self.planned.stores.get(self.stores) == Some(&store);
         self.stores += 1;
@@ -237,35 +227,59 @@ fn keeps_role(planned: Role, source: &Source<'_>, role: Option<Role>) -> bool {
     }
 }
 
-/// Sums libtorch's write counters without copying anything.
-pub(crate) struct Versions<'a> {
+impl Planned {
+    /// How a variable of the plan is read, and where its elements lie in a buffer.
+    fn variable(&self, place: usize) -> Option<(&Variable, &Facts)> {
+        self.plan.variables.get(place).zip(self.facts.get(place))
+    }
+}
+
+/// Compares the tensors with the newest copy of them, up to the first difference.
+///
+/// libtorch's own write counters cannot tell: its SGD, among others, writes through an alias that counts for itself.
+pub(crate) struct Comparer<'a> {
     walk: Walk<'a>,
+    copy: &'a [u8],
+    /// Some variable differs, or cannot be seen without copying it.
+    ended: bool,
 }
 
-impl<'a> Versions<'a> {
-    pub(crate) fn new(subject: Subject, planned: &'a Planned) -> Versions<'a> {
-        Versions {
+impl<'a> Comparer<'a> {
+    pub(crate) fn new(subject: Subject, planned: &'a Planned, copy: &'a [u8]) -> Comparer<'a> {
+        Comparer {
             walk: Walk::new(subject, planned),
+            copy,
+            ended: false,
         }
     }
 
-    /// `None` when the plan is stale or a tensor keeps no counter: then every call is taken as a step.
-    pub(crate) fn finish(self) -> Option<u64> {
-        if self.walk.is_complete() {
-            self.walk.version
-        } else {
-            None
+    /// True when every variable was seen to be as it was.
+    pub(crate) fn finish(self) -> bool {
+        !self.ended && self.walk.is_complete()
+    }
+
+    fn is_same(&self, place: usize, source: &Source<'_>) -> bool {
+        let Some((variable, facts)) = self.walk.planned.variable(place) else {
+            return false;
+        };
+        match (source.glance(facts), self.copy.get(variable.bytes())) {
+            (Glance::Bytes(bytes), Some(copy)) => {
+                equals(bytes, facts.dtype.size(), variable.extent.steps(), copy)
+            }
+            _ => false,
         }
     }
 }
 
-impl Sink for Versions<'_> {
+impl Sink for Comparer<'_> {
     fn variable(&mut self, name: &str, source: Source<'_>, role: Option<Role>) {
-        let Some(place) = self.walk.place(name, &source, role) else {
+        if self.ended {
             return;
-        };
-        let version = self.walk.planned.version(place, &source);
-        self.walk.add_version(version);
+        }
+        match self.walk.place(name, &source, role) {
+            Some(place) => self.ended = !self.is_same(place, &source),
+            None => self.ended = self.walk.stale,
+        }
     }
 
     fn knows_store(&mut self, store: StoreIdentity) -> bool {
@@ -273,9 +287,65 @@ impl Sink for Versions<'_> {
     }
 }
 
-impl Planned {
-    fn version(&self, place: usize, source: &Source<'_>) -> Option<u64> {
-        source.version(self.facts.get(place)?)
+/// Elements of each variable that a fingerprint is made of.
+const PRINTED_ELEMENTS: usize = 64;
+
+/// Makes one number of a few elements of each variable: it costs next to nothing and changes when a model trains.
+pub(crate) struct Fingerprint<'a> {
+    walk: Walk<'a>,
+    /// `None` when some variable cannot be seen without copying it.
+    print: Option<u64>,
+}
+
+impl<'a> Fingerprint<'a> {
+    pub(crate) fn new(subject: Subject, planned: &'a Planned) -> Fingerprint<'a> {
+        Fingerprint {
+            walk: Walk::new(subject, planned),
+            print: Some(0),
+        }
+    }
+
+    pub(crate) fn finish(self) -> Option<u64> {
+        self.print.filter(|_| self.walk.is_complete())
+    }
+
+    fn of(&self, place: usize, source: &Source<'_>) -> Option<u64> {
+        let (_, facts) = self.walk.planned.variable(place)?;
+        let Glance::Bytes(bytes) = source.glance(facts) else {
+            return None;
+        };
+        let size = facts.dtype.size();
+        let stride = (bytes.len() / size).div_ceil(PRINTED_ELEMENTS).max(1);
+        // Odd factors mix as in FNV-1a; the place makes two variables that swap their elements differ.
+        let mix = |print: u64, word: u64| {
+            (print ^ word)
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                .rotate_left(29)
+        };
+        let word = |element: &[u8]| {
+            element
+                .iter()
+                .fold(0, |word: u64, &byte| word << 8 | u64::from(byte))
+        };
+        let elements = bytes.chunks_exact(size).step_by(stride).map(word);
+        Some(elements.fold(mix(0, place as u64), mix))
+    }
+}
+
+impl Sink for Fingerprint<'_> {
+    fn variable(&mut self, name: &str, source: Source<'_>, role: Option<Role>) {
+        let Some(place) = self.walk.place(name, &source, role) else {
+            return;
+        };
+        // A sum does not mind the order in which a map shows its variables.
+        self.print = self
+            .print
+            .zip(self.of(place, &source))
+            .map(|(sum, print)| sum.wrapping_add(print));
+    }
+
+    fn knows_store(&mut self, store: StoreIdentity) -> bool {
+        self.walk.knows_store(store)
     }
 }
 
@@ -283,6 +353,8 @@ impl Planned {
 pub(crate) struct Copier<'a> {
     walk: Walk<'a>,
     target: &'a mut [u8],
+    /// What lies on another device is fetched at the end, in few pieces.
+    remotes: Vec<Remote>,
     error: Option<Error>,
 }
 
@@ -291,48 +363,55 @@ impl<'a> Copier<'a> {
         Copier {
             walk: Walk::new(subject, planned),
             target,
+            remotes: Vec::new(),
             error: None,
         }
     }
 
-    /// The sum of write counters, or `None` when the plan is stale and the buffer is worthless.
+    /// False when the plan is stale and the buffer worthless.
     ///
     /// # Errors
     /// A tensor that libtorch cannot copy.
-    pub(crate) fn finish(self) -> Result<Option<Option<u64>>> {
-        match self.error {
-            Some(error) => Err(error),
-            None => Ok(self.walk.is_complete().then_some(self.walk.version)),
+    pub(crate) fn finish(self) -> Result<bool> {
+        if let Some(error) = self.error {
+            return Err(error);
         }
+        if !self.walk.is_complete() {
+            return Ok(false);
+        }
+        fetch_remotes(self.remotes, self.target)?;
+        Ok(true)
     }
 
     fn copy(&mut self, place: usize, source: &Source<'_>) -> Result<()> {
         let planned = self.walk.planned;
-        let Some(variable) = planned.plan.variables.get(place) else {
+        let Some((variable, facts)) = planned.variable(place) else {
             return Ok(());
         };
         let Some(target) = self.target.get_mut(variable.bytes()) else {
             self.walk.stale = true;
             return Ok(());
         };
-        let stride = match variable.extent {
-            Extent::Full => 1,
-            Extent::Watched { stride } => stride,
+        let gradient = match self.walk.subject {
+            Subject::Weights => None,
+            Subject::Gradients => Some(source.gradient()),
         };
-        let Some(facts) = planned.facts.get(place) else {
-            self.walk.stale = true;
-            return Ok(());
+        let source = match &gradient {
+            None => source,
+            Some(Some(gradient)) => &Source::Tensor(gradient),
+            Some(None) => {
+                self.walk.stale = true;
+                return Ok(());
+            }
         };
-        let fits = match self.walk.subject {
-            Subject::Weights => source.copy(&variable.name, facts, stride, target)?,
-            Subject::Gradients => match source.gradient() {
-                Some(gradient) => {
-                    Source::Tensor(&gradient).copy(&variable.name, facts, stride, target)?
-                }
-                None => false,
-            },
-        };
-        self.walk.stale |= !fits;
+        let (name, steps) = (&*variable.name, variable.extent.steps());
+        if facts.access == Access::Remote {
+            let remote = source.remote(name, facts, steps, variable.bytes())?;
+            self.walk.stale |= remote.is_none();
+            self.remotes.extend(remote);
+        } else {
+            self.walk.stale |= !source.copy(name, facts, steps, target)?;
+        }
         Ok(())
     }
 }
@@ -346,8 +425,6 @@ impl Sink for Copier<'_> {
             return;
         };
         self.error = self.copy(place, &source).err();
-        let version = self.walk.planned.version(place, &source);
-        self.walk.add_version(version);
     }
 
     fn knows_store(&mut self, store: StoreIdentity) -> bool {

@@ -8,16 +8,16 @@ use std::sync::Arc;
 use crate::buffer::{Buffer, Pool};
 use crate::dashboard::{ScopeBoard, VariableBoard};
 use crate::histogram::Histogram;
-use crate::kernel::{Analysis, Elements, Kernel};
+use crate::kernel::{Analysis, Elements, Kernels, Task};
 use crate::options::{Selection, Statistic};
 use crate::report::ParameterReport;
 use crate::types::WallTime;
 use crate::weights::aggregate::aggregate_points;
 use crate::weights::capture::{Snapshot, Subject};
-use crate::weights::plan::{Due, Extent, Plan, Variable};
+use crate::weights::plan::{Due, Plan, Variable};
 use crate::weights::samples::spread;
 use crate::weights::tags::{
-    Aggregate, GradientStatistic, Tag, Tier, VariableTags, aggregates, variable_tags,
+    Aggregate, Description, GradientStatistic, Tag, Tier, VariableTags, aggregates, variable_tags,
 };
 
 /// Elements of the first snapshot that are kept of each variable, to tell how far it has moved: all of a small one.
@@ -26,14 +26,11 @@ const ORIGIN_ELEMENTS: usize = 4096;
 /// The floor of the logarithmic update ratio, below which nothing is worth telling apart.
 pub(crate) const RATIO_FLOOR: f64 = -8.0;
 
-/// Snapshots in a row that equal the one before, after which standing still is itself worth a point.
-const IDLE_SNAPSHOTS: u32 = 20;
-
 /// A scalar to write.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ScalarPoint {
     pub(crate) tag: Arc<str>,
-    pub(crate) description: &'static str,
+    pub(crate) description: Description,
     pub(crate) value: f64,
 }
 
@@ -51,7 +48,7 @@ impl ScalarPoint {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct HistogramPoint {
     pub(crate) tag: Arc<str>,
-    pub(crate) description: &'static str,
+    pub(crate) description: Description,
     pub(crate) histogram: Histogram,
 }
 
@@ -83,7 +80,6 @@ pub(crate) struct Watch {
     states: Vec<State>,
     aggregates: Vec<Aggregate>,
     newest: Option<Newest>,
-    idle_snapshots: u32,
 }
 
 /// What is known of a variable beside its newest elements.
@@ -146,7 +142,7 @@ struct Origin {
 struct Newest {
     step: i64,
     wall_time: WallTime,
-    buffer: Buffer,
+    buffer: Arc<Buffer>,
     pool: Arc<Pool>,
     /// The stamp of the snapshot that the deltas are against.
     before: Option<u64>,
@@ -164,7 +160,6 @@ impl Watch {
             states: Vec::new(),
             aggregates: Vec::new(),
             newest: None,
-            idle_snapshots: 0,
         }
     }
 
@@ -173,16 +168,7 @@ impl Watch {
     }
 
     /// Takes a snapshot: analyses it and says what is to be written. `None` when nothing is.
-    pub(crate) fn observe(&mut self, kernel: &mut Kernel, snapshot: Snapshot) -> Option<Points> {
-        if self.is_idle(&snapshot) {
-            self.idle_snapshots += 1;
-            if self.idle_snapshots < IDLE_SNAPSHOTS {
-                snapshot.pool.put(snapshot.buffer);
-                return None;
-            }
-        } else {
-            self.idle_snapshots = 0;
-        }
+    pub(crate) fn observe(&mut self, kernels: &mut Kernels, snapshot: Snapshot) -> Option<Points> {
         let same_plan = !self.adopt(&snapshot.plan);
         if snapshot.rebase {
             self.states.iter_mut().for_each(|state| state.origin = None);
@@ -192,12 +178,12 @@ impl Watch {
             .as_ref()
             .filter(|_| snapshot.follows && !snapshot.rebase);
         self.analyse(
-            kernel,
+            kernels,
             &snapshot.buffer,
-            before.map(|previous| &previous.buffer),
+            before.map(|previous| &*previous.buffer),
             &snapshot.due,
         );
-        let points = self.points(&snapshot, before.map(|previous| &previous.buffer));
+        let points = self.points(&snapshot, before.map(|previous| &*previous.buffer));
         let stamp = before
             .filter(|_| same_plan)
             .map(|previous| previous.buffer.stamp);
@@ -216,14 +202,14 @@ impl Watch {
     }
 
     /// The points of the newest snapshot that its cadence left out, so that a run ends with its last weights.
-    pub(crate) fn finish(&mut self, kernel: &mut Kernel) -> Option<Points> {
+    pub(crate) fn finish(&mut self, kernels: &mut Kernels) -> Option<Points> {
         let newest = self.newest.take()?;
         let plan = self.plan.clone()?;
         let before = newest
             .before
             .and_then(|stamp| newest.pool.take_stamped(stamp));
         if newest.before.is_some() == before.is_some() {
-            self.analyse_again(kernel, &newest, before.as_ref());
+            self.analyse_again(kernels, &newest, before.as_deref());
         }
         let last = Snapshot {
             step: newest.step,
@@ -235,20 +221,7 @@ impl Watch {
             due: newest.unwritten,
             rebase: false,
         };
-        self.points(&last, before.as_ref())
-    }
-
-    /// True when the snapshot equals the one before, bit by bit. The comparison ends at the first difference.
-    fn is_idle(&self, snapshot: &Snapshot) -> bool {
-        let (Some(newest), Some(plan)) = (&self.newest, &self.plan) else {
-            return false;
-        };
-        self.subject == Subject::Weights
-            && snapshot.follows
-            && !snapshot.rebase
-            && plan.bytes > 0
-            && Arc::ptr_eq(plan, &snapshot.plan)
-            && newest.buffer.bytes().get(..plan.bytes) == snapshot.buffer.bytes().get(..plan.bytes)
+        self.points(&last, before.as_deref())
     }
 
     /// Makes the states fit a plan. A variable that is as it was keeps its own; one of another shape or type starts anew.
@@ -263,11 +236,11 @@ impl Watch {
         }
         let mut known: HashMap<Arc<str>, State> = HashMap::new();
         if let Some(old) = self.plan.take() {
+            let new = plan.variables.iter().map(|new| (&*new.name, new));
+            let new: HashMap<&str, &Variable> = new.collect();
             for (variable, state) in std::iter::zip(&old.variables, self.states.drain(..)) {
-                let continues =
-                    |new: &&Variable| new.name == variable.name && new.continues(variable);
-                // Both plans are sorted alike, but a search by name is simple and a new plan rare.
-                if plan.variables.iter().any(|new| continues(&new)) {
+                let continues = |new: &&Variable| new.continues(variable);
+                if new.get(&*variable.name).is_some_and(continues) {
                     known.insert(variable.name.clone(), state);
                 }
             }
@@ -286,7 +259,7 @@ impl Watch {
 
     fn analyse(
         &mut self,
-        kernel: &mut Kernel,
+        kernels: &mut Kernels,
         current: &Buffer,
         before: Option<&Buffer>,
         due: &[Due],
@@ -294,43 +267,62 @@ impl Watch {
         let Some(plan) = self.plan.clone() else {
             return;
         };
-        let seed = self.selection.options.seed;
         for (variable, state) in std::iter::zip(&plan.variables, &mut self.states) {
             state.place_before = state.place.replace(variable.bytes());
-            let Some(elements) = elements(variable, current, Some(variable.bytes())) else {
-                continue;
-            };
-            let previous = before
-                .and_then(|before| self::elements(variable, before, state.place_before.clone()));
-            if variable.extent == Extent::Full {
-                let histograms = due.get(variable.class).is_some_and(|due| due.histograms);
-                let analysis = kernel.analyse(elements, previous, variable.rows(), histograms);
-                state.take(analysis, elements, seed, &variable.name);
-            } else if before.is_some_and(|before| state.moved(current, before)) {
+            if !variable.is_logged() && before.is_some_and(|before| state.moved(current, before)) {
                 plan.report_moved(variable);
+            }
+        }
+        let task = |(variable, state): (&Variable, &State)| Task {
+            current: elements(variable, current, Some(variable.bytes()))
+                .filter(|_| variable.is_logged()),
+            previous: before
+                .and_then(|before| elements(variable, before, state.place_before.clone())),
+            rows: variable.rows(),
+            histograms: due.get(variable.class).is_some_and(|due| due.histograms),
+        };
+        let tasks: Vec<Task<'_>> = std::iter::zip(&plan.variables, &self.states)
+            .map(task)
+            .collect();
+        let analyses = kernels.analyse(&tasks);
+        let seed = self.selection.options.seed;
+        let variables = std::iter::zip(&plan.variables, &mut self.states);
+        for ((variable, state), (task, analysis)) in
+            std::iter::zip(variables, std::iter::zip(&tasks, analyses))
+        {
+            if let (Some(current), Some(analysis)) = (task.current, analysis) {
+                state.take(analysis, current, seed, variable);
             }
         }
     }
 
     /// Makes up the histograms of the newest snapshot that were not due when it came; the moments are known.
-    fn analyse_again(&mut self, kernel: &mut Kernel, newest: &Newest, before: Option<&Buffer>) {
+    fn analyse_again(&mut self, kernels: &mut Kernels, newest: &Newest, before: Option<&Buffer>) {
         let Some(plan) = self.plan.clone() else {
             return;
         };
-        for (variable, state) in std::iter::zip(&plan.variables, &mut self.states) {
+        let task = |variable: &Variable| {
             let wanted = newest
                 .unwritten
                 .get(variable.class)
                 .is_some_and(|due| due.histograms);
-            if variable.extent != Extent::Full || !wanted {
-                continue;
+            let current = elements(variable, &newest.buffer, Some(variable.bytes()));
+            Task {
+                current: current.filter(|_| wanted && variable.is_logged()),
+                previous: before
+                    .and_then(|before| elements(variable, before, Some(variable.bytes()))),
+                rows: variable.rows(),
+                histograms: true,
             }
-            let Some(current) = elements(variable, &newest.buffer, Some(variable.bytes())) else {
-                continue;
-            };
-            let previous =
-                before.and_then(|before| elements(variable, before, Some(variable.bytes())));
-            state.analysis = Some(kernel.analyse(current, previous, variable.rows(), true));
+        };
+        let tasks: Vec<Task<'_>> = plan.variables.iter().map(task).collect();
+        let analyses = kernels.analyse(&tasks);
+        for ((variable, state), analysis) in
+            std::iter::zip(std::iter::zip(&plan.variables, &mut self.states), analyses)
+        {
+            if let Some(analysis) = analysis {
+                state.analysis = Some(analysis.scaled(variable.scale()));
+            }
         }
     }
 
@@ -473,18 +465,19 @@ impl State {
             .is_some_and(|(now, then)| now.len() == then.len() && now != then)
     }
 
-    fn take(&mut self, analysis: Analysis, elements: Elements<'_>, seed: u64, name: &str) {
+    fn take(&mut self, analysis: Analysis, elements: Elements<'_>, seed: u64, variable: &Variable) {
+        let analysis = analysis.scaled(variable.scale());
         let change = analysis.change.as_ref();
         let norm_before = change.map(|_| self.measured.norm);
         let origin = self
             .origin
-            .get_or_insert_with(|| Origin::of(elements, seed, name));
+            .get_or_insert_with(|| Origin::of(elements, seed, &variable.name));
         self.measured = Measured {
             norm: analysis.weights.norm(),
             norm_before,
             delta_norm: change.map(|change| change.deltas.norm()),
             changed_fraction: change.and_then(|change| change.changed_fraction()),
-            drift: origin.distance(elements),
+            drift: origin.distance(elements, variable.all),
         };
         self.analysis = Some(analysis);
     }
@@ -594,7 +587,7 @@ impl Origin {
 
     /// Squared norms of (now - origin) and of the origin, scaled from the sample to all elements. Elements that are not
     /// finite now or then are left out.
-    fn distance(&self, now: Elements<'_>) -> Option<(f64, f64)> {
+    fn distance(&self, now: Elements<'_>, all: usize) -> Option<(f64, f64)> {
         let (mut moved, mut origin, mut finite) = (0.0, 0.0, 0_usize);
         for (&element, &then) in std::iter::zip(&self.elements, &self.values) {
             let delta = now.get(element) - then;
@@ -604,7 +597,7 @@ impl Origin {
                 finite += 1;
             }
         }
-        let scale = now.len() as f64 / self.elements.len() as f64;
+        let scale = all as f64 / self.elements.len() as f64;
         (finite > 0).then_some((moved * scale, origin * scale))
     }
 }

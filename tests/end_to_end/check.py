@@ -29,18 +29,14 @@ MESSAGES_SHOWN = 40
 
 @dataclass(frozen=True)
 class Expected:
-    """A scalar and how far from it TensorBoard's may lie. `value` None: not defined (a ratio to zero), and so any finite
-    value will do, or none."""
+    """A scalar and how far from it TensorBoard's may lie. `value` None: not defined (a ratio to zero), and not written."""
 
     value: float | None
     tolerance: float = 0.0
 
     def admits(self, value):
-        if not isinstance(value, (int, float)) or not np.isfinite(value):
-            return False
-        if self.value is None:
-            return True
-        return abs(value - self.value) <= self.tolerance
+        # Text is a number that is not finite.
+        return isinstance(value, (int, float)) and abs(value - self.value) <= self.tolerance
 
 
 def near(value, scale=0.0):
@@ -54,69 +50,122 @@ def norm(array):
     return float(np.linalg.norm(array.astype(np.float64).ravel()))
 
 
+def magnitude(array):
+    return np.sqrt(np.mean(array.astype(np.float64) ** 2))
+
+
 def moments(prefix, array):
     """The mean and the population standard deviation."""
-    wide = array.astype(np.float64)
-    scale = np.sqrt(np.mean(wide**2))
+    wide, scale = array.astype(np.float64), magnitude(array)
     return {f"{prefix}_mean": near(wide.mean(), scale), f"{prefix}_std": near(wide.std(), scale)}
 
 
-def weight_statistics(weights):
-    return {**moments("weight", weights), "weight_norm": near(norm(weights))}
+def weight_statistics(weights, initial):
+    found = {
+        **moments("weight", weights),
+        "weight_norm": near(norm(weights)),
+        "weight_drift": drift([(weights, initial)]),
+    }
+    mean, std = (found[f"weight_{which}"].value for which in ("mean", "std"))
+    found["weight_mean_minus_std"] = near(mean - std, magnitude(weights))
+    found["weight_mean_plus_std"] = near(mean + std, magnitude(weights))
+    return found
 
 
-def delta_statistics(weights, previous, initial):
+def delta_statistics(weights, previous):
     delta = weights - previous
-    changed = np.mean(bits(weights) != bits(previous))
+    ratio = update_ratio(norm(delta), norm(previous))
     return {
         **moments("weight_delta", delta),
         "weight_delta_max_abs": near(np.abs(delta).max()),
-        "weight_changed_fraction": near(changed),
-        "weight_drift": drift(weights, initial),
-        **update_ratio(norm(delta), norm(previous)),
+        "weight_changed_fraction": near(np.mean(bits(weights) != bits(previous))),
+        "weight_update_ratio": Expected(None) if ratio is None else near(ratio),
+        "weight_update_ratio_log10": floored_log10(ratio),
     }
 
 
 def update_ratio(delta_norm, previous_norm):
-    if previous_norm == 0.0:
-        return {"weight_update_ratio": Expected(None), "weight_update_ratio_log10": Expected(None)}
-    ratio = delta_norm / previous_norm
-    log10 = max(np.log10(ratio), RATIO_LOG10_FLOOR) if ratio > 0.0 else RATIO_LOG10_FLOOR
-    return {"weight_update_ratio": near(ratio), "weight_update_ratio_log10": Expected(float(log10), 1e-4)}
+    return delta_norm / previous_norm if previous_norm > 0.0 else None
 
 
-def drift(weights, initial):
-    """norm(w - w(0)) / norm(w(0)); for a large tensor both norms are estimated from a sample, with the standard error of a
-    mean of squares. Five of them, and a floor for the sample's own skew, are far below what a wrong formula differs by."""
-    moved, start = (array.astype(np.float64) for array in (weights - initial, initial))
-    if not start.any():
+def floored_log10(ratio):
+    if ratio is None:
         return Expected(None)
-    exact = norm(moved) / norm(start)
-    if weights.size <= DRIFT_SAMPLE:
+    return Expected(max(float(np.log10(ratio)), RATIO_LOG10_FLOOR) if ratio > 0.0 else RATIO_LOG10_FLOOR, 1e-4)
+
+
+def drift(pairs):
+    """norm(w - w(0)) / norm(w(0)) over all (w, w(0)) of `pairs`. Of a large tensor both norms are estimated from a sample:
+    then five standard errors, and a floor for the sample's own skew, are far below what a wrong formula differs by."""
+    moved = [squares(weights - initial) for weights, initial in pairs]
+    start = [squares(initial) for _, initial in pairs]
+    (moved_sum, moved_error), (start_sum, start_error) = total(moved), total(start)
+    if start_sum == 0.0:
+        return Expected(None)
+    exact = np.sqrt(moved_sum / start_sum)
+    if moved_sum == 0.0 or all(weights.size <= DRIFT_SAMPLE for weights, _ in pairs):
         return near(exact)
-    error = np.hypot(relative_norm_error(moved), relative_norm_error(start))
-    return Expected(exact, float(exact * (5.0 * error + 0.02)))
+    # Half of it, since the norms are square roots of the sums.
+    error = 0.5 * np.hypot(moved_error / moved_sum, start_error / start_sum)
+    return Expected(float(exact), float(exact * (5.0 * error + 0.02)))
 
 
-def relative_norm_error(array):
-    """Standard error of sqrt(mean of squares of a sample), relative to its value; half that of the mean of squares."""
-    squares = array.ravel() ** 2
-    mean = squares.mean()
-    return 0.5 * squares.std() / np.sqrt(DRIFT_SAMPLE) / mean if mean > 0.0 else 0.0
+def squares(array):
+    return array.astype(np.float64).ravel() ** 2
+
+
+def total(arrays):
+    """The sum over all arrays, and the standard error of its estimate where an array is sampled."""
+    sampled = [array for array in arrays if array.size > DRIFT_SAMPLE]
+    errors = [array.size * array.std() / np.sqrt(DRIFT_SAMPLE) for array in sampled]
+    return sum(array.sum() for array in arrays), float(np.linalg.norm(errors))
+
+
+def model_statistics(now, initial):
+    """All variables as if they were one."""
+    weights = np.concatenate([now[name].ravel() for name in now])
+    return {
+        "weight_norm": near(norm(weights)),
+        "weight_std": near(weights.astype(np.float64).std(), magnitude(weights)),
+        "drift": drift([(now[name], initial[name]) for name in now]),
+    }
+
+
+def model_delta_statistics(now, previous):
+    """All variables as if they were one, and how the variables spread: one that stands still is lost in a sum."""
+    weights, before = (np.concatenate([arrays[name].ravel() for name in now]) for arrays in (now, previous))
+    each = [delta_statistics(now[name], previous[name]) for name in now]
+    found = delta_statistics(weights, before)
+    found = {key: found[f"weight_{key}"] for key in ("update_ratio_log10", "changed_fraction", "delta_max_abs")}
+    found["changed_fraction_min"] = min((one["weight_changed_fraction"] for one in each), key=lambda one: one.value)
+    ratios = [one["weight_update_ratio_log10"].value for one in each]
+    ratios = [ratio for ratio in ratios if ratio is not None]
+    for name, share in (("min", 0.0), ("p10", 0.1), ("median", 0.5), ("p90", 0.9), ("max", 1.0)):
+        found[f"update_ratio_log10_{name}"] = Expected(float(np.quantile(ratios, share)), 1e-4)
+    return found
 
 
 def expected_scalars(dump):
-    """{tag: {step: Expected}} of every statistic of every variable."""
-    steps = list(dump)
+    """{tag: {step: Expected}} of every statistic of every variable, and of the model."""
     expected = {}
-    for step in steps:
-        for name, weights in dump[step].items():
-            statistics = weight_statistics(weights)
-            if step != steps[0]:
-                statistics.update(delta_statistics(weights, dump[step - 1][name], dump[steps[0]][name]))
-            for statistic, value in statistics.items():
-                expected.setdefault(f"{statistic}/{name}", {})[step] = value
+    initial = next(iter(dump.values()))
+    for step, now in dump.items():
+        tags = {f"model/{statistic}": value for statistic, value in model_statistics(now, initial).items()}
+        for name in now:
+            tags.update(tagged(weight_statistics(now[name], initial[name]), name))
+        if step - 1 in dump:
+            before = dump[step - 1]
+            changes = model_delta_statistics(now, before)
+            tags.update({f"model/{statistic}": value for statistic, value in changes.items()})
+            for name in now:
+                tags.update(tagged(delta_statistics(now[name], before[name]), name))
+        for tag, value in tags.items():
+            expected.setdefault(tag, {})[step] = value
     return expected
+
+
+def tagged(statistics, name):
+    return {f"{statistic}/{name}": value for statistic, value in statistics.items()}
 
 
 def expected_histograms(dump):
@@ -158,36 +207,34 @@ class Comparison:
             self.compare_histograms(tag, arrays)
         for name in next(iter(self.dump.values())):
             self.compare_samples(name)
-        self.compare_model()
         self.refuse_unknown()
         return self
 
-    def points_of(self, kind, tag, required, allowed=()):
+    def points_of(self, kind, tag, wanted):
         """The points of a series by step, after its steps were checked."""
         self.seen.add((kind, tag))
         points = self.series.get((kind, self.run, tag))
         if points is None:
-            if required:
+            if wanted:
                 self.complain(f"{kind} {tag}: missing")
             return {}
         steps = [step for step, _ in points]
         if steps != sorted(set(steps)):
             self.complain(f"{kind} {tag}: steps {steps} repeat or go back")
-        missing = sorted(set(required) - set(steps))
-        extra = sorted(set(steps) - set(required) - set(allowed))
+        missing = sorted(set(wanted) - set(steps))
+        extra = sorted(set(steps) - set(wanted))
         if missing or extra:
             self.complain(f"{kind} {tag}: steps missing: {missing or 'none'}, not expected: {extra or 'none'}")
         self.points += len(points)
         return dict(points)
 
     def compare_scalars(self, tag, expected):
-        required = [step for step, entry in expected.items() if entry.value is not None]
-        for step, value in self.points_of("scalars", tag, required, allowed=expected).items():
-            entry = expected.get(step)
+        defined = {step: entry for step, entry in expected.items() if entry.value is not None}
+        for step, value in self.points_of("scalars", tag, defined).items():
+            entry = defined.get(step)
             if entry is not None and not entry.admits(value):
-                self.complain(
-                    f"scalars {tag} step {step}: TensorBoard shows {value!r}, numpy has {entry.value!r} ± {entry.tolerance:.1g}"
-                )
+                wanted = f"{entry.value!r} ± {entry.tolerance:.1g}"
+                self.complain(f"scalars {tag} step {step}: TensorBoard shows {value!r}, numpy has {wanted}")
 
     def compare_histograms(self, tag, arrays):
         for step, rows in self.points_of("histograms", tag, arrays).items():
@@ -233,28 +280,6 @@ class Comparison:
 
     def element(self, name, step, index):
         return self.dump[step][name].ravel()[index]
-
-    def compare_model(self):
-        """The extremes over all variables, and the changed share of all elements, at steps at which each is defined."""
-        expected = {}
-        steps = list(self.dump)
-        for step in steps[1:]:
-            now, before, first = self.dump[step], self.dump[step - 1], self.dump[steps[0]]
-            each = [delta_statistics(now[name], before[name], first[name]) for name in now]
-            log10 = [statistics["weight_update_ratio_log10"].value for statistics in each]
-            defined = None not in log10
-            expected.setdefault("model/update_ratio_log10_min", {})[step] = Expected(
-                min(log10) if defined else None, 1e-4
-            )
-            expected.setdefault("model/update_ratio_log10_max", {})[step] = Expected(
-                max(log10) if defined else None, 1e-4
-            )
-            shares = [statistics["weight_changed_fraction"].value for statistics in each]
-            sizes = [array.size for array in now.values()]
-            expected.setdefault("model/changed_fraction", {})[step] = near(np.average(shares, weights=sizes))
-            expected.setdefault("model/changed_fraction_min", {})[step] = near(min(shares))
-        for tag, points in expected.items():
-            self.compare_scalars(tag, points)
 
     def refuse_unknown(self):
         for kind, run, tag in self.series:

@@ -86,31 +86,35 @@ def norm_of(array):
     return math.sqrt(math.fsum(float(value) ** 2 for value in array.ravel()))
 
 
+def moments_of(values):
+    return math.fsum(values) / len(values), statistics.pstdev(values)
+
+
+def drift_of(weights, initial):
+    # What a sample would estimate: a little off for the large tensor.
+    off = 1.01 if weights.size > check.DRIFT_SAMPLE else 1.0
+    return off * norm_of(weights - initial) / norm_of(initial)
+
+
 def statistics_of(dump, name, step):
     """The scalars of one variable at one step."""
-    weights = dump[step][name]
-    values = [float(value) for value in weights.ravel()]
-    found = {
-        "weight_mean": math.fsum(values) / len(values),
-        "weight_std": statistics.pstdev(values),
-        "weight_norm": norm_of(weights),
-    }
+    weights, initial = dump[step][name], dump[0][name]
+    mean, std = moments_of(weights.ravel().tolist())
+    found = {"weight_mean": mean, "weight_std": std, "weight_norm": norm_of(weights)}
+    found.update(weight_mean_minus_std=mean - std, weight_mean_plus_std=mean + std)
+    if norm_of(initial):
+        found["weight_drift"] = drift_of(weights, initial)
     if step == 0:
         return found
-    before, initial = dump[step - 1][name], dump[0][name]
+    before = dump[step - 1][name]
     delta = weights - before
-    changes = [float(value) for value in delta.ravel()]
-    found["weight_delta_mean"] = math.fsum(changes) / len(changes)
-    found["weight_delta_std"] = statistics.pstdev(changes)
+    changes = delta.ravel().tolist()
+    found["weight_delta_mean"], found["weight_delta_std"] = moments_of(changes)
     found["weight_delta_max_abs"] = max(abs(change) for change in changes)
     found["weight_changed_fraction"] = sum(change != 0.0 for change in changes) / len(changes)
     if norm_of(before):
         found["weight_update_ratio"] = norm_of(delta) / norm_of(before)
         found["weight_update_ratio_log10"] = max(-8.0, math.log10(found["weight_update_ratio"]))
-    if norm_of(initial):
-        # What a sample would estimate: a little off for the large tensor.
-        off = 1.01 if weights.size > check.DRIFT_SAMPLE else 1.0
-        found["weight_drift"] = off * norm_of(weights - initial) / norm_of(initial)
     return found
 
 
@@ -135,19 +139,27 @@ def make_series(dump, run="."):
                 add("histograms", f"weight_deltas/{name}", step, rows_of(delta))
             for statistic, value in statistics_of(dump, name, step).items():
                 add("scalars", f"{statistic}/{name}", step, value)
-        if step:
-            add_model(add, dump, step)
+        add_model(add, dump, step)
     return series
 
 
 def add_model(add, dump, step):
-    each = {name: statistics_of(dump, name, step) for name in dump[step]}
-    log10 = [found["weight_update_ratio_log10"] for found in each.values() if "weight_update_ratio_log10" in found]
-    add("scalars", "model/update_ratio_log10_min", step, min(log10))
-    add("scalars", "model/update_ratio_log10_max", step, max(log10))
-    changed = sum(found["weight_changed_fraction"] * dump[step][name].size for name, found in each.items())
-    add("scalars", "model/changed_fraction", step, changed / sum(array.size for array in dump[step].values()))
-    add("scalars", "model/changed_fraction_min", step, min(found["weight_changed_fraction"] for found in each.values()))
+    joined = {at: {"all": np.concatenate([array.ravel() for array in dump[at].values()])} for at in dump}
+    model = statistics_of(joined, "all", step)
+    add("scalars", "model/weight_norm", step, model["weight_norm"])
+    add("scalars", "model/weight_std", step, model["weight_std"])
+    add("scalars", "model/drift", step, model["weight_drift"])
+    if step == 0:
+        return
+    for statistic in ("update_ratio_log10", "changed_fraction", "delta_max_abs"):
+        add("scalars", f"model/{statistic}", step, model[f"weight_{statistic}"])
+    each = [statistics_of(dump, name, step) for name in dump[step]]
+    add("scalars", "model/changed_fraction_min", step, min(found["weight_changed_fraction"] for found in each))
+    log10 = sorted(found["weight_update_ratio_log10"] for found in each if "weight_update_ratio_log10" in found)
+    for name, tenths in (("min", 0), ("p10", 1), ("median", 5), ("p90", 9), ("max", 10)):
+        whole, rest = divmod(tenths * (len(log10) - 1), 10)
+        above = log10[min(whole + 1, len(log10) - 1)]
+        add("scalars", f"model/update_ratio_log10_{name}", step, log10[whole] + (above - log10[whole]) * rest / 10)
 
 
 def write_log(folder, series):
@@ -177,7 +189,7 @@ class Formulas(unittest.TestCase):
     def test_statistics(self):
         before = np.array([3.0, -4.0], dtype=np.float32)
         now = np.array([3.0, -4.5], dtype=np.float32)
-        found = {**check.weight_statistics(before), **check.delta_statistics(now, before, before)}
+        found = {**check.weight_statistics(before, now), **check.delta_statistics(now, before)}
         wanted = {
             "weight_mean": -0.5,
             "weight_std": 3.5,
@@ -186,7 +198,9 @@ class Formulas(unittest.TestCase):
             "weight_delta_std": 0.25,
             "weight_delta_max_abs": 0.5,
             "weight_changed_fraction": 0.5,
-            "weight_drift": 0.1,
+            "weight_drift": 0.5 / math.hypot(3.0, 4.5),
+            "weight_mean_minus_std": -4.0,
+            "weight_mean_plus_std": 3.0,
             "weight_update_ratio": 0.1,
             "weight_update_ratio_log10": -1.0,
         }
@@ -195,22 +209,41 @@ class Formulas(unittest.TestCase):
             self.assertAlmostEqual(found[statistic].value, value, places=12, msg=statistic)
 
     def test_a_sign_of_zero_is_a_change_of_bits(self):
-        found = check.delta_statistics(
-            np.array([-0.0, 1.0], np.float32), np.array([0.0, 1.0], np.float32), np.array([0.0, 1.0], np.float32)
-        )
+        found = check.delta_statistics(np.array([-0.0, 1.0], np.float32), np.array([0.0, 1.0], np.float32))
         self.assertEqual(found["weight_changed_fraction"].value, 0.5)
         self.assertEqual(found["weight_update_ratio_log10"].value, -8.0)
 
     def test_a_ratio_to_zero_is_not_defined(self):
         zero, one = np.zeros(1, np.float32), np.ones(1, np.float32)
-        found = check.delta_statistics(one, zero, zero)
+        found = check.delta_statistics(one, zero)
         self.assertIsNone(found["weight_update_ratio"].value)
-        self.assertIsNone(found["weight_drift"].value)
-        self.assertFalse(found["weight_drift"].admits("Infinity"))
+        self.assertIsNone(found["weight_update_ratio_log10"].value)
+        self.assertIsNone(check.drift([(one, zero)]).value)
 
     def test_a_sampled_drift_has_little_room(self):
-        entry = check.drift(DUMP[2]["fc1.weight"], DUMP[0]["fc1.weight"])
+        entry = check.drift([(DUMP[2]["fc1.weight"], DUMP[0]["fc1.weight"])])
         self.assertLess(entry.tolerance, 0.15 * entry.value)
+
+    def test_the_model_is_all_variables(self):
+        now = {
+            "a": np.array([1.0, 2.0], np.float32),
+            "b": np.array([0.0], np.float32),
+            "c": np.array([4.0], np.float32),
+        }
+        before = {
+            "a": np.array([1.0, 1.0], np.float32),
+            "b": np.array([0.0], np.float32),
+            "c": np.array([3.0], np.float32),
+        }
+        found = {**check.model_statistics(now, before), **check.model_delta_statistics(now, before)}
+        self.assertAlmostEqual(found["weight_norm"].value, math.sqrt(21.0))
+        self.assertAlmostEqual(found["drift"].value, math.sqrt(2.0 / 11.0))
+        self.assertAlmostEqual(found["update_ratio_log10"].value, math.log10(math.sqrt(2.0 / 11.0)))
+        self.assertEqual((found["changed_fraction"].value, found["changed_fraction_min"].value), (0.5, 0.0))
+        # b has no ratio, so it is none of the two that spread.
+        self.assertAlmostEqual(found["update_ratio_log10_min"].value, math.log10(1.0 / 3.0))
+        self.assertAlmostEqual(found["update_ratio_log10_max"].value, math.log10(math.sqrt(0.5)))
+        self.assertAlmostEqual(found["update_ratio_log10_median"].value, math.log10(math.sqrt(0.5) / 3.0) / 2.0)
 
 
 class Histograms(unittest.TestCase):
@@ -276,7 +309,6 @@ class Errors(unittest.TestCase):
 
     def test_every_scalar_that_is_off(self):
         for key, points in SERIES.items():
-            # A variable that starts from zero has no ratio at the step after: any finite value will do there.
             if key[0] == "scalars" and key[2] != "loss/train":
                 with self.subTest(key):
                     off = points[:-1] + [(points[-1][0], points[-1][1] + 0.3 * abs(points[-1][1]) + 1e-3)]
@@ -328,6 +360,12 @@ class Errors(unittest.TestCase):
     def test_a_tag_nobody_expects(self):
         extra = ("scalars", ".", "weight_nonfinite/fc1.weight")
         self.assert_caught("not expected", lambda series: series.update({extra: [(0, 1.0)]}))
+
+    def test_a_ratio_to_zero_that_is_written(self):
+        drift = ("scalars", ".", "weight_drift/conv1.bias")
+        self.assert_caught("not expected: [1]", lambda series: series.update({drift: [(1, 0.0)]}))
+        ratio = ("scalars", ".", "weight_update_ratio/conv1.bias")
+        self.assert_caught("not expected: [1]", lambda series: series[ratio].insert(0, (1, 1.0)))
 
     def test_not_finite(self):
         key = ("scalars", ".", "weight_mean/fc1.weight")

@@ -1,0 +1,138 @@
+//! Many tensors on a bounded number of threads.
+
+use crate::kernel::{Analysis, Elements, Kernel};
+
+/// Below this many elements in all, starting threads costs more than it saves.
+const WORTH_THREADS: usize = 1 << 20;
+
+/// One tensor to analyse; see [`Kernel::analyse`].
+#[derive(Clone, Copy)]
+pub(crate) struct Task<'a> {
+    /// `None` for a tensor that is not to be analysed.
+    pub(crate) current: Option<Elements<'a>>,
+    pub(crate) previous: Option<Elements<'a>>,
+    pub(crate) rows: usize,
+    pub(crate) histograms: bool,
+}
+
+impl Task<'_> {
+    fn elements(&self) -> usize {
+        self.current.map_or(0, |current| current.len())
+    }
+
+    fn run(&self, kernel: &mut Kernel) -> Option<Analysis> {
+        Some(kernel.analyse(self.current?, self.previous, self.rows, self.histograms))
+    }
+}
+
+/// A kernel for each thread.
+pub(crate) struct Kernels {
+    each: Vec<Kernel>,
+}
+
+impl Kernels {
+    /// At least one.
+    pub(crate) fn new(threads: usize) -> Kernels {
+        Kernels {
+            each: (0..threads.max(1)).map(|_| Kernel::new()).collect(),
+        }
+    }
+
+    /// The analyses, in the order of the tasks.
+    pub(crate) fn analyse(&mut self, tasks: &[Task<'_>]) -> Vec<Option<Analysis>> {
+        let all: usize = tasks.iter().map(Task::elements).sum();
+        match self.each.as_mut_slice() {
+            [] => Vec::new(),
+            [first, others @ ..] if others.is_empty() || all < WORTH_THREADS => {
+                tasks.iter().map(|task| task.run(first)).collect()
+            }
+            each => on_threads(each, tasks),
+        }
+    }
+}
+
+/// Gives each kernel about as many elements: the largest tensors first, each to the one with the least so far.
+fn on_threads(kernels: &mut [Kernel], tasks: &[Task<'_>]) -> Vec<Option<Analysis>> {
+    let mut order: Vec<usize> = (0..tasks.len()).collect();
+    order.sort_by_key(|&index| std::cmp::Reverse(tasks.get(index).map_or(0, Task::elements)));
+    let mut shares: Vec<(usize, Vec<usize>)> = vec![(0, Vec::new()); kernels.len()];
+    for index in order {
+        if let (Some(share), Some(task)) = (
+            shares.iter_mut().min_by_key(|share| share.0),
+            tasks.get(index),
+        ) {
+            share.0 += task.elements();
+            share.1.push(index);
+        }
+    }
+    let run = |kernel: &mut Kernel, share: &[usize]| -> Vec<(usize, Option<Analysis>)> {
+        let tasks = share
+            .iter()
+            .filter_map(|&index| Some((index, tasks.get(index)?)));
+        tasks
+            .map(|(index, task)| (index, task.run(kernel)))
+            .collect()
+    };
+    let mut analyses: Vec<Option<Analysis>> = vec![None; tasks.len()];
+    std::thread::scope(|scope| {
+        let mut pairs = std::iter::zip(kernels, &shares);
+        let own = pairs.next();
+        let others: Vec<_> = pairs
+            .map(|(kernel, (_, share))| scope.spawn(|| run(kernel, share)))
+            .collect();
+        let mut put = |done: Vec<(usize, Option<Analysis>)>| {
+            for (index, analysis) in done {
+                if let Some(place) = analyses.get_mut(index) {
+                    *place = analysis;
+                }
+            }
+        };
+        own.into_iter()
+            .for_each(|(kernel, (_, share))| put(run(kernel, share)));
+        for other in others {
+            match other.join() {
+                Ok(done) => put(done),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+    });
+    analyses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_give_what_one_gives_in_the_same_order() {
+        let sizes = [3, 700_000, 0, 500_000, 100, 64];
+        let values: Vec<Vec<f32>> = sizes
+            .iter()
+            .map(|&size| (0..size).map(|index| (index as f32 * 0.37).sin()).collect())
+            .collect();
+        let before: Vec<Vec<f32>> = values
+            .iter()
+            .map(|values| values.iter().map(|value| value * 0.999).collect())
+            .collect();
+        let mut tasks: Vec<Task<'_>> = std::iter::zip(&values, &before)
+            .map(|(values, before)| Task {
+                current: Some(Elements::F32(values)),
+                previous: Some(Elements::F32(before)),
+                rows: 1,
+                histograms: true,
+            })
+            .collect();
+        tasks.push(Task {
+            current: None,
+            previous: None,
+            rows: 1,
+            histograms: false,
+        });
+        let one = Kernels::new(1).analyse(&tasks);
+        assert_eq!(one.len(), tasks.len());
+        assert!(one[6].is_none() && one[1].is_some());
+        for threads in [2, 3, 16] {
+            assert_eq!(Kernels::new(threads).analyse(&tasks), one, "{threads}");
+        }
+    }
+}
