@@ -81,12 +81,12 @@ impl Frame {
 
 impl<F: Wide> Fine<F> {
     #[inline(always)]
-    pub(super) fn count(&mut self, block: &[F]) {
+    pub(super) fn count(&mut self, block: &[F], ahead: &[u8]) {
         if self.table.is_none() {
             self.table = F::new_table();
         }
         if let Some(table) = &mut self.table {
-            F::count(table, block);
+            F::count(table, block, ahead);
         }
     }
 

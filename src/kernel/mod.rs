@@ -10,9 +10,10 @@
 //!     for x in (w, d):
 //!         min, max, zeros, least magnitude, or of all bits  as integers
 //!         if min or max is not finite: count NaN and infinities, x = the finite elements moved together
-//!         pivot = x[0]
-//!         for each row of 8 lanes:
-//!             s1 += x - pivot;  s2 += (x - pivot)^2         in f64
+//!         pivot = mean so far
+//!         for each four elements far apart:                 in f32, except in f64 tensors
+//!             s1 += x - pivot;  s2 += (x - pivot)^2         sums of four in f32, of fours in f64
+//!         if the pivot was too far off: again about x[0], all in f64
 //!         moments of the block, merged into those of the tensor (Chan)
 //!         for each element: table[top bits of x][turn] += 1
 //! leaves = non-empty buckets of the table
@@ -23,12 +24,16 @@
 //!
 //! - *Blocks*: each step is a short loop over data in the first cache, which the compiler turns into vector code. One loop
 //!   doing everything would run out of registers, and separate passes would read memory again for each number.
-//! - *Eight lanes*: sums are kept in arrays of eight, the order of additions is fixed by the source, and nothing is
-//!   contracted into fused multiply-adds. So the portable build (two `f64` to a register), the AVX2 build (four) and NEON
-//!   give the same bits. Eight `f64` are two AVX2 registers for each sum: enough independent additions to hide their latency,
-//!   few enough to stay in registers.
-//! - *Pivot*: sums of squares lose all digits when the mean is large against the spread; distances from an element of
-//!   the data do not. It is chosen anew in each block, so that one wild element cannot spoil the others.
+//! - *Sums of four*: squares of four `f32` are added before they are widened, which needs a third of the instructions. Loops
+//!   carry no value from one turn to the next, so the vectoriser takes the widest registers there are; the order of
+//!   additions is fixed by the source and nothing is contracted into fused multiply-adds. So the portable build, the AVX2
+//!   build and NEON give the same bits.
+//! - *Pivot*: sums of squares lose all digits when the mean is large against the spread; distances from a value near the
+//!   mean do not. The mean so far is such a value for nearly every block. Where it is not, or a block is short or
+//!   extremely narrow, its sums are made in `f64` about one of its own elements, which costs a few times as much: one wild
+//!   element cannot spoil the others.
+//! - *Prefetch*: each step works from the first cache, so memory would stand idle and the first step of the next block wait.
+//!   Counting, the longest step, asks for a line of the next block every 16 elements (all at once they wait for each other).
 //! - *Integers first*: a float's bits, the sign folded in, order like an integer, and the compiler may vectorise integer
 //!   minima and counts as it likes. NaN and infinities lie at the ends of that order, so the same loop finds out whether a
 //!   block has any. Nearly all have none and pay nothing more; in the others the finite elements move together without a

@@ -317,7 +317,8 @@ fn spread_is_right_far_from_zero_and_over_ten_million_elements() {
         .weights;
     let naive = naive::moments(&values.iter().copied().map(f64::from).collect::<Vec<_>>());
     assert!((found.mean - naive.mean).abs() / naive.mean < 1e-12);
-    assert!((found.std().unwrap() / naive.std().unwrap() - 1.0).abs() < 1e-9);
+    // Sums of four squares are rounded to f32, at random.
+    assert!((found.std().unwrap() / naive.std().unwrap() - 1.0).abs() < 1e-8);
     assert!((found.norm() / naive.norm() - 1.0).abs() < 1e-12);
 }
 
