@@ -10,7 +10,7 @@ use std::process::Command;
 
 use common::histograms::{check_close, check_rows, naive_moments, read_histogram, read_histograms};
 use common::{read_scalars, read_tag};
-use tch::nn::{Init, VarStore};
+use tch::nn::{Init, Module, VarStore};
 use tch::{Device, Kind, Tensor};
 use tch_tensorboard::{Error, Logger, Role, WeightOptions};
 use tempfile::TempDir;
@@ -823,4 +823,60 @@ fn log_in_child() {
     }
     logger.close().unwrap();
     assert!(read_tag(logger.logdir() as &Path, "values").len() > 8);
+}
+
+/// An embedding that keeps only the rows it touched has a sparse gradient.
+#[test]
+fn gradients_of_every_layout() {
+    let store = VarStore::new(Device::Cpu);
+    let config = tch::nn::EmbeddingConfig {
+        sparse: true,
+        ..Default::default()
+    };
+    let table = tch::nn::embedding(store.root() / "table", 5, 2, config);
+    let dense = store.root().var("dense", &[3], Init::Const(1.0));
+    let _unused = store.root().var("unused", &[3], Init::Const(1.0));
+    let (_dir, logger) = logger();
+    for step in 0..3 {
+        let picked = table.forward(&Tensor::from_slice(&[1_i64, 3, 3]));
+        let loss = picked.sum(Kind::Float) + (&dense * 2.0).sum(Kind::Float);
+        loss.backward();
+        assert!(table.ws.grad().is_sparse());
+        logger.log_gradients(&store, step).unwrap();
+        logger.log_weights(&store, step).unwrap();
+        let (mut ws, mut dense) = (table.ws.shallow_clone(), dense.shallow_clone());
+        (ws.zero_grad(), dense.zero_grad());
+    }
+    logger.close().unwrap();
+    let rows = read_histograms(logger.logdir(), "weight_gradients/table.weight");
+    assert_eq!(rows.len(), 3);
+    for (step, rows) in rows {
+        // Row 1 once, row 3 twice.
+        let expected = [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 2.0, 2.0, 0.0, 0.0];
+        check_rows(&format!("step {step}"), &rows, &expected);
+    }
+    let scalars = read_scalars(logger.logdir());
+    let norm = (3.0_f64 * 4.0).sqrt() as f32;
+    assert_eq!(
+        scalars["weight_gradient_norm/dense"],
+        [(0, norm), (1, norm), (2, norm)]
+    );
+    assert!(!scalars.contains_key("weight_gradient_norm/unused"));
+}
+
+/// A panic of the user's own while a store is being built poisons its lock; the weights are whole all the same.
+#[test]
+fn a_store_whose_lock_is_poisoned() {
+    let store = VarStore::new(Device::Cpu);
+    let _ = store.root().var("w", &[2], Init::Const(3.0));
+    let variables = store.variables_.clone();
+    let building = std::thread::spawn(move || {
+        let _guard = variables.lock().unwrap();
+        panic!("while the model is built");
+    });
+    building.join().unwrap_err();
+    let (_dir, logger) = logger();
+    logger.log_weights(&store, 0).unwrap();
+    logger.close().unwrap();
+    assert_eq!(read_scalars(logger.logdir())["weight_mean/w"], [(0, 3.0)]);
 }
