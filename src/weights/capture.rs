@@ -261,9 +261,9 @@ impl Capture {
     /// True when nothing was seen to have moved since the call before (gradient accumulation, the other model's turn). What
     /// cannot be seen without a copy counts as moved.
     ///
-    /// Where points lie far apart there is no copy of the call before to compare with, and a few elements stand for all: a
-    /// step that changes none of them is not counted, which moves the next point by a call. The two calls of a delta are
-    /// always compared in full.
+    /// Where points lie far apart there is no copy of the call before to compare with, and a few elements stand for all:
+    /// steps that change none of them, at most [`IDLE_CALLS`] in a row, are not counted, which moves the next point by as
+    /// many calls. The two calls of a delta are always compared in full.
     fn looks_idle<S: NamedTensors + ?Sized>(&mut self, source: &S) -> Result<bool> {
         let Some(planned) = &self.planned else {
             return Ok(false);

@@ -14,7 +14,7 @@ use crate::report::ParameterReport;
 use crate::types::WallTime;
 use crate::weights::aggregate::aggregate_points;
 use crate::weights::capture::{Snapshot, Subject};
-use crate::weights::plan::{Due, Plan, Variable};
+use crate::weights::plan::{Due, Extent, Plan, Variable};
 use crate::weights::samples::spread;
 use crate::weights::tags::{
     Aggregate, Description, GradientStatistic, Tag, Tier, VariableTags, aggregates, variable_tags,
@@ -135,6 +135,8 @@ pub(crate) fn floored_log10(ratio: f64) -> f64 {
 
 /// Sampled elements of a variable's first snapshot.
 struct Origin {
+    /// Of the snapshot: element numbers count in it.
+    extent: Extent,
     elements: Vec<usize>,
     values: Vec<f64>,
 }
@@ -240,10 +242,16 @@ impl Watch {
             let new = plan.variables.iter().map(|new| (&*new.name, new));
             let new: HashMap<&str, &Variable> = new.collect();
             for (variable, state) in std::iter::zip(&old.variables, self.states.drain(..)) {
-                let continues = |new: &&Variable| new.continues(variable);
-                if new.get(&*variable.name).is_some_and(continues) {
-                    known.insert(variable.name.clone(), state);
-                }
+                let kept = match new.get(&*variable.name) {
+                    Some(new) if new.continues(variable) => state,
+                    // Frozen for a while: how far training has moved it still counts from the start.
+                    Some(new) if new.is_same_tensor(variable) => State {
+                        origin: state.origin,
+                        ..State::default()
+                    },
+                    _ => continue,
+                };
+                known.insert(variable.name.clone(), kept);
             }
         }
         let tags = variable_tags(plan, self.subject, &self.scope, &self.selection);
@@ -472,15 +480,20 @@ impl State {
         let analysis = analysis.scaled(variable.scale());
         let change = analysis.change.as_ref();
         let norm_before = change.map(|_| self.measured.norm);
-        let origin = self
+        if self
             .origin
-            .get_or_insert_with(|| Origin::of(elements, seed, &variable.name));
+            .as_ref()
+            .is_none_or(|origin| origin.extent != variable.extent)
+        {
+            self.origin = Some(Origin::of(elements, seed, variable));
+        }
+        let origin = self.origin.as_ref();
         self.measured = Measured {
             norm: analysis.weights.norm(),
             norm_before,
             delta_norm: change.and_then(|change| change.deltas.std().map(|_| change.deltas.norm())),
             changed_fraction: change.and_then(|change| change.changed_fraction()),
-            drift: origin.distance(elements, variable.all),
+            drift: origin.and_then(|origin| origin.distance(elements, variable.all)),
         };
         self.analysis = Some(analysis);
     }
@@ -579,13 +592,17 @@ impl State {
 }
 
 impl Origin {
-    fn of(values: Elements<'_>, seed: u64, name: &str) -> Origin {
-        let elements = spread(values.len(), ORIGIN_ELEMENTS, seed, name);
+    fn of(values: Elements<'_>, seed: u64, variable: &Variable) -> Origin {
+        let elements = spread(values.len(), ORIGIN_ELEMENTS, seed, &variable.name);
         let values = elements
             .iter()
             .map(|&element| values.get(element))
             .collect();
-        Origin { elements, values }
+        Origin {
+            extent: variable.extent,
+            elements,
+            values,
+        }
     }
 
     /// Squared norms of (now - origin) and of the origin, scaled from the sample to all elements. Elements that are not

@@ -276,3 +276,28 @@ fn the_order_of_a_source_does_not_matter() {
         }
     }
 }
+
+#[test]
+fn changes_that_a_glance_misses_do_not_add_up() {
+    // Of so many elements only a few are looked at between distant points, and this one is not among them.
+    let embedding = |step: i64| -> Vec<f32> {
+        let mut values = vec![1.0; 10_000];
+        values[1] = (step * step) as f32;
+        values
+    };
+    let run = Run::with(
+        WeightOptions::new()
+            .scalars(Cadence::Every(50))
+            .histograms(Cadence::Every(0)),
+    );
+    for step in 0..400_i64 {
+        run.log_weights(&("embedding", embedding(step)), step)
+            .unwrap();
+    }
+    let written = run.finish();
+    let points = written.scalar("weight_delta_max_abs/embedding");
+    assert!((3..=8).contains(&points.len()), "{points:?}");
+    for &(step, change) in points {
+        assert_eq!(change, (2 * step - 1) as f32, "at {step}");
+    }
+}

@@ -230,4 +230,40 @@ mod with_optimizers {
         let steps: Vec<i64> = (0..10).collect();
         assert_eq!(run.finish().steps("weight_std/effective"), steps);
     }
+
+    /// What lies on another device, or strided, cannot be compared in place.
+    #[test]
+    fn tensors_that_have_to_be_copied_first_are_told_apart_too() {
+        let vs = cpu_store();
+        let mut strided = vs.root().add("strided", tensor(&[6, 4], 80).tr(), true);
+        let mut steady = vs.root().var_copy("steady", &tensor(&[5], 81));
+        let run = Run::of_every_call();
+        for step in 0..28_i64 {
+            if step % 3 == 0 {
+                nudge(&mut strided, 0.5);
+            }
+            run.log_weights(&vs, step).unwrap();
+        }
+        let sparse = Run::with(
+            WeightOptions::new()
+                .scalars(Cadence::Every(9))
+                .histograms(Cadence::Every(0)),
+        );
+        for step in 0..28_i64 {
+            nudge(&mut strided, step as f64);
+            nudge(&mut steady, 0.5);
+            sparse.log_weights(&vs, step).unwrap();
+        }
+        let written = run.finish();
+        assert_eq!(
+            written.steps("weight_std/strided"),
+            [0, 3, 6, 9, 12, 15, 18, 21, 24, 27]
+        );
+        let written = sparse.finish();
+        assert_eq!(written.steps("weight_std/strided"), [0, 9, 18, 27]);
+        for step in [9, 18, 27] {
+            let change = written.at("weight_delta_max_abs/strided", step);
+            assert!((change - step as f32).abs() < 1e-4, "{change} at {step}");
+        }
+    }
 }

@@ -18,6 +18,14 @@ mod sources;
 mod tiers;
 
 #[cfg(feature = "tch")]
+mod gradients;
+#[cfg(feature = "tch")]
+mod graph;
+#[cfg(feature = "tch")]
 mod model;
+#[cfg(feature = "tch")]
+mod roles;
+#[cfg(feature = "tch")]
+mod stores;
 #[cfg(feature = "tch")]
 mod what_is_written;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tch::nn::{self, Module, Path, VarStore};
+use tch::nn::{Path, VarStore};
 use tch::{Device, Kind, Tensor};
 
 /// Numbers without a pattern that a test could hit by chance, the same at each run.
@@ -24,6 +24,11 @@ pub fn tensor(shape: &[i64], seed: u32) -> Tensor {
 /// A variable with weights of its own.
 pub fn variable(path: &Path<'_>, name: &str, shape: &[i64], seed: u32) -> Tensor {
     path.var_copy(name, &(tensor(shape, seed) * 0.3))
+}
+
+/// The same, for a test that does not touch it any more.
+pub fn add_variable(path: &Path<'_>, name: &str, shape: &[i64], seed: u32) {
+    drop(variable(path, name, shape, seed));
 }
 
 /// A convolution and a linear layer, named so that natural and alphabetical order differ.
@@ -67,13 +72,6 @@ impl Net {
         let y = (tensor(&[8], 2000 + seed) * 2.5 + 2.5).to_kind(Kind::Int64);
         (x, y.clamp(0, 4))
     }
-}
-
-/// A store with one linear layer called `fc`.
-pub fn linear(inputs: i64, outputs: i64) -> (VarStore, impl Module) {
-    let vs = VarStore::new(Device::Cpu);
-    let fc = nn::linear(vs.root() / "fc", inputs, outputs, Default::default());
-    (vs, fc)
 }
 
 pub fn cpu_store() -> VarStore {

@@ -1,4 +1,8 @@
 //! A run in a directory of its own, and what it left in its event file.
+#![cfg_attr(
+    not(feature = "tch"),
+    allow(dead_code, reason = "tests with libtorch use the rest")
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
