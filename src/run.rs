@@ -190,13 +190,11 @@ impl Run {
             .filter(|value| value.metadata.is_some())
         {
             self.described.remove(&*value.tag);
+            self.user_tags.retain(|tag| **tag != *value.tag);
         }
     }
 
     fn meet(&mut self, tag: &str) {
-        if self.user_tags.iter().any(|known| **known == *tag) {
-            return;
-        }
         self.user_tags.push(tag.into());
         let group = tag.split('/').next().unwrap_or(tag);
         if self.user_groups.len() < USER_GROUPS
