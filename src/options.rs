@@ -260,7 +260,8 @@ impl WeightOptions {
         self
     }
 
-    /// Logs buffers, too (running means of batch norm): tensors that no optimizer trains.
+    /// Logs buffers, too (running means of batch norm): tensors that no optimizer trains. The tags of the model as a whole
+    /// stay those of its parameters.
     pub fn non_trainable(mut self, log: bool) -> WeightOptions {
         self.non_trainable = log;
         self

@@ -249,10 +249,11 @@ impl Capture {
     }
 
     /// The size of the buffer when this call's tensors have to be copied; `None` for the calls between points that lie
-    /// far apart.
+    /// far apart, unless they are what is compared with from now on.
     fn bytes_to_copy(&self) -> Option<usize> {
         let plan = &self.planned.as_ref()?.plan;
-        let wanted = plan.stride(self.steps) <= DENSE_STRIDE
+        let wanted = self.rebase
+            || plan.stride(self.steps) <= DENSE_STRIDE
             || plan.is_due(self.steps)
             || plan.is_due(self.steps + 1);
         wanted.then_some(plan.bytes)

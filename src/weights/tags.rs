@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::named_tensors::Role;
 use crate::options::{Selection, Statistic};
 use crate::weights::capture::Subject;
 use crate::weights::plan::{Extent, Plan, Variable};
@@ -358,6 +359,13 @@ pub(crate) fn aggregates(
         });
         (sampled < all).then_some((sampled, all))
     };
+    // The running statistics of a norm layer move a hundred times as fast as weights: with them, the model's extremes would
+    // tell of nothing else.
+    let is_weight = |&member: &usize| {
+        let variable = plan.variables.get(member);
+        variable.is_some_and(|variable| variable.role != Role::Buffer)
+    };
+    let members: Vec<usize> = members.into_iter().filter(is_weight).collect();
     let model = Aggregate {
         sample: sample(&members),
         members,
@@ -459,7 +467,6 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::named_tensors::Role;
     use crate::options::{LayerOptions, WeightOptions};
     use crate::types::DType;
     use crate::weights::plan::Found;

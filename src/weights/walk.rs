@@ -315,7 +315,7 @@ impl Sink for Comparer<'_> {
 }
 
 /// Elements of each variable that a fingerprint is made of.
-const PRINTED_ELEMENTS: usize = 64;
+const PRINTED_ELEMENTS: usize = 16;
 
 /// Makes one number of a few elements of each variable: it costs next to nothing and changes when a model trains.
 pub(crate) struct Fingerprint<'a> {

@@ -150,6 +150,30 @@ fn a_new_baseline_has_no_delta_and_drift_counts_from_it() {
 }
 
 #[test]
+fn a_new_baseline_between_distant_points_is_that_of_its_own_call() {
+    let run = Run::with(
+        WeightOptions::new()
+            .scalars(Cadence::Every(50))
+            .histograms(Cadence::Every(0)),
+    );
+    for step in 0..=100_i64 {
+        if step == 70 {
+            run.new_baseline();
+        }
+        run.log_weights(&("w", weights(step)), step).unwrap();
+    }
+    let written = run.finish();
+    assert_eq!(written.steps("weight_std/w"), [0, 50, 100]);
+    assert_one_step(&written, "w", 100);
+    let (now, from) = (wide(&weights(100)), wide(&weights(70)));
+    let moved: Vec<f64> = std::iter::zip(&now, &from)
+        .map(|(now, from)| now - from)
+        .collect();
+    let drift = norm(&moved) / norm(&from);
+    assert_close("drift", written.at("weight_drift/w", 100), drift);
+}
+
+#[test]
 fn a_new_baseline_is_no_idle_call_even_when_nothing_moved() {
     let run = Run::of_every_call();
     for step in 0..4_i64 {

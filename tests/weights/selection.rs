@@ -236,6 +236,14 @@ fn buffers_are_written_when_asked_for() {
     let written = run.finish();
     assert_eq!(written.steps("weight_std/running_mean"), [0, 1]);
     assert!(!written.has("weight_std/frozen"));
+    // The model is what training moves: its extremes would tell of buffers only.
+    for statistic in ["update_ratio_log10", "update_ratio_log10_max"] {
+        assert_eq!(
+            written.at(&format!("model/{statistic}"), 1),
+            written.at("weight_update_ratio_log10/trained", 1),
+            "{statistic}"
+        );
+    }
 }
 
 #[test]
