@@ -46,6 +46,10 @@ impl Schedule {
             (Cadence::Every(0), _) => false,
             (Cadence::Every(n), _) => call.is_multiple_of(n),
             (Cadence::Auto, None) => call.is_multiple_of(self.doubling_stride(call)),
+            // A run longer than expected, or counted in epochs by mistake, must not fill the disk.
+            (Cadence::Auto, Some(expected)) if call >= expected.max(2 * self.dense) => {
+                call.is_multiple_of(self.doubling_stride(call))
+            }
             (Cadence::Auto, Some(expected)) => self.is_spread(call, expected),
         }
     }
@@ -56,6 +60,9 @@ impl Schedule {
             (Cadence::EveryCall, _) => 1,
             (Cadence::Every(n), _) => n,
             (Cadence::Auto, None) => self.doubling_stride(call),
+            (Cadence::Auto, Some(expected)) if call >= expected.max(2 * self.dense) => {
+                self.doubling_stride(call)
+            }
             (Cadence::Auto, Some(expected)) => (expected / (2 * self.dense)).max(1),
         }
     }
@@ -69,8 +76,7 @@ impl Schedule {
         }
     }
 
-    /// Half of `2 * dense` points log-spaced over the first tenth of the run, half evenly over the rest; calls beyond
-    /// the expected number go on at the even stride.
+    /// Half of `2 * dense` points log-spaced over the first tenth of the run, half evenly over the rest.
     fn is_spread(&self, call: u64, expected: u64) -> bool {
         let points = 2 * self.dense;
         if expected <= points {
@@ -149,12 +155,12 @@ mod tests {
     #[test]
     fn a_run_longer_than_expected_goes_on() {
         let schedule = Schedule::new(Cadence::Auto, AUTO_SCALARS, Some(10_000));
-        assert!(
-            (10_000..20_000)
-                .filter(|&call| schedule.is_due(call))
-                .count()
-                > 500
-        );
+        let later = (10_000..20_000)
+            .filter(|&call| schedule.is_due(call))
+            .count();
+        assert!((200..1000).contains(&later), "{later}");
+        let epochs_by_mistake = Schedule::new(Cadence::Auto, AUTO_HISTOGRAMS, Some(90));
+        assert!(points(epochs_by_mistake, 100_000).len() < 500);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::sync::Arc;
 #[non_exhaustive]
 pub enum Error {
     /// The file system refused an operation.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}{}", path.display(), advice(action))]
     Io {
         /// What was tried, as a verb ("create", "write").
         action: &'static str,
@@ -65,7 +65,7 @@ pub enum Error {
     },
     /// The same variable name twice in one call.
     #[error(
-        "variable {name:?} occurs twice in one log_weights call; log the second model through logger.scoped(\"name\")"
+        "variable {name:?} occurs twice in one call; log the second model through logger.scoped(\"name\")"
     )]
     DuplicateVariable {
         /// The name.
@@ -110,6 +110,17 @@ pub enum Error {
         reason: Box<str>,
     },
 }
+
+/// What happens next, where the user need not do anything.
+fn advice(action: &str) -> &'static str {
+    match action {
+        APPEND => "; what was logged waits in memory and is tried again",
+        _ => "",
+    }
+}
+
+/// The action of writing to the file of a run that is under way.
+pub(crate) const APPEND: &str = "write";
 
 /// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;

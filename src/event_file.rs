@@ -74,7 +74,7 @@ impl EventWriter<File> {
             // An empty or torn file is of no use to anyone, and only this call knows of it.
             let _ = fs::remove_file(&writer.path);
             writer.pending.clear();
-            return Err(Error::io("write", &writer.path, error));
+            return Err(Error::io("write the first record of", &writer.path, error));
         }
         writer.events = 0;
         Ok(writer)

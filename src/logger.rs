@@ -18,7 +18,7 @@ use crate::named_tensors::NamedTensors;
 use crate::options::{Selection, WeightOptions};
 use crate::report::WeightReport;
 use crate::scalar_queue::{Pushed, ScalarQueue};
-use crate::tensor::{Fetched, fetch_scalar};
+use crate::tensor::{Fetched, Tensor, fetch_scalar};
 use crate::types::{Existing, OnFull, Step, WallTime};
 use crate::values::{Facts, Scalar, ScalarValue, Source, Values};
 use crate::weights::capture::{Capture, Captured, Subject};
@@ -312,7 +312,8 @@ impl Logger {
         self.log_scalars(&[(tag, value)], step)
     }
 
-    /// Logs several scalars of one step as one event: one wall time, one record.
+    /// Logs several scalars of one step as one event: one wall time, one record. Those on an accelerator follow in events of
+    /// their own. For values of several types: `&[("loss", &loss as &dyn ScalarValue), ("rate", &0.1)]`.
     ///
     /// # Errors
     /// As [`log_scalar`](Logger::log_scalar); then none of them is logged.
@@ -322,59 +323,45 @@ impl Logger {
         self.core.check_open(&self.run)?;
         let first = values.first().map_or("", |(tag, _)| tag);
         let step = check_step(first, step)?;
+        let scope = &*self.models.scope;
         let mut waited = Duration::ZERO;
-        match values {
-            // By far the most frequent: no list to make.
-            [(tag, value)] => {
-                if let Some(value) = self.fetch(tag, value, step, wall_time)? {
-                    waited = self.push(step, wall_time, [(&*self.models.scope, *tag, value)])?;
+        // By far the most frequent: no list to make.
+        if let [(tag, value)] = values {
+            match fetch(tag, value)? {
+                Fetched::Now(number) => {
+                    waited = self.push(step, wall_time, [(scope, *tag, number)])?
+                }
+                Fetched::Later(tensor) => self.send_device_scalar(tag, tensor, step, wall_time),
+            }
+        } else {
+            let (mut numbers, mut tensors) = (Vec::with_capacity(values.len()), Vec::new());
+            for (tag, value) in values {
+                match fetch(tag, value)? {
+                    Fetched::Now(number) => numbers.push((scope, *tag, number)),
+                    Fetched::Later(tensor) => tensors.push((tag, tensor)),
                 }
             }
-            _ => {
-                let mut numbers = Vec::with_capacity(values.len());
-                for (tag, value) in values {
-                    numbers.extend(
-                        self.fetch(tag, value, step, wall_time)?
-                            .map(|value| (*tag, value)),
-                    );
-                }
-                let scope = &*self.models.scope;
-                if !numbers.is_empty() {
-                    let scalars = numbers.into_iter().map(|(tag, value)| (scope, tag, value));
-                    waited = self.push(step, wall_time, scalars)?;
-                }
+            if !numbers.is_empty() {
+                waited = self.push(step, wall_time, numbers)?;
+            }
+            for (tag, tensor) in tensors {
+                self.send_device_scalar(tag, tensor, step, wall_time);
             }
         }
         self.core.shared.health.held(since.elapsed(), waited);
         Ok(())
     }
 
-    /// The number, or `None` when a device still has it and the worker will fetch it.
-    fn fetch<V: ScalarValue>(
-        &self,
-        tag: &str,
-        value: &V,
-        step: i64,
-        wall_time: WallTime,
-    ) -> Result<Option<f64>> {
-        check_tag(tag)?;
-        match value.scalar() {
-            Scalar::Number(number) => Ok(Some(number)),
-            Scalar::Tensor(tensor) => match fetch_scalar(tag, tensor)? {
-                Fetched::Now(number) => Ok(Some(number)),
-                Fetched::Later(tensor) => {
-                    let (run, tag) = (self.run.number, self.full_tag(tag));
-                    self.core.send(Command::DeviceScalar {
-                        run,
-                        step,
-                        wall_time,
-                        tag,
-                        tensor,
-                    });
-                    Ok(None)
-                }
-            },
-        }
+    /// The worker fetches it.
+    fn send_device_scalar(&self, tag: &str, tensor: Tensor, step: i64, wall_time: WallTime) {
+        let (run, tag) = (self.run.number, self.full_tag(tag));
+        self.core.send(Command::DeviceScalar {
+            run,
+            step,
+            wall_time,
+            tag,
+            tensor,
+        });
     }
 
     fn push<'a>(
@@ -707,9 +694,6 @@ impl Core {
         {
             return Err(self.stopped(&run));
         }
-        self.registry()
-            .runs
-            .insert(run.directory.clone(), run.clone());
         Ok(run)
     }
 
@@ -885,6 +869,14 @@ impl Drop for Core {
 /// Locks what no panic can leave half changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn fetch<V: ScalarValue>(tag: &str, value: &V) -> Result<Fetched> {
+    check_tag(tag)?;
+    match value.scalar() {
+        Scalar::Number(number) => Ok(Fetched::Now(number)),
+        Scalar::Tensor(tensor) => fetch_scalar(tag, tensor),
+    }
 }
 
 fn check_tag(tag: &str) -> Result<()> {

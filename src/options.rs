@@ -193,17 +193,24 @@ impl WeightOptions {
         WeightOptions::default()
     }
 
-    /// Logs the variables that match a pattern of `include` and none of `exclude`: `select(["*"], ["*.bias"])`. In a
-    /// model of more than 1000 variables those of a pattern other than `*` are written one by one, not only by role.
-    pub fn select<I, E>(mut self, include: I, exclude: E) -> WeightOptions
+    /// Logs only the variables that match one of these patterns: `select(["conv*", "fc1.*"])`. In a model of more than 1000
+    /// variables those of a pattern other than `*` are written one by one, not only by role.
+    pub fn select<I>(mut self, patterns: I) -> WeightOptions
     where
         I: IntoIterator,
         I::Item: Into<Pattern>,
+    {
+        self.include = patterns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Leaves out the variables that match one of these patterns, selected or not: `exclude(["*.bias"])`.
+    pub fn exclude<E>(mut self, patterns: E) -> WeightOptions
+    where
         E: IntoIterator,
         E::Item: Into<Pattern>,
     {
-        self.include = include.into_iter().map(Into::into).collect();
-        self.exclude = exclude.into_iter().map(Into::into).collect();
+        self.exclude = patterns.into_iter().map(Into::into).collect();
         self
     }
 
@@ -217,7 +224,8 @@ impl WeightOptions {
         self
     }
 
-    /// Aggregates over the variables of a pattern, as `model/<name>/<statistic>`. A variable may be in several groups.
+    /// Aggregates over the variables of a pattern, as `model/<name>/<statistic>`. A variable may be in several groups. A
+    /// group must not have the name of a scope: `model/<scope>/…` is that scope's.
     pub fn group(mut self, name: impl Into<String>, pattern: impl Into<Pattern>) -> WeightOptions {
         self.groups.push((name.into(), pattern.into()));
         self
@@ -235,7 +243,8 @@ impl WeightOptions {
         self
     }
 
-    /// How many calls the run will make, so that [`Cadence::Auto`] can spread its points evenly over it.
+    /// How many calls the run will make, so that [`Cadence::Auto`] can spread its points evenly over it. A run that goes on
+    /// beyond thins out as it would without this.
     pub fn expected_steps(mut self, steps: u64) -> WeightOptions {
         self.expected_steps = Some(steps);
         self
@@ -371,7 +380,7 @@ impl Selection {
             .collect();
         Ok(Selection {
             include: compile("select", &options.include)?,
-            exclude: compile("select", &options.exclude)?,
+            exclude: compile("exclude", &options.exclude)?,
             layers: compile("for_matching", &layers)?,
             groups: compile("group", &groups)?,
             options,
@@ -425,7 +434,11 @@ mod tests {
 
     #[test]
     fn globs_cross_dots_and_match_whole_names() {
-        let chosen = selection(WeightOptions::new().select(["conv*.weight", "h.*.mlp"], ["*3*"]));
+        let chosen = selection(
+            WeightOptions::new()
+                .select(["conv*.weight", "h.*.mlp"])
+                .exclude(["*3*"]),
+        );
         assert!(chosen.selects("conv1.weight"));
         assert!(chosen.selects("conv1.inner.weight"));
         assert!(chosen.selects("h.0.x.mlp"));
@@ -436,7 +449,9 @@ mod tests {
     #[test]
     fn regexes_search() {
         let chosen = selection(
-            WeightOptions::new().select([Pattern::regex(r"^h\.\d+\.")], [Pattern::regex("bias$")]),
+            WeightOptions::new()
+                .select([Pattern::regex(r"^h\.\d+\.")])
+                .exclude([Pattern::regex("bias$")]),
         );
         assert!(chosen.selects("h.12.attn.weight"));
         assert!(!chosen.selects("h.12.attn.bias"));
@@ -448,9 +463,10 @@ mod tests {
         let chosen = selection(WeightOptions::new());
         assert!(chosen.selects("anything"));
         assert!(!chosen.singles_out("anything"));
-        assert!(!selection(WeightOptions::new().select(["*"], ["x"])).singles_out("y"));
+        assert!(!selection(WeightOptions::new().exclude(["x"])).singles_out("y"));
         assert!(
-            selection(WeightOptions::new().select(["wte*", "*"], ["x"])).singles_out("wte.weight")
+            selection(WeightOptions::new().select(["wte*", "*"]).exclude(["x"]))
+                .singles_out("wte.weight")
         );
     }
 
@@ -491,7 +507,9 @@ mod tests {
     fn mistakes_name_the_option() {
         let mistakes = [
             (
-                WeightOptions::new().select([Pattern::regex("(")], ["x"]),
+                WeightOptions::new()
+                    .select([Pattern::regex("(")])
+                    .exclude(["x"]),
                 "select",
             ),
             (WeightOptions::new().group("", "x"), "group"),

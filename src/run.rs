@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::dashboard::{self, ScopeBoard};
-use crate::error::Error;
+use crate::error::{APPEND, Error};
 use crate::event_file::EventWriter;
 use crate::health::Health;
 use crate::histogram::Histogram;
@@ -235,7 +235,10 @@ impl Run {
             self.layout.newest_step.max(step.saturating_add(1))
         });
         let value = summary::custom_scalars::value(layout.clone());
-        self.append(health, WallTime::now(), step, vec![value]);
+        if !self.append(health, WallTime::now(), step, vec![value]) {
+            self.layout.is_old = true;
+            return;
+        }
         (self.layout.written, self.layout.step, self.layout.at) =
             (layout, Some(step), Some(Instant::now()));
     }
@@ -251,9 +254,16 @@ impl Run {
         )
     }
 
-    fn append(&mut self, health: &Health, wall_time: WallTime, step: i64, values: Vec<Value>) {
+    /// False when the event was refused.
+    fn append(
+        &mut self,
+        health: &Health,
+        wall_time: WallTime,
+        step: i64,
+        values: Vec<Value>,
+    ) -> bool {
         if values.is_empty() {
-            return;
+            return true;
         }
         let what = What::Summary(Summary { value: values });
         self.event(
@@ -264,12 +274,13 @@ impl Run {
                 what: Some(what),
                 ..Default::default()
             },
-        );
+        )
     }
 
-    /// Adds any event.
-    pub(crate) fn event(&mut self, health: &Health, event: Event) {
-        if !self.writer.append(&event) {
+    /// Adds any event; false when it was refused.
+    pub(crate) fn event(&mut self, health: &Health, event: Event) -> bool {
+        let taken = self.writer.append(&event);
+        if !taken {
             self.refused += 1;
             Health::count(&health.dropped, 1);
             self.forget(&event);
@@ -281,6 +292,7 @@ impl Run {
         {
             self.write(health);
         }
+        taken
     }
 
     /// Hands all that waits to the system. A failure is told once, until writing has succeeded again.
@@ -304,7 +316,7 @@ impl Run {
                 self.tell_dropped(health);
             }
             Err(source) => {
-                let error = Error::io("write", self.writer.path(), source);
+                let error = Error::io(APPEND, self.writer.path(), source);
                 if self.failing_since.replace(Instant::now()).is_none() {
                     health.fail(error);
                 } else {
@@ -340,7 +352,7 @@ impl Run {
             let reason = "it was deleted while it was being written, and what is logged from here on is lost; make a new \
                           logger";
             let source = io::Error::new(io::ErrorKind::NotFound, reason);
-            health.fail(Error::io("write", self.writer.path(), source));
+            health.fail(Error::io(APPEND, self.writer.path(), source));
         }
         self.is_deleted
     }

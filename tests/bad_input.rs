@@ -423,10 +423,10 @@ fn options_out_of_range() {
         &["sample_limit", "0"],
     );
     message(
-        create(WeightOptions::new().select(["[a"], ["*"])),
+        create(WeightOptions::new().select(["[a"]).exclude(["*"])),
         &["select", "[a", "glob"],
     );
-    let regex = WeightOptions::new().select([Pattern::regex("(")], Vec::<Pattern>::new());
+    let regex = WeightOptions::new().select([Pattern::regex("(")]);
     message(create(regex), &["select", "(", "regular expression"]);
     let layer = WeightOptions::new().for_matching("{", LayerOptions::new());
     message(create(layer), &["for_matching", "{"]);

@@ -1,4 +1,4 @@
-//! Handwritten digits and a small CNN to learn them: what the examples `cnn` and `diagnose` share.
+//! Handwritten digits and a small CNN to learn them: what the `cnn` example trains on.
 
 mod batches;
 mod idx;

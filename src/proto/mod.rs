@@ -1,4 +1,4 @@
-//! The messages of an event file, for [`EventReader`](crate::EventReader) and for events of your own.
+//! The messages of an event file, as [`EventReader`](crate::EventReader) gives them.
 //!
 //! Generated with [prost] from the `.proto` files in `proto/`, which are trimmed copies of TensorBoard 2.21's:
 //! fields that no dashboard shows are left out and skipped when read. The types encode and decode with

@@ -13,7 +13,7 @@ const PLUGIN: &str = "custom_scalars";
 /// The only tag the dashboard reads.
 const TAG: &str = "custom_scalars__config__";
 
-/// The layout, to be written at step 0.
+/// The layout.
 pub(crate) fn value(categories: Vec<Category>) -> Value {
     let layout = Layout {
         category: categories,

@@ -255,7 +255,8 @@ impl Capture {
         let wanted = self.rebase
             || plan.stride(self.steps) <= DENSE_STRIDE
             || plan.is_due(self.steps)
-            || plan.is_due(self.steps + 1);
+            // A delta needs the call before, too; gradients have none.
+            || (self.subject == Subject::Weights && plan.is_due(self.steps + 1));
         wanted.then_some(plan.bytes)
     }
 

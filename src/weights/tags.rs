@@ -335,6 +335,8 @@ pub(crate) fn aggregates(
         .iter_mut()
         .find(|(known, ..)| *known == name)
     {
+        // A group may have the name of a role, or be given by several patterns.
+        Some((.., members)) if members.last() == Some(&index) => {}
         Some((.., members)) => members.push(index),
         None => named.push((name, role, vec![index])),
     };
@@ -342,9 +344,9 @@ pub(crate) fn aggregates(
         selection
             .groups(&variable.name)
             .for_each(|group| join(group.to_owned(), false, index));
-    }
-    if tier > Tier::Small {
-        logged().for_each(|(index, variable)| join(role(&variable.name), true, index));
+        if tier > Tier::Small {
+            join(role(&variable.name), true, index);
+        }
     }
     let (kind, description) = match subject {
         Subject::Weights => ("weights", WEIGHTS),
@@ -558,6 +560,22 @@ mod tests {
                 .name,
             "weights/G/h.*.weight"
         );
+    }
+
+    #[test]
+    fn a_variable_counts_once_whatever_names_a_group() {
+        let options = WeightOptions::new()
+            .group("h.*.weight", "*")
+            .group("some", "h.1*")
+            .group("some", "*.weight");
+        let chosen = selection(options);
+        let plan = plan(SMALL + 1, &chosen);
+        let aggregates = aggregates(&plan, Subject::Weights, "", &chosen);
+        let sizes: Vec<usize> = aggregates
+            .iter()
+            .map(|aggregate| aggregate.members.len())
+            .collect();
+        assert_eq!(sizes, [SMALL + 1; 3]);
     }
 
     #[test]

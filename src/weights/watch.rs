@@ -179,7 +179,7 @@ impl Watch {
         let previous = self.newest.take();
         let before = previous
             .as_ref()
-            .filter(|_| snapshot.follows && !snapshot.rebase);
+            .filter(|_| snapshot.follows && !snapshot.rebase && self.subject == Subject::Weights);
         self.analyse(
             kernels,
             &snapshot.buffer,

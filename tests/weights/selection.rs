@@ -35,18 +35,17 @@ fn with_std(written: &Written) -> Vec<&'static str> {
 
 #[test]
 fn select_includes_and_excludes_by_glob_and_regex() {
-    let chosen = logged(every_call().select(["*.weight", "fc.*"], ["conv*"]));
+    let chosen = logged(every_call().select(["*.weight", "fc.*"]).exclude(["conv*"]));
     assert_eq!(with_std(&chosen), ["fc.weight", "fc.bias"]);
-    let none: [&str; 0] = [];
-    let chosen = logged(every_call().select([Pattern::regex("^conv")], none));
+    let chosen = logged(every_call().select([Pattern::regex("^conv")]));
     assert_eq!(with_std(&chosen), ["conv1.weight", "conv1.bias"]);
-    let chosen = logged(every_call().select(["*"], [Pattern::regex(r"\.bias$")]));
+    let chosen = logged(every_call().exclude([Pattern::regex(r"\.bias$")]));
     assert_eq!(with_std(&chosen), ["conv1.weight", "fc.weight"]);
 }
 
 #[test]
 fn what_is_left_out_is_in_no_aggregate_and_no_report() {
-    let run = Run::with(every_call().select(["small"], [""; 0]));
+    let run = Run::with(every_call().select(["small"]));
     let variables = [("small", vec![1.0_f32, 2.0]), ("large", vec![1e6, -1e6])];
     run.log_weights(&variables, 0).unwrap();
     let report = run.weight_report().unwrap();
