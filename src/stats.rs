@@ -103,14 +103,15 @@ impl Moments {
     /// Adds the elements behind `other` to these.
     pub fn merge(&mut self, other: &Moments) {
         let (ours, theirs) = (self.finite() as f64, other.finite() as f64);
-        if theirs > 0.0 {
+        if ours == 0.0 {
+            // The distance of nothing from a large mean would overflow below.
+            (self.mean, self.m2) = (other.mean, other.m2);
+        } else if theirs > 0.0 {
             let (ours, theirs) = (ours / (ours + theirs), theirs / (ours + theirs));
             let apart = other.mean - self.mean;
             // Spread between the two means: apart^2 * n_a * n_b / (n_a + n_b).
             self.m2 += other.m2 + apart * apart * ours * other.finite() as f64;
-            self.mean = if ours == 0.0 {
-                other.mean
-            } else if apart.is_finite() {
+            self.mean = if apart.is_finite() {
                 self.mean + apart * theirs
             } else {
                 // Means near the two ends of f64: their difference overflows, their weighted sum does not.
@@ -258,6 +259,14 @@ mod tests {
             (moments.mean, moments.min, moments.max, moments.variance()),
             (7.0, 7.0, 7.0, Some(0.0))
         );
+    }
+
+    #[test]
+    fn one_large_value_has_no_spread() {
+        for value in [2.7e154, f64::MAX, f64::MIN] {
+            let moments = of(&[value]);
+            assert_eq!((moments.mean, moments.m2), (value, 0.0));
+        }
     }
 
     #[test]
