@@ -236,7 +236,9 @@ impl Worker {
         self.report_is_old |= state.subject() == Subject::Weights;
         if let (Some(points), Some(run)) = (points, self.runs.get_mut(run)) {
             run.points(&self.shared.health, &points);
-            run.show(watch, state.board());
+            if let Some(board) = state.take_board() {
+                run.show(watch, board);
+            }
         }
     }
 
@@ -332,7 +334,9 @@ impl Worker {
             let points = watch.finish(&mut self.kernels);
             if let (Some(points), Some(run)) = (points, self.runs.get_mut(run)) {
                 run.points(&self.shared.health, &points);
-                run.show(*number, watch.board());
+                if let Some(board) = watch.take_board() {
+                    run.show(*number, board);
+                }
             }
         }
         self.refresh(true);
