@@ -56,6 +56,8 @@ pub(crate) struct Run {
     user_tags: Vec<Box<str>>,
     user_groups: Vec<Box<str>>,
     boards: BTreeMap<u32, ScopeBoard>,
+    /// Values of the last scalars, kept for their memory: there are millions of them.
+    spare: Vec<Value>,
     layout: Layout,
     /// Events appended since the file was last written to the end.
     unwritten: u64,
@@ -73,6 +75,7 @@ impl Run {
             user_tags: Vec::new(),
             user_groups: Vec::new(),
             boards: BTreeMap::new(),
+            spare: Vec::new(),
             layout: Layout::default(),
             unwritten: 0,
             refused: 0,
@@ -89,15 +92,24 @@ impl Run {
         step: i64,
         scalars: impl Iterator<Item = (&'a str, f64)>,
     ) {
-        let values = scalars.filter_map(|(tag, value)| {
-            let first = self.describe(health, tag, Kind::Scalar)?;
+        let mut values = std::mem::take(&mut self.spare);
+        let mut used = 0;
+        for (tag, number) in scalars {
+            let Some(first) = self.describe(health, tag, Kind::Scalar) else {
+                continue;
+            };
             if first {
                 self.meet(tag);
             }
-            Some(summary::scalars::value(tag, value, first.then_some("")))
-        });
-        let values = values.collect();
-        self.append(health, wall_time, step, values);
+            let description = first.then_some("");
+            match values.get_mut(used) {
+                Some(value) => summary::scalars::refill(value, tag, number, description),
+                None => values.push(summary::scalars::value(tag, number, description)),
+            }
+            used += 1;
+        }
+        values.truncate(used);
+        self.spare = self.append(health, wall_time, step, values);
     }
 
     /// Adds a histogram of the user's own.
@@ -226,25 +238,33 @@ impl Run {
         )
     }
 
-    fn append(&mut self, health: &Health, wall_time: WallTime, step: i64, values: Vec<Value>) {
+    /// Adds an event of values, and gives them back for their memory.
+    fn append(
+        &mut self,
+        health: &Health,
+        wall_time: WallTime,
+        step: i64,
+        values: Vec<Value>,
+    ) -> Vec<Value> {
         if values.is_empty() {
-            return;
+            return values;
         }
-        let what = What::Summary(Summary { value: values });
-        self.event(
-            health,
-            Event {
-                wall_time: wall_time.secs(),
-                step,
-                what: Some(what),
-                ..Default::default()
-            },
-        );
+        let event = Event {
+            wall_time: wall_time.secs(),
+            step,
+            what: Some(What::Summary(Summary { value: values })),
+            ..Default::default()
+        };
+        self.event(health, &event);
+        match event.what {
+            Some(What::Summary(summary)) => summary.value,
+            _ => Vec::new(),
+        }
     }
 
     /// Adds any event.
-    pub(crate) fn event(&mut self, health: &Health, event: Event) {
-        if self.writer.append(&event) {
+    pub(crate) fn event(&mut self, health: &Health, event: &Event) {
+        if self.writer.append(event) {
             self.unwritten += 1;
         } else {
             self.refused += 1;

@@ -270,8 +270,9 @@ impl Worker {
         let mut batch = self.shared.scalars.drain(std::mem::take(&mut self.batch));
         {
             let mut entries = batch.entries().peekable();
+            let mut event = Vec::new();
             while let Some(first) = entries.next() {
-                let mut event = vec![(first.tag, first.value)];
+                event.push((first.tag, first.value));
                 while let Some(next) = entries.next_if(|entry| entry.joins) {
                     event.push((next.tag, next.value));
                 }
@@ -280,9 +281,10 @@ impl Worker {
                         &self.shared.health,
                         first.wall_time,
                         first.step,
-                        event.into_iter(),
+                        event.drain(..),
                     );
                 }
+                event.clear();
             }
         }
         batch.clear();
