@@ -59,6 +59,8 @@ pub(crate) struct Run {
     user_tags: Vec<Box<str>>,
     user_groups: Vec<Box<str>>,
     boards: BTreeMap<u32, ScopeBoard>,
+    /// Values of the last scalars, kept for their memory: there are millions of them.
+    spare: Vec<Value>,
     layout: Layout,
     /// Events refused since that was last reported.
     refused: u64,
@@ -78,6 +80,7 @@ impl Run {
             user_tags: Vec::new(),
             user_groups: Vec::new(),
             boards: BTreeMap::new(),
+            spare: Vec::new(),
             layout: Layout::default(),
             refused: 0,
             bytes_counted: 0,
@@ -95,15 +98,24 @@ impl Run {
         step: i64,
         scalars: impl Iterator<Item = (&'a str, f64)>,
     ) {
-        let values = scalars.filter_map(|(tag, value)| {
-            let first = self.describe(health, tag, Kind::Scalar)?;
+        let mut values = std::mem::take(&mut self.spare);
+        let mut used = 0;
+        for (tag, number) in scalars {
+            let Some(first) = self.describe(health, tag, Kind::Scalar) else {
+                continue;
+            };
             if first {
                 self.meet(tag);
             }
-            Some(summary::scalars::value(tag, value, first.then_some("")))
-        });
-        let values = values.collect();
-        self.append(health, wall_time, step, values);
+            let description = first.then_some("");
+            match values.get_mut(used) {
+                Some(value) => summary::scalars::refill(value, tag, number, description),
+                None => values.push(summary::scalars::value(tag, number, description)),
+            }
+            used += 1;
+        }
+        values.truncate(used);
+        self.spare = self.append(health, wall_time, step, values);
     }
 
     /// Adds a histogram of the user's own.
@@ -235,7 +247,7 @@ impl Run {
             self.layout.newest_step.max(step.saturating_add(1))
         });
         let value = summary::custom_scalars::value(layout.clone());
-        if !self.append(health, WallTime::now(), step, vec![value]) {
+        if !self.event(health, &summary_event(WallTime::now(), step, vec![value])) {
             self.layout.is_old = true;
             return;
         }
@@ -254,36 +266,32 @@ impl Run {
         )
     }
 
-    /// False when the event was refused.
+    /// Adds an event of values, and gives them back for their memory.
     fn append(
         &mut self,
         health: &Health,
         wall_time: WallTime,
         step: i64,
         values: Vec<Value>,
-    ) -> bool {
+    ) -> Vec<Value> {
         if values.is_empty() {
-            return true;
+            return values;
         }
-        let what = What::Summary(Summary { value: values });
-        self.event(
-            health,
-            Event {
-                wall_time: wall_time.secs(),
-                step,
-                what: Some(what),
-                ..Default::default()
-            },
-        )
+        let event = summary_event(wall_time, step, values);
+        self.event(health, &event);
+        match event.what {
+            Some(What::Summary(summary)) => summary.value,
+            _ => Vec::new(),
+        }
     }
 
     /// Adds any event; false when it was refused.
-    pub(crate) fn event(&mut self, health: &Health, event: Event) -> bool {
-        let taken = self.writer.append(&event);
+    fn event(&mut self, health: &Health, event: &Event) -> bool {
+        let taken = self.writer.append(event);
         if !taken {
             self.refused += 1;
             Health::count(&health.dropped, 1);
-            self.forget(&event);
+            self.forget(event);
         }
         if self.writer.pending() >= WRITE_AT
             && self
@@ -352,7 +360,7 @@ impl Run {
             let reason = "it was deleted while it was being written, and what is logged from here on is lost; make a new \
                           logger";
             let source = io::Error::new(io::ErrorKind::NotFound, reason);
-            health.fail(Error::io(APPEND, self.writer.path(), source));
+            health.fail(Error::io("go on writing", self.writer.path(), source));
         }
         self.is_deleted
     }
@@ -363,5 +371,14 @@ impl Run {
             && self
                 .failing_since
                 .is_none_or(|since| since.elapsed() > RETRY_AFTER)
+    }
+}
+
+fn summary_event(wall_time: WallTime, step: i64, values: Vec<Value>) -> Event {
+    Event {
+        wall_time: wall_time.secs(),
+        step,
+        what: Some(What::Summary(Summary { value: values })),
+        ..Default::default()
     }
 }

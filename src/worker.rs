@@ -258,7 +258,9 @@ impl Worker {
         self.report_is_old |= state.subject() == Subject::Weights;
         if let (Some(points), Some(run)) = (points, self.runs.get_mut(run)) {
             run.points(&self.shared.health, &points);
-            run.show(watch, state.board());
+            if let Some(board) = state.take_board() {
+                run.show(watch, board);
+            }
         }
     }
 
@@ -290,8 +292,9 @@ impl Worker {
         let mut batch = self.shared.scalars.drain(std::mem::take(&mut self.batch));
         {
             let mut entries = batch.entries().peekable();
+            let mut event = Vec::new();
             while let Some(first) = entries.next() {
-                let mut event = vec![(first.tag, first.value)];
+                event.push((first.tag, first.value));
                 while let Some(next) = entries.next_if(|entry| entry.joins) {
                     event.push((next.tag, next.value));
                 }
@@ -300,9 +303,10 @@ impl Worker {
                         &self.shared.health,
                         first.wall_time,
                         first.step,
-                        event.into_iter(),
+                        event.drain(..),
                     );
                 }
+                event.clear();
             }
         }
         batch.clear();
@@ -354,7 +358,9 @@ impl Worker {
             let points = watch.finish(&mut self.kernels);
             if let (Some(points), Some(run)) = (points, self.runs.get_mut(run)) {
                 run.points(&self.shared.health, &points);
-                run.show(*number, watch.board());
+                if let Some(board) = watch.take_board() {
+                    run.show(*number, board);
+                }
             }
         }
         self.refresh(true);

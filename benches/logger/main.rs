@@ -17,7 +17,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use measure::{Summary, digits, process_cpu, resident, seconds, settle, thread_cpu};
+use measure::{Summary, digits, resident, seconds, thread_cpu, worker_cpu};
 use model::Model;
 use tch_tensorboard::{Cadence, Logger, WeightOptions};
 use yardstick::Yardstick;
@@ -145,11 +145,11 @@ fn caller(names: &[&str]) -> Result {
         } else if model.elements() > 1_000_000 {
             100
         } else {
-            2000
+            1000
         };
         for between in [
             Between::Copies(STEP_OF_COPIES),
-            Between::Busy(Duration::from_millis(2)),
+            Between::Busy(Duration::from_millis(10)),
             Between::Copies(0),
         ] {
             if matches!(between, Between::Busy(_)) && model.elements() > 1_000_000 {
@@ -246,14 +246,17 @@ fn cpu_of(model: &mut Model, steps: u64) -> Result<(Summary, Summary)> {
     let [mut logged, mut plain] = [const { Vec::new() }; 2];
     for step in 0..WARM_UP + steps {
         model.step();
-        settle();
         let mut result = Ok(());
-        let time = process_cpu(|| {
-            result = logger
-                .log_weights(&model.store, step)
-                .and_then(|()| logger.flush())
+        let mut caller = 0.0;
+        let worker = worker_cpu(|| {
+            caller = thread_cpu(|| {
+                result = logger
+                    .log_weights(&model.store, step)
+                    .and_then(|()| logger.flush());
+            });
         });
         result?;
+        let time = caller + worker;
         if step >= WARM_UP {
             logged.push(time);
             plain.push(thread_cpu(|| yardstick.memcpy()));

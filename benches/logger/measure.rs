@@ -76,9 +76,27 @@ pub fn thread_cpu(work: impl FnOnce()) -> f64 {
     cpu(ClockId::ThreadCPUTime, work)
 }
 
-/// Seconds of CPU that all threads of this process spend while `work` runs.
-pub fn process_cpu(work: impl FnOnce()) -> f64 {
-    cpu(ClockId::ProcessCPUTime, work)
+/// Seconds of CPU that the logger's own threads spend while `work` runs. libtorch's are left out: they spin when idle.
+pub fn worker_cpu(work: impl FnOnce()) -> f64 {
+    let since = workers();
+    work();
+    // The worker goes to sleep after it has answered.
+    std::thread::sleep(Duration::from_millis(2));
+    workers() - since
+}
+
+/// Seconds that the threads named after this crate have been on a CPU.
+fn workers() -> f64 {
+    let tasks = fs::read_dir("/proc/self/task")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let nanos = tasks.filter_map(|task| {
+        let read = |file: &str| fs::read_to_string(task.path().join(file)).ok();
+        let is_ours = read("comm")?.starts_with("tch-tensorboard");
+        is_ours.then(|| read("schedstat")?.split(' ').next()?.parse::<f64>().ok())?
+    });
+    nanos.sum::<f64>() * 1e-9
 }
 
 fn cpu(clock: ClockId, work: impl FnOnce()) -> f64 {
@@ -89,11 +107,6 @@ fn cpu(clock: ClockId, work: impl FnOnce()) -> f64 {
     let since = now();
     work();
     now() - since
-}
-
-/// libtorch's threads spin for a while after their work; this lets them go to sleep.
-pub fn settle() {
-    std::thread::sleep(Duration::from_millis(20));
 }
 
 /// Bytes of this process in memory: the most since [`reset_peak`], and now.

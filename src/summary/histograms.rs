@@ -15,10 +15,15 @@ pub(crate) fn value(tag: &str, histogram: &Histogram, description: Option<&str>)
         size: i64::try_from(size).unwrap_or(i64::MAX),
         ..Default::default()
     };
-    let mut content = Vec::with_capacity(rows.len() * 24);
-    rows.iter()
-        .flatten()
-        .for_each(|number| content.extend_from_slice(&number.to_le_bytes()));
+    let numbers = rows.as_flattened();
+    let content = if cfg!(target_endian = "little") {
+        bytemuck::cast_slice(numbers).to_vec()
+    } else {
+        numbers
+            .iter()
+            .flat_map(|number| number.to_le_bytes())
+            .collect()
+    };
     let tensor = TensorProto {
         dtype: DataType::DtDouble.into(),
         tensor_shape: Some(TensorShapeProto {

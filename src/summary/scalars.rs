@@ -8,10 +8,16 @@ const PLUGIN: &str = "scalars";
 /// One scalar. `description` is given with the first value of the tag in a file. The fast loader knows scalars as `f32`
 /// only: a value beyond its range becomes infinite.
 pub(crate) fn value(tag: &str, value: f64, description: Option<&str>) -> Value {
-    Value {
-        tag: tag.into(),
-        metadata: description
-            .map(|description| super::metadata(PLUGIN, DataClass::Scalar, description)),
-        value: Some(value::Value::SimpleValue(value as f32)),
-    }
+    let mut message = Value::default();
+    refill(&mut message, tag, value, description);
+    message
+}
+
+/// Makes a scalar of a message that has been one before, without new memory.
+pub(crate) fn refill(message: &mut Value, tag: &str, value: f64, description: Option<&str>) {
+    message.tag.clear();
+    message.tag.push_str(tag);
+    message.metadata =
+        description.map(|description| super::metadata(PLUGIN, DataClass::Scalar, description));
+    message.value = Some(value::Value::SimpleValue(value as f32));
 }

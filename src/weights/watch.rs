@@ -80,6 +80,8 @@ pub(crate) struct Watch {
     states: Vec<State>,
     aggregates: Vec<Aggregate>,
     newest: Option<Newest>,
+    /// A plan has come since the board was taken.
+    has_new_board: bool,
 }
 
 /// What is known of a variable beside its newest elements.
@@ -162,6 +164,7 @@ impl Watch {
             plan: None,
             states: Vec::new(),
             aggregates: Vec::new(),
+            has_new_board: false,
             newest: None,
         }
     }
@@ -173,6 +176,7 @@ impl Watch {
     /// Takes a snapshot: analyses it and says what is to be written. `None` when nothing is.
     pub(crate) fn observe(&mut self, kernels: &mut Kernels, snapshot: Snapshot) -> Option<Points> {
         let same_plan = !self.adopt(&snapshot.plan);
+        self.has_new_board |= !same_plan;
         if snapshot.rebase {
             self.states.iter_mut().for_each(|state| state.origin = None);
         }
@@ -407,8 +411,13 @@ impl Watch {
             .collect()
     }
 
-    /// What the generated dashboard shows of this model.
-    pub(crate) fn board(&self) -> ScopeBoard {
+    /// What the generated dashboard shows of this model, when that has changed since the last time.
+    pub(crate) fn take_board(&mut self) -> Option<ScopeBoard> {
+        std::mem::take(&mut self.has_new_board).then(|| self.board())
+    }
+
+    /// It hangs on the plan alone.
+    fn board(&self) -> ScopeBoard {
         let logged = self
             .states
             .iter()
