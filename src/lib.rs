@@ -91,6 +91,7 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+mod background;
 mod buffer;
 mod cadence;
 mod dashboard;

@@ -20,7 +20,7 @@ use crate::report::WeightReport;
 use crate::scalar_queue::{Pushed, ScalarQueue};
 use crate::tensor::{Fetched, Tensor, fetch_scalar};
 use crate::types::{Existing, OnFull, Step, WallTime};
-use crate::values::{Facts, Scalar, ScalarValue, Source, Values};
+use crate::values::{Facts, Scalar, ScalarValue, Source, Values, Way};
 use crate::weights::capture::{Capture, Captured, Subject};
 use crate::worker::{self, Command, Shared, Worker};
 
@@ -851,7 +851,7 @@ fn copy_whole(tag: &str, source: &Source<'_>, facts: &Facts) -> Result<Buffer> {
     let mut buffer = Buffer::try_with_bytes(bytes)
         .ok_or_else(|| failed(format!("has {bytes} bytes, more than there is memory for")))?;
     let target = buffer.bytes_mut().get_mut(..bytes).unwrap_or_default();
-    if !source.copy(tag, facts, (0, 1), target)? {
+    if !source.copy(tag, facts, (0, 1), Way::Alone, target)? {
         let reason =
             "changed its shape or type while it was read; log it from the thread that changes it";
         return Err(failed(reason.into()));

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::error::Result;
-use crate::values::Facts;
+use crate::values::{Facts, Way};
 
 /// No value of this type exists.
 #[derive(Debug)]
@@ -25,10 +25,16 @@ pub(crate) fn inspect(_name: &str, tensor: &Tensor) -> Result<Facts> {
     match *tensor {}
 }
 
+/// Nobody else's threads.
+pub(crate) fn threads() -> usize {
+    1
+}
+
 pub(crate) fn copy(
     _name: &str,
     tensor: &Tensor,
     _facts: &Facts,
+    _way: Way,
     _target: &mut [u8],
 ) -> Result<bool> {
     match *tensor {}

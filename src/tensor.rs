@@ -16,7 +16,7 @@ use tch::{CModule, Device, Kind};
 use crate::error::{Error, Result};
 use crate::named_tensors::{NamedTensors, Role, Visitor};
 use crate::types::DType;
-use crate::values::{Access, Facts, gather};
+use crate::values::{Access, Facts, Way, gather};
 
 pub(crate) use tch::Tensor;
 
@@ -182,9 +182,23 @@ pub(crate) fn memory<'a>(tensor: &'a Tensor, facts: &Facts) -> Option<&'a [u8]> 
     Some(unsafe { std::slice::from_raw_parts(start.cast::<u8>().cast_const(), bytes) })
 }
 
+/// libtorch gives each of its threads at least half of this to copy.
+const WORTH_THREADS: usize = 256 << 10;
+
+/// Threads that libtorch computes with.
+pub(crate) fn threads() -> usize {
+    usize::try_from(tch::get_num_threads()).unwrap_or(1)
+}
+
 /// Copies all elements, in row-major order of the tensor's shape, to `target`, which holds exactly that many bytes.
 /// `Ok(false)` when the tensor is not what `facts` says any more: nothing useful was written.
-pub(crate) fn copy(name: &str, tensor: &Tensor, facts: &Facts, target: &mut [u8]) -> Result<bool> {
+pub(crate) fn copy(
+    name: &str,
+    tensor: &Tensor,
+    facts: &Facts,
+    way: Way,
+    target: &mut [u8],
+) -> Result<bool> {
     if facts.access == Access::Memory {
         let Some(bytes) = memory(tensor, facts) else {
             return Ok(false);
@@ -192,7 +206,11 @@ pub(crate) fn copy(name: &str, tensor: &Tensor, facts: &Facts, target: &mut [u8]
         if bytes.len() != target.len() {
             return Ok(false);
         }
-        target.copy_from_slice(bytes);
+        if way == Way::Threads && bytes.len() >= WORTH_THREADS {
+            copy_by_torch(name, tensor, facts, (0, 1), target)?;
+        } else {
+            target.copy_from_slice(bytes);
+        }
         return Ok(true);
     }
     if inspect(name, tensor)? != *facts {

@@ -64,6 +64,25 @@ pub(crate) enum Glance<'a> {
     Hidden,
 }
 
+/// How large pieces of host memory are copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// By the caller's thread.
+    Alone,
+    /// By libtorch's threads, which wait for work beside a training step: twice as fast while cores are free, and several
+    /// times as slow while one is not.
+    Threads,
+}
+
+impl Way {
+    pub(crate) fn other(self) -> Way {
+        match self {
+            Way::Alone => Way::Threads,
+            Way::Threads => Way::Alone,
+        }
+    }
+}
+
 impl Facts {
     pub(crate) fn elements(&self) -> usize {
         self.shape
@@ -100,6 +119,7 @@ impl Source<'_> {
         name: &str,
         facts: &Facts,
         steps: (usize, usize),
+        way: Way,
         target: &mut [u8],
     ) -> Result<bool> {
         match self {
@@ -108,7 +128,7 @@ impl Source<'_> {
                 && bytes.len() == facts.bytes()
                 && copy_elements(bytes, dtype.size(), steps, target)),
             Source::Tensor(tensor) => match steps {
-                (0, 1) => tensor::copy(name, tensor, facts, target),
+                (0, 1) => tensor::copy(name, tensor, facts, way, target),
                 steps => tensor::copy_strided(name, tensor, facts, steps, target),
             },
         }

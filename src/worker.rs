@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::background;
 use crate::buffer::{Budget, Buffer, Pool};
 use crate::error::{Error, Result};
 use crate::event_file::EventWriter;
@@ -148,6 +149,7 @@ impl Worker {
 
     /// Works until it is told to close, or every caller is gone.
     pub(crate) fn run(mut self, commands: &Receiver<Command>) {
+        background::enter();
         SERVED.set(Arc::as_ptr(&self.shared));
         let mut tended = Instant::now();
         loop {

@@ -2,13 +2,16 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::buffer::{Buffer, Pool};
 use crate::error::{Error, Result};
 use crate::named_tensors::{NamedTensors, Visitor};
 use crate::options::Selection;
+use crate::tensor;
 use crate::types::{OnFull, WallTime};
+use crate::values::Way;
+use crate::weights::pace::{Pace, WORTH_CHOOSING};
 use crate::weights::plan::{Due, Plan};
 use crate::weights::walk::{Comparer, Copier, Fingerprint, Planned, Planner};
 
@@ -101,6 +104,7 @@ pub(crate) struct Capture {
     idle_calls: u32,
     moved: HashSet<Arc<str>>,
     rebase: bool,
+    pace: Pace,
 }
 
 impl Capture {
@@ -125,6 +129,7 @@ impl Capture {
             idle_calls: 0,
             moved: HashSet::new(),
             rebase: false,
+            pace: Pace::default(),
         }
     }
 
@@ -342,9 +347,11 @@ impl Capture {
                 }
                 // The pool hands out only what nobody else holds.
                 if let Some(buffer) = Arc::get_mut(shared) {
-                    let mut copier = Copier::new(self.subject, planned, buffer.bytes_mut());
+                    let (way, since) = (way(&self.pace, planned.plan.bytes), Instant::now());
+                    let mut copier = Copier::new(self.subject, planned, way, buffer.bytes_mut());
                     source.visit(&mut Visitor::new(&mut copier))?;
                     if copier.finish()? {
+                        self.pace.record(way, since.elapsed());
                         buffer.stamp = self.steps + 1;
                         return Ok(());
                     }
@@ -390,5 +397,14 @@ impl Capture {
             follows,
             rebase: std::mem::take(&mut self.rebase),
         }))
+    }
+}
+
+/// How to copy a snapshot of this size.
+fn way(pace: &Pace, bytes: usize) -> Way {
+    if bytes >= WORTH_CHOOSING && tensor::threads() > 1 {
+        pace.choose()
+    } else {
+        Way::Alone
     }
 }

@@ -3,6 +3,7 @@
 
 mod aggregate;
 pub(crate) mod capture;
+mod pace;
 pub(crate) mod plan;
 mod samples;
 pub(crate) mod tags;

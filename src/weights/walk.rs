@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::named_tensors::{Role, Sink, StoreIdentity};
 use crate::options::Selection;
 use crate::tensor::{Remote, fetch_remotes};
-use crate::values::{Access, Facts, Glance, Source, equals};
+use crate::values::{Access, Facts, Glance, Source, Way, equals};
 use crate::weights::capture::Subject;
 use crate::weights::plan::{Found, Plan, Variable};
 
@@ -380,16 +380,23 @@ impl Sink for Fingerprint<'_> {
 pub(crate) struct Copier<'a> {
     walk: Walk<'a>,
     target: &'a mut [u8],
+    way: Way,
     /// What lies on another device is fetched at the end, in few pieces.
     remotes: Vec<Remote>,
     error: Option<Error>,
 }
 
 impl<'a> Copier<'a> {
-    pub(crate) fn new(subject: Subject, planned: &'a Planned, target: &'a mut [u8]) -> Copier<'a> {
+    pub(crate) fn new(
+        subject: Subject,
+        planned: &'a Planned,
+        way: Way,
+        target: &'a mut [u8],
+    ) -> Copier<'a> {
         Copier {
             walk: Walk::new(subject, planned),
             target,
+            way,
             remotes: Vec::new(),
             error: None,
         }
@@ -437,7 +444,7 @@ impl<'a> Copier<'a> {
             self.walk.stale |= remote.is_none();
             self.remotes.extend(remote);
         } else {
-            self.walk.stale |= !source.copy(name, facts, steps, target)?;
+            self.walk.stale |= !source.copy(name, facts, steps, self.way, target)?;
         }
         Ok(())
     }
