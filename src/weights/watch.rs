@@ -287,13 +287,19 @@ impl Watch {
                 plan.report_moved(variable);
             }
         }
+        // A role's histogram is over all its members, whatever the cadence of each.
+        let for_roles = due.first().is_some_and(|due| due.histograms)
+            && self
+                .aggregates
+                .iter()
+                .any(|aggregate| aggregate.histogram.is_some());
         let task = |(variable, state): (&Variable, &State)| Task {
             current: elements(variable, current, Some(variable.bytes()))
                 .filter(|_| variable.is_logged()),
             previous: before
                 .and_then(|before| elements(variable, before, state.place_before.clone())),
             rows: variable.rows(),
-            histograms: due.get(variable.class).is_some_and(|due| due.histograms),
+            histograms: due.get(variable.class).is_some_and(|due| due.histograms) || for_roles,
         };
         let tasks: Vec<Task<'_>> = std::iter::zip(&plan.variables, &self.states)
             .map(task)
