@@ -86,16 +86,17 @@ impl Pool {
             if let Some(place) = state.free.iter().rposition(unshared) {
                 let mut buffer = state.free.swap_remove(place);
                 drop(state);
-                match Arc::get_mut(&mut buffer) {
-                    Some(own) if own.fits(bytes) => own.stamp = 0,
-                    _ => buffer = Arc::new(Buffer::with_bytes(bytes)),
+                if let Some(own) = Arc::get_mut(&mut buffer).filter(|own| own.fits(bytes)) {
+                    own.stamp = 0;
+                    return (Some(buffer), waited);
                 }
-                return (Some(buffer), waited);
+                drop(buffer);
+                return (self.allocate(bytes), waited);
             }
             if state.total < BUFFERS {
                 state.total += 1;
                 drop(state);
-                return (Some(Arc::new(Buffer::with_bytes(bytes))), waited);
+                return (self.allocate(bytes), waited);
             }
             if on_full == OnFull::Drop {
                 return (None, waited);
@@ -107,6 +108,15 @@ impl Pool {
                 .unwrap_or_else(PoisonError::into_inner);
             waited += since.elapsed();
         }
+    }
+
+    /// A buffer that is counted already; not any more when the system has no room for it.
+    fn allocate(&self, bytes: usize) -> Option<Arc<Buffer>> {
+        let buffer = Buffer::try_with_bytes(bytes).map(Arc::new);
+        if buffer.is_none() {
+            self.lock().total -= 1;
+        }
+        buffer
     }
 
     /// Gives a buffer back. One that nobody has needed for a while is freed, so that a run at rest holds two.
@@ -296,5 +306,16 @@ mod tests {
         });
         budget.close();
         assert!(!budget.take(1, OnFull::Block).0);
+    }
+
+    #[test]
+    fn memory_that_is_not_there_is_no_buffer_and_does_not_count() {
+        let pool = Pool::default();
+        for _ in 0..=BUFFERS {
+            assert!(pool.take(usize::MAX / 2, OnFull::Block).0.is_none());
+        }
+        pool.put(pool.take(10, OnFull::Block).0.expect("a buffer"));
+        assert!(pool.take(usize::MAX / 2, OnFull::Block).0.is_none());
+        assert_eq!(pool.lock().total, 0);
     }
 }

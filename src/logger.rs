@@ -172,11 +172,7 @@ impl LoggerBuilder {
             telling: Mutex::default(),
         });
         let (commands, queue) = sync_channel(QUEUE);
-        let worker = Worker::new(
-            shared.clone(),
-            selection.options.histogram_rows,
-            self.threads,
-        );
+        let worker = Worker::new(shared.clone(), selection.clone(), self.threads);
         let thread = std::thread::Builder::new().name("tch-tensorboard".into());
         let thread = thread
             .spawn(move || worker.run(&queue))

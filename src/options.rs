@@ -416,6 +416,30 @@ impl Selection {
         merged
     }
 
+    /// The patterns that match none of these variables, each with the option it was given to: likely misspelt.
+    pub(crate) fn idle_patterns(&self, names: &[&str]) -> Vec<String> {
+        let patterns = |pairs: Vec<(&'static str, &Pattern, &Matcher)>| {
+            let idle = pairs
+                .into_iter()
+                .filter(|(.., matcher)| !names.iter().any(|name| matcher.is_match(name)));
+            idle.map(|(option, pattern, _)| match pattern {
+                Pattern::Glob(text) | Pattern::Regex(text) => format!("{option}({text:?})"),
+            })
+            .collect::<Vec<String>>()
+        };
+        let options = &self.options;
+        let select = std::iter::zip(&options.include, &self.include);
+        let layers = std::iter::zip(&options.layers, &self.layers);
+        let groups = std::iter::zip(&options.groups, &self.groups);
+        patterns(
+            select
+                .map(|(pattern, matcher)| ("select", pattern, matcher))
+                .chain(layers.map(|((pattern, _), matcher)| ("for_matching", pattern, matcher)))
+                .chain(groups.map(|((_, pattern), matcher)| ("group", pattern, matcher)))
+                .collect(),
+        )
+    }
+
     /// The names of the groups this variable is in.
     pub(crate) fn groups<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         std::iter::zip(&self.options.groups, &self.groups)
@@ -501,6 +525,19 @@ mod tests {
             ["convs", "weights"]
         );
         assert_eq!(chosen.groups("fc.bias").count(), 0);
+    }
+
+    #[test]
+    fn patterns_that_match_nothing_are_known() {
+        let chosen = selection(
+            WeightOptions::new()
+                .select(["conv*", "cnov*"])
+                .for_matching("conv1.*", LayerOptions::new())
+                .group("heads", Pattern::regex("^head")),
+        );
+        let idle = chosen.idle_patterns(&["conv1.weight", "conv1.bias"]);
+        assert_eq!(idle, ["select(\"cnov*\")", "group(\"^head\")"]);
+        assert_eq!(selection(WeightOptions::new()).idle_patterns(&[]).len(), 0);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -253,6 +254,11 @@ impl Run {
         }
         (self.layout.written, self.layout.step, self.layout.at) =
             (layout, Some(step), Some(Instant::now()));
+    }
+
+    /// Where the event file lies.
+    pub(crate) fn directory(&self) -> &Path {
+        self.writer.path().parent().unwrap_or(Path::new(""))
     }
 
     /// The tags that tell most.

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -15,7 +16,7 @@ use crate::event_file::EventWriter;
 use crate::health::Health;
 use crate::kernel::{Elements, Kernels, Task};
 use crate::options::Selection;
-use crate::report::WeightReport;
+use crate::report::{ParameterReport, WeightReport};
 use crate::run::Run;
 use crate::scalar_queue::{Batch, ScalarQueue};
 use crate::tensor::{self, Tensor};
@@ -123,7 +124,7 @@ struct Watched {
 /// See the module.
 pub(crate) struct Worker {
     shared: Arc<Shared>,
-    histogram_rows: usize,
+    selection: Arc<Selection>,
     runs: BTreeMap<u32, Run>,
     watches: BTreeMap<u32, Watched>,
     kernels: Kernels,
@@ -134,10 +135,10 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// `threads` analyse large models.
-    pub(crate) fn new(shared: Arc<Shared>, histogram_rows: usize, threads: usize) -> Worker {
+    pub(crate) fn new(shared: Arc<Shared>, selection: Arc<Selection>, threads: usize) -> Worker {
         Worker {
             shared,
-            histogram_rows,
+            selection,
             runs: BTreeMap::new(),
             watches: BTreeMap::new(),
             kernels: Kernels::new(threads),
@@ -285,7 +286,7 @@ impl Worker {
                 wall_time,
                 step,
                 tag,
-                &fine.to_histogram(self.histogram_rows),
+                &fine.to_histogram(self.selection.options.histogram_rows),
             );
         }
     }
@@ -336,11 +337,30 @@ impl Worker {
     }
 
     fn report(&self) -> WeightReport {
-        let weights = self
-            .watches
-            .values()
-            .filter(|watched| watched.watch.subject() == Subject::Weights);
-        WeightReport::new(weights.flat_map(|watched| watched.watch.report()).collect())
+        let weights = || {
+            let watched = self.watches.values();
+            watched.filter(|watched| watched.watch.subject() == Subject::Weights)
+        };
+        let of_run = |watched: &Watched| {
+            let run = self.runs.get(&watched.run).map(Run::directory);
+            watched.watch.report(run.unwrap_or(Path::new("")))
+        };
+        let parameters: Vec<ParameterReport> = weights().flat_map(of_run).collect();
+        let mut notes: Vec<String> = weights()
+            .filter_map(|watched| watched.watch.left_out())
+            .collect();
+        if !parameters.is_empty() {
+            let names: Vec<&str> = parameters
+                .iter()
+                .map(|parameter| &*parameter.name)
+                .collect();
+            let idle = self.selection.idle_patterns(&names);
+            notes.extend(
+                idle.into_iter()
+                    .map(|pattern| format!("{pattern} matches no variable")),
+            );
+        }
+        WeightReport::new(parameters, notes)
     }
 
     /// Writes what waits; `even_if_failing` when somebody waits for it.

@@ -845,7 +845,8 @@ fn gradients_of_every_layout() {
         logger.log_gradients(&store, step).unwrap();
         logger.log_weights(&store, step).unwrap();
         let (mut ws, mut dense) = (table.ws.shallow_clone(), dense.shallow_clone());
-        (ws.zero_grad(), dense.zero_grad());
+        ws.zero_grad();
+        dense.zero_grad();
     }
     logger.close().unwrap();
     let rows = read_histograms(logger.logdir(), "weight_gradients/table.weight");

@@ -34,10 +34,10 @@ fn main() -> Result {
         .skip(1)
         .filter(|word| !word.starts_with("--"))
         .collect();
-    if let [section, name] = words.as_slice() {
-        if section == "memory-of" {
-            return memory_of(name);
-        }
+    if let [section, name] = words.as_slice()
+        && section == "memory-of"
+    {
+        return memory_of(name);
     }
     let sections = ["caller", "cpu", "growth", "memory", "bytes", "scalars"];
     let asked = |known: &[&str]| {

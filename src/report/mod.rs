@@ -2,6 +2,8 @@
 
 mod table;
 
+use std::path::PathBuf;
+
 use crate::named_tensors::Role;
 use crate::types::DType;
 
@@ -9,16 +11,18 @@ use crate::types::DType;
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct WeightReport {
-    /// In the order of scopes, then natural order of names.
+    /// Model by model in the order of their first calls, in natural order of names.
     pub parameters: Vec<ParameterReport>,
+    /// What a user should know once: what a large model leaves out by default, patterns that match no variable.
+    pub notes: Vec<String>,
 }
 
 impl WeightReport {
-    pub(crate) fn new(parameters: Vec<ParameterReport>) -> WeightReport {
-        WeightReport { parameters }
+    pub(crate) fn new(parameters: Vec<ParameterReport>, notes: Vec<String>) -> WeightReport {
+        WeightReport { parameters, notes }
     }
 
-    /// The variable of this name, in the first scope that has it.
+    /// The first variable of this name; walk `parameters` to tell scopes and sub-runs apart.
     pub fn parameter(&self, name: &str) -> Option<&ParameterReport> {
         self.parameters
             .iter()
@@ -31,6 +35,8 @@ impl WeightReport {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ParameterReport {
+    /// The directory of the run or sub-run.
+    pub run: PathBuf,
     /// The logger's scope, empty without one.
     pub scope: String,
     /// As the model spells it.

@@ -47,6 +47,9 @@ impl fmt::Display for WeightReport {
             let end = if index + 1 == rows.len() { "" } else { "\n" };
             write!(formatter, "{}{end}", line.trim_end())?;
         }
+        for note in &self.notes {
+            write!(formatter, "\nnote: {note}")?;
+        }
         Ok(())
     }
 }
@@ -98,6 +101,7 @@ mod tests {
 
     fn parameter(name: &str) -> ParameterReport {
         ParameterReport {
+            run: "runs/a".into(),
             scope: String::new(),
             name: name.into(),
             shape: vec![8, 1, 3, 3],
@@ -122,12 +126,14 @@ mod tests {
         long.update_ratio = None;
         let mut frozen = parameter("c");
         frozen.role = Role::Frozen;
-        let text = WeightReport::new(vec![parameter("b"), long, frozen]).to_string();
+        let text = WeightReport::new(vec![parameter("b"), long, frozen], vec!["read on".into()])
+            .to_string();
         let expected = "\
 variable                     shape       norm  update ratio  changed  drift
 b                            8\u{d7}1\u{d7}3\u{d7}3  12.3457        1.2e-3  100.0 %  0.500
 G/a.much.longer.name.weight  scalar   12.3457             -  100.0 %  0.500
-c                            8\u{d7}1\u{d7}3\u{d7}3  12.3457        1.2e-3  100.0 %  0.500  frozen";
+c                            8\u{d7}1\u{d7}3\u{d7}3  12.3457        1.2e-3  100.0 %  0.500  frozen
+note: read on";
         assert_eq!(text, expected);
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::buffer::{Buffer, Pool};
@@ -286,13 +287,19 @@ impl Watch {
                 plan.report_moved(variable);
             }
         }
+        // A role's histogram is over all its members, whatever the cadence of each.
+        let for_roles = due.first().is_some_and(|due| due.histograms)
+            && self
+                .aggregates
+                .iter()
+                .any(|aggregate| aggregate.histogram.is_some());
         let task = |(variable, state): (&Variable, &State)| Task {
             current: elements(variable, current, Some(variable.bytes()))
                 .filter(|_| variable.is_logged()),
             previous: before
                 .and_then(|before| elements(variable, before, state.place_before.clone())),
             rows: variable.rows(),
-            histograms: due.get(variable.class).is_some_and(|due| due.histograms),
+            histograms: due.get(variable.class).is_some_and(|due| due.histograms) || for_roles,
         };
         let tasks: Vec<Task<'_>> = std::iter::zip(&plan.variables, &self.states)
             .map(task)
@@ -381,7 +388,7 @@ impl Watch {
     }
 
     /// What the report says of each variable.
-    pub(crate) fn report(&self) -> Vec<ParameterReport> {
+    pub(crate) fn report(&self, run: &Path) -> Vec<ParameterReport> {
         let Some(plan) = &self.plan else {
             return Vec::new();
         };
@@ -390,6 +397,7 @@ impl Watch {
             .map(|(variable, state)| {
                 let logged = state.analysis.as_ref();
                 ParameterReport {
+                    run: run.to_path_buf(),
                     scope: self.scope.to_string(),
                     name: variable.name.to_string(),
                     shape: variable.shape.clone(),
@@ -411,6 +419,31 @@ impl Watch {
             .collect()
     }
 
+    fn logged(&self) -> usize {
+        self.states
+            .iter()
+            .filter(|state| state.tags.is_some())
+            .count()
+    }
+
+    /// What is left out of a model of this size by default, `None` when nothing is or the user chose the statistics.
+    pub(crate) fn left_out(&self) -> Option<String> {
+        if self.selection.options.statistics.is_some() {
+            return None;
+        }
+        let logged = self.logged();
+        match Tier::of(logged) {
+            Tier::Small => None,
+            Tier::Medium => Some(format!(
+                "{logged} variables: four statistics and the histograms of each; WeightOptions::statistics and \
+                 samples write more"
+            )),
+            Tier::Large => Some(format!(
+                "{logged} variables: roles stand for them; WeightOptions::select and for_matching write single ones"
+            )),
+        }
+    }
+
     /// What the generated dashboard shows of this model, when that has changed since the last time.
     pub(crate) fn take_board(&mut self) -> Option<ScopeBoard> {
         std::mem::take(&mut self.has_new_board).then(|| self.board())
@@ -418,17 +451,12 @@ impl Watch {
 
     /// It hangs on the plan alone.
     fn board(&self) -> ScopeBoard {
-        let logged = self
-            .states
-            .iter()
-            .filter(|state| state.tags.is_some())
-            .count();
         let variables = self
             .plan
             .iter()
             .flat_map(|plan| std::iter::zip(&plan.variables, &self.states));
         ScopeBoard {
-            tier: Tier::of(logged),
+            tier: Tier::of(self.logged()),
             prefix: self
                 .aggregates
                 .iter()

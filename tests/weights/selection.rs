@@ -150,7 +150,11 @@ fn histogram_rows_bound_the_rows() {
         let values: Vec<f32> = (0..5000).map(|k| ((k as f32) * 0.7).sin() * 3.0).collect();
         run.log_weights(&("w", values), 0).unwrap();
         let count = run.finish().histogram("weights/w", 0).len();
-        assert!((rows / 2..=rows).contains(&count), "{count} of {rows}");
+        // Rows that would not show in TensorBoard's 30 bins are saved.
+        assert!(
+            (rows.min(64) / 2..=rows).contains(&count),
+            "{count} of {rows}"
+        );
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tch_tensorboard::{LayerOptions, WeightOptions};
+use tch_tensorboard::{Cadence, LayerOptions, WeightOptions};
 
 use crate::reference::{assert_close, reference};
 use crate::run::{Run, Written, every_call};
@@ -138,6 +138,15 @@ fn above_1000_roles_stand_for_their_variables() {
     assert_eq!(total, 500.0 * 3.0);
     // Descriptions aside, a huge model stays small.
     assert!(written.tags().len() < 100, "{}", written.tags().len());
+}
+
+#[test]
+fn a_role_is_whole_whatever_the_cadence_of_its_members() {
+    let seldom = LayerOptions::new().histograms(Cadence::Every(0));
+    let written = logged(1001, every_call().for_matching("h.1*", seldom));
+    let rows = written.histogram("weights/h.*.weight", 1);
+    assert_eq!(rows.iter().map(|row| row[2]).sum::<f64>(), 500.0 * 3.0);
+    assert!(!written.has("weights/h.1.weight"));
 }
 
 #[test]
