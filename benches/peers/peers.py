@@ -30,6 +30,7 @@ import tensorboardX
 import torch
 from torch.utils.tensorboard import SummaryWriter as TorchWriter
 
+WARM_UP = 4  # rounds that do not count
 TURN = 16  # As benches/logger/model.rs.
 OURS, TORCH, TENSORBOARDX, TENSORBOARD_RS = "tch-tensorboard", "torch.utils.tensorboard", "tensorboardX", "tensorboard-rs"
 SERVED = {OURS: "ours", TENSORBOARD_RS: "tensorboard-rs"}
@@ -89,7 +90,7 @@ class PythonLogger:
 
 
 def compare(program, model, rounds):
-    """{name: ([milliseconds], [bytes])} over all rounds but the first, which has no delta."""
+    """{name: ([milliseconds], [bytes])} over all rounds but the first ones, which have no delta or fill buffers."""
     results = {}
     with tempfile.TemporaryDirectory() as directory:
         tensors = os.path.join(directory, "tensors.safetensors")
@@ -105,16 +106,16 @@ def compare(program, model, rounds):
         for name, writer in writers.items():
             place = os.path.join(directory, name)
             peers[name] = PythonLogger(writer(place), place, weights)
-        for step in range(rounds + 1):
+        for step in range(WARM_UP + rounds):
             server.ask("step")
             for name, weight in weights.items():
                 weight.add_(changes[name], alpha=-1 if step // TURN % 2 else 1)
             for name in [*COPIES, OURS, TORCH, TENSORBOARDX, TENSORBOARD_RS]:
                 figures = peers[name].log(weights, step) if name in peers else server.ask(SERVED.get(name, name))
-                if step > 0:
+                if step >= WARM_UP:
                     for kept, figure in zip(results.setdefault(name, ([], [])), figures):
                         kept.append(figure)
-            print(f"{model}: round {step} of {rounds}", file=sys.stderr)
+            print(f"{model}: round {step + 1} of {WARM_UP + rounds}", file=sys.stderr)
         for peer in peers.values():
             peer.writer.close()
         server.close()

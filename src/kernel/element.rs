@@ -119,25 +119,38 @@ macro_rules! impl_wide {
             #[inline(always)]
             fn scan(values: &[$float]) -> Scan<$float> {
                 const MAGNITUDE: $bits = <$bits>::MAX >> 1;
-                let (mut min, mut max) = (<$signed>::MAX, <$signed>::MIN);
+                // As a signed integer the largest positive value is the largest, as an unsigned one the largest negative.
+                let (mut most_positive, mut most_negative) = (<$signed>::MIN, 0 as $bits);
                 let (mut zeros, mut least_less_one, mut or) =
                     (0 as $bits, <$bits>::MAX, 0 as $bits);
                 for value in values {
                     let magnitude = value.to_bits() & MAGNITUDE;
-                    let image = ordered!(value, $signed);
-                    min = min.min(image);
-                    max = max.max(image);
+                    most_positive = most_positive.max(value.to_bits() as $signed);
+                    most_negative = most_negative.max(value.to_bits());
                     zeros += (magnitude == 0) as $bits;
                     // Zero wraps around to the largest integer.
                     least_less_one = least_less_one.min(magnitude.wrapping_sub(1));
                     or |= magnitude;
                 }
-                // The map from bits to image is its own inverse.
-                let value =
-                    |image: $signed| <$float>::from_bits(ordered!(image, $signed, bits) as $bits);
+                // Without a value of the other sign the extreme is the one nearest to zero.
+                let nearest = if zeros > 0 {
+                    0
+                } else {
+                    least_less_one.wrapping_add(1)
+                };
+                let min = if most_negative > MAGNITUDE {
+                    most_negative
+                } else {
+                    nearest
+                };
+                let max = if most_positive >= 0 {
+                    most_positive as $bits
+                } else {
+                    nearest | !MAGNITUDE
+                };
                 Scan {
-                    min: value(min),
-                    max: value(max),
+                    min: <$float>::from_bits(min),
+                    max: <$float>::from_bits(max),
                     zeros: u64::from(zeros),
                     least_less_one: if least_less_one == <$bits>::MAX {
                         u64::MAX
@@ -192,6 +205,11 @@ pub(super) trait Element: bytemuck::NoUninit {
     fn widen(self) -> Self::Wide;
     fn image(self) -> Self::Image;
     fn is_next_to(one: Self::Image, other: Self::Image) -> bool;
+    /// True when the element has other bits than `before`.
+    fn differs(self, before: Self) -> bool;
+    /// What [`Element::is_next_to`] tells, for a finite element other than zero: its neighbours have its sign, and the bits
+    /// next to its own.
+    fn is_next_to_plain(self, before: Self) -> bool;
 
     /// The block in the wide type: itself where it is of that type already, else in `scratch`.
     #[inline(always)]
@@ -203,8 +221,31 @@ pub(super) trait Element: bytemuck::NoUninit {
     }
 }
 
+macro_rules! bits {
+    (integer, $value:expr) => {
+        $value
+    };
+    (float, $value:expr) => {
+        $value.to_bits()
+    };
+}
+
+macro_rules! is_next_to_plain {
+    (integer, $now:expr, $before:expr) => {
+        $now.abs_diff($before) == 1
+    };
+    // One more than the difference is then 0 or 2.
+    (float, $now:expr, $before:expr) => {
+        $now.to_bits()
+            .wrapping_sub($before.to_bits())
+            .wrapping_add(1)
+            & !2
+            == 0
+    };
+}
+
 macro_rules! impl_element {
-    ($kind:ty, $wide:ty, $image:ty, |$x:ident| $widen:expr, $to_image:expr $(, $whole:item)?) => {
+    ($kind:ty, $wide:ty, $image:ty, $family:ident, |$x:ident| $widen:expr, $to_image:expr $(, $whole:item)?) => {
         impl Element for $kind {
             type Wide = $wide;
             type Image = $image;
@@ -222,21 +263,37 @@ macro_rules! impl_element {
             fn is_next_to(one: $image, other: $image) -> bool {
                 one.abs_diff(other) == 1
             }
+            #[inline(always)]
+            fn differs(self, before: $kind) -> bool {
+                bits!($family, self) != bits!($family, before)
+            }
+            #[inline(always)]
+            fn is_next_to_plain(self, before: $kind) -> bool {
+                is_next_to_plain!($family, self, before)
+            }
             $($whole)?
         }
     };
 }
 
-impl_element!(u8, f64, u8, |x| f64::from(x), x);
-impl_element!(i8, f64, i8, |x| f64::from(x), x);
-impl_element!(i16, f64, i16, |x| f64::from(x), x);
-impl_element!(i32, f64, i32, |x| f64::from(x), x);
-impl_element!(i64, f64, i64, |x| x as f64, x);
-impl_element!(f16, f32, i16, |x| f16_to_f32(x.to_bits()), ordered!(x, i16));
+impl_element!(u8, f64, u8, integer, |x| f64::from(x), x);
+impl_element!(i8, f64, i8, integer, |x| f64::from(x), x);
+impl_element!(i16, f64, i16, integer, |x| f64::from(x), x);
+impl_element!(i32, f64, i32, integer, |x| f64::from(x), x);
+impl_element!(i64, f64, i64, integer, |x| x as f64, x);
+impl_element!(
+    f16,
+    f32,
+    i16,
+    float,
+    |x| f16_to_f32(x.to_bits()),
+    ordered!(x, i16)
+);
 impl_element!(
     bf16,
     f32,
     i16,
+    float,
     |x| f32::from_bits(u32::from(x.to_bits()) << 16),
     ordered!(x, i16)
 );
@@ -244,6 +301,7 @@ impl_element!(
     f32,
     f32,
     i32,
+    float,
     |x| x,
     ordered!(x, i32),
     #[inline(always)]
@@ -255,6 +313,7 @@ impl_element!(
     f64,
     f64,
     i64,
+    float,
     |x| x,
     ordered!(x, i64),
     #[inline(always)]
