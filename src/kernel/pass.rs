@@ -324,7 +324,8 @@ fn moments<F: Wide>(block: &[F], scan: &Scan<F>, expected: f64) -> Moments {
     let (mean, m2) = if squares.is_finite() {
         (
             pivot.to_f64() + sum / count,
-            (squares - sum * sum / count).max(0.0),
+            // In this order: the square of the sum may overflow where its share of the squares does not.
+            (squares - sum / count * sum).max(0.0),
         )
     } else {
         // Only f64 beyond 1e150 comes here: the spread is not representable, the mean is.
