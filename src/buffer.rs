@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytemuck::{Pod, Zeroable};
 
 use crate::types::OnFull;
+use crate::values::Glimpse;
 
 /// One cache line: vectors of it are aligned for every element type and for wide loads.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -18,6 +19,8 @@ pub(crate) struct Buffer {
     lines: Vec<Line>,
     /// Which snapshot it holds; 0 for none.
     pub(crate) stamp: u64,
+    /// What was seen of the gradients when it was taken, beside the plan's variables.
+    pub(crate) glimpses: Vec<Glimpse>,
 }
 
 impl Buffer {
@@ -27,14 +30,17 @@ impl Buffer {
     pub(crate) fn with_bytes(bytes: usize) -> Buffer {
         Buffer {
             lines: vec![Line::zeroed(); bytes.div_ceil(Buffer::ALIGNMENT)],
-            stamp: 0,
+            ..Buffer::default()
         }
     }
 
     /// `None` when the system has no room for it.
     pub(crate) fn try_with_bytes(bytes: usize) -> Option<Buffer> {
         let lines = bytemuck::try_zeroed_vec(bytes.div_ceil(Buffer::ALIGNMENT)).ok()?;
-        Some(Buffer { lines, stamp: 0 })
+        Some(Buffer {
+            lines,
+            ..Buffer::default()
+        })
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -43,6 +49,14 @@ impl Buffer {
 
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         bytemuck::cast_slice_mut(&mut self.lines)
+    }
+
+    /// The bytes and the glimpses, to be filled together.
+    pub(crate) fn parts_mut(&mut self) -> (&mut [u8], &mut Vec<Glimpse>) {
+        (
+            bytemuck::cast_slice_mut(&mut self.lines),
+            &mut self.glimpses,
+        )
     }
 
     fn fits(&self, bytes: usize) -> bool {

@@ -14,6 +14,9 @@ use crate::weights::tags::Tier;
 /// The most lines of one chart.
 const LINES: usize = 24;
 
+/// Variables with a fault that get a chart of their own.
+const FAULTS: usize = 9;
+
 /// Up to this many variables the chart of each one's single weights is open.
 const OPEN_SAMPLES: usize = 8;
 
@@ -26,6 +29,15 @@ pub(crate) struct ScopeBoard {
     /// The same of its groups and roles.
     pub(crate) parts: Vec<Arc<str>>,
     pub(crate) variables: Vec<VariableBoard>,
+    /// In the order in which they became sure.
+    pub(crate) faults: Vec<FaultBoard>,
+}
+
+/// A variable with a fault, and the tags that show it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct FaultBoard {
+    pub(crate) title: Box<str>,
+    pub(crate) tags: Vec<Arc<str>>,
 }
 
 /// The tags of one variable that the layout knows; `None` where it has none.
@@ -169,7 +181,20 @@ impl<'a> Board<'a> {
             "Lowest changed share of any variable",
             &["changed_fraction_min"],
         );
-        ratio.into_iter().chain(changed).collect()
+        let findings = self.model_chart("Variables with a fault", &["findings"]);
+        let general = [findings, ratio, changed].into_iter().flatten();
+        self.faults().chain(general).collect()
+    }
+
+    /// What is wrong comes first.
+    fn faults(&self) -> impl Iterator<Item = Chart> {
+        let faults = self.scopes.iter().flat_map(|scope| &scope.faults);
+        let chart = |fault: &FaultBoard| {
+            let tags = fault.tags.iter().filter(|tag| (self.written)(tag));
+            let tags: Vec<&Arc<str>> = tags.collect();
+            (!tags.is_empty()).then(|| lines(&fault.title, tags))
+        };
+        faults.filter_map(chart).take(FAULTS)
     }
 
     fn changing(&self) -> Vec<Chart> {

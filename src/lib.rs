@@ -126,7 +126,10 @@ pub use histogram::Histogram;
 pub use logger::{Logger, LoggerBuilder};
 pub use named_tensors::{NamedTensors, Role, Visitor};
 pub use options::{LayerOptions, Pattern, Statistic, WeightOptions};
-pub use report::{ParameterReport, WeightReport};
+pub use report::{
+    Cause, Evidence, Finding, GradientState, ModelReport, ParameterReport, StyledReport,
+    Thresholds, Trend, Verdict, WeightReport,
+};
 pub use stats::Moments;
 #[cfg(feature = "tch")]
 pub use tensor::SubStore;

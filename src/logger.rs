@@ -16,7 +16,7 @@ use crate::health::{Health, OnError, Stats};
 use crate::logdir::{claim_run, release_run};
 use crate::named_tensors::NamedTensors;
 use crate::options::{Selection, WeightOptions};
-use crate::report::WeightReport;
+use crate::report::{Finding, WeightReport};
 use crate::scalar_queue::{Pushed, ScalarQueue};
 use crate::tensor::{Fetched, Tensor, fetch_scalar};
 use crate::types::{Existing, OnFull, Step, WallTime};
@@ -88,10 +88,17 @@ struct Models {
     scope: Arc<str>,
     weights: Mutex<Channel>,
     gradients: Mutex<Channel>,
-    /// Set since the last call of `log_weights`.
-    learning_rate: Mutex<Option<f64>>,
+    learning_rate: Mutex<LearningRate>,
     /// [`Logger::new_baseline`] was called since then.
     rebase: AtomicBool,
+}
+
+/// As the user told it.
+#[derive(Debug, Clone, Copy, Default)]
+struct LearningRate {
+    value: Option<f64>,
+    /// Since the last call of `log_weights`.
+    is_new: bool,
 }
 
 /// One subject of one scope on its way to the worker.
@@ -169,6 +176,7 @@ impl LoggerBuilder {
             health: Health::new(self.on_error),
             calls: AtomicUsize::new(0),
             report: Mutex::default(),
+            findings: Mutex::default(),
             telling: Mutex::default(),
         });
         let (commands, queue) = sync_channel(QUEUE);
@@ -435,10 +443,15 @@ impl Logger {
     pub fn log_weights<S: NamedTensors + ?Sized>(&self, source: &S, step: impl Step) -> Result<()> {
         let step = check_step("log_weights", step)?;
         self.log_subject(Subject::Weights, source, step)?;
-        if let Some(rate) = lock(&self.models.learning_rate).take() {
-            self.log_scalar("learning_rate", rate, step)?;
+        let rate = {
+            let mut rate = lock(&self.models.learning_rate);
+            let is_new = std::mem::take(&mut rate.is_new);
+            rate.value.filter(|_| is_new)
+        };
+        match rate {
+            Some(rate) => self.log_scalar("learning_rate", rate, step),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Logs the gradients that the last backward pass left: norms and histograms. Call it after `backward` and before
@@ -471,6 +484,9 @@ impl Logger {
         let mut channel = lock(channel);
         if subject == Subject::Weights && self.models.rebase.swap(false, Ordering::AcqRel) {
             channel.capture.rebase();
+        }
+        if let Some(rate) = lock(&self.models.learning_rate).value {
+            channel.capture.set_learning_rate(rate);
         }
         let (captured, waited) = channel.capture.take(source, step, wall_time)?;
         match captured {
@@ -510,9 +526,13 @@ impl Logger {
     }
 
     /// Tells the learning rate, which tch tells no one: written as the scalar `learning_rate` with the next call of
-    /// `log_weights`.
+    /// `log_weights`, and used by the verdicts of this scope to tell a rate of 0 and updates lost to rounding from an
+    /// optimizer that does not know a variable. With several parameter groups, tell that of the first.
     pub fn set_learning_rate(&self, rate: f64) {
-        *lock(&self.models.learning_rate) = Some(rate);
+        *lock(&self.models.learning_rate) = LearningRate {
+            value: Some(rate),
+            is_new: true,
+        };
     }
 
     /// The weights were replaced on purpose (a checkpoint was loaded): the next call of `log_weights` writes no delta, and
@@ -539,6 +559,22 @@ impl Logger {
     /// The newest report without waiting, at most about a second old; `None` before the first.
     pub fn try_weight_report(&self) -> Option<WeightReport> {
         lock(&self.core.shared.report).as_deref().cloned()
+    }
+
+    /// What was found wrong since the last call, over all scopes and sub-runs, without waiting: for a loop that stops, or
+    /// lowers the rate. A finding is told once, when it has become sure; it follows the step by the time that the writer
+    /// thread needs. At most 10 000 wait.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
+    /// for finding in logger.take_findings() {
+    ///     eprintln!("{finding}");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn take_findings(&self) -> Vec<Finding> {
+        lock(&self.core.shared.findings).drain(..).collect()
     }
 
     /// The address of TensorBoard's Time Series page with the telling cards pinned, for a server at `base` such as

@@ -55,9 +55,17 @@ pub struct Visitor<'a> {
     sink: &'a mut dyn Sink,
 }
 
+/// What a source says of a tensor beside its values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) role: Role,
+    /// Whether its store hands it to optimizers; `None` where there is no store.
+    pub(crate) is_member: Option<bool>,
+}
+
 /// What stands behind a [`Visitor`].
 pub(crate) trait Sink {
-    fn variable(&mut self, name: &str, source: Source<'_>, role: Option<Role>);
+    fn variable(&mut self, name: &str, source: Source<'_>, standing: Option<Standing>);
 
     /// True when the roles of the store of this identity and size are known, so that the source need not find out again.
     #[cfg_attr(not(feature = "tch"), expect(dead_code, reason = "stores are tch's"))]
@@ -74,12 +82,21 @@ impl<'a> Visitor<'a> {
 
     /// Shows one tensor. Names must be unique within one call; they are kept as they are and sorted naturally.
     pub fn variable<V: Values + ?Sized>(&mut self, name: &str, values: &V, role: Role) {
-        self.sink.variable(name, values.source(), Some(role));
+        let standing = Standing {
+            role,
+            is_member: None,
+        };
+        self.sink.variable(name, values.source(), Some(standing));
     }
 
     #[cfg(feature = "tch")]
-    pub(crate) fn store_variable(&mut self, name: &str, tensor: &tch::Tensor, role: Option<Role>) {
-        self.sink.variable(name, Source::Tensor(tensor), role);
+    pub(crate) fn store_variable(
+        &mut self,
+        name: &str,
+        tensor: &tch::Tensor,
+        standing: Option<Standing>,
+    ) {
+        self.sink.variable(name, Source::Tensor(tensor), standing);
     }
 
     #[cfg(feature = "tch")]

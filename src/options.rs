@@ -5,6 +5,7 @@ use regex::Regex;
 
 use crate::cadence::Cadence;
 use crate::error::{Error, Result};
+use crate::report::Thresholds;
 
 /// Which variable names are meant: a glob (`conv*.weight`; `*` crosses dots) or a regular expression. A plain string is
 /// taken as a glob.
@@ -165,6 +166,7 @@ pub struct WeightOptions {
     pub(crate) non_trainable: bool,
     pub(crate) seed: u64,
     pub(crate) sample_limit: Option<usize>,
+    pub(crate) thresholds: Thresholds,
 }
 
 impl Default for WeightOptions {
@@ -183,6 +185,7 @@ impl Default for WeightOptions {
             non_trainable: false,
             seed: 0,
             sample_limit: None,
+            thresholds: Thresholds::default(),
         }
     }
 }
@@ -290,6 +293,12 @@ impl WeightOptions {
         self.seed = seed;
         self
     }
+
+    /// When a number is a fault; see [`Thresholds`].
+    pub fn thresholds(mut self, thresholds: Thresholds) -> WeightOptions {
+        self.thresholds = thresholds;
+        self
+    }
 }
 
 /// A compiled [`Pattern`].
@@ -351,6 +360,7 @@ impl Selection {
                 reason,
             });
         }
+        options.thresholds.check()?;
         if options.sample_limit == Some(0) {
             let reason = "0 elements say nothing; leave it out to copy whole tensors".into();
             return Err(Error::InvalidOption {

@@ -24,6 +24,11 @@ const WRITE_AT: usize = 1 << 20;
 /// The least time between two layouts.
 const LAYOUT_INTERVAL: Duration = Duration::from_secs(2);
 
+/// The tag of the weight report under Text.
+const REPORT: &str = "weight_report";
+const REPORT_DESCRIPTION: &str =
+    "What each variable has come to, and what to do. Written when a verdict changes.";
+
 /// How long a failing disk is left alone before the next try.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -35,6 +40,7 @@ const USER_GROUPS: usize = 24;
 enum Kind {
     Scalar,
     Histogram,
+    Text,
 }
 
 /// The layout as it was last written, and what the next one hangs on.
@@ -63,6 +69,8 @@ pub(crate) struct Run {
     /// Values of the last scalars, kept for their memory: there are millions of them.
     spare: Vec<Value>,
     layout: Layout,
+    /// The step of the newest report.
+    reported: Option<i64>,
     /// Events refused since that was last reported.
     refused: u64,
     bytes_counted: u64,
@@ -83,6 +91,7 @@ impl Run {
             boards: BTreeMap::new(),
             spare: Vec::new(),
             layout: Layout::default(),
+            reported: None,
             refused: 0,
             bytes_counted: 0,
             events_counted: 0,
@@ -171,8 +180,11 @@ impl Run {
             Some(&known) if known == kind => Some(false),
             Some(known) => {
                 let reason = match known {
-                    Kind::Scalar => "holds scalars already; give the histogram another tag",
-                    Kind::Histogram => "holds histograms already; give the scalar another tag",
+                    Kind::Scalar => "holds scalars already; give the other values another tag",
+                    Kind::Histogram => {
+                        "holds histograms already; give the other values another tag"
+                    }
+                    Kind::Text => "holds texts already; give the other values another tag",
                 };
                 Health::count(&health.dropped, 1);
                 if self.clashes.insert(tag.into()) {
@@ -254,6 +266,19 @@ impl Run {
         }
         (self.layout.written, self.layout.step, self.layout.at) =
             (layout, Some(step), Some(Instant::now()));
+    }
+
+    /// Writes the weight report as Markdown, at the step of the newest points or behind that of the report before.
+    pub(crate) fn report(&mut self, health: &Health, markdown: &str) {
+        let Some(first) = self.describe(health, REPORT, Kind::Text) else {
+            return;
+        };
+        let next = self.reported.map_or(0, |step| step.saturating_add(1));
+        let step = self.layout.newest_step.max(next);
+        let value = summary::text::value(REPORT, markdown, first.then_some(REPORT_DESCRIPTION));
+        if self.event(health, &summary_event(WallTime::now(), step, vec![value])) {
+            self.reported = Some(step);
+        }
     }
 
     /// Where the event file lies.

@@ -64,6 +64,31 @@ pub(crate) enum Glance<'a> {
     Hidden,
 }
 
+/// What a glance at a gradient, on the caller's thread, has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) enum Glimpse {
+    /// Not looked at.
+    #[default]
+    Unseen,
+    /// There is none.
+    #[cfg_attr(
+        not(feature = "tch"),
+        expect(dead_code, reason = "only tensors have gradients")
+    )]
+    Undefined,
+    /// All elements are zero.
+    Zero,
+    /// The elements looked at are zero, and there are too many to look at all.
+    #[cfg_attr(
+        not(feature = "tch"),
+        expect(dead_code, reason = "only tensors have gradients")
+    )]
+    PerhapsZero,
+    /// Some element is not zero; its norm, unless that is not known.
+    NonZero(Option<f64>),
+    NonFinite,
+}
+
 /// How large pieces of host memory are copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {

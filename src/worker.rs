@@ -1,7 +1,7 @@
 //! The thread that does everything but the copy: statistics, histograms, messages, files.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +16,8 @@ use crate::event_file::EventWriter;
 use crate::health::Health;
 use crate::kernel::{Elements, Kernels, Task};
 use crate::options::Selection;
-use crate::report::{ParameterReport, WeightReport};
+use crate::report::diagnosis::Found;
+use crate::report::{Finding, WeightReport, markdown};
 use crate::run::Run;
 use crate::scalar_queue::{Batch, ScalarQueue};
 use crate::tensor::{self, Tensor};
@@ -29,6 +30,12 @@ const TICK: Duration = Duration::from_millis(200);
 
 /// The least time between two reports that nobody waits for.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The least time between two reports in a file.
+const TEXT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Findings that wait to be taken at most; the oldest go first.
+const FINDINGS: usize = 10_000;
 
 /// Cards that TensorBoard pins by address at most.
 const PINNED: usize = 10;
@@ -99,6 +106,8 @@ pub(crate) struct Shared {
     pub(crate) calls: AtomicUsize,
     /// The newest report that was made without anybody waiting.
     pub(crate) report: Mutex<Option<Arc<WeightReport>>>,
+    /// New findings that nobody has taken.
+    pub(crate) findings: Mutex<VecDeque<Finding>>,
     /// The tags that tell most of each run, as they were at the end.
     pub(crate) telling: Mutex<BTreeMap<u32, Vec<String>>>,
 }
@@ -131,6 +140,9 @@ pub(crate) struct Worker {
     batch: Batch,
     report_is_old: bool,
     reported: Instant,
+    /// Runs whose report in the file is out of date.
+    old_texts: BTreeSet<u32>,
+    text_written: Option<Instant>,
 }
 
 impl Worker {
@@ -145,6 +157,8 @@ impl Worker {
             batch: Batch::default(),
             report_is_old: false,
             reported: Instant::now(),
+            old_texts: BTreeSet::new(),
+            text_written: None,
         }
     }
 
@@ -236,7 +250,7 @@ impl Worker {
                 // A caller that did not wait for the answer does not want it.
                 let _ = answer.send(self.shared.health.take_unseen().map_or(Ok(()), Err));
             }
-            Command::Report(answer) => drop(answer.send(self.report())),
+            Command::Report(answer) => drop(answer.send(self.report(None))),
             Command::Telling { run, answer } => {
                 self.drain_scalars();
                 let tags = self
@@ -257,12 +271,35 @@ impl Worker {
         else {
             return;
         };
+        let run_number = *run;
         let points = state.observe(&mut self.kernels, snapshot);
         self.report_is_old |= state.subject() == Subject::Weights;
-        if let (Some(points), Some(run)) = (points, self.runs.get_mut(run)) {
-            run.points(&self.shared.health, &points);
+        let run = self.runs.get_mut(run);
+        if let Some(run) = run {
+            if let Some(points) = points {
+                run.points(&self.shared.health, &points);
+            }
             if let Some(board) = state.take_board() {
                 run.show(watch, board);
+            }
+            let found = state.take_news();
+            if !found.is_empty() {
+                tell(&self.shared, found, run.directory(), state.scope());
+            }
+        }
+        if state.take_new_verdict() {
+            self.old_texts.insert(run_number);
+        }
+        if state.subject() == Subject::Gradients {
+            let (gradients, scope) = (state.gradients(), state.scope().to_owned());
+            let mut others = self.watches.values_mut();
+            let weights = others.find(|other| {
+                other.run == run_number
+                    && other.watch.subject() == Subject::Weights
+                    && other.watch.scope() == scope
+            });
+            if let Some(weights) = weights {
+                weights.watch.refine(gradients);
             }
         }
     }
@@ -324,10 +361,28 @@ impl Worker {
         if self.report_is_old && self.reported.elapsed() >= REPORT_INTERVAL {
             self.publish_report();
         }
+        let due = now
+            || self
+                .text_written
+                .is_none_or(|at| at.elapsed() >= TEXT_INTERVAL);
+        if due {
+            self.write_reports();
+        }
+    }
+
+    /// Writes the reports that have changed to their runs' files.
+    fn write_reports(&mut self) {
+        for number in std::mem::take(&mut self.old_texts) {
+            let text = markdown(&self.report(Some(number)));
+            if let Some(run) = self.runs.get_mut(&number) {
+                run.report(&self.shared.health, &text);
+            }
+            self.text_written = Some(Instant::now());
+        }
     }
 
     fn publish_report(&mut self) {
-        let report = Arc::new(self.report());
+        let report = Arc::new(self.report(None));
         *self
             .shared
             .report
@@ -336,31 +391,35 @@ impl Worker {
         (self.report_is_old, self.reported) = (false, Instant::now());
     }
 
-    fn report(&self) -> WeightReport {
-        let weights = || {
-            let watched = self.watches.values();
-            watched.filter(|watched| watched.watch.subject() == Subject::Weights)
-        };
-        let of_run = |watched: &Watched| {
+    /// What is known of the models of one run, or of all.
+    fn report(&self, only: Option<u32>) -> WeightReport {
+        let mut report = WeightReport::default();
+        for watched in self.watches.values() {
+            let watch = &watched.watch;
+            let other_run = only.is_some_and(|only| only != watched.run);
+            if other_run || watch.subject() != Subject::Weights {
+                continue;
+            }
             let run = self.runs.get(&watched.run).map(Run::directory);
-            watched.watch.report(run.unwrap_or(Path::new("")))
-        };
-        let parameters: Vec<ParameterReport> = weights().flat_map(of_run).collect();
-        let mut notes: Vec<String> = weights()
-            .filter_map(|watched| watched.watch.left_out())
-            .collect();
-        if !parameters.is_empty() {
-            let names: Vec<&str> = parameters
-                .iter()
-                .map(|parameter| &*parameter.name)
-                .collect();
-            let idle = self.selection.idle_patterns(&names);
-            notes.extend(
-                idle.into_iter()
-                    .map(|pattern| format!("{pattern} matches no variable")),
-            );
+            let run = run.unwrap_or(Path::new(""));
+            report.parameters.extend(watch.report(run));
+            report.models.extend(watch.model_report(run));
+            let faults = watch.faults().iter().cloned();
+            report
+                .findings
+                .extend(faults.map(|found| finding(found, run, watch.scope())));
+            report.notes.extend(watch.notes());
         }
-        WeightReport::new(parameters, notes)
+        if !report.parameters.is_empty() {
+            let names = report.parameters.iter().map(|parameter| &*parameter.name);
+            let names: Vec<&str> = names.collect();
+            let idle = self.selection.idle_patterns(&names);
+            let idle = idle
+                .into_iter()
+                .map(|pattern| format!("{pattern} matches no variable"));
+            report.notes.extend(idle.filter(|_| only.is_none()));
+        }
+        report
     }
 
     /// Writes what waits; `even_if_failing` when somebody waits for it.
@@ -422,6 +481,29 @@ impl Worker {
         }
         self.drain_scalars();
     }
+}
+
+fn finding(found: Found, run: &Path, scope: &str) -> Finding {
+    Finding {
+        run: run.to_path_buf(),
+        scope: scope.to_owned(),
+        variable: found.variable.as_deref().map(str::to_owned),
+        verdict: found.verdict,
+        first_step: found.first_step,
+        step: found.step,
+        reason: found.reason,
+    }
+}
+
+/// Lays findings down for the training thread.
+fn tell(shared: &Shared, found: Vec<Found>, run: &Path, scope: &str) {
+    let mut findings = shared
+        .findings
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    findings.extend(found.into_iter().map(|found| finding(found, run, scope)));
+    let surplus = findings.len().saturating_sub(FINDINGS);
+    findings.drain(..surplus);
 }
 
 /// However the worker ends, also by a bug: nobody must wait for it in vain.

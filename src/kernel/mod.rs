@@ -122,6 +122,13 @@ impl<'a> Elements<'a> {
         with_slice!(self, slice => slice.len())
     }
 
+    /// Appends the elements of these numbers as `f64`; NaN behind the end.
+    pub(crate) fn gather(&self, numbers: &[u32], values: &mut Vec<f64>) {
+        with_slice!(self, slice => values.extend(numbers.iter().map(|&number| {
+            slice.get(number as usize).map_or(f64::NAN, |element| element.widen().to_f64())
+        })));
+    }
+
     /// The element as `f64`; NaN behind the end.
     pub(crate) fn get(&self, index: usize) -> f64 {
         with_slice!(self, slice => slice.get(index).map_or(f64::NAN, |element| element.widen().to_f64()))
@@ -136,6 +143,8 @@ pub(crate) struct Analysis {
     /// Against the previous state; `None` without one.
     pub(crate) change: Option<Change>,
     pub(crate) delta_histogram: Option<FineHistogram>,
+    /// A bit for each row, the first the lowest: it has a changed element. Only where some rows have and some have not.
+    pub(crate) rows_changed: Option<Box<[u64]>>,
 }
 
 impl Analysis {
@@ -271,7 +280,12 @@ fn whole<E: Element>(
         change.changed_rows = match change.changed {
             0 => 0,
             changed if changed == current.len() as u64 => rows as u64,
-            _ => changed_rows(current, previous, rows),
+            _ => {
+                let bits = changed_rows(current, previous, rows);
+                let count = bits.iter().map(|word| u64::from(word.count_ones())).sum();
+                analysis.rows_changed = (count < rows as u64).then_some(bits);
+                count
+            }
         };
     }
     analysis
@@ -305,16 +319,20 @@ fn segments<E: Element>(
     analysis
 }
 
-/// Rows with a changed element. Most rows that changed did so in one of their first elements, where the comparison ends.
-fn changed_rows<E: Element>(current: &[E], previous: &[E], rows: usize) -> u64 {
+/// A bit for each row with a changed element. Most rows that changed did so in one of their first elements, where the
+/// comparison ends.
+fn changed_rows<E: Element>(current: &[E], previous: &[E], rows: usize) -> Box<[u64]> {
     let row = match rows {
         1.. if current.len().is_multiple_of(rows) => (current.len() / rows).max(1),
         _ => current.len().max(1),
     };
+    let mut bits = vec![0; rows.div_ceil(64).max(1)];
     let pairs = current.chunks(row).zip(previous.chunks(row));
-    pairs
-        .filter(|(now, before)| {
-            bytemuck::cast_slice::<E, u8>(now) != bytemuck::cast_slice::<E, u8>(before)
-        })
-        .count() as u64
+    for (index, (now, before)) in pairs.enumerate() {
+        let changed = bytemuck::cast_slice::<E, u8>(now) != bytemuck::cast_slice::<E, u8>(before);
+        if let Some(word) = bits.get_mut(index / 64) {
+            *word |= u64::from(changed) << (index % 64);
+        }
+    }
+    bits.into_boxed_slice()
 }

@@ -172,6 +172,7 @@ impl<F: Wide> Scratch<F> {
                 .filter(|_| want_histograms)
                 .map(|deltas| self.deltas.histogram(&mut self.blocks, deltas)),
             change,
+            rows_changed: None,
         }
     }
 

@@ -1,11 +1,23 @@
-//! The weight report: what is known of each variable, as plain data and as a table.
+//! The weight report: what is known of each variable, its verdict and why, as plain data and as a table.
 
+pub(crate) mod diagnosis;
+pub(crate) mod history;
+mod markdown;
+mod reason;
+pub(crate) mod rules;
 mod table;
+mod thresholds;
+mod verdict;
 
 use std::path::PathBuf;
 
 use crate::named_tensors::Role;
 use crate::types::DType;
+
+pub(crate) use markdown::markdown;
+pub use table::StyledReport;
+pub use thresholds::Thresholds;
+pub use verdict::{Cause, Evidence, Finding, GradientState, Trend, Verdict};
 
 /// What is known of each variable after a call to `log_weights`. `Display` prints an aligned table.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -13,21 +25,35 @@ use crate::types::DType;
 pub struct WeightReport {
     /// Model by model in the order of their first calls, in natural order of names.
     pub parameters: Vec<ParameterReport>,
+    /// Each model as a whole, in the same order.
+    pub models: Vec<ModelReport>,
+    /// The faults in force, in the order in which they became sure.
+    pub findings: Vec<Finding>,
     /// What a user should know once: what a large model leaves out by default, patterns that match no variable.
     pub notes: Vec<String>,
 }
 
 impl WeightReport {
-    pub(crate) fn new(parameters: Vec<ParameterReport>, notes: Vec<String>) -> WeightReport {
-        WeightReport { parameters, notes }
-    }
-
     /// The first variable of this name; walk `parameters` to tell scopes and sub-runs apart.
     pub fn parameter(&self, name: &str) -> Option<&ParameterReport> {
         self.parameters
             .iter()
             .find(|parameter| parameter.name == name)
     }
+}
+
+/// What is known of a model as a whole.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ModelReport {
+    /// The directory of the run or sub-run.
+    pub run: PathBuf,
+    /// The logger's scope, empty without one.
+    pub scope: String,
+    /// The newest step that was analysed.
+    pub step: Option<i64>,
+    /// Where training is going; `None` before enough steps were seen.
+    pub trend: Option<Trend>,
 }
 
 /// What is known of one variable. Numbers are `None` where they are not defined: nothing to compare with yet, no finite
@@ -63,4 +89,12 @@ pub struct ParameterReport {
     pub drift: Option<f64>,
     /// Elements that are NaN or infinite.
     pub nonfinite: u64,
+    /// Whether it learns, and if not, why.
+    pub verdict: Verdict,
+    /// The first step at which the verdict held.
+    pub since: Option<i64>,
+    /// The evidence for a fault in a line; empty without one.
+    pub reason: String,
+    /// The numbers behind the verdict.
+    pub evidence: Evidence,
 }

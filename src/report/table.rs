@@ -1,9 +1,9 @@
 //! The report as an aligned table.
 
 use std::fmt;
+use std::io::IsTerminal;
 
-use crate::named_tensors::Role;
-use crate::report::{ParameterReport, WeightReport};
+use crate::report::{ParameterReport, Verdict, WeightReport};
 
 const HEADINGS: [&str; 7] = [
     "variable",
@@ -12,20 +12,66 @@ const HEADINGS: [&str; 7] = [
     "update ratio",
     "changed",
     "drift",
-    "",
+    "verdict",
 ];
 
 /// Columns of text are aligned to the left, numbers to the right.
 const LEFT: [bool; 7] = [true, true, false, false, false, false, true];
 
+/// A report for the terminal; see [`WeightReport::styled`].
+#[derive(Debug, Clone, Copy)]
+pub struct StyledReport<'a> {
+    report: &'a WeightReport,
+    colors: bool,
+}
+
+impl WeightReport {
+    /// The table in colour when standard output is a terminal that shows it, and `NO_COLOR` is not set. `Display` of the report itself
+    /// is always plain.
+    pub fn styled(&self) -> StyledReport<'_> {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        StyledReport {
+            report: self,
+            colors: wanted && std::io::stdout().is_terminal(),
+        }
+    }
+}
+
 impl fmt::Display for WeightReport {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.parameters.is_empty() {
+        StyledReport {
+            report: self,
+            colors: false,
+        }
+        .fmt(formatter)
+    }
+}
+
+impl fmt::Display for StyledReport<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let report = self.report;
+        if report.parameters.is_empty() {
             return formatter
                 .write_str("no weights logged yet: call log_weights in the training loop");
         }
+        self.rows(formatter)?;
+        write!(formatter, "\n{}", summary(report))?;
+        for finding in &report.findings {
+            write!(formatter, "\n{finding}")?;
+        }
+        for note in &report.notes {
+            write!(formatter, "\nnote: {note}")?;
+        }
+        Ok(())
+    }
+}
+
+impl StyledReport<'_> {
+    fn rows(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parameters = &self.report.parameters;
         let rows: Vec<[String; 7]> = std::iter::once(HEADINGS.map(str::to_owned))
-            .chain(self.parameters.iter().map(cells))
+            .chain(parameters.iter().map(cells))
             .collect();
         let mut widths = [0; 7];
         for row in &rows {
@@ -33,7 +79,8 @@ impl fmt::Display for WeightReport {
                 *width = cell.chars().count().max(*width);
             }
         }
-        for (index, row) in rows.iter().enumerate() {
+        let verdicts = std::iter::once(None).chain(parameters.iter().map(|one| Some(one.verdict)));
+        for (index, (row, verdict)) in std::iter::zip(&rows, verdicts).enumerate() {
             let mut line = String::new();
             for ((cell, width), left) in std::iter::zip(std::iter::zip(row, widths), LEFT) {
                 let padding = " ".repeat(width - cell.chars().count());
@@ -44,23 +91,68 @@ impl fmt::Display for WeightReport {
                 };
                 line.extend([before, cell, after, "  "]);
             }
-            let end = if index + 1 == rows.len() { "" } else { "\n" };
-            write!(formatter, "{}{end}", line.trim_end())?;
-        }
-        for note in &self.notes {
-            write!(formatter, "\nnote: {note}")?;
+            let (start, end) = self.color(verdict);
+            let next = if index + 1 == rows.len() { "" } else { "\n" };
+            write!(formatter, "{start}{}{end}{next}", line.trim_end())?;
         }
         Ok(())
     }
+
+    /// What to write around a line.
+    fn color(&self, verdict: Option<Verdict>) -> (&'static str, &'static str) {
+        match verdict {
+            _ if !self.colors => ("", ""),
+            None => ("\u{1b}[1m", "\u{1b}[0m"),
+            Some(verdict) if verdict.is_fault() => ("\u{1b}[31m", "\u{1b}[0m"),
+            Some(Verdict::Learning) => ("", ""),
+            Some(_) => ("\u{1b}[2m", "\u{1b}[0m"),
+        }
+    }
 }
 
-fn cells(parameter: &ParameterReport) -> [String; 7] {
-    let name = match parameter.scope.as_str() {
+/// How many variables there are of each verdict, and where the models are going.
+pub(crate) fn summary(report: &WeightReport) -> String {
+    let mut counts: Vec<(String, usize)> = Vec::new();
+    for parameter in &report.parameters {
+        let name = parameter.verdict.name().replace('_', " ");
+        match counts.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((name, 1)),
+        }
+    }
+    let counts: Vec<String> = counts
+        .into_iter()
+        .map(|(name, count)| format!("{count} {name}"))
+        .collect();
+    let trends = report.models.iter().filter_map(|model| {
+        let trend = model.trend?;
+        Some(match model.scope.as_str() {
+            "" => format!("; {trend}"),
+            scope => format!("; {scope} {trend}"),
+        })
+    });
+    let variables = match report.parameters.len() {
+        1 => "1 variable".to_owned(),
+        count => format!("{count} variables"),
+    };
+    format!(
+        "{variables}: {}{}",
+        counts.join(", "),
+        trends.collect::<String>()
+    )
+}
+
+/// The variable with its scope.
+pub(crate) fn full_name(parameter: &ParameterReport) -> String {
+    match parameter.scope.as_str() {
         "" => parameter.name.clone(),
         scope => format!("{scope}/{}", parameter.name),
-    };
+    }
+}
+
+pub(crate) fn cells(parameter: &ParameterReport) -> [String; 7] {
     [
-        name,
+        full_name(parameter),
         shape(&parameter.shape),
         number(parameter.norm, |norm| format!("{norm:.4}")),
         number(parameter.update_ratio, |ratio| format!("{ratio:.1e}")),
@@ -68,8 +160,19 @@ fn cells(parameter: &ParameterReport) -> [String; 7] {
             format!("{:.1} %", 100.0 * share)
         }),
         number(parameter.drift, |drift| format!("{drift:.3}")),
-        remark(parameter),
+        verdict(parameter),
     ]
+}
+
+/// Units that stand still in a layer that lives are worth a word.
+fn verdict(parameter: &ParameterReport) -> String {
+    let still = parameter.evidence.still_units;
+    match (parameter.verdict, still) {
+        (Verdict::Learning, Some(still)) if still > 0.0 => {
+            format!("learning, {:.0} % of its units still", 100.0 * still)
+        }
+        (verdict, _) => verdict.to_string(),
+    }
 }
 
 fn shape(sizes: &[i64]) -> String {
@@ -85,21 +188,14 @@ fn number(value: Option<f64>, format: impl Fn(f64) -> String) -> String {
     value.map_or_else(|| "-".into(), format)
 }
 
-fn remark(parameter: &ParameterReport) -> String {
-    match (parameter.nonfinite, parameter.role) {
-        (0, Role::Trainable) => String::new(),
-        (0, Role::Frozen) => "frozen".into(),
-        (0, Role::Buffer) => "buffer".into(),
-        (count, _) => format!("{count} NaN or infinite"),
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::named_tensors::Role;
+    use crate::report::{Cause, Evidence, Finding, ModelReport, Trend};
     use crate::types::DType;
 
-    fn parameter(name: &str) -> ParameterReport {
+    pub(crate) fn parameter(name: &str) -> ParameterReport {
         ParameterReport {
             run: "runs/a".into(),
             scope: String::new(),
@@ -115,6 +211,10 @@ mod tests {
             changed_fraction: Some(1.0),
             drift: Some(0.5),
             nonfinite: 0,
+            verdict: Verdict::Learning,
+            since: Some(0),
+            reason: String::new(),
+            evidence: Evidence::default(),
         }
     }
 
@@ -124,17 +224,51 @@ mod tests {
         long.scope = "G".into();
         long.shape = vec![];
         long.update_ratio = None;
-        let mut frozen = parameter("c");
-        frozen.role = Role::Frozen;
-        let text = WeightReport::new(vec![parameter("b"), long, frozen], vec!["read on".into()])
-            .to_string();
+        long.evidence.still_units = Some(0.426);
+        let mut missing = parameter("c");
+        let verdict = Verdict::NotUpdated {
+            cause: Cause::NotInOptimizer,
+        };
+        missing.verdict = verdict;
+        let report = WeightReport {
+            parameters: vec![parameter("b"), long, missing],
+            models: vec![ModelReport {
+                run: "runs/a".into(),
+                scope: String::new(),
+                step: Some(3),
+                trend: Some(Trend::Steady),
+            }],
+            findings: vec![Finding {
+                run: "runs/a".into(),
+                scope: String::new(),
+                variable: Some("c".into()),
+                verdict,
+                first_step: 1,
+                step: 20,
+                reason: "gradient norm 1.0e-1, and no element has changed in 20 steps".into(),
+            }],
+            notes: vec!["read on".into()],
+        };
         let expected = "\
-variable                     shape       norm  update ratio  changed  drift
-b                            8\u{d7}1\u{d7}3\u{d7}3  12.3457        1.2e-3  100.0 %  0.500
-G/a.much.longer.name.weight  scalar   12.3457             -  100.0 %  0.500
-c                            8\u{d7}1\u{d7}3\u{d7}3  12.3457        1.2e-3  100.0 %  0.500  frozen
+variable                     shape       norm  update ratio  changed  drift  verdict
+b                            8\u{d7}1\u{d7}3\u{d7}3  12.3457        1.2e-3  100.0 %  0.500  learning
+G/a.much.longer.name.weight  scalar   12.3457             -  100.0 %  0.500  learning, 43 % of its units still
+c                            8\u{d7}1\u{d7}3\u{d7}3  12.3457        1.2e-3  100.0 %  0.500  not updated: not in the optimizer
+3 variables: 2 learning, 1 not updated; steady
+c: not updated: not in the optimizer since step 1: gradient norm 1.0e-1, and no element has changed in 20 steps; create \
+it through the store that the optimizer is built from, with requires_grad set there, or give it an optimizer of its own
 note: read on";
-        assert_eq!(text, expected);
+        assert_eq!(report.to_string(), expected);
+        let colored = StyledReport {
+            report: &report,
+            colors: true,
+        };
+        let red = colored
+            .to_string()
+            .lines()
+            .filter(|line| line.starts_with("\u{1b}[31m"))
+            .count();
+        assert_eq!(red, 1);
     }
 
     #[test]

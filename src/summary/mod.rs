@@ -3,6 +3,7 @@
 pub(crate) mod custom_scalars;
 pub(crate) mod histograms;
 pub(crate) mod scalars;
+pub(crate) mod text;
 
 use crate::proto::summary_metadata::PluginData;
 use crate::proto::{DataClass, SummaryMetadata};

@@ -43,6 +43,10 @@ pub(crate) struct Snapshot {
     pub(crate) due: Vec<Due>,
     /// The weights were replaced on purpose: their distance counts from here.
     pub(crate) rebase: bool,
+    /// Calls left out just before because nothing moved.
+    pub(crate) idle_calls: u32,
+    /// As the user told it last.
+    pub(crate) learning_rate: Option<f64>,
 }
 
 /// What a call came to.
@@ -102,8 +106,11 @@ pub(crate) struct Capture {
     /// Of the call before, where points lie far apart.
     fingerprint: Option<u64>,
     idle_calls: u32,
+    /// Of these, the ones that the worker knows of.
+    idle_told: u32,
     moved: HashSet<Arc<str>>,
     rebase: bool,
+    learning_rate: Option<f64>,
     pace: Pace,
 }
 
@@ -127,8 +134,10 @@ impl Capture {
             newest: None,
             fingerprint: None,
             idle_calls: 0,
+            idle_told: 0,
             moved: HashSet::new(),
             rebase: false,
+            learning_rate: None,
             pace: Pace::default(),
         }
     }
@@ -145,6 +154,10 @@ impl Capture {
     /// The next call's weights are not the result of a step.
     pub(crate) fn rebase(&mut self) {
         self.rebase = true;
+    }
+
+    pub(crate) fn set_learning_rate(&mut self, rate: f64) {
+        self.learning_rate = Some(rate);
     }
 
     /// Copies what this call owes. The duration is the time spent waiting for a buffer.
@@ -330,7 +343,7 @@ impl Capture {
     fn count_step(&mut self, is_idle: bool) {
         self.steps += 1;
         if !is_idle {
-            self.idle_calls = 0;
+            (self.idle_calls, self.idle_told) = (0, 0);
         }
     }
 
@@ -348,7 +361,8 @@ impl Capture {
                 // The pool hands out only what nobody else holds.
                 if let Some(buffer) = Arc::get_mut(shared) {
                     let (way, since) = (way(&self.pace, planned.plan.bytes), Instant::now());
-                    let mut copier = Copier::new(self.subject, planned, way, buffer.bytes_mut());
+                    let parts = buffer.parts_mut();
+                    let mut copier = Copier::new(self.subject, planned, way, self.steps, parts);
                     source.visit(&mut Visitor::new(&mut copier))?;
                     if copier.finish()? {
                         self.pace.record(way, since.elapsed());
@@ -387,7 +401,11 @@ impl Capture {
             plan: plan.clone(),
             buffer: buffer.clone(),
         });
+        let idle_calls = self.idle_calls - self.idle_told;
+        self.idle_told = self.idle_calls;
         Captured::Snapshot(Box::new(Snapshot {
+            idle_calls,
+            learning_rate: self.learning_rate,
             step,
             wall_time,
             due: plan.due(call),

@@ -3,6 +3,7 @@
 
 mod aggregate;
 pub(crate) mod capture;
+mod origin;
 mod pace;
 pub(crate) mod plan;
 mod samples;

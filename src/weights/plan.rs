@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::cadence::{AUTO_HISTOGRAMS, AUTO_SCALARS, Cadence, Schedule};
-use crate::named_tensors::Role;
+use crate::named_tensors::{Role, Standing};
 use crate::options::Selection;
 use crate::types::DType;
 use crate::weights::samples::spread;
@@ -109,7 +109,7 @@ pub(crate) struct Variable {
     pub(crate) name: Arc<str>,
     pub(crate) dtype: DType,
     pub(crate) shape: Vec<i64>,
-    pub(crate) role: Role,
+    pub(crate) standing: Standing,
     pub(crate) extent: Extent,
     /// Index into [`Plan::classes`].
     pub(crate) class: usize,
@@ -187,7 +187,7 @@ pub(crate) struct Found {
     pub(crate) name: Arc<str>,
     pub(crate) dtype: DType,
     pub(crate) shape: Vec<i64>,
-    pub(crate) role: Role,
+    pub(crate) standing: Standing,
 }
 
 impl Found {
@@ -227,7 +227,8 @@ impl Plan {
             expected_steps: selection.options.expected_steps,
             has_moved: AtomicBool::new(false),
         };
-        let watched = |found: &Found| found.role == Role::Frozen && !moved.contains(&found.name);
+        let watched =
+            |found: &Found| found.standing.role == Role::Frozen && !moved.contains(&found.name);
         let logged = found
             .iter()
             .filter(|found| !watched(found))
@@ -270,13 +271,13 @@ impl Plan {
             name,
             dtype,
             shape,
-            role,
+            standing,
         } = found;
         self.variables.push(Variable {
             name,
             dtype,
             shape,
-            role,
+            standing,
             extent,
             class,
             offset,
@@ -362,7 +363,10 @@ mod tests {
             name: name.into(),
             dtype,
             shape: shape.to_vec(),
-            role,
+            standing: Standing {
+                role,
+                is_member: None,
+            },
         }
     }
 

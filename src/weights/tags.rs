@@ -365,7 +365,7 @@ pub(crate) fn aggregates(
     // tell of nothing else.
     let is_weight = |&member: &usize| {
         let variable = plan.variables.get(member);
-        variable.is_some_and(|variable| variable.role != Role::Buffer)
+        variable.is_some_and(|variable| variable.standing.role != Role::Buffer)
     };
     let members: Vec<usize> = members.into_iter().filter(is_weight).collect();
     let model = Aggregate {
@@ -469,6 +469,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::named_tensors::Standing;
     use crate::options::{LayerOptions, WeightOptions};
     use crate::types::DType;
     use crate::weights::plan::Found;
@@ -482,7 +483,10 @@ mod tests {
             name: format!("h.{index}.weight").into(),
             dtype: DType::F32,
             shape: vec![10, 10],
-            role: Role::Trainable,
+            standing: Standing {
+                role: Role::Trainable,
+                is_member: None,
+            },
         };
         Plan::new(
             (0..count).map(variable).collect(),

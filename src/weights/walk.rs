@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::named_tensors::{Role, Sink, StoreIdentity};
+use crate::named_tensors::{Role, Sink, Standing, StoreIdentity};
 use crate::options::Selection;
-use crate::tensor::{Remote, fetch_remotes};
-use crate::values::{Access, Facts, Glance, Source, Way, equals};
+use crate::tensor::{Glimpser, Remote, fetch_remotes};
+use crate::values::{Access, Facts, Glance, Glimpse, Source, Way, equals};
 use crate::weights::capture::Subject;
 use crate::weights::plan::{Found, Plan, Variable};
 
@@ -105,7 +105,8 @@ impl<'a> Planner<'a> {
         })
     }
 
-    fn add(&mut self, name: &str, source: &Source<'_>, role: Role) -> Result<()> {
+    fn add(&mut self, name: &str, source: &Source<'_>, standing: Standing) -> Result<()> {
+        let role = standing.role;
         if name.is_empty() {
             let reason = "a variable needs a name, which its tags end in";
             return Err(Error::InvalidTag {
@@ -136,7 +137,7 @@ impl<'a> Planner<'a> {
             name: name.clone(),
             dtype: facts.dtype,
             shape: facts.shape.clone(),
-            role,
+            standing,
         });
         self.facts.insert(name, facts);
         Ok(())
@@ -144,12 +145,14 @@ impl<'a> Planner<'a> {
 }
 
 impl Sink for Planner<'_> {
-    fn variable(&mut self, name: &str, source: Source<'_>, role: Option<Role>) {
+    fn variable(&mut self, name: &str, source: Source<'_>, standing: Option<Standing>) {
         if self.error.is_none() {
             // A store gives roles whenever it is asked anew, as a planner does.
-            self.error = self
-                .add(name, &source, role.unwrap_or(Role::Trainable))
-                .err();
+            let standing = standing.unwrap_or(Standing {
+                role: Role::Trainable,
+                is_member: None,
+            });
+            self.error = self.add(name, &source, standing).err();
         }
     }
 
@@ -185,7 +188,12 @@ impl<'a> Walk<'a> {
     }
 
     /// The place in the plan, `None` for a variable that is left out or when the plan is stale.
-    fn place(&mut self, name: &str, source: &Source<'_>, role: Option<Role>) -> Option<usize> {
+    fn place(
+        &mut self,
+        name: &str,
+        source: &Source<'_>,
+        standing: Option<Standing>,
+    ) -> Option<usize> {
         if self.stale {
             return None;
         }
@@ -197,7 +205,7 @@ impl<'a> Walk<'a> {
                 .plan
                 .variables
                 .get(place)
-                .map(|variable| variable.role),
+                .map(|variable| variable.standing.role),
             Some(Slot::Left(role)) => Some(role),
             Some(Slot::NoGradient) => None,
             None => {
@@ -206,7 +214,7 @@ impl<'a> Walk<'a> {
             }
         };
         if let Some(planned) = planned {
-            self.stale = !keeps_role(planned, source, role);
+            self.stale = !keeps_role(planned, source, standing.map(|standing| standing.role));
         }
         if slot == Some(Slot::NoGradient) {
             self.stale = source.gradient().is_some();
@@ -299,11 +307,11 @@ impl<'a> Comparer<'a> {
 }
 
 impl Sink for Comparer<'_> {
-    fn variable(&mut self, name: &str, source: Source<'_>, role: Option<Role>) {
+    fn variable(&mut self, name: &str, source: Source<'_>, standing: Option<Standing>) {
         if self.ended {
             return;
         }
-        match self.walk.place(name, &source, role) {
+        match self.walk.place(name, &source, standing) {
             Some(place) => self.ended = !self.is_same(place, &source),
             None => self.ended = self.walk.stale,
         }
@@ -360,8 +368,8 @@ impl<'a> Fingerprint<'a> {
 }
 
 impl Sink for Fingerprint<'_> {
-    fn variable(&mut self, name: &str, source: Source<'_>, role: Option<Role>) {
-        let Some(place) = self.walk.place(name, &source, role) else {
+    fn variable(&mut self, name: &str, source: Source<'_>, standing: Option<Standing>) {
+        let Some(place) = self.walk.place(name, &source, standing) else {
             return;
         };
         // A sum does not mind the order in which a map shows its variables.
@@ -376,27 +384,46 @@ impl Sink for Fingerprint<'_> {
     }
 }
 
+/// Gradients that one call looks at, in turn: looking at those of hundreds of small variables would take longer than copying
+/// them, and a verdict looks back over many calls.
+const GLIMPSES: usize = 64;
+
 /// Copies every planned variable to its place in the buffer.
 pub(crate) struct Copier<'a> {
     walk: Walk<'a>,
     target: &'a mut [u8],
     way: Way,
+    /// Beside the plan's variables.
+    glimpses: &'a mut Vec<Glimpse>,
+    /// The first variable whose gradient is looked at.
+    glimpse_from: usize,
+    glimpser: Glimpser,
     /// What lies on another device is fetched at the end, in few pieces.
     remotes: Vec<Remote>,
     error: Option<Error>,
 }
 
 impl<'a> Copier<'a> {
+    /// `call` counts the copies.
     pub(crate) fn new(
         subject: Subject,
         planned: &'a Planned,
         way: Way,
-        target: &'a mut [u8],
+        call: u64,
+        (target, glimpses): (&'a mut [u8], &'a mut Vec<Glimpse>),
     ) -> Copier<'a> {
+        glimpses.clear();
+        let variables = planned.plan.variables.len();
+        if subject == Subject::Weights {
+            glimpses.resize(variables, Glimpse::Unseen);
+        }
         Copier {
             walk: Walk::new(subject, planned),
             target,
             way,
+            glimpses,
+            glimpse_from: (call as usize).wrapping_mul(GLIMPSES) % variables.max(1),
+            glimpser: Glimpser::new(call),
             remotes: Vec::new(),
             error: None,
         }
@@ -414,7 +441,27 @@ impl<'a> Copier<'a> {
             return Ok(false);
         }
         fetch_remotes(self.remotes, self.target)?;
+        self.glimpser.finish(self.glimpses);
         Ok(true)
+    }
+
+    /// Looks at the gradient, when it is the variable's turn.
+    fn glimpse(&mut self, place: usize, source: &Source<'_>) {
+        let Source::Tensor(tensor) = source else {
+            return;
+        };
+        let variables = self.glimpses.len();
+        let turn = (place + variables).saturating_sub(self.glimpse_from) % variables.max(1);
+        let Some((variable, facts)) = self.walk.planned.variable(place) else {
+            return;
+        };
+        if turn >= GLIMPSES || variable.standing.role != Role::Trainable {
+            return;
+        }
+        let glimpse = self.glimpser.look(place, tensor, facts);
+        if let Some(slot) = self.glimpses.get_mut(place) {
+            *slot = glimpse;
+        }
     }
 
     fn copy(&mut self, place: usize, source: &Source<'_>) -> Result<()> {
@@ -451,14 +498,17 @@ impl<'a> Copier<'a> {
 }
 
 impl Sink for Copier<'_> {
-    fn variable(&mut self, name: &str, source: Source<'_>, role: Option<Role>) {
+    fn variable(&mut self, name: &str, source: Source<'_>, standing: Option<Standing>) {
         if self.error.is_some() {
             return;
         }
-        let Some(place) = self.walk.place(name, &source, role) else {
+        let Some(place) = self.walk.place(name, &source, standing) else {
             return;
         };
         self.error = self.copy(place, &source).err();
+        if self.walk.subject == Subject::Weights {
+            self.glimpse(place, &source);
+        }
     }
 
     fn knows_store(&mut self, store: StoreIdentity) -> bool {

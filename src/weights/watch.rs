@@ -7,25 +7,30 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::buffer::{Buffer, Pool};
-use crate::dashboard::{ScopeBoard, VariableBoard};
+use crate::dashboard::{FaultBoard, ScopeBoard, VariableBoard};
 use crate::histogram::Histogram;
 use crate::kernel::{Analysis, Elements, Kernels, Task};
 use crate::options::{Selection, Statistic};
-use crate::report::ParameterReport;
+use crate::report::diagnosis::{Diagnosis, Found};
+use crate::report::history::{Observation, Seen};
+use crate::report::rules::Facts;
+use crate::report::{ModelReport, ParameterReport, Verdict};
+use crate::stats::Moments;
 use crate::types::WallTime;
+use crate::values::Glimpse;
 use crate::weights::aggregate::aggregate_points;
 use crate::weights::capture::{Snapshot, Subject};
-use crate::weights::plan::{Due, Extent, Plan, Variable};
-use crate::weights::samples::spread;
+use crate::weights::origin::Origin;
+use crate::weights::plan::{Due, Plan, Variable};
 use crate::weights::tags::{
     Aggregate, Description, GradientStatistic, Tag, Tier, VariableTags, aggregates, variable_tags,
 };
 
-/// Elements of the first snapshot that are kept of each variable, to tell how far it has moved: all of a small one.
-const ORIGIN_ELEMENTS: usize = 4096;
-
 /// The floor of the logarithmic update ratio, below which nothing is worth telling apart.
 pub(crate) const RATIO_FLOOR: f64 = -8.0;
+
+const FINDINGS: &str =
+    "Variables with a fault in force, as the report under Text lists them. Healthy: 0.";
 
 /// A scalar to write.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,8 +86,18 @@ pub(crate) struct Watch {
     states: Vec<State>,
     aggregates: Vec<Aggregate>,
     newest: Option<Newest>,
-    /// A plan has come since the board was taken.
+    /// A plan or a fault has come since the board was taken.
     has_new_board: bool,
+    /// Of weights.
+    diagnosis: Option<Diagnosis>,
+    /// Faults in force, in the order in which they became sure.
+    faults: Vec<Found>,
+    /// Of these, the ones that nobody has been told of.
+    news: Vec<Found>,
+    /// Some verdict has changed since the report was last written.
+    has_new_verdict: bool,
+    /// What `log_gradients` saw of the newest step.
+    exact_gradients: HashMap<Arc<str>, Glimpse>,
 }
 
 /// What is known of a variable beside its newest elements.
@@ -94,6 +109,8 @@ pub(crate) struct State {
     /// Where it lay in the buffer before.
     place_before: Option<Range<usize>>,
     origin: Option<Origin>,
+    /// Some bit of a watched variable changed; `None` without a snapshot before.
+    watched_moved: Option<bool>,
     /// Of the newest snapshot.
     analysis: Option<Analysis>,
     pub(crate) measured: Measured,
@@ -110,6 +127,8 @@ pub(crate) struct Measured {
     pub(crate) changed_fraction: Option<f64>,
     /// Squared norms of w - w(0) and of w(0), scaled from the sample to all elements.
     pub(crate) drift: Option<(f64, f64)>,
+    /// Between this change and the one before, from a sample.
+    cosine: Option<f64>,
 }
 
 impl Measured {
@@ -136,14 +155,6 @@ pub(crate) fn floored_log10(ratio: f64) -> f64 {
     ratio.log10().max(RATIO_FLOOR)
 }
 
-/// Sampled elements of a variable's first snapshot.
-struct Origin {
-    /// Of the snapshot: element numbers count in it.
-    extent: Extent,
-    elements: Vec<usize>,
-    values: Vec<f64>,
-}
-
 /// The newest snapshot, kept to compare the next one with.
 struct Newest {
     step: i64,
@@ -159,6 +170,12 @@ struct Newest {
 impl Watch {
     pub(crate) fn new(subject: Subject, scope: Arc<str>, selection: Arc<Selection>) -> Watch {
         Watch {
+            diagnosis: (subject == Subject::Weights)
+                .then(|| Diagnosis::new(selection.options.thresholds)),
+            faults: Vec::new(),
+            news: Vec::new(),
+            has_new_verdict: false,
+            exact_gradients: HashMap::new(),
             subject,
             scope,
             selection,
@@ -180,6 +197,7 @@ impl Watch {
         self.has_new_board |= !same_plan;
         if snapshot.rebase {
             self.states.iter_mut().for_each(|state| state.origin = None);
+            self.diagnosis.iter_mut().for_each(Diagnosis::rebase);
         }
         let previous = self.newest.take();
         let before = previous
@@ -191,6 +209,7 @@ impl Watch {
             before.map(|previous| &*previous.buffer),
             &snapshot.due,
         );
+        self.diagnose(&snapshot);
         let points = self.points(&snapshot, before.map(|previous| &*previous.buffer));
         let stamp = before
             .filter(|_| same_plan)
@@ -228,6 +247,8 @@ impl Watch {
             follows: before.is_some(),
             due: newest.unwritten,
             rebase: false,
+            idle_calls: 0,
+            learning_rate: None,
         };
         self.points(&last, before.as_deref())
     }
@@ -267,6 +288,10 @@ impl Watch {
             })
             .collect();
         self.aggregates = aggregates(plan, self.subject, &self.scope, &self.selection);
+        if let Some(diagnosis) = &mut self.diagnosis {
+            let facts = |variable: &Variable| (variable.name.clone(), facts(variable));
+            diagnosis.adopt(plan.variables.iter().map(facts));
+        }
         self.plan = Some(plan.clone());
         true
     }
@@ -283,7 +308,10 @@ impl Watch {
         };
         for (variable, state) in std::iter::zip(&plan.variables, &mut self.states) {
             state.place_before = state.place.replace(variable.bytes());
-            if !variable.is_logged() && before.is_some_and(|before| state.moved(current, before)) {
+            state.watched_moved = before
+                .filter(|_| !variable.is_logged())
+                .and_then(|before| state.moved(current, before));
+            if state.watched_moved == Some(true) {
                 plan.report_moved(variable);
             }
         }
@@ -384,39 +412,159 @@ impl Watch {
                 );
             }
         }
+        if let Some(model) = self
+            .model()
+            .filter(|_| general.scalars && self.diagnosis.is_some())
+        {
+            points.scalars.push(ScalarPoint {
+                tag: model.tag("findings"),
+                description: Description {
+                    text: FINDINGS,
+                    sample: None,
+                },
+                value: self.faults.len() as f64,
+            });
+        }
         (!points.scalars.is_empty() || !points.histograms.is_empty()).then_some(points)
     }
 
     /// What the report says of each variable.
     pub(crate) fn report(&self, run: &Path) -> Vec<ParameterReport> {
-        let Some(plan) = &self.plan else {
+        let (Some(plan), Some(diagnosis)) = (&self.plan, &self.diagnosis) else {
             return Vec::new();
         };
         let step = self.newest.as_ref().map(|newest| newest.step);
-        std::iter::zip(&plan.variables, &self.states)
-            .map(|(variable, state)| {
-                let logged = state.analysis.as_ref();
+        let known = std::iter::zip(&plan.variables, &self.states);
+        std::iter::zip(known, diagnosis.opinions())
+            .map(|((variable, state), opinion)| {
+                let weights = state.analysis.as_ref().map(|analysis| &analysis.weights);
                 ParameterReport {
                     run: run.to_path_buf(),
                     scope: self.scope.to_string(),
                     name: variable.name.to_string(),
                     shape: variable.shape.clone(),
                     dtype: variable.dtype,
-                    role: variable.role,
+                    role: variable.standing.role,
                     step: step.unwrap_or_default(),
-                    mean: logged
-                        .and_then(|analysis| analysis.weights.std().map(|_| analysis.weights.mean)),
-                    std: logged.and_then(|analysis| analysis.weights.std()),
-                    norm: logged.and_then(|analysis| {
-                        analysis.weights.std().map(|_| analysis.weights.norm())
-                    }),
+                    mean: weights.and_then(|weights| weights.std().map(|_| weights.mean)),
+                    std: weights.and_then(Moments::std),
+                    norm: weights.and_then(|weights| weights.std().map(|_| weights.norm())),
                     update_ratio: state.measured.update_ratio(),
                     changed_fraction: state.measured.changed_fraction,
                     drift: state.measured.drift(),
-                    nonfinite: logged.map_or(0, |analysis| analysis.weights.nonfinite()),
+                    nonfinite: weights.map_or(0, Moments::nonfinite),
+                    verdict: opinion.verdict,
+                    since: opinion.since,
+                    reason: opinion.reason,
+                    evidence: opinion.evidence,
                 }
             })
             .collect()
+    }
+
+    /// What the report says of the model as a whole; `None` for gradients.
+    pub(crate) fn model_report(&self, run: &Path) -> Option<ModelReport> {
+        let diagnosis = self.diagnosis.as_ref()?;
+        Some(ModelReport {
+            run: run.to_path_buf(),
+            scope: self.scope.to_string(),
+            step: self.newest.as_ref().map(|newest| newest.step),
+            trend: diagnosis.trend(),
+        })
+    }
+
+    pub(crate) fn scope(&self) -> &str {
+        &self.scope
+    }
+
+    /// What a user should know of this model once.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let diagnosed = self.diagnosis.iter().flat_map(Diagnosis::notes);
+        self.left_out().into_iter().chain(diagnosed).collect()
+    }
+
+    /// The faults in force.
+    pub(crate) fn faults(&self) -> &[Found] {
+        &self.faults
+    }
+
+    /// The faults that became sure since the last time.
+    pub(crate) fn take_news(&mut self) -> Vec<Found> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// True when the report is worth writing again.
+    pub(crate) fn take_new_verdict(&mut self) -> bool {
+        std::mem::take(&mut self.has_new_verdict)
+    }
+
+    /// What the newest snapshot says of the gradients, when this is a watch of gradients.
+    pub(crate) fn gradients(&self) -> HashMap<Arc<str>, Glimpse> {
+        let Some(plan) = self
+            .plan
+            .as_ref()
+            .filter(|_| self.subject == Subject::Gradients)
+        else {
+            return HashMap::new();
+        };
+        let known = std::iter::zip(&plan.variables, &self.states);
+        let glimpse = |(variable, state): (&Variable, &State)| {
+            let gradient = &state.analysis.as_ref()?.weights;
+            let glimpse = if gradient.nonfinite() > 0 {
+                Glimpse::NonFinite
+            } else if gradient.zeros == gradient.count {
+                Glimpse::Zero
+            } else {
+                Glimpse::NonZero(Some(gradient.norm()))
+            };
+            Some((variable.name.clone(), glimpse))
+        };
+        known.filter_map(glimpse).collect()
+    }
+
+    /// Takes what `log_gradients` saw: exact, where a glimpse on the caller's thread is an estimate.
+    pub(crate) fn refine(&mut self, gradients: HashMap<Arc<str>, Glimpse>) {
+        self.exact_gradients = gradients;
+    }
+
+    /// Hands what the newest snapshot says to the diagnosis.
+    fn diagnose(&mut self, snapshot: &Snapshot) {
+        let Some(diagnosis) = &mut self.diagnosis else {
+            return;
+        };
+        diagnosis.set_learning_rate(snapshot.learning_rate);
+        let known = std::iter::zip(&snapshot.plan.variables, &self.states);
+        let glimpses = snapshot
+            .buffer
+            .glimpses
+            .iter()
+            .chain(std::iter::repeat(&Glimpse::Unseen));
+        let observations: Vec<Observation> = std::iter::zip(known, glimpses)
+            .map(|((variable, state), &glimpse)| Observation {
+                glimpse: self
+                    .exact_gradients
+                    .remove(&variable.name)
+                    .unwrap_or(glimpse),
+                ..state.observation(variable)
+            })
+            .collect();
+        self.exact_gradients.clear();
+        for (place, state) in self.states.iter().enumerate() {
+            diagnosis.units_changed(place, state.analysis.as_ref());
+        }
+        let found = diagnosis.observe(snapshot.step, snapshot.idle_calls.into(), &observations);
+        let changed = diagnosis.take_changed();
+        self.has_new_verdict |= changed;
+        if changed || !found.is_empty() {
+            self.has_new_board = true;
+            self.faults.retain(|fault| diagnosis.is_in_force(fault));
+            self.faults.extend(found.iter().cloned());
+            self.news.extend(found);
+        }
+    }
+
+    fn model(&self) -> Option<&Aggregate> {
+        self.aggregates.iter().find(|aggregate| aggregate.is_model)
     }
 
     fn logged(&self) -> usize {
@@ -427,7 +575,7 @@ impl Watch {
     }
 
     /// What is left out of a model of this size by default, `None` when nothing is or the user chose the statistics.
-    pub(crate) fn left_out(&self) -> Option<String> {
+    fn left_out(&self) -> Option<String> {
         if self.selection.options.statistics.is_some() {
             return None;
         }
@@ -449,7 +597,23 @@ impl Watch {
         std::mem::take(&mut self.has_new_board).then(|| self.board())
     }
 
-    /// It hangs on the plan alone.
+    /// `None` for a fault of the whole model, which the model's own charts show.
+    fn fault_board(&self, fault: &Found) -> Option<FaultBoard> {
+        let name = fault.variable.as_ref()?;
+        let plan = self.plan.as_ref()?;
+        let mut known = std::iter::zip(&plan.variables, &self.states);
+        let (_, state) = known.find(|(variable, _)| variable.name == *name)?;
+        let tags = state.tags.as_ref()?;
+        let board = tags.board(name);
+        let nonfinite = tags.nonfinite.as_ref().map(|tag| tag.name.clone());
+        let nonfinite = nonfinite.filter(|_| fault.verdict == Verdict::NonFinite);
+        let lines = [board.update_ratio, board.changed_fraction, nonfinite];
+        Some(FaultBoard {
+            title: format!("{name}: {}", fault.verdict).into(),
+            tags: lines.into_iter().flatten().collect(),
+        })
+    }
+
     fn board(&self) -> ScopeBoard {
         let variables = self
             .plan
@@ -457,11 +621,12 @@ impl Watch {
             .flat_map(|plan| std::iter::zip(&plan.variables, &self.states));
         ScopeBoard {
             tier: Tier::of(self.logged()),
-            prefix: self
-                .aggregates
+            prefix: self.model().map(|model| model.tag("")),
+            faults: self
+                .faults
                 .iter()
-                .find(|aggregate| aggregate.is_model)
-                .map(|model| model.tag("")),
+                .filter_map(|fault| self.fault_board(fault))
+                .collect(),
             parts: self
                 .aggregates
                 .iter()
@@ -493,14 +658,45 @@ fn elements<'a>(
     Elements::from_bytes(variable.dtype, buffer.bytes().get(place?)?)
 }
 
+fn facts(variable: &Variable) -> Facts {
+    // Names that embeddings have in the models people publish.
+    const EMBEDDINGS: [&str; 5] = ["emb", "wte", "wpe", "token", "position"];
+    let name = variable.name.to_lowercase();
+    Facts {
+        role: variable.standing.role,
+        is_member: variable.standing.is_member,
+        dtype: variable.dtype,
+        shape: variable.shape.clone(),
+        looks_embedded: EMBEDDINGS.iter().any(|part| name.contains(part)),
+    }
+}
+
 impl State {
+    /// What the diagnosis is told, but for the gradient.
+    fn observation(&self, variable: &Variable) -> Observation {
+        let logged = self.analysis.as_ref().filter(|_| variable.is_logged());
+        let change = logged.and_then(|analysis| analysis.change);
+        Observation {
+            glimpse: Glimpse::Unseen,
+            seen: logged.map(|analysis| Seen {
+                moments: analysis.weights,
+                change,
+                update_ratio: self.measured.update_ratio(),
+                cosine: self.measured.cosine,
+            }),
+            moved: change
+                .map(|change| change.changed > 0)
+                .or(self.watched_moved),
+        }
+    }
+
     /// What the newest snapshot says of this variable.
     pub(crate) fn analysis(&self) -> Option<&Analysis> {
         self.analysis.as_ref()
     }
 
-    /// True when a watched variable's bits changed.
-    fn moved(&self, current: &Buffer, before: &Buffer) -> bool {
+    /// Whether a watched variable's bits changed; `None` when they cannot be compared.
+    fn moved(&self, current: &Buffer, before: &Buffer) -> Option<bool> {
         let now = self
             .place
             .clone()
@@ -510,7 +706,8 @@ impl State {
             .clone()
             .and_then(|place| before.bytes().get(place));
         now.zip(then)
-            .is_some_and(|(now, then)| now.len() == then.len() && now != then)
+            .filter(|(now, then)| now.len() == then.len())
+            .map(|(now, then)| now != then)
     }
 
     fn take(&mut self, analysis: Analysis, elements: Elements<'_>, seed: u64, variable: &Variable) {
@@ -520,17 +717,22 @@ impl State {
         if self
             .origin
             .as_ref()
-            .is_none_or(|origin| origin.extent != variable.extent)
+            .is_none_or(|origin| !origin.fits(variable))
         {
             self.origin = Some(Origin::of(elements, seed, variable));
         }
-        let origin = self.origin.as_ref();
+        let (drift, cosine) = self
+            .origin
+            .as_mut()
+            .map(|origin| origin.follow(elements, variable.all, change.is_some()))
+            .unwrap_or_default();
         self.measured = Measured {
             norm: analysis.weights.norm(),
             norm_before,
             delta_norm: change.and_then(|change| change.deltas.std().map(|_| change.deltas.norm())),
             changed_fraction: change.and_then(|change| change.changed_fraction()),
-            drift: origin.and_then(|origin| origin.distance(elements, variable.all)),
+            drift,
+            cosine,
         };
         self.analysis = Some(analysis);
     }
@@ -625,37 +827,6 @@ impl State {
         if let (Some(tag), Some(fine)) = (&tags.delta_histogram, &analysis.delta_histogram) {
             points.push(HistogramPoint::new(tag, fine.to_histogram(rows)));
         }
-    }
-}
-
-impl Origin {
-    fn of(values: Elements<'_>, seed: u64, variable: &Variable) -> Origin {
-        let elements = spread(values.len(), ORIGIN_ELEMENTS, seed, &variable.name);
-        let values = elements
-            .iter()
-            .map(|&element| values.get(element))
-            .collect();
-        Origin {
-            extent: variable.extent,
-            elements,
-            values,
-        }
-    }
-
-    /// Squared norms of (now - origin) and of the origin, scaled from the sample to all elements. Elements that are not
-    /// finite now or then are left out.
-    fn distance(&self, now: Elements<'_>, all: usize) -> Option<(f64, f64)> {
-        let (mut moved, mut origin, mut finite) = (0.0, 0.0, 0_usize);
-        for (&element, &then) in std::iter::zip(&self.elements, &self.values) {
-            let delta = now.get(element) - then;
-            if delta.is_finite() {
-                moved += delta * delta;
-                origin += then * then;
-                finite += 1;
-            }
-        }
-        let scale = all as f64 / self.elements.len() as f64;
-        (finite > 0).then_some((moved * scale, origin * scale))
     }
 }
 

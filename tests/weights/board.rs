@@ -89,6 +89,7 @@ fn the_layout_names_only_tags_that_exist() {
     }
     let written = run.finish();
     let mut scalars = written.tags();
+    scalars.extend(["model/findings".to_owned(), "model/G/findings".to_owned()]);
     scalars.retain(|tag| !written.scalar(tag).is_empty());
     let layouts = layouts(&written);
     assert_eq!(layouts[0].0, 0, "the first layout stands at step 0");

@@ -1,24 +1,23 @@
-//! The only file that looks into tch memory: what a tensor is, and how its elements get into a host buffer.
+//! The only folder that looks into tch memory: what a tensor is, and how its elements get into a host buffer.
 //!
 //! tch's accessors panic on tensors they cannot show (undefined, sparse, MKL-DNN). Here each tensor is classified once;
 //! only dense CPU tensors are read through their pointer, after checks that make it sound, and everything else goes
 //! through libtorch's own `copy_`, which knows negated views, other devices and any stride.
 
-use std::collections::HashSet;
-use std::ops::Range;
-use std::ptr;
-use std::sync::{MutexGuard, TryLockError};
-use std::time::{Duration, Instant};
+mod gradient;
+mod remote;
+mod stores;
 
-use tch::nn::{VarStore, Variables};
-use tch::{CModule, Device, Kind};
+pub(crate) use tch::Tensor;
+use tch::{Device, Kind};
 
 use crate::error::{Error, Result};
-use crate::named_tensors::{NamedTensors, Role, Visitor};
 use crate::types::DType;
 use crate::values::{Access, Facts, Way, gather};
 
-pub(crate) use tch::Tensor;
+pub(crate) use gradient::{Glimpser, gradient};
+pub(crate) use remote::{Remote, fetch_remotes, remote};
+pub use stores::SubStore;
 
 /// Classifies a tensor. `name` is the tag or variable that errors speak of.
 pub(crate) fn inspect(name: &str, tensor: &Tensor) -> Result<Facts> {
@@ -275,93 +274,6 @@ fn chosen(
     source.f_take(&numbers)
 }
 
-/// Device memory that fetching may use.
-const STAGING_BYTES: usize = 64 << 20;
-
-/// A tensor on another device, to be fetched together with its neighbours.
-pub(crate) struct Remote {
-    name: Box<str>,
-    /// Without its graph.
-    tensor: Tensor,
-    dtype: DType,
-    /// Where its elements go in the buffer.
-    bytes: Range<usize>,
-}
-
-/// Notes a tensor that lies on another device; `Ok(None)` when it is not what `facts` says any more.
-pub(crate) fn remote(
-    name: &str,
-    tensor: &Tensor,
-    facts: &Facts,
-    steps: (usize, usize),
-    bytes: Range<usize>,
-) -> Result<Option<Remote>> {
-    if inspect(name, tensor)? != *facts {
-        return Ok(None);
-    }
-    let _guard = tch::no_grad_guard();
-    let flat = tensor.f_detach().and_then(|tensor| tensor.f_reshape([-1]));
-    let tensor = flat
-        .and_then(|flat| strided(flat, steps))
-        .map_err(|error| not_copied(name, &error))?;
-    Ok(Some(Remote {
-        name: name.into(),
-        tensor,
-        dtype: facts.dtype,
-        bytes,
-    }))
-}
-
-/// Fetches all of them: neighbours in the buffer are joined on their device, up to [`STAGING_BYTES`], and sent in one piece.
-pub(crate) fn fetch_remotes(mut remotes: Vec<Remote>, target: &mut [u8]) -> Result<()> {
-    let _guard = tch::no_grad_guard();
-    remotes.sort_by_key(|remote| remote.bytes.start);
-    let mut rest = remotes.as_slice();
-    while let Some((first, _)) = rest.split_first() {
-        let (piece, after) = rest.split_at(piece_len(rest));
-        rest = after;
-        let end = piece.last().map_or(first.bytes.end, |last| last.bytes.end);
-        let Some(place) = target.get_mut(first.bytes.start..end) else {
-            continue;
-        };
-        let failed = |error: tch::TchError| not_copied(&first.name, &error);
-        let whole = match piece {
-            [one] => one.tensor.shallow_clone(),
-            several => {
-                let tensors: Vec<&Tensor> = several.iter().map(|remote| &remote.tensor).collect();
-                Tensor::f_cat(&tensors, 0).map_err(failed)?
-            }
-        };
-        copy_into(&first.name, &whole, &whole.size(), first.dtype, place)?;
-    }
-    Ok(())
-}
-
-/// How many of the first tensors travel as one: neighbours of one type and device that fit through staging.
-fn piece_len(remotes: &[Remote]) -> usize {
-    let [first, others @ ..] = remotes else {
-        return 0;
-    };
-    let joins = |(last, next): &(&Remote, &Remote)| {
-        last.bytes.end == next.bytes.start
-            && first.dtype == next.dtype
-            && first.tensor.device() == next.tensor.device()
-            && next.bytes.end - first.bytes.start <= STAGING_BYTES
-    };
-    1 + std::iter::zip(remotes, others).take_while(joins).count()
-}
-
-fn strided(
-    flat: Tensor,
-    (start, stride): (usize, usize),
-) -> std::result::Result<Tensor, tch::TchError> {
-    if (start, stride) == (0, 1) {
-        return Ok(flat);
-    }
-    let number = |size: usize| i64::try_from(size).unwrap_or(i64::MAX);
-    flat.f_slice(0, number(start), None, number(stride))
-}
-
 fn not_copied(name: &str, error: &tch::TchError) -> Error {
     let reason = format!("libtorch could not copy it: {}", first_line(error)).into();
     Error::UnsupportedTensor {
@@ -446,14 +358,6 @@ pub(crate) fn requires_grad(tensor: &Tensor) -> bool {
     tensor.defined() && tensor.requires_grad()
 }
 
-/// The gradient left by the last backward pass, if there is one. Asking a tensor that is no leaf would warn.
-pub(crate) fn gradient(tensor: &Tensor) -> Option<Tensor> {
-    if !requires_grad(tensor) || !tensor.f_is_leaf().ok()? {
-        return None;
-    }
-    tensor.f_grad().ok().filter(Tensor::defined)
-}
-
 /// A tensor of one element, read at once when it lies on the CPU.
 pub(crate) enum Fetched {
     Now(f64),
@@ -507,253 +411,9 @@ fn zeros(facts: &Facts) -> Vec<i64> {
     vec![0; facts.shape.len()]
 }
 
-/// How long a store held by another thread is waited for. Within one thread (a live `Path::entry`) waiting is in vain.
-const STORE_PATIENCE: Duration = Duration::from_millis(200);
-
-/// Locks a store. A panic in user code that poisoned it does not matter: its variables are whole, and the run's last
-/// weights are worth having.
-fn lock(store: &VarStore) -> Result<MutexGuard<'_, Variables>> {
-    let since = Instant::now();
-    loop {
-        match store.variables_.try_lock() {
-            Ok(variables) => return Ok(variables),
-            Err(TryLockError::Poisoned(poisoned)) => return Ok(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) if since.elapsed() < STORE_PATIENCE => {
-                std::thread::yield_now()
-            }
-            Err(TryLockError::WouldBlock) => {
-                let reason =
-                    "the store is locked; drop the Path::entry that is still alive before logging"
-                        .into();
-                return Err(Error::UnsupportedTensor {
-                    name: "VarStore".into(),
-                    reason,
-                });
-            }
-        }
-    }
-}
-
-/// Which of a store's variables its optimizers train. Handles differ from clone to clone, so a tensor is known by its
-/// memory, or by libtorch's own comparison where it has none.
-struct Membership<'a> {
-    by_memory: HashSet<*const u8>,
-    others: Vec<&'a Tensor>,
-}
-
-impl<'a> Membership<'a> {
-    fn of(variables: &'a Variables) -> Membership<'a> {
-        let mut membership = Membership {
-            by_memory: HashSet::new(),
-            others: Vec::new(),
-        };
-        for variable in &variables.trainable_variables {
-            match address(&variable.tensor) {
-                Some(start) => {
-                    membership.by_memory.insert(start);
-                }
-                None => membership.others.push(&variable.tensor),
-            }
-        }
-        membership
-    }
-
-    fn contains(&self, tensor: &Tensor) -> bool {
-        match address(tensor) {
-            Some(start) => self.by_memory.contains(&start),
-            None => self
-                .others
-                .iter()
-                .any(|other| other.f_is_set_to(tensor).unwrap_or(false)),
-        }
-    }
-}
-
-fn address(tensor: &Tensor) -> Option<*const u8> {
-    if !tensor.defined()
-        || tensor.is_mkldnn()
-        || tensor.is_sparse()
-        || contiguity(tensor) != Some(true)
-    {
-        return None;
-    }
-    // SAFETY: the handle is valid; where there is no memory to point at the answer is null and an error is kept.
-    #[allow(unsafe_code)]
-    let start = unsafe { torch_sys::at_data_ptr(tensor.as_ptr().cast_mut()) };
-    if start.is_null() {
-        take_torch_error(tensor);
-    }
-    (!start.is_null()).then_some(start.cast::<u8>().cast_const())
-}
-
-/// The variables of a store whose names begin with a prefix; see [`SubStore::new`].
-#[derive(Debug, Clone)]
-pub struct SubStore<'a> {
-    store: &'a VarStore,
-    /// Empty, or ending in a dot.
-    prefix: String,
-}
-
-impl<'a> SubStore<'a> {
-    /// The variables below a path of a store: `SubStore::new(&vs, "encoder")` holds `encoder.conv1.weight` but not
-    /// `encoder2.weight`. tch keeps the store of a `Path` to itself, so the store is named too. Names stay whole.
-    pub fn new(store: &'a VarStore, path: &str) -> SubStore<'a> {
-        let prefix = if path.is_empty() || path.ends_with('.') {
-            path.to_owned()
-        } else {
-            format!("{path}.")
-        };
-        SubStore { store, prefix }
-    }
-}
-
-impl NamedTensors for VarStore {
-    fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
-        visit_store(self, "", visitor)
-    }
-}
-
-impl NamedTensors for SubStore<'_> {
-    fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
-        visit_store(self.store, &self.prefix, visitor)
-    }
-}
-
-fn visit_store(store: &VarStore, prefix: &str, visitor: &mut Visitor<'_>) -> Result<()> {
-    let variables = lock(store)?;
-    let identity = (
-        ptr::from_ref::<Variables>(&*variables) as usize,
-        variables.named_variables.len(),
-        variables.trainable_variables.len(),
-    );
-    let membership = if visitor.knows_store(identity) {
-        None
-    } else {
-        Some(Membership::of(&variables))
-    };
-    for (name, tensor) in &variables.named_variables {
-        if name.starts_with(prefix) {
-            let role = membership.as_ref().map(|members| {
-                match (requires_grad(tensor), members.contains(tensor)) {
-                    (true, _) => Role::Trainable,
-                    (false, true) => Role::Frozen,
-                    (false, false) => Role::Buffer,
-                }
-            });
-            visitor.store_variable(name, tensor, role);
-        }
-    }
-    Ok(())
-}
-
-impl NamedTensors for CModule {
-    fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
-        let parameters = self
-            .named_parameters()
-            .map_err(|error| Error::UnsupportedTensor {
-                name: "CModule".into(),
-                reason: format!("its parameters could not be listed: {}", first_line(&error))
-                    .into(),
-            })?;
-        for (name, tensor) in &parameters {
-            let role = if requires_grad(tensor) {
-                Role::Trainable
-            } else {
-                Role::Frozen
-            };
-            visitor.variable(name, tensor, role);
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Fetching does not care which device it fetches from: on the CPU it is the same path.
-    fn remotes(tensors: &[Tensor], gap_after: Option<usize>) -> (Vec<Remote>, usize) {
-        let (mut list, mut end) = (Vec::new(), 0_usize);
-        for (index, tensor) in tensors.iter().enumerate() {
-            let facts = inspect("w", tensor).unwrap();
-            let start = end.next_multiple_of(facts.dtype.size());
-            end = start + facts.bytes();
-            list.push(
-                remote("w", tensor, &facts, (0, 1), start..end)
-                    .unwrap()
-                    .unwrap(),
-            );
-            if gap_after == Some(index) {
-                end += 64;
-            }
-        }
-        (list, end)
-    }
-
-    fn floats(bytes: &[u8]) -> Vec<f32> {
-        bytes
-            .chunks_exact(4)
-            .map(|float| f32::from_ne_bytes(float.try_into().unwrap()))
-            .collect()
-    }
-
-    #[test]
-    fn neighbours_travel_together_and_arrive_in_place() {
-        let tensors = [
-            Tensor::from_slice(&[1.0_f32, 2.0, 3.0, 4.0])
-                .reshape([2, 2])
-                .tr(),
-            Tensor::from_slice(&[5.0_f32]).set_requires_grad(true),
-            Tensor::zeros([0, 3], (Kind::Float, Device::Cpu)),
-            Tensor::from_slice(&[6.0_f32, 7.0]),
-        ];
-        for gap_after in [None, Some(0), Some(1), Some(3)] {
-            let (list, end) = remotes(&tensors, gap_after);
-            assert_eq!(piece_len(&list), gap_after.map_or(4, |gap| gap + 1).min(4));
-            let places: Vec<Range<usize>> =
-                list.iter().map(|remote| remote.bytes.clone()).collect();
-            let mut buffer = vec![0_u64; end.div_ceil(8)];
-            let target: &mut [u8] = bytemuck::cast_slice_mut(&mut buffer);
-            fetch_remotes(list, target).unwrap();
-            let values: Vec<Vec<f32>> = places
-                .into_iter()
-                .map(|place| floats(&target[place]))
-                .collect();
-            assert_eq!(
-                values,
-                [vec![1.0, 3.0, 2.0, 4.0], vec![5.0], vec![], vec![6.0, 7.0]]
-            );
-        }
-    }
-
-    #[test]
-    fn types_and_the_size_of_staging_end_a_piece() {
-        let float = Tensor::zeros([4], (Kind::Float, Device::Cpu));
-        let half = Tensor::zeros([4], (Kind::Half, Device::Cpu));
-        let (list, _) = remotes(
-            &[float.shallow_clone(), float.shallow_clone(), half, float],
-            None,
-        );
-        assert_eq!(piece_len(&list), 2);
-        assert_eq!(piece_len(&list[2..]), 1);
-        let large = Tensor::zeros([STAGING_BYTES as i64 / 8 + 1], (Kind::Float, Device::Cpu));
-        let (list, _) = remotes(&[large.shallow_clone(), large], None);
-        assert_eq!(piece_len(&list), 1);
-        assert_eq!(piece_len(&[]), 0);
-    }
-
-    #[test]
-    fn a_sample_of_a_remote_tensor_is_taken_on_its_device() {
-        let tensor = Tensor::arange(10, (Kind::Float, Device::Cpu)).reshape([2, 5]);
-        let facts = inspect("w", &tensor).unwrap();
-        let remote = remote("w", &tensor, &facts, (1, 4), 0..12)
-            .unwrap()
-            .unwrap();
-        let mut buffer = [0_u64; 2];
-        let target: &mut [u8] = bytemuck::cast_slice_mut(&mut buffer);
-        fetch_remotes(vec![remote], target).unwrap();
-        assert_eq!(floats(&target[..12]), [1.0, 5.0, 9.0]);
-    }
 
     #[test]
     fn a_failed_look_leaves_no_error_behind() {

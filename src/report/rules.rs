@@ -1,0 +1,369 @@
+//! One function a rule: whether a verdict holds for a variable now. None looks at anything but its [`Case`].
+
+use crate::named_tensors::Role;
+use crate::report::history::History;
+use crate::report::thresholds::Thresholds;
+use crate::report::verdict::{Cause, Verdict};
+use crate::stats::Moments;
+use crate::types::DType;
+
+/// What a variable is.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Facts {
+    pub(crate) role: Role,
+    /// Whether its store hands it to optimizers; `None` where there is no store.
+    pub(crate) is_member: Option<bool>,
+    pub(crate) dtype: DType,
+    pub(crate) shape: Vec<i64>,
+    /// Its name is one that embeddings have.
+    pub(crate) looks_embedded: bool,
+}
+
+/// The whole model over the window.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Context {
+    /// Steps in a row, the newest included and those left out as idle too, at which nothing moved.
+    pub(crate) still: u64,
+    /// Steps of the window at which some variable moved.
+    pub(crate) moves: u32,
+    /// Some variable has had a gradient that is not zero.
+    pub(crate) has_gradients: bool,
+    /// Natural logarithm of the upper quartile, over the matrices, of norm(gradient) / norm(weights).
+    pub(crate) relative_gradient: Option<f64>,
+    /// Natural logarithm of the largest gradient norm.
+    pub(crate) largest_gradient: Option<f64>,
+    /// Median over the variables of how far the size of their changes has fallen from its peak (logarithm, at most 0).
+    pub(crate) collapse: Option<f64>,
+    pub(crate) learning_rate: Option<f64>,
+}
+
+/// All that a rule may look at.
+pub(crate) struct Case<'a> {
+    pub(crate) facts: &'a Facts,
+    pub(crate) history: &'a History,
+    pub(crate) context: &'a Context,
+    pub(crate) thresholds: &'a Thresholds,
+}
+
+/// Rules in the order in which they decide.
+const RULES: [fn(&Case<'_>) -> Option<Verdict>; 14] = [
+    non_finite,
+    frozen,
+    detached,
+    all_zero,
+    dead_gradient,
+    stalled,
+    not_updated,
+    rounded_away,
+    exploding,
+    large_updates,
+    erratic,
+    vanishing,
+    poor_init,
+    scale_drift,
+];
+
+/// The verdict of the first rule that holds.
+pub(crate) fn decide(case: &Case<'_>) -> Verdict {
+    let verdict = RULES.iter().find_map(|rule| rule(case));
+    verdict.unwrap_or(if case.history.steps < case.window() {
+        Verdict::Undecided
+    } else {
+        Verdict::Learning
+    })
+}
+
+impl Facts {
+    pub(crate) fn rank(&self) -> usize {
+        self.shape.len()
+    }
+
+    pub(crate) fn elements(&self) -> f64 {
+        self.shape.iter().map(|&size| size as f64).product()
+    }
+
+    /// Inputs of one output unit, with PyTorch's order of dimensions; `None` below two.
+    pub(crate) fn fan_in(&self) -> Option<f64> {
+        let inner = self.shape.get(1..).filter(|inner| !inner.is_empty())?;
+        Some(inner.iter().map(|&size| size as f64).product())
+    }
+
+    /// The norm of a fresh matrix of this shape with He's spread, sqrt(2 / fan-in) an element; 0 below two dimensions.
+    pub(crate) fn reference_norm(&self) -> f64 {
+        let fan_in = self.fan_in().filter(|&fan_in| fan_in > 0.0);
+        fan_in.map_or(0.0, |fan_in| (self.elements() * 2.0 / fan_in).sqrt())
+    }
+
+    /// Standard deviation in units of 1 / sqrt(fan-in).
+    pub(crate) fn scale(&self, moments: &Moments) -> Option<f64> {
+        Some(moments.std()? * self.fan_in()?.sqrt())
+    }
+}
+
+impl Case<'_> {
+    fn window(&self) -> u64 {
+        self.thresholds.window.into()
+    }
+
+    /// Enough steps for a rule about sizes.
+    fn is_warm(&self) -> bool {
+        self.history.steps >= self.window() + u64::from(self.thresholds.warm_up)
+    }
+
+    fn is_matrix(&self) -> bool {
+        self.facts.rank() >= 2
+    }
+
+    /// Rows of an embedding have a spread of their own, and most are not touched by a step.
+    fn is_embedding(&self) -> bool {
+        self.history.is_sparse || self.facts.looks_embedded
+    }
+
+    /// No bit has changed over the window, in which others moved twice, or nothing at all did.
+    pub(crate) fn is_still(&self) -> bool {
+        let alone = self.history.still >= self.window() && self.context.moves >= 2;
+        alone || (self.history.still > 0 && self.is_model_still())
+    }
+
+    /// Nothing in the whole model has moved over the window.
+    pub(crate) fn is_model_still(&self) -> bool {
+        self.context.still >= self.window()
+    }
+
+    fn norm(&self) -> f64 {
+        self.history.newest.map_or(0.0, |newest| newest.norm())
+    }
+
+    /// Natural logarithm of norm(gradient) / norm(weights).
+    pub(crate) fn relative_gradient(&self) -> Option<f64> {
+        relative_gradient(self.history)
+    }
+
+    /// The logarithm of how far its changes have shrunk from their highest.
+    fn collapse(&self) -> Option<f64> {
+        collapse(self.history)
+    }
+
+    /// Largest relative distance of a number of this type from the next, halved: what a smaller step cannot cross.
+    fn half_ulp(&self) -> f64 {
+        match self.facts.dtype {
+            DType::F64 => f64::EPSILON / 2.0,
+            DType::F32 => f64::from(f32::EPSILON) / 2.0,
+            DType::F16 => f64::from(half::f16::EPSILON) / 2.0,
+            DType::BF16 => f64::from(half::bf16::EPSILON) / 2.0,
+            _ => 0.5,
+        }
+    }
+
+    /// Whether a step of plain descent would be lost to rounding; `None` when the rate or the gradient is not known.
+    fn is_step_lost(&self) -> Option<bool> {
+        let gradient = self.history.sums.log_gradient()?.exp();
+        Some(self.context.learning_rate? * gradient < self.norm() * self.half_ulp())
+    }
+}
+
+/// See [`Case::relative_gradient`].
+pub(crate) fn relative_gradient(history: &History) -> Option<f64> {
+    let norm = history.newest?.norm();
+    let gradient = history.sums.log_gradient()?;
+    (norm > 0.0 && norm.is_finite()).then(|| gradient - norm.ln())
+}
+
+/// See [`Context::collapse`]; `None` before there is a peak.
+pub(crate) fn collapse(history: &History) -> Option<f64> {
+    let peak = history.peak?.log_delta;
+    let now = history.sums.log_delta().unwrap_or(f64::NEG_INFINITY);
+    Some((now - peak).min(0.0))
+}
+
+fn non_finite(case: &Case<'_>) -> Option<Verdict> {
+    let weights = case
+        .history
+        .newest
+        .is_some_and(|newest| newest.nonfinite() > 0);
+    // A scaled loss overflows now and then, and that step is left out: a gradient must be so again and again.
+    let gradient = case.history.sums.nonfinite >= 3;
+    (weights || gradient).then_some(Verdict::NonFinite)
+}
+
+fn frozen(case: &Case<'_>) -> Option<Verdict> {
+    if case.facts.role == Role::Trainable {
+        return None;
+    }
+    Some(match case.history.sums.moves {
+        0..3 => Verdict::Frozen,
+        _ if case.facts.role == Role::Buffer => Verdict::Learning,
+        _ => Verdict::MovingWhileFrozen,
+    })
+}
+
+fn detached(case: &Case<'_>) -> Option<Verdict> {
+    let sums = &case.history.sums;
+    let never = sums.undefined >= 2 && sums.undefined == sums.looks();
+    (never && case.context.has_gradients && case.is_still()).then_some(Verdict::Detached)
+}
+
+fn all_zero(case: &Case<'_>) -> Option<Verdict> {
+    let newest = case.history.newest?;
+    let is_zero = newest.count > 0 && newest.zeros == newest.count;
+    let settled = case.history.still >= case.window() || case.is_model_still();
+    // Without a gradient to look at, standing still at zero says enough.
+    let no_gradient = case.history.sums.nonzero == 0;
+    (case.is_matrix() && is_zero && settled && no_gradient).then_some(Verdict::AllZero)
+}
+
+fn dead_gradient(case: &Case<'_>) -> Option<Verdict> {
+    let sums = &case.history.sums;
+    let full = case.history.steps >= case.window();
+    let zero = sums.zero + sums.perhaps_zero;
+    let never = sums.nonzero == 0 && sums.nonfinite == 0 && zero >= 2 && zero > sums.undefined;
+    // Where not all elements were looked at, a variable that moves has a gradient somewhere.
+    let certain = sums.perhaps_zero == 0 || case.is_still();
+    if !(full && never && certain && case.context.has_gradients) {
+        return None;
+    }
+    // Units that a step of their own size has pushed out of reach.
+    let jumped = case.history.jumps > 0 && case.is_matrix();
+    Some(if jumped {
+        Verdict::Exploding
+    } else {
+        Verdict::DeadGradient
+    })
+}
+
+fn stalled(case: &Case<'_>) -> Option<Verdict> {
+    let (history, thresholds) = (case.history, case.thresholds);
+    let peak = history.peak?;
+    let gradient = history.sums.log_gradient()? - peak.log_gradient?;
+    let holds = case.is_warm()
+        && !case.is_embedding()
+        && case.collapse()? < thresholds.stalled_collapse.ln()
+        && case.context.collapse? > thresholds.stalled_others.ln()
+        && gradient > thresholds.stalled_others.ln();
+    holds.then_some(Verdict::Stalled)
+}
+
+fn not_updated(case: &Case<'_>) -> Option<Verdict> {
+    let has_gradient = case.history.sums.nonzero > 0;
+    if !case.is_still() || (case.context.has_gradients && !has_gradient) {
+        return None;
+    }
+    if is_redundant(case) {
+        return None;
+    }
+    let lost = case.is_step_lost();
+    let cause = match (case.facts.is_member, case.context.learning_rate) {
+        (Some(false), _) => Cause::NotInOptimizer,
+        (_, Some(0.0)) => Cause::LearningRateZero,
+        _ if lost == Some(true) => return Some(Verdict::RoundedAway),
+        _ => Cause::OneOf(candidates(
+            case.is_model_still(),
+            has_gradient,
+            lost.is_none(),
+            case.context.learning_rate.is_none(),
+        )),
+    };
+    Some(Verdict::NotUpdated { cause })
+}
+
+/// What remains possible. The hint is one rate for all: a group's own may still be zero.
+fn candidates(
+    everywhere: bool,
+    has_gradient: bool,
+    may_be_lost: bool,
+    unknown_rate: bool,
+) -> &'static [Cause] {
+    use Cause::{LearningRateZero, NoGradient, NotInOptimizer, Rounding, StepNotCalled};
+    match (everywhere, has_gradient, may_be_lost) {
+        (true, _, true) if unknown_rate => {
+            &[LearningRateZero, StepNotCalled, NotInOptimizer, Rounding]
+        }
+        (true, _, _) => &[StepNotCalled, NotInOptimizer],
+        (false, true, true) => &[NotInOptimizer, LearningRateZero, Rounding],
+        (false, true, false) => &[NotInOptimizer, LearningRateZero],
+        (false, false, _) => &[NotInOptimizer, LearningRateZero, NoGradient],
+    }
+}
+
+/// A bias whose gradient is zero but for rounding: one before a normalisation, or of an attention's keys. Nothing depends
+/// on it.
+fn is_redundant(case: &Case<'_>) -> bool {
+    const NEGLIGIBLE: f64 = -13.8; // ln(1e-6): f32 keeps seven digits of a sum.
+    let gradient = case.history.sums.log_gradient();
+    let largest = case.context.largest_gradient;
+    !case.is_matrix()
+        && std::iter::zip(gradient, largest).any(|(own, largest)| own < largest + NEGLIGIBLE)
+}
+
+fn rounded_away(case: &Case<'_>) -> Option<Verdict> {
+    let (sums, thresholds) = (&case.history.sums, case.thresholds);
+    // The last steps of a schedule are tiny for all variables alike.
+    let scheduled = case
+        .context
+        .collapse
+        .is_some_and(|collapse| collapse < thresholds.stalled_others.ln());
+    let holds = case.history.steps >= case.window()
+        && !scheduled
+        && sums.changed()? <= thresholds.rounded_changed_fraction
+        && sums.one_ulp()? >= thresholds.one_ulp_fraction;
+    holds.then_some(Verdict::RoundedAway)
+}
+
+fn exploding(case: &Case<'_>) -> Option<Verdict> {
+    if !case.is_matrix() {
+        return None;
+    }
+    let jumps = (case.history.huge & 0b1_1111).count_ones() >= 3;
+    let first = case.history.first?.norm().max(case.facts.reference_norm());
+    let growth = case.thresholds.exploding_growth;
+    let grows = case.norm() > growth * first && case.history.growth()? > 1.5;
+    (jumps || grows).then_some(Verdict::Exploding)
+}
+
+fn large_updates(case: &Case<'_>) -> Option<Verdict> {
+    let sums = &case.history.sums;
+    let always = sums.large == sums.steps && sums.steps >= case.thresholds.window;
+    (always && case.is_matrix() && !case.is_embedding() && case.is_warm())
+        .then_some(Verdict::LargeUpdates)
+}
+
+fn erratic(case: &Case<'_>) -> Option<Verdict> {
+    let (sums, thresholds) = (&case.history.sums, case.thresholds);
+    let (cosine, count) = sums.cosine()?;
+    let holds = case.is_matrix()
+        && case.is_warm()
+        && count * 4 >= thresholds.window * 3
+        && cosine < thresholds.erratic_cosine
+        && sums.log_ratio()? > thresholds.erratic_update_ratio.ln();
+    holds.then_some(Verdict::Erratic)
+}
+
+fn vanishing(case: &Case<'_>) -> Option<Verdict> {
+    let own = case.relative_gradient()?;
+    let holds = case.is_matrix()
+        && !case.is_embedding()
+        && case.is_warm()
+        && own < case.context.relative_gradient? + case.thresholds.vanishing_gradient.ln()
+        // What begins at zero opens up the layers behind it.
+        && case.history.gradient_growth()? < 2.0;
+    holds.then_some(Verdict::Vanishing)
+}
+
+fn poor_init(case: &Case<'_>) -> Option<Verdict> {
+    let thresholds = case.thresholds;
+    let scale = case.facts.scale(&case.history.first?)?;
+    let poor =
+        scale > 0.0 && !(thresholds.init_scale_min..=thresholds.init_scale_max).contains(&scale);
+    let warm = case.history.steps >= u64::from(thresholds.warm_up);
+    (poor && warm && !case.is_embedding()).then_some(Verdict::PoorInit)
+}
+
+fn scale_drift(case: &Case<'_>) -> Option<Verdict> {
+    const HEALTHY: std::ops::RangeInclusive<f64> = 0.02..=5.0;
+    let first = case.facts.scale(&case.history.first?)?;
+    let now = case.facts.scale(&case.history.newest?)?;
+    let drift = case.thresholds.scale_drift;
+    let left = first > 0.0 && !(1.0 / drift..=drift).contains(&(now / first));
+    (left && !HEALTHY.contains(&now) && case.is_warm() && !case.is_embedding())
+        .then_some(Verdict::ScaleDrift)
+}

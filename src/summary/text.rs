@@ -1,0 +1,22 @@
+//! The Text dashboard: Markdown, rendered by TensorBoard.
+
+use crate::proto::summary::{Value, value};
+use crate::proto::{DataClass, DataType, TensorProto, TensorShapeProto};
+
+const PLUGIN: &str = "text";
+
+/// One text. `description` is given with the first value of the tag in a file.
+pub(crate) fn value(tag: &str, markdown: &str, description: Option<&str>) -> Value {
+    let tensor = TensorProto {
+        dtype: DataType::DtString.into(),
+        tensor_shape: Some(TensorShapeProto::default()),
+        string_val: vec![markdown.as_bytes().to_vec()],
+        ..Default::default()
+    };
+    Value {
+        tag: tag.into(),
+        metadata: description
+            .map(|description| super::metadata(PLUGIN, DataClass::Tensor, description)),
+        value: Some(value::Value::Tensor(tensor)),
+    }
+}

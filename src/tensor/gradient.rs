@@ -1,0 +1,226 @@
+//! What the last backward pass left: gradients, and a cheap look at them on the caller's thread, which the next pass
+//! overwrites.
+
+use crate::types::DType;
+use crate::values::{Access, Facts, Glimpse};
+use half::{bf16, f16};
+
+use super::{Remote, Tensor, copy_by_torch, fetch_remotes, inspect, memory, remote, requires_grad};
+
+/// The gradient left by the last backward pass, if there is one. Asking a tensor that is no leaf would warn.
+pub(crate) fn gradient(tensor: &Tensor) -> Option<Tensor> {
+    if !requires_grad(tensor) || !tensor.f_is_leaf().ok()? {
+        return None;
+    }
+    tensor.f_grad().ok().filter(Tensor::defined)
+}
+
+/// Elements of each gradient that its norm is estimated from: enough to tell orders of magnitude.
+const SAMPLE: usize = 256;
+
+/// Elements that one call may search for one that is not zero, over all variables.
+const SEARCH: usize = 1 << 18;
+
+/// Looks at the gradients of one call.
+pub(crate) struct Glimpser {
+    /// Which call it is: a long search goes on elsewhere the next time.
+    turn: usize,
+    budget: usize,
+    /// What lies on another device, is fetched at the end in one piece.
+    waiting: Vec<Waiting>,
+    bytes: usize,
+}
+
+/// A sample that is not here yet.
+struct Waiting {
+    place: usize,
+    dtype: DType,
+    /// Elements of the gradient.
+    elements: usize,
+    start: usize,
+    end: usize,
+    remote: Remote,
+}
+
+impl Glimpser {
+    pub(crate) fn new(turn: u64) -> Glimpser {
+        Glimpser {
+            turn: turn as usize,
+            budget: SEARCH,
+            waiting: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Looks at the gradient of the variable at a place of the plan; what is on another device comes with `finish`.
+    pub(crate) fn look(&mut self, place: usize, tensor: &Tensor, facts: &Facts) -> Glimpse {
+        let Some(gradient) = gradient(tensor) else {
+            return if requires_grad(tensor) {
+                Glimpse::Undefined
+            } else {
+                Glimpse::Unseen
+            };
+        };
+        // Nearly always it lies as its variable does.
+        if facts.access == Access::Memory
+            && let Some(bytes) = memory(&gradient, facts)
+        {
+            return self.look_at(facts.dtype, bytes);
+        }
+        self.look_elsewhere(place, &gradient).unwrap_or_default()
+    }
+
+    /// `None` for what cannot be seen cheaply.
+    fn look_elsewhere(&mut self, place: usize, gradient: &Tensor) -> Option<Glimpse> {
+        let _guard = tch::no_grad_guard();
+        let values;
+        let gradient = if gradient.is_sparse() {
+            values = gradient.f_internal_values().ok()?;
+            &values
+        } else {
+            gradient
+        };
+        let facts = inspect("gradient", gradient).ok()?;
+        let elements = facts.elements();
+        let stride = elements.div_ceil(SAMPLE).max(1);
+        let sampled = elements.div_ceil(stride);
+        match facts.access {
+            Access::Memory => {
+                let bytes = memory(gradient, &facts)?;
+                Some(self.look_at(facts.dtype, bytes))
+            }
+            Access::Copy => {
+                let mut sample = vec![0_u64; (sampled * facts.dtype.size()).div_ceil(8)];
+                let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut sample);
+                let bytes = bytes.get_mut(..sampled * facts.dtype.size())?;
+                copy_by_torch("gradient", gradient, &facts, (0, stride), bytes).ok()?;
+                Some(summary(facts.dtype, bytes, elements))
+            }
+            Access::Remote => {
+                let start = self.bytes.next_multiple_of(facts.dtype.size());
+                let end = start + sampled * facts.dtype.size();
+                let remote =
+                    remote("gradient", gradient, &facts, (0, stride), start..end).ok()??;
+                self.bytes = end;
+                self.waiting.push(Waiting {
+                    place,
+                    dtype: facts.dtype,
+                    elements,
+                    start,
+                    end,
+                    remote,
+                });
+                None
+            }
+            Access::Convert => None,
+        }
+    }
+
+    /// Looks at a gradient in host memory.
+    fn look_at(&mut self, dtype: DType, bytes: &[u8]) -> Glimpse {
+        let elements = bytes.len() / dtype.size();
+        let stride = elements.div_ceil(SAMPLE).max(1);
+        let seen = match dtype {
+            DType::F32 => self.of_slice::<f32>(bytes, stride, |x| f64::from(*x)),
+            DType::F64 => self.of_slice::<f64>(bytes, stride, |x| *x),
+            DType::F16 => self.of_slice::<f16>(bytes, stride, |x| f64::from(*x)),
+            DType::BF16 => self.of_slice::<bf16>(bytes, stride, |x| f64::from(*x)),
+            _ => None,
+        };
+        seen.unwrap_or_default()
+    }
+
+    fn of_slice<T: bytemuck::Pod>(
+        &mut self,
+        bytes: &[u8],
+        stride: usize,
+        widen: impl Fn(&T) -> f64 + Copy,
+    ) -> Option<Glimpse> {
+        let values: &[T] = bytemuck::try_cast_slice(bytes).ok()?;
+        let glimpse = of_sample(values.iter().step_by(stride).map(widen), values.len());
+        if glimpse != Glimpse::PerhapsZero {
+            return Some(glimpse);
+        }
+        // A search that does not reach the end goes on from there the next time.
+        let length = values.len().min(self.budget);
+        self.budget -= length;
+        let start = match values.len() {
+            all if all == length => 0,
+            all => (self.turn.wrapping_mul(length)) % all,
+        };
+        let (before, after) = values.split_at_checked(start)?;
+        let found = after
+            .iter()
+            .chain(before)
+            .take(length)
+            .any(|value| widen(value) != 0.0);
+        Some(match found {
+            true => Glimpse::NonZero(None),
+            false if length == values.len() => Glimpse::Zero,
+            false => Glimpse::PerhapsZero,
+        })
+    }
+
+    /// Fetches what lies on other devices.
+    pub(crate) fn finish(self, glimpses: &mut [Glimpse]) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let mut sample = vec![0_u64; self.bytes.div_ceil(8)];
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut sample);
+        let (remotes, places): (Vec<Remote>, Vec<_>) = self
+            .waiting
+            .into_iter()
+            .map(|one| {
+                (
+                    one.remote,
+                    (one.place, one.dtype, one.elements, one.start..one.end),
+                )
+            })
+            .unzip();
+        // What cannot be fetched was not seen: the weights, which can, are the caller's business.
+        if fetch_remotes(remotes, bytes).is_err() {
+            return;
+        }
+        for (place, dtype, elements, range) in places {
+            if let (Some(glimpse), Some(sample)) = (glimpses.get_mut(place), bytes.get(range)) {
+                *glimpse = summary(dtype, sample, elements);
+            }
+        }
+    }
+}
+
+/// What a sample says of a gradient of so many elements.
+fn summary(dtype: DType, sample: &[u8], elements: usize) -> Glimpse {
+    fn wide<T: bytemuck::Pod>(sample: &[u8], widen: impl Fn(T) -> f64, elements: usize) -> Glimpse {
+        let values = sample
+            .chunks_exact(size_of::<T>())
+            .map(bytemuck::pod_read_unaligned::<T>);
+        of_sample(values.map(widen), elements)
+    }
+    match dtype {
+        DType::F32 => wide::<f32>(sample, f64::from, elements),
+        DType::F64 => wide::<f64>(sample, |value| value, elements),
+        DType::F16 => wide::<f16>(sample, f64::from, elements),
+        DType::BF16 => wide::<bf16>(sample, f64::from, elements),
+        _ => Glimpse::Unseen,
+    }
+}
+
+/// The same of widened values.
+fn of_sample(values: impl Iterator<Item = f64>, elements: usize) -> Glimpse {
+    let (mut squares, mut count) = (0.0, 0_usize);
+    for value in values {
+        squares += value * value;
+        count += 1;
+    }
+    if !squares.is_finite() {
+        Glimpse::NonFinite
+    } else if squares > 0.0 {
+        Glimpse::NonZero(Some((squares * elements as f64 / count as f64).sqrt()))
+    } else if count == elements {
+        Glimpse::Zero
+    } else {
+        Glimpse::PerhapsZero
+    }
+}

@@ -1,0 +1,179 @@
+//! Models as sources of named tensors: variable stores and TorchScript modules.
+
+use std::collections::HashSet;
+use std::ptr;
+use std::sync::{MutexGuard, TryLockError};
+use std::time::{Duration, Instant};
+
+use tch::CModule;
+use tch::nn::{VarStore, Variables};
+
+use crate::error::{Error, Result};
+use crate::named_tensors::{NamedTensors, Role, Standing, Visitor};
+
+use super::{Tensor, contiguity, first_line, requires_grad, take_torch_error};
+
+/// How long a store held by another thread is waited for. Within one thread (a live `Path::entry`) waiting is in vain.
+const STORE_PATIENCE: Duration = Duration::from_millis(200);
+
+/// Locks a store. A panic in user code that poisoned it does not matter: its variables are whole, and the run's last
+/// weights are worth having.
+fn lock(store: &VarStore) -> Result<MutexGuard<'_, Variables>> {
+    let since = Instant::now();
+    loop {
+        match store.variables_.try_lock() {
+            Ok(variables) => return Ok(variables),
+            Err(TryLockError::Poisoned(poisoned)) => return Ok(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) if since.elapsed() < STORE_PATIENCE => {
+                std::thread::yield_now()
+            }
+            Err(TryLockError::WouldBlock) => {
+                let reason =
+                    "the store is locked; drop the Path::entry that is still alive before logging"
+                        .into();
+                return Err(Error::UnsupportedTensor {
+                    name: "VarStore".into(),
+                    reason,
+                });
+            }
+        }
+    }
+}
+
+/// Which of a store's variables its optimizers train. Handles differ from clone to clone, so a tensor is known by its
+/// memory, or by libtorch's own comparison where it has none.
+struct Membership<'a> {
+    by_memory: HashSet<*const u8>,
+    others: Vec<&'a Tensor>,
+}
+
+impl<'a> Membership<'a> {
+    fn of(variables: &'a Variables) -> Membership<'a> {
+        let mut membership = Membership {
+            by_memory: HashSet::new(),
+            others: Vec::new(),
+        };
+        for variable in &variables.trainable_variables {
+            match address(&variable.tensor) {
+                Some(start) => {
+                    membership.by_memory.insert(start);
+                }
+                None => membership.others.push(&variable.tensor),
+            }
+        }
+        membership
+    }
+
+    fn contains(&self, tensor: &Tensor) -> bool {
+        match address(tensor) {
+            Some(start) => self.by_memory.contains(&start),
+            None => self
+                .others
+                .iter()
+                .any(|other| other.f_is_set_to(tensor).unwrap_or(false)),
+        }
+    }
+}
+
+fn address(tensor: &Tensor) -> Option<*const u8> {
+    if !tensor.defined()
+        || tensor.is_mkldnn()
+        || tensor.is_sparse()
+        || contiguity(tensor) != Some(true)
+    {
+        return None;
+    }
+    // SAFETY: the handle is valid; where there is no memory to point at the answer is null and an error is kept.
+    #[allow(unsafe_code)]
+    let start = unsafe { torch_sys::at_data_ptr(tensor.as_ptr().cast_mut()) };
+    if start.is_null() {
+        take_torch_error(tensor);
+    }
+    (!start.is_null()).then_some(start.cast::<u8>().cast_const())
+}
+
+/// The variables of a store whose names begin with a prefix; see [`SubStore::new`].
+#[derive(Debug, Clone)]
+pub struct SubStore<'a> {
+    store: &'a VarStore,
+    /// Empty, or ending in a dot.
+    prefix: String,
+}
+
+impl<'a> SubStore<'a> {
+    /// The variables below a path of a store: `SubStore::new(&vs, "encoder")` holds `encoder.conv1.weight` but not
+    /// `encoder2.weight`. tch keeps the store of a `Path` to itself, so the store is named too. Names stay whole.
+    pub fn new(store: &'a VarStore, path: &str) -> SubStore<'a> {
+        let prefix = if path.is_empty() || path.ends_with('.') {
+            path.to_owned()
+        } else {
+            format!("{path}.")
+        };
+        SubStore { store, prefix }
+    }
+}
+
+impl NamedTensors for VarStore {
+    fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
+        visit_store(self, "", visitor)
+    }
+}
+
+impl NamedTensors for SubStore<'_> {
+    fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
+        visit_store(self.store, &self.prefix, visitor)
+    }
+}
+
+fn visit_store(store: &VarStore, prefix: &str, visitor: &mut Visitor<'_>) -> Result<()> {
+    let variables = lock(store)?;
+    let identity = (
+        ptr::from_ref::<Variables>(&*variables) as usize,
+        variables.named_variables.len(),
+        variables.trainable_variables.len(),
+    );
+    let membership = if visitor.knows_store(identity) {
+        None
+    } else {
+        Some(Membership::of(&variables))
+    };
+    for (name, tensor) in &variables.named_variables {
+        if name.starts_with(prefix) {
+            let standing = membership.as_ref().map(|members| {
+                let is_member = members.contains(tensor);
+                let role = match (requires_grad(tensor), is_member) {
+                    (true, _) => Role::Trainable,
+                    (false, true) => Role::Frozen,
+                    (false, false) => Role::Buffer,
+                };
+                Standing {
+                    role,
+                    is_member: Some(is_member),
+                }
+            });
+            visitor.store_variable(name, tensor, standing);
+        }
+    }
+    Ok(())
+}
+
+impl NamedTensors for CModule {
+    fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
+        let parameters = self
+            .named_parameters()
+            .map_err(|error| Error::UnsupportedTensor {
+                name: "CModule".into(),
+                reason: format!("its parameters could not be listed: {}", first_line(&error))
+                    .into(),
+            })?;
+        for (name, tensor) in &parameters {
+            let role = if requires_grad(tensor) {
+                Role::Trainable
+            } else {
+                Role::Frozen
+            };
+            visitor.variable(name, tensor, role);
+        }
+        Ok(())
+    }
+}

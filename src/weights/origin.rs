@@ -1,0 +1,160 @@
+//! A sample of a variable's first weights, and how it has moved since: for tensors of any size at the cost of a small one.
+
+use crate::kernel::Elements;
+use crate::weights::plan::{Extent, Variable};
+use crate::weights::samples::spread;
+
+/// Elements that are kept of each variable: all of a small one.
+const ELEMENTS: usize = 4096;
+
+/// Every so many of these tell whether successive changes point the same way.
+const DIRECTION_STRIDE: usize = 4;
+
+/// See the module.
+pub(crate) struct Origin {
+    /// Of the snapshot: element numbers count in it.
+    extent: Extent,
+    numbers: Box<[u32]>,
+    first: Box<[f64]>,
+    /// Every fourth of the newest values, and of their newest changes; no changes after a gap.
+    newest: Vec<f64>,
+    deltas: Vec<f64>,
+    /// The values of a snapshot, kept for its memory.
+    now: Vec<f64>,
+}
+
+/// Squared norms of (now - origin) and of the origin.
+pub(crate) type Drift = (f64, f64);
+
+impl Origin {
+    pub(crate) fn of(values: Elements<'_>, seed: u64, variable: &Variable) -> Origin {
+        let most = usize::try_from(u32::MAX).unwrap_or(usize::MAX);
+        let numbers = spread(values.len().min(most), ELEMENTS, seed, &variable.name);
+        let numbers: Box<[u32]> = numbers.into_iter().map(|number| number as u32).collect();
+        let mut first = Vec::with_capacity(numbers.len());
+        values.gather(&numbers, &mut first);
+        Origin {
+            extent: variable.extent,
+            numbers,
+            newest: Vec::new(),
+            deltas: Vec::new(),
+            now: Vec::with_capacity(first.len()),
+            first: first.into_boxed_slice(),
+        }
+    }
+
+    pub(crate) fn fits(&self, variable: &Variable) -> bool {
+        self.extent == variable.extent
+    }
+
+    /// Takes a snapshot of a variable of `all` elements. `follows` when the one before is that of the step before.
+    /// Returns how far it lies from the first, scaled from the sample to all elements, and the cosine between this change
+    /// and the one before.
+    pub(crate) fn follow(
+        &mut self,
+        values: Elements<'_>,
+        all: usize,
+        follows: bool,
+    ) -> (Option<Drift>, Option<f64>) {
+        self.now.clear();
+        values.gather(&self.numbers, &mut self.now);
+        let drift = self.drift(all);
+        let cosine = if follows {
+            self.turn()
+        } else {
+            self.deltas.clear();
+            None
+        };
+        self.newest.clear();
+        self.newest
+            .extend(self.now.iter().step_by(DIRECTION_STRIDE));
+        (drift, cosine)
+    }
+
+    /// Elements that are not finite now or then are left out.
+    fn drift(&self, all: usize) -> Option<Drift> {
+        let (mut moved, mut origin, mut finite) = (0.0, 0.0, 0_usize);
+        for (now, then) in std::iter::zip(&self.now, &self.first) {
+            let delta = now - then;
+            if delta.is_finite() {
+                moved += delta * delta;
+                origin += then * then;
+                finite += 1;
+            }
+        }
+        let scale = all as f64 / self.numbers.len() as f64;
+        (finite > 0).then_some((moved * scale, origin * scale))
+    }
+
+    /// The cosine between the newest change, which is kept, and the one before; `None` where either is zero or not finite.
+    fn turn(&mut self) -> Option<f64> {
+        let had_change = self.deltas.len() == self.newest.len() && !self.deltas.is_empty();
+        self.deltas.resize(self.newest.len(), 0.0);
+        let (mut dot, mut old, mut new) = (0.0, 0.0, 0.0);
+        let now = self.now.iter().step_by(DIRECTION_STRIDE);
+        for ((now, before), delta) in now.zip(&self.newest).zip(&mut self.deltas) {
+            let change = now - before;
+            dot += change * *delta;
+            old += *delta * *delta;
+            new += change * change;
+            *delta = change;
+        }
+        let cosine = dot / (old * new).sqrt();
+        (had_change && cosine.is_finite()).then_some(cosine)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::named_tensors::{Role, Standing};
+    use crate::options::{Selection, WeightOptions};
+    use crate::types::DType;
+    use crate::weights::plan::{Found, Plan};
+    use std::collections::HashSet;
+
+    fn variable(elements: i64) -> Plan {
+        let found = Found {
+            name: "w".into(),
+            dtype: DType::F32,
+            shape: vec![elements],
+            standing: Standing {
+                role: Role::Trainable,
+                is_member: None,
+            },
+        };
+        let selection = Selection::new(WeightOptions::new()).unwrap();
+        Plan::new(vec![found], &selection, &HashSet::new())
+    }
+
+    #[test]
+    fn a_small_variable_is_followed_exactly() {
+        let plan = variable(8);
+        let walk = [[0.0_f32; 8], [1.0; 8], [3.0; 8], [2.0; 8]];
+        let mut origin = Origin::of(Elements::F32(&walk[1]), 0, &plan.variables[0]);
+        let mut follow = |values: &[f32; 8], follows| {
+            let (drift, cosine) = origin.follow(Elements::F32(values), 8, follows);
+            (drift.unwrap(), cosine)
+        };
+        assert_eq!(follow(&walk[0], false), ((8.0, 8.0), None));
+        // The first change has none before it.
+        assert_eq!(follow(&walk[1], true), ((0.0, 8.0), None));
+        assert_eq!(follow(&walk[2], true), ((32.0, 8.0), Some(1.0)));
+        assert_eq!(follow(&walk[3], true), ((8.0, 8.0), Some(-1.0)));
+        // Nor has the first after a gap.
+        assert_eq!(follow(&walk[0], false).1, None);
+        assert_eq!(follow(&walk[1], true).1, None);
+        // Standing still points nowhere.
+        assert_eq!(follow(&walk[1], true).1, None);
+    }
+
+    #[test]
+    fn what_is_not_finite_is_left_out() {
+        let plan = variable(3);
+        let mut origin = Origin::of(Elements::F32(&[1.0, f32::NAN, 2.0]), 0, &plan.variables[0]);
+        let (drift, _) = origin.follow(Elements::F32(&[2.0, 1.0, f32::INFINITY]), 3, true);
+        assert_eq!(drift, Some((1.0, 1.0)));
+        let (drift, cosine) = origin.follow(Elements::F32(&[f32::NAN; 3]), 3, true);
+        assert_eq!((drift, cosine), (None, None));
+    }
+}
