@@ -28,4 +28,6 @@ mod roles;
 #[cfg(feature = "tch")]
 mod stores;
 #[cfg(feature = "tch")]
+mod verdicts;
+#[cfg(feature = "tch")]
 mod what_is_written;
