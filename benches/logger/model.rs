@@ -55,6 +55,7 @@ impl Model {
             let change = Tensor::randn(shape.as_slice(), options) * STEP;
             changes.push((tensor, change));
         }
+        leave_gradients(&changes);
         Model {
             store,
             name: name.into(),
@@ -107,6 +108,13 @@ impl Model {
             tensors.push((format!("d/{name}"), change.shallow_clone()));
         }
         Tensor::write_safetensors(&tensors, path)
+    }
+}
+
+/// What a backward pass leaves and each call looks at.
+fn leave_gradients(changes: &[(Tensor, Tensor)]) {
+    for (tensor, change) in changes {
+        (tensor * change).sum(Kind::Float).backward();
     }
 }
 

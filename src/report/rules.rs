@@ -367,3 +367,394 @@ fn scale_drift(case: &Case<'_>) -> Option<Verdict> {
     (left && !HEALTHY.contains(&now) && case.is_warm() && !case.is_embedding())
         .then_some(Verdict::ScaleDrift)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::history::{Observation, Scale, Seen};
+    use crate::stats::Change;
+    use crate::values::Glimpse;
+
+    /// A matrix that moves by `ratio` of its norm at each step, unless a test says otherwise.
+    #[derive(Clone, Copy)]
+    struct Life {
+        glimpse: Glimpse,
+        std: f64,
+        ratio: f64,
+        changed: u64,
+        one_ulp: u64,
+        rows: u64,
+        cosine: f64,
+        nan: u64,
+    }
+
+    const HEALTHY: Life = Life {
+        glimpse: Glimpse::NonZero(Some(1.0)),
+        std: 0.1,
+        ratio: 1e-3,
+        changed: ELEMENTS,
+        one_ulp: 0,
+        rows: 100,
+        cosine: 0.0,
+        nan: 0,
+    };
+    const ELEMENTS: u64 = 10_000;
+
+    fn moments(std: f64, nan: u64) -> Moments {
+        Moments {
+            count: ELEMENTS,
+            nan,
+            zeros: if std == 0.0 { ELEMENTS } else { 0 },
+            min: -3.0 * std,
+            max: 3.0 * std,
+            m2: std * std * ELEMENTS as f64,
+            ..Moments::default()
+        }
+    }
+
+    fn observation(life: Life) -> Observation {
+        let change = Change {
+            deltas: moments(life.ratio * life.std, 0),
+            changed: life.changed,
+            one_ulp: life.one_ulp,
+            rows: 100,
+            changed_rows: if life.changed == 0 { 0 } else { life.rows },
+        };
+        Observation {
+            glimpse: life.glimpse,
+            seen: Some(Seen {
+                moments: moments(life.std, life.nan),
+                change: Some(change),
+                update_ratio: (life.std > 0.0).then_some(life.ratio),
+                cosine: Some(life.cosine),
+            }),
+            moved: Some(life.changed > 0),
+        }
+    }
+
+    fn facts() -> Facts {
+        Facts {
+            role: Role::Trainable,
+            is_member: Some(true),
+            dtype: DType::F32,
+            shape: vec![100, 100],
+            looks_embedded: false,
+        }
+    }
+
+    /// A model that trains beside the variable, with gradients a thousandth of the weights.
+    fn context() -> Context {
+        Context {
+            moves: 20,
+            has_gradients: true,
+            relative_gradient: Some(1e-1_f64.ln()),
+            largest_gradient: Some(0.0),
+            collapse: Some(0.0),
+            ..Context::default()
+        }
+    }
+
+    fn history(facts: &Facts, lives: &[(usize, Life)]) -> History {
+        let thresholds = Thresholds::default();
+        let mut history = History::default();
+        let mut step = 0;
+        for (steps, life) in lives {
+            for _ in 0..*steps {
+                let scale = Scale {
+                    window: thresholds.window as usize,
+                    warm_up: thresholds.warm_up.into(),
+                    large: thresholds.large_update_ratio,
+                    huge: thresholds.exploding_update_ratio,
+                    reference_norm: facts.reference_norm(),
+                };
+                history.push(step, &observation(*life), scale);
+                step += 1;
+            }
+        }
+        history
+    }
+
+    fn verdict(facts: &Facts, context: &Context, lives: &[(usize, Life)]) -> Verdict {
+        decide(&Case {
+            facts,
+            history: &history(facts, lives),
+            context,
+            thresholds: &Thresholds::default(),
+        })
+    }
+
+    fn alone(life: Life) -> Verdict {
+        verdict(&facts(), &context(), &[(40, life)])
+    }
+
+    fn still(glimpse: Glimpse) -> Life {
+        Life {
+            glimpse,
+            changed: 0,
+            ratio: 0.0,
+            ..HEALTHY
+        }
+    }
+
+    #[test]
+    fn health_and_patience() {
+        assert_eq!(alone(HEALTHY), Verdict::Learning);
+        assert_eq!(
+            verdict(&facts(), &context(), &[(19, HEALTHY)]),
+            Verdict::Undecided
+        );
+        let seen = still(Glimpse::NonZero(Some(1.0)));
+        assert_eq!(
+            verdict(&facts(), &context(), &[(19, seen)]),
+            Verdict::Undecided
+        );
+    }
+
+    #[test]
+    fn what_stands_still_is_told_apart_by_its_gradient() {
+        let cases = [
+            (Glimpse::Undefined, Verdict::Detached),
+            (Glimpse::Zero, Verdict::DeadGradient),
+            (Glimpse::PerhapsZero, Verdict::DeadGradient),
+        ];
+        for (glimpse, expected) in cases {
+            assert_eq!(alone(still(glimpse)), expected, "{glimpse:?}");
+        }
+        let candidates = |verdict| match verdict {
+            Verdict::NotUpdated { cause } => cause.candidates().to_vec(),
+            other => panic!("{other:?}"),
+        };
+        let seen = alone(still(Glimpse::NonZero(Some(1.0))));
+        let expected = [
+            Cause::NotInOptimizer,
+            Cause::LearningRateZero,
+            Cause::Rounding,
+        ];
+        assert_eq!(candidates(seen), expected);
+        // Nobody has a gradient to show.
+        let blind = Context {
+            has_gradients: false,
+            ..context()
+        };
+        let unseen = verdict(&facts(), &blind, &[(40, still(Glimpse::Undefined))]);
+        assert!(candidates(unseen).contains(&Cause::NoGradient));
+    }
+
+    #[test]
+    fn a_variable_that_moves_is_neither_detached_nor_surely_dead() {
+        let moving = |glimpse| alone(Life { glimpse, ..HEALTHY });
+        assert_eq!(moving(Glimpse::Undefined), Verdict::Learning);
+        // Momentum and weight decay move what has no gradient left.
+        assert_eq!(moving(Glimpse::Zero), Verdict::DeadGradient);
+        // But where not all of a gradient was seen, it is somewhere else.
+        assert_eq!(moving(Glimpse::PerhapsZero), Verdict::Learning);
+    }
+
+    #[test]
+    fn turns_are_waited_for() {
+        let mut context = context();
+        context.moves = 1;
+        let seen = still(Glimpse::NonZero(Some(1.0)));
+        assert_eq!(
+            verdict(&facts(), &context, &[(40, seen)]),
+            Verdict::Learning
+        );
+    }
+
+    #[test]
+    fn hints_decide_a_cause() {
+        let seen = still(Glimpse::NonZero(Some(1.0)));
+        let mut facts = facts();
+        let mut context = context();
+        context.learning_rate = Some(0.0);
+        let cause = |verdict| match verdict {
+            Verdict::NotUpdated { cause } => Some(cause),
+            _ => None,
+        };
+        let found = verdict(&facts, &context, &[(40, seen)]);
+        assert_eq!(cause(found), Some(Cause::LearningRateZero));
+        facts.is_member = Some(false);
+        let found = verdict(&facts, &context, &[(40, seen)]);
+        assert_eq!(cause(found), Some(Cause::NotInOptimizer));
+        facts.is_member = Some(true);
+        // 1e-9 times a gradient of norm 1 cannot move weights of norm 10.
+        context.learning_rate = Some(1e-9);
+        let found = verdict(&facts, &context, &[(40, seen)]);
+        assert_eq!(found, Verdict::RoundedAway);
+        context.learning_rate = Some(1e-3);
+        let found = verdict(&facts, &context, &[(40, seen)]);
+        assert!(
+            !cause(found)
+                .unwrap()
+                .candidates()
+                .contains(&Cause::Rounding)
+        );
+    }
+
+    #[test]
+    fn a_bias_that_nothing_depends_on_is_no_fault() {
+        let mut facts = facts();
+        facts.shape = vec![10_000];
+        let seen = still(Glimpse::NonZero(Some(1e-8)));
+        assert_eq!(
+            verdict(&facts, &context(), &[(40, seen)]),
+            Verdict::Learning
+        );
+    }
+
+    #[test]
+    fn rounding_shows_in_the_last_place() {
+        let lost = Life {
+            changed: ELEMENTS * 4 / 10,
+            one_ulp: ELEMENTS * 3 / 10,
+            ..HEALTHY
+        };
+        assert_eq!(alone(lost), Verdict::RoundedAway);
+        // A table of which each step takes a few rows changes few elements, too.
+        let rows = Life {
+            changed: ELEMENTS * 4 / 100,
+            one_ulp: ELEMENTS / 1000,
+            rows: 5,
+            ..HEALTHY
+        };
+        assert_eq!(alone(rows), Verdict::Learning);
+        // The end of a schedule is as small for all.
+        let mut scheduled = context();
+        scheduled.collapse = Some(1e-3_f64.ln());
+        assert_eq!(
+            verdict(&facts(), &scheduled, &[(40, lost)]),
+            Verdict::Learning
+        );
+    }
+
+    #[test]
+    fn sizes_and_directions() {
+        let with = |ratio, cosine| {
+            alone(Life {
+                ratio,
+                cosine,
+                ..HEALTHY
+            })
+        };
+        assert_eq!(with(2.0, 0.0), Verdict::Exploding);
+        assert_eq!(with(0.3, 0.0), Verdict::LargeUpdates);
+        assert_eq!(with(0.05, -0.9), Verdict::Erratic);
+        assert_eq!(with(0.001, -0.9), Verdict::Learning);
+        assert_eq!(with(0.05, 0.9), Verdict::Learning);
+        let grown = Life {
+            std: 5.0,
+            ..HEALTHY
+        };
+        let found = verdict(&facts(), &context(), &[(30, HEALTHY), (10, grown)]);
+        assert_eq!(found, Verdict::Exploding);
+    }
+
+    #[test]
+    fn a_jump_that_kills_is_an_explosion() {
+        let jump = Life {
+            ratio: 3.0,
+            ..HEALTHY
+        };
+        let dead = still(Glimpse::Zero);
+        let found = verdict(&facts(), &context(), &[(1, jump), (30, dead)]);
+        assert_eq!(found, Verdict::Exploding);
+    }
+
+    #[test]
+    fn collapse_against_the_past_while_others_go_on() {
+        let slow = Life {
+            ratio: 1e-7,
+            ..HEALTHY
+        };
+        let lives = [(60, HEALTHY), (30, slow)];
+        assert_eq!(verdict(&facts(), &context(), &lives), Verdict::Stalled);
+        // All slow down: a schedule.
+        let mut scheduled = context();
+        scheduled.collapse = Some(1e-4_f64.ln());
+        assert_eq!(verdict(&facts(), &scheduled, &lives), Verdict::Learning);
+        // Its gradient has gone, too: it is done.
+        let done = Life {
+            glimpse: Glimpse::NonZero(Some(1e-4)),
+            ..slow
+        };
+        let lives = [(60, HEALTHY), (30, done)];
+        assert_ne!(verdict(&facts(), &context(), &lives), Verdict::Stalled);
+    }
+
+    #[test]
+    fn gradients_are_compared_with_those_of_other_layers() {
+        let small = Life {
+            glimpse: Glimpse::NonZero(Some(1e-5)),
+            ..HEALTHY
+        };
+        assert_eq!(alone(small), Verdict::Vanishing);
+        let growing = Life {
+            glimpse: Glimpse::NonZero(Some(5e-5)),
+            ..HEALTHY
+        };
+        let lives = [(30, small), (10, growing)];
+        assert_eq!(verdict(&facts(), &context(), &lives), Verdict::Learning);
+    }
+
+    #[test]
+    fn spreads_are_compared_with_the_fan_in() {
+        let of = |first, then| {
+            let life = |std| Life { std, ..HEALTHY };
+            verdict(&facts(), &context(), &[(1, life(first)), (39, life(then))])
+        };
+        assert_eq!(of(1e-4, 1e-4), Verdict::PoorInit);
+        assert_eq!(of(2.0, 2.0), Verdict::PoorInit);
+        assert_eq!(of(0.1, 0.001), Verdict::ScaleDrift);
+        assert_eq!(of(0.1, 0.2), Verdict::Learning);
+        let mut embedding = facts();
+        embedding.looks_embedded = true;
+        let wide = Life {
+            std: 2.0,
+            ..HEALTHY
+        };
+        let found = verdict(&embedding, &context(), &[(40, wide)]);
+        assert_eq!(found, Verdict::Learning);
+    }
+
+    #[test]
+    fn not_a_number_comes_first() {
+        let nan = Life {
+            nan: 1,
+            ..still(Glimpse::Zero)
+        };
+        assert_eq!(alone(nan), Verdict::NonFinite);
+        let once = Life {
+            glimpse: Glimpse::NonFinite,
+            ..HEALTHY
+        };
+        let lives = [(39, HEALTHY), (1, once)];
+        assert_eq!(verdict(&facts(), &context(), &lives), Verdict::Learning);
+        assert_eq!(alone(once), Verdict::NonFinite);
+    }
+
+    #[test]
+    fn frozen_is_frozen() {
+        let mut facts = facts();
+        facts.role = Role::Frozen;
+        let still = still(Glimpse::Unseen);
+        assert_eq!(verdict(&facts, &context(), &[(40, still)]), Verdict::Frozen);
+        assert_eq!(
+            verdict(&facts, &context(), &[(40, HEALTHY)]),
+            Verdict::MovingWhileFrozen
+        );
+    }
+
+    #[test]
+    fn zeros_without_a_gradient_stay() {
+        let zero = |glimpse| Life {
+            std: 0.0,
+            ..still(glimpse)
+        };
+        assert_eq!(alone(zero(Glimpse::Zero)), Verdict::AllZero);
+        // With one, the optimizer is to blame.
+        assert!(matches!(
+            alone(zero(Glimpse::NonZero(Some(1.0)))),
+            Verdict::NotUpdated { .. }
+        ));
+    }
+}

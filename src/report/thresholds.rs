@@ -21,7 +21,7 @@ pub struct Thresholds {
     pub warm_up: u32,
     /// Evaluations in a row that must agree before a verdict becomes a fault. Default 3.
     pub confirm: u32,
-    /// `Exploding`: an update ratio of this, for three of five steps, or once after another finite step: the step is as
+    /// `Exploding`: an update ratio of this at three of five steps, or once where the gradient is dead since: the step is as
     /// large as what it changes. Default 1. SageMaker Debugger's ExplodingTensor waits for NaN.
     pub exploding_update_ratio: f64,
     /// `Exploding`: the norm has grown this many times over its first value (or over what He's spread gives), and by

@@ -101,7 +101,7 @@ pub struct Evidence {
     pub cosine: Option<f64>,
     /// What was seen of the gradient over the window.
     pub gradient: GradientState,
-    /// L2 norm of the gradient, geometric mean over the window, estimated from at most 256 elements a look.
+    /// L2 norm of the gradient, geometric mean over the window, estimated from at most 128 elements a look.
     pub gradient_norm: Option<f64>,
     /// Sum of the norms of all changes: how long the way was that led as far as `drift`.
     pub path: f64,

@@ -16,7 +16,7 @@ pub(crate) fn gradient(tensor: &Tensor) -> Option<Tensor> {
 }
 
 /// Elements of each gradient that its norm is estimated from: enough to tell orders of magnitude.
-const SAMPLE: usize = 256;
+const SAMPLE: usize = 128;
 
 /// Elements that one call may search for one that is not zero, over all variables.
 const SEARCH: usize = 1 << 18;
