@@ -435,6 +435,12 @@ impl Worker {
         self.finish_calls(commands);
         // The report of the end is that of the last call, not of what is made up for below.
         self.publish_report();
+        let diagnosed = self
+            .watches
+            .values()
+            .filter(|watched| watched.watch.has_report());
+        self.old_texts.extend(diagnosed.map(|watched| watched.run));
+        self.write_reports();
         for (number, Watched { run, watch, .. }) in &mut self.watches {
             let points = watch.finish(&mut self.kernels);
             if let (Some(points), Some(run)) = (points, self.runs.get_mut(run)) {

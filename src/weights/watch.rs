@@ -428,6 +428,11 @@ impl Watch {
         (!points.scalars.is_empty() || !points.histograms.is_empty()).then_some(points)
     }
 
+    /// True when there is something to report.
+    pub(crate) fn has_report(&self) -> bool {
+        self.diagnosis.is_some() && self.states.iter().any(|state| state.analysis.is_some())
+    }
+
     /// What the report says of each variable.
     pub(crate) fn report(&self, run: &Path) -> Vec<ParameterReport> {
         let (Some(plan), Some(diagnosis)) = (&self.plan, &self.diagnosis) else {
