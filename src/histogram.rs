@@ -257,6 +257,10 @@ const PEAK_WEIGHT: f64 = 0.2;
 const DRAWN_BINS: f64 = 30.0;
 /// A row whose picture is wrong by less than this share of the elements is not cut.
 const GOOD_ENOUGH: f64 = 3e-4;
+/// Vertices closer to the one before than this share of the range and of the elements are left out: a thirtieth of a bin.
+const THINNED: f64 = 1000.0;
+/// A curve of fewer vertices is cut as fast as it is thinned out.
+const THINNED_FROM: usize = 128;
 /// The last sixteenth of the rows pays least: it is used where each value has its row, and saved where rows are cut.
 const SAVED_SHARE: usize = 16;
 
@@ -298,13 +302,43 @@ impl Curve {
         }
         let finite = (fine.max - fine.min).is_finite();
         let scale = if finite { 1.0 } else { 0.5 };
-        Curve {
+        let mut curve = Curve {
             atoms_only: fine.leaves.iter().all(|leaf| leaf.free == 0),
             total: cumulative as f64,
             scale,
             range: fine.max * scale - fine.min * scale,
             vertices,
+        };
+        curve.thin_out();
+        curve
+    }
+
+    /// Leaves out vertices that stand next to the one before: the octaves around zero have many that hold nothing, and each
+    /// cut looks at all of them again. Atoms stay.
+    fn thin_out(&mut self) {
+        let few = (self.total / THINNED) as u64;
+        let narrow = self.range / THINNED;
+        if self.vertices.len() < THINNED_FROM {
+            return;
         }
+        let scale = self.scale;
+        let mut kept: Vec<Vertex> = Vec::with_capacity(self.vertices.len());
+        for (index, vertex) in self.vertices.iter().enumerate() {
+            let next = self.vertices.get(index + 1);
+            let spare = match (kept.last(), next) {
+                (Some(last), Some(next)) => {
+                    let stroke = vertex.behind || (next.behind && next.x == vertex.x);
+                    !stroke
+                        && next.cumulative - last.cumulative < few
+                        && (next.x - last.x) * scale < narrow
+                }
+                _ => false,
+            };
+            if !spare {
+                kept.push(*vertex);
+            }
+        }
+        self.vertices = kept;
     }
 
     /// The number of values, when each of them is known.
@@ -357,10 +391,11 @@ impl Curve {
             return piece;
         }
         let rise = (last.cumulative - first.cumulative) as f64;
+        let slope = rise / width * self.scale;
         let (mut area, mut peak) = (0.0, 0.0);
         let (mut x_before, mut error_before) = (first.x, 0.0);
         for (offset, vertex) in inner.iter().enumerate() {
-            let line = (vertex.x - first.x) * self.scale / width * rise;
+            let line = (vertex.x - first.x) * slope;
             let error = ((vertex.cumulative - first.cumulative) as f64 - line).abs();
             area += (error + error_before) * (vertex.x - x_before);
             (x_before, error_before) = (vertex.x, error);
