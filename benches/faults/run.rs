@@ -1,0 +1,432 @@
+//! One training run, logged with `log_weights` alone, and what was found in it.
+
+use std::collections::BTreeMap;
+
+use tch::nn::{Adam, Optimizer, OptimizerConfig, Sgd, VarStore};
+use tch::{Device, IndexOp, Kind, Tensor};
+use tch_tensorboard::{Cadence, Finding, Logger, Statistic, Verdict, WeightOptions};
+
+use crate::digits::Dataset;
+use crate::nets::{Net, Tweak, Words};
+use crate::scenario::{MIDDLE, OPTIMIZERS, STEPS};
+
+pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// Images a step.
+const BATCH: i64 = 32;
+
+/// What was found, and what the report of the end says.
+pub struct Seen {
+    pub findings: Vec<Finding>,
+    pub verdicts: BTreeMap<String, Verdict>,
+    pub report: String,
+}
+
+/// All training images and their labels.
+pub struct Digits {
+    images: Tensor,
+    labels: Tensor,
+}
+
+impl Digits {
+    pub fn load() -> Result<Digits> {
+        let train = Dataset::embedded()?.train;
+        let images = Tensor::from_slice(&train.images.pixels).to_kind(Kind::Float) / 255.0;
+        let labels: Vec<i64> = train.labels.iter().map(|&label| i64::from(label)).collect();
+        Ok(Digits {
+            images: images.reshape([-1, 1, 8, 8]),
+            labels: Tensor::from_slice(&labels),
+        })
+    }
+
+    fn batch(&self) -> (Tensor, Tensor) {
+        let all = self.labels.size()[0];
+        let chosen = Tensor::randint(all, [BATCH], (Kind::Int64, Device::Cpu));
+        (
+            self.images.index_select(0, &chosen),
+            self.labels.index_select(0, &chosen),
+        )
+    }
+}
+
+pub fn build_optimizer(name: &str, store: &VarStore, rate: f64, decay: f64) -> Result<Optimizer> {
+    Ok(match name {
+        "sgd" => Sgd {
+            wd: decay,
+            ..Sgd::default()
+        }
+        .build(store, rate)?,
+        "momentum" => Sgd {
+            momentum: 0.9,
+            wd: decay,
+            ..Sgd::default()
+        }
+        .build(store, rate)?,
+        _ => Adam {
+            wd: decay,
+            ..Adam::default()
+        }
+        .build(store, rate)?,
+    })
+}
+
+pub fn usual_rate(optimizer: &str) -> f64 {
+    let known = OPTIMIZERS.iter().find(|(name, _)| *name == optimizer);
+    known.map_or(1e-3, |(_, rate)| *rate)
+}
+
+/// A logger that sees each step and writes next to nothing.
+pub fn logger(dir: &std::path::Path, thinned: bool) -> Result<Logger> {
+    let scalars = if thinned {
+        Cadence::Every(10)
+    } else {
+        Cadence::EveryCall
+    };
+    let weights = WeightOptions::new()
+        .scalars(scalars)
+        .histograms(Cadence::Every(1_000_000))
+        .statistics([] as [Statistic; 0])
+        .samples(0);
+    Ok(Logger::builder(dir.join("run")).weights(weights).create()?)
+}
+
+pub fn seen(logger: &Logger) -> Result<Seen> {
+    let report = logger.weight_report()?;
+    let findings = logger.take_findings();
+    logger.close()?;
+    let verdicts = report.parameters.iter().map(|one| {
+        let scope = if one.scope.is_empty() { "" } else { "/" };
+        (format!("{}{scope}{}", one.scope, one.name), one.verdict)
+    });
+    Ok(Seen {
+        findings,
+        verdicts: verdicts.collect(),
+        report: report.to_string(),
+    })
+}
+
+/// A network, where its variables lie, and its optimizer.
+pub struct Model {
+    pub store: VarStore,
+    pub other: VarStore,
+    pub net: Net,
+    pub optimizer: Optimizer,
+    pub rate: f64,
+}
+
+impl Model {
+    /// `apart` names a layer that lies in another store or in group 1 of the same.
+    pub fn new(
+        kind: &'static str,
+        optimizer: &str,
+        decay: f64,
+        apart: Option<(&str, bool)>,
+    ) -> Result<Model> {
+        let (store, other) = (VarStore::new(Device::Cpu), VarStore::new(Device::Cpu));
+        let net = Net::build(kind, |layer| match apart {
+            Some((target, true)) if target == layer => other.root(),
+            Some((target, false)) if target == layer => store.root().set_group(1),
+            _ => store.root(),
+        });
+        let rate = usual_rate(optimizer);
+        Ok(Model {
+            optimizer: build_optimizer(optimizer, &store, rate, decay)?,
+            store,
+            other,
+            net,
+            rate,
+        })
+    }
+
+    pub fn matrices(&self) -> Vec<String> {
+        let variables = self.net.variables().iter();
+        variables
+            .filter(|(_, tensor)| tensor.dim() >= 2)
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    pub fn loss(&self, digits: &Digits, tweak: Tweak) -> Tensor {
+        let (images, labels) = digits.batch();
+        let kind = self
+            .net
+            .variables()
+            .values()
+            .next()
+            .map_or(Kind::Float, Tensor::kind);
+        let logits = self.net.logits(&images.to_kind(kind), tweak);
+        logits
+            .to_kind(Kind::Float)
+            .cross_entropy_for_logits(&labels)
+    }
+
+    fn log(&self, logger: &Logger, step: i64) -> Result<()> {
+        let sources = [&self.store, &self.other];
+        let all = if self.other.is_empty() {
+            &sources[..1]
+        } else {
+            &sources[..]
+        };
+        Ok(logger.log_weights(all, step)?)
+    }
+}
+
+/// Changes a variable in place.
+fn edit(tensor: &Tensor, change: impl FnOnce(&mut Tensor)) {
+    tch::no_grad(|| change(&mut tensor.shallow_clone()));
+}
+
+/// Trains with a fault in a layer.
+pub fn faulty(
+    digits: &Digits,
+    kind: &'static str,
+    optimizer: &str,
+    seed: u64,
+    (fault, target): (&str, &str),
+    hinted: bool,
+) -> Result<(Seen, Vec<String>, Vec<String>)> {
+    tch::manual_seed(seed as i64 + 1000);
+    let apart = match fault {
+        "other-store" => Some((target, true)),
+        "stalled" => Some((target, false)),
+        _ => None,
+    };
+    let mut model = Model::new(kind, optimizer, 0.0, apart)?;
+    let names = model.net.of_layer(target);
+    let matrices = model.matrices();
+    let targets: Vec<&Tensor> = names
+        .iter()
+        .map(|name| &model.net.variables()[name])
+        .collect();
+    let weights = || targets.iter().filter(|tensor| tensor.dim() >= 2);
+    let mut tweak = Tweak::default();
+    let mut rate = model.rate;
+    match fault {
+        "lr-zero" => rate = 0.0,
+        "frozen" => targets
+            .iter()
+            .for_each(|tensor| drop(tensor.set_requires_grad(false))),
+        "detached" => tweak.detach_first = true,
+        "hidden" => {
+            let mut variables = model
+                .store
+                .variables_
+                .lock()
+                .map_err(|_| "a poisoned store")?;
+            let hidden: Vec<_> = targets.iter().map(|tensor| tensor.data_ptr()).collect();
+            variables
+                .trainable_variables
+                .retain(|one| !hidden.contains(&one.tensor.data_ptr()));
+        }
+        "dead-relu" => edit(&model.net.variables()[&format!("{target}.bias")], |bias| {
+            drop(bias.fill_(-1e3))
+        }),
+        "bf16-rounding" => {
+            model.store.bfloat16();
+            rate /= 10.0;
+        }
+        "lr-huge" => rate *= 1000.0,
+        "all-zero" => {
+            for (name, tensor) in model.net.variables() {
+                if !name.contains("ln") || name.ends_with("bias") {
+                    edit(tensor, |tensor| drop(tensor.zero_()));
+                }
+            }
+        }
+        "bad-init" => {
+            let factor = if seed % 2 == 0 { 100.0 } else { 1e-3 };
+            weights().for_each(|weight| edit(weight, |weight| drop(weight.g_mul_scalar_(factor))));
+        }
+        "vanishing" => tweak.gradient_scale = 1e-6,
+        "saturated" => tweak.saturated = true,
+        _ => {}
+    }
+    // Membership is read when the optimizer is built.
+    if fault == "hidden" {
+        model.optimizer = build_optimizer(optimizer, &model.store, rate, 0.0)?;
+    }
+    model.optimizer.set_lr(rate);
+    let dir = tempfile::tempdir()?;
+    let logger = logger(dir.path(), false)?;
+    if hinted {
+        logger.set_learning_rate(rate);
+    }
+    for step in 0..STEPS {
+        if step == MIDDLE && fault == "stalled" {
+            model.optimizer.set_lr_group(1, rate * 1e-4);
+        }
+        if step == MIDDLE && fault == "nan" {
+            weights().for_each(|weight| {
+                edit(weight, |weight| {
+                    drop(weight.view([-1]).i(0).fill_(f64::NAN))
+                })
+            });
+        }
+        let loss = model.loss(digits, tweak);
+        model.optimizer.zero_grad();
+        loss.backward();
+        model.optimizer.step();
+        model.log(&logger, step)?;
+    }
+    Ok((seen(&logger)?, names, matrices))
+}
+
+/// Trains as users do, in some way that could be taken for a fault.
+pub fn healthy(
+    digits: &Digits,
+    kind: &'static str,
+    optimizer: &str,
+    seed: u64,
+    variant: &str,
+) -> Result<Seen> {
+    tch::manual_seed(seed as i64 + 2000);
+    match variant {
+        "sparse-embedding" => return words(optimizer),
+        "gan-scopes" | "gan-one-store" => return gan(digits, optimizer, variant == "gan-scopes"),
+        _ => {}
+    }
+    let decay = if variant == "weight-decay" { 1e-3 } else { 0.0 };
+    let mut model = Model::new(kind, optimizer, decay, None)?;
+    if kind == "adapter" {
+        for name in ["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"] {
+            drop(model.net.variables()[name].set_requires_grad(false));
+        }
+    }
+    let tweak = Tweak {
+        dropout: variant == "dropout",
+        batch_norm: variant == "batch-norm",
+        ..Tweak::default()
+    };
+    let dir = tempfile::tempdir()?;
+    let checkpoint = dir.path().join("model.safetensors");
+    if matches!(variant, "checkpoint" | "replaced" | "fine-tuning") {
+        for _ in 0..STEPS {
+            let loss = model.loss(digits, tweak);
+            model.optimizer.backward_step(&loss);
+        }
+        model.store.save(&checkpoint)?;
+        model = Model::new(kind, optimizer, decay, None)?;
+        if variant != "replaced" {
+            model.store.load(&checkpoint)?;
+        }
+    }
+    let mut rate = model.rate;
+    if variant == "fine-tuning" {
+        rate = 1e-6;
+        model.optimizer = build_optimizer("adam", &model.store, rate, 0.0)?;
+    }
+    let logger = logger(dir.path(), variant == "thinned")?;
+    let mut call = 0;
+    let mut log = |model: &Model| -> Result<()> {
+        call += 1;
+        model.log(&logger, call)
+    };
+    for step in 0..STEPS {
+        let progress = step as f64 / STEPS as f64;
+        let now = match variant {
+            "cosine" => {
+                rate * (1.0 + (std::f64::consts::PI * (step + 1) as f64 / STEPS as f64).cos()) / 2.0
+            }
+            "warm-up" => rate * (progress * 3.0).min(1.0),
+            _ => rate,
+        };
+        model.optimizer.set_lr(now);
+        if variant == "hinted" {
+            logger.set_learning_rate(now);
+        }
+        if step == MIDDLE && variant == "replaced" {
+            model.store.load(&checkpoint)?;
+            logger.new_baseline();
+        }
+        if variant == "accumulation" {
+            model.optimizer.zero_grad();
+            for _ in 0..3 {
+                (model.loss(digits, tweak) / 4.0).backward();
+                log(&model)?;
+            }
+            (model.loss(digits, tweak) / 4.0).backward();
+        } else {
+            model.optimizer.zero_grad();
+            model.loss(digits, tweak).backward();
+        }
+        if variant == "clipping" {
+            model.optimizer.clip_grad_norm(0.1);
+        }
+        model.optimizer.step();
+        if variant == "cleared" {
+            model.optimizer.zero_grad();
+        }
+        log(&model)?;
+        if variant == "many-idle" {
+            (0..4).try_for_each(|_| log(&model))?;
+        }
+    }
+    seen(&logger)
+}
+
+/// Classes of words: each batch touches a hundredth of the table.
+fn words(optimizer: &str) -> Result<Seen> {
+    let store = VarStore::new(Device::Cpu);
+    let net = Words::build(&store);
+    let mut trained = build_optimizer(optimizer, &store, usual_rate(optimizer), 0.0)?;
+    let dir = tempfile::tempdir()?;
+    let logger = logger(dir.path(), false)?;
+    for step in 0..STEPS {
+        let words = Tensor::randint(Words::VOCABULARY, [8, 4], (Kind::Int64, Device::Cpu));
+        let labels = words.i((.., 0)).remainder(10);
+        trained.backward_step(&net.logits(&words).cross_entropy_for_logits(&labels));
+        logger.log_weights(&store, step)?;
+    }
+    seen(&logger)
+}
+
+/// A generator and a discriminator that step in turn, as two scopes or as one source.
+fn gan(digits: &Digits, optimizer: &str, scopes: bool) -> Result<Seen> {
+    use tch::nn::{self, Module};
+    let (g_store, d_store) = (VarStore::new(Device::Cpu), VarStore::new(Device::Cpu));
+    let layer =
+        |path: nn::Path<'_>, inputs, outputs| nn::linear(path, inputs, outputs, Default::default());
+    let generator = nn::seq()
+        .add(layer(&g_store.root() / "g1", 16, 64))
+        .add_fn(|x| x.leaky_relu())
+        .add(layer(&g_store.root() / "g2", 64, 64))
+        .add_fn(Tensor::sigmoid);
+    let discriminator = nn::seq()
+        .add(layer(&d_store.root() / "d1", 64, 64))
+        .add_fn(|x| x.leaky_relu())
+        .add(layer(&d_store.root() / "d2", 64, 1));
+    let rate = usual_rate(optimizer);
+    let mut g_optimizer = build_optimizer(optimizer, &g_store, rate, 0.0)?;
+    let mut d_optimizer = build_optimizer(optimizer, &d_store, rate, 0.0)?;
+    let dir = tempfile::tempdir()?;
+    let logger = logger(dir.path(), false)?;
+    let (g_scope, d_scope) = (logger.scoped("G")?, logger.scoped("D")?);
+    for step in 0..STEPS {
+        let noise = Tensor::randn([BATCH, 16], (Kind::Float, Device::Cpu));
+        let fake = generator.forward(&noise);
+        if step % 2 == 0 {
+            let real = discriminator.forward(&digits.batch().0.flatten(1, -1));
+            let fake = discriminator.forward(&fake.detach());
+            let loss = (real.sigmoid().clamp(1e-6, 1.0).log().neg()
+                + (fake.sigmoid().neg() + 1.0).clamp(1e-6, 1.0).log().neg())
+            .mean(Kind::Float);
+            d_optimizer.backward_step(&loss);
+        } else {
+            let loss = discriminator
+                .forward(&fake)
+                .sigmoid()
+                .clamp(1e-6, 1.0)
+                .log()
+                .neg()
+                .mean(Kind::Float);
+            g_optimizer.backward_step(&loss);
+        }
+        if scopes {
+            g_scope.log_weights(&g_store, step)?;
+            d_scope.log_weights(&d_store, step)?;
+        } else {
+            logger.log_weights(&[&g_store, &d_store][..], step)?;
+        }
+    }
+    seen(&logger)
+}

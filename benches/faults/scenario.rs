@@ -1,0 +1,203 @@
+//! What can be wrong, where, and what must be said of it; and what can be unusual and is right.
+
+use crate::nets::Net;
+
+/// The optimizers, with a rate that trains each network well.
+pub const OPTIMIZERS: [(&str, f64); 3] = [("sgd", 0.1), ("momentum", 0.02), ("adam", 2e-3)];
+
+/// Steps of a run, and the step at which a fault that comes in the middle begins.
+pub const STEPS: i64 = 150;
+pub const MIDDLE: i64 = 70;
+
+/// The faults, each injected as its line says.
+pub const FAULTS: [(&str, &str); 14] = [
+    ("lr-zero", "set_lr(0) before the first step"),
+    (
+        "frozen",
+        "requires_grad of one layer switched off before the first step, on purpose: no alarm",
+    ),
+    ("detached", "the first layer's output is detached"),
+    (
+        "hidden",
+        "one layer's variables are taken from the list that its store hands to optimizers",
+    ),
+    (
+        "other-store",
+        "one layer lies in a second store that no optimizer was built from",
+    ),
+    (
+        "dead-relu",
+        "the bias of a layer before a ReLU is set to -1000",
+    ),
+    (
+        "bf16-rounding",
+        "weights in bf16, rates a tenth of the usual",
+    ),
+    ("lr-huge", "the rate times 1000 from the first step"),
+    ("nan", "one NaN put into one layer's weight in the middle"),
+    (
+        "all-zero",
+        "all variables but norm scales set to zero before the first step",
+    ),
+    (
+        "bad-init",
+        "one layer's weight times 100 (even seeds) or 0.001 before the first step",
+    ),
+    (
+        "vanishing",
+        "the gradient that reaches the first layer is multiplied by 1e-6",
+    ),
+    (
+        "stalled",
+        "one layer's group gets its rate times 1e-4 from the middle on",
+    ),
+    (
+        "saturated",
+        "mlp only: eight more sigmoid layers between the first layer and the loss",
+    ),
+];
+
+/// Runs that are unusual and healthy.
+pub const HEALTHY: [&str; 21] = [
+    "plain",
+    "dropout",
+    "batch-norm",
+    "weight-decay",
+    "cosine",
+    "warm-up",
+    "clipping",
+    "accumulation",
+    "cleared",
+    "checkpoint",
+    "replaced",
+    "fine-tuning",
+    "sparse-embedding",
+    "tied",
+    "residual",
+    "adapter",
+    "gan-scopes",
+    "gan-one-store",
+    "many-idle",
+    "hinted",
+    "thinned",
+];
+
+/// What a report of a faulty run must say.
+#[derive(Debug, Clone)]
+pub struct Label {
+    /// Names of verdicts, any of which is right.
+    pub verdicts: &'static [&'static str],
+    /// Variables that must be named; empty: any, or the model.
+    pub must: Vec<String>,
+    /// Others that the fault explains. `None`: all of them.
+    pub may: Option<Vec<String>>,
+    /// The step from which it can be seen.
+    pub since: i64,
+    /// A cause that must be among the candidates, and the only one when `sure`.
+    pub cause: Option<(&'static str, bool)>,
+}
+
+/// Why a cell is not tried; `None` when it is.
+pub fn not_applicable(fault: &str, net: &str) -> Option<&'static str> {
+    match (fault, net) {
+        ("saturated", "cnn" | "lstm" | "transformer") => Some("the trunk is the MLP's"),
+        _ => None,
+    }
+}
+
+/// The layer that a fault is put into.
+pub fn target(fault: &str, net: &'static str, seed: u64) -> &'static str {
+    let layers = Net::layers(net);
+    match fault {
+        "detached" | "vanishing" | "saturated" => layers[0],
+        "dead-relu" => Net::relu_layer(net),
+        _ => layers[seed as usize % layers.len()],
+    }
+}
+
+/// `names` are the variables of the target layer, `matrices` all variables of two dimensions and more.
+pub fn label(fault: &str, net: &str, hinted: bool, names: &[String], matrices: &[String]) -> Label {
+    let named = |verdicts| Label {
+        verdicts,
+        must: names.to_vec(),
+        may: Some(names.to_vec()),
+        since: 0,
+        cause: None,
+    };
+    let weights: Vec<String> = matrices
+        .iter()
+        .filter(|name| names.contains(name))
+        .cloned()
+        .collect();
+    match fault {
+        "lr-zero" => Label {
+            must: Vec::new(),
+            may: None,
+            cause: Some(("learning rate 0", hinted)),
+            ..named(&["not_updated"])
+        },
+        "frozen" => Label {
+            may: Some(Vec::new()),
+            ..named(&["frozen"])
+        },
+        "detached" => named(&["detached"]),
+        "hidden" => Label {
+            cause: Some(("not in the optimizer", true)),
+            ..named(&["not_updated"])
+        },
+        "other-store" => Label {
+            cause: Some(("not in the optimizer", false)),
+            ..named(&["not_updated"])
+        },
+        "dead-relu" => {
+            let behind = match net {
+                "cnn" => "conv2.weight",
+                "mlp" => "fc2.weight",
+                "lstm" => "lstm.weight_ih",
+                _ => "h.0.ff2.weight",
+            };
+            let must: Vec<String> = names.iter().cloned().chain([behind.to_owned()]).collect();
+            Label {
+                may: Some(must.clone()),
+                must,
+                ..named(&["dead_gradient"])
+            }
+        }
+        "bf16-rounding" => Label {
+            must: Vec::new(),
+            may: None,
+            ..named(&["rounded_away"])
+        },
+        "lr-huge" => Label {
+            must: Vec::new(),
+            may: None,
+            ..named(&["exploding", "large_updates", "erratic", "non_finite"])
+        },
+        "nan" => Label {
+            must: weights,
+            may: None,
+            since: MIDDLE,
+            ..named(&["non_finite"])
+        },
+        "all-zero" => Label {
+            must: matrices.to_vec(),
+            may: None,
+            ..named(&["all_zero"])
+        },
+        "bad-init" => Label {
+            must: weights,
+            may: None,
+            ..named(&["poor_init"])
+        },
+        "vanishing" | "saturated" => Label {
+            must: weights,
+            may: None,
+            ..named(&["vanishing"])
+        },
+        _ => Label {
+            must: weights,
+            since: MIDDLE,
+            ..named(&["stalled"])
+        },
+    }
+}
