@@ -1,5 +1,6 @@
 //! Event files: writing them record by record, and reading them back.
 
+mod decoded;
 mod reader;
 mod writer;
 
