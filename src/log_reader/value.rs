@@ -36,7 +36,7 @@ pub enum PointValue {
     /// A serialized GraphDef.
     Graph(Vec<u8>),
     /// A value of another dashboard, or one that is not what its tag says.
-    Tensor(TensorProto),
+    Tensor(Box<TensorProto>),
     /// Nothing that this crate knows.
     Unknown,
 }
@@ -112,7 +112,7 @@ fn of_tensor(tensor: TensorProto, plugin: &str) -> PointValue {
         }),
         _ => None,
     };
-    known.unwrap_or(PointValue::Tensor(tensor))
+    known.unwrap_or_else(|| PointValue::Tensor(Box::new(tensor)))
 }
 
 fn shape(tensor: &TensorProto) -> Vec<i64> {
@@ -335,7 +335,7 @@ mod tests {
         assert_eq!(of_tensor(truth.clone(), "scalars"), PointValue::Scalar(1.0));
         assert_eq!(
             of_tensor(truth.clone(), "somebody's"),
-            PointValue::Tensor(truth)
+            PointValue::Tensor(Box::new(truth))
         );
     }
 
