@@ -92,6 +92,9 @@ mod cadence;
 mod dashboard;
 mod error;
 mod event_file;
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, doc(hidden), allow(missing_docs))]
+pub mod fuzzing;
 mod health;
 mod histogram;
 mod kernel;
