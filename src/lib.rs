@@ -110,6 +110,7 @@ mod run;
 mod scalar_queue;
 mod stats;
 mod summary;
+mod sync;
 #[cfg_attr(not(feature = "tch"), path = "no_tensor.rs")]
 mod tensor;
 mod types;

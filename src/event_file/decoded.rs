@@ -129,6 +129,8 @@ mod tests {
                 "{error}"
             );
             assert!(error.can_continue());
+            let checked = EventReader::new(&file[..]).check_next().unwrap();
+            assert!(matches!(checked, Err(ReadError::TooManyParts { .. })));
             assert!(reader.next().unwrap().is_ok());
         }
     }

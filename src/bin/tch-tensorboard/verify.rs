@@ -101,16 +101,15 @@ impl<'a> Check<'a> {
             }
         };
         let mut offset = 0;
-        while let Some(event) = events.next() {
+        while let Some(event) = events.check_next() {
             match event {
-                Ok(event) if event.wall_time.is_finite() => self.seen.records += 1,
-                Ok(event) => {
+                Ok(time) if time.is_finite() => self.seen.records += 1,
+                Ok(time) => {
                     self.seen.records += 1;
                     let path = path.display();
                     self.fault(format!(
-                        "{path}: the event at byte {offset} has the time {}; TensorBoard's fast loader drops it, or the rest of \
-                         the file",
-                        event.wall_time
+                        "{path}: the event at byte {offset} has the time {time}; TensorBoard's fast loader drops it, or the \
+                         rest of the file"
                     ));
                 }
                 Err(error) if error.is_truncated() => {
