@@ -242,7 +242,8 @@ mod tests {
     #[test]
     fn the_corpus_breaks_no_promise() {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
-        let targets: [(&str, fn(&[u8])); 4] = [
+        type Target = fn(&[u8]);
+        let targets: [(&str, Target); 4] = [
             ("records", records),
             ("events", events),
             ("tags", tags),
