@@ -185,7 +185,7 @@ pub fn faulty(
     (fault, target): (&str, &str),
     hinted: bool,
 ) -> Result<(Seen, Vec<String>, Vec<String>)> {
-    tch::manual_seed(seed as i64 + 1000);
+    tch::manual_seed(seed as i64 + 11_000);
     let apart = match fault {
         "other-store" => Some((target, true)),
         "stalled" => Some((target, false)),
@@ -251,6 +251,8 @@ pub fn faulty(
     if hinted {
         logger.set_learning_rate(rate);
     }
+    // As the demo does: what a model begins with is best seen before its first step.
+    model.log(&logger, -1)?;
     for step in 0..STEPS {
         if step == MIDDLE && fault == "stalled" {
             model.optimizer.set_lr_group(1, rate * 1e-4);
@@ -279,7 +281,7 @@ pub fn healthy(
     seed: u64,
     variant: &str,
 ) -> Result<Seen> {
-    tch::manual_seed(seed as i64 + 2000);
+    tch::manual_seed(seed as i64 + 12_000);
     match variant {
         "sparse-embedding" => return words(optimizer),
         "gan-scopes" | "gan-one-store" => return gan(digits, optimizer, variant == "gan-scopes"),
@@ -321,6 +323,10 @@ pub fn healthy(
         call += 1;
         model.log(&logger, call)
     };
+    // Users log before the first step, or after it.
+    if seed % 2 == 0 {
+        log(&model)?;
+    }
     for step in 0..STEPS {
         let progress = step as f64 / STEPS as f64;
         let now = match variant {

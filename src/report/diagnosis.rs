@@ -124,12 +124,16 @@ impl Diagnosis {
         observations: &[Observation],
     ) -> Vec<Found> {
         let thresholds = self.thresholds;
+        let looked = || observations.iter().map(|observation| observation.glimpse);
+        let is_fresh = looked().any(|glimpse| glimpse == Glimpse::Undefined)
+            && looked().all(|glimpse| matches!(glimpse, Glimpse::Undefined | Glimpse::Unseen));
         for (patient, observation) in std::iter::zip(&mut self.patients, observations) {
             let scale = Scale {
                 window: thresholds.window as usize,
                 warm_up: thresholds.warm_up.into(),
                 large: thresholds.large_update_ratio,
                 huge: thresholds.exploding_update_ratio,
+                is_fresh,
                 reference_norm: patient.facts.reference_norm(),
             };
             patient.history.push(step, observation, scale);

@@ -216,6 +216,8 @@ pub(crate) struct History {
     pub(crate) steps: u64,
     pub(crate) first: Option<Moments>,
     pub(crate) newest: Option<Moments>,
+    /// The first weights were seen before any backward pass, and so as they were initialised.
+    pub(crate) is_fresh: bool,
     pub(crate) peak: Option<Peak>,
     pub(crate) path: f64,
     /// The highest mean update ratio of a window.
@@ -240,6 +242,8 @@ pub(crate) struct Scale {
     pub(crate) warm_up: u64,
     pub(crate) large: f64,
     pub(crate) huge: f64,
+    /// No variable of the model has a gradient yet.
+    pub(crate) is_fresh: bool,
     /// The norm that a fresh initialisation would give: what a change of weights that began at zero is measured with.
     pub(crate) reference_norm: f64,
 }
@@ -252,6 +256,9 @@ impl History {
         }
         if let Some(seen) = &observation.seen {
             self.newest = Some(seen.moments);
+            if self.first.is_none() {
+                self.is_fresh = scale.is_fresh;
+            }
             self.first.get_or_insert(seen.moments);
         }
         let Some(moved) = observation.moved else {

@@ -115,9 +115,9 @@ impl Case<'_> {
         self.facts.rank() >= 2
     }
 
-    /// Rows of an embedding have a spread of their own, and most are not touched by a step.
+    /// Most rows of an embedding are not touched by a step.
     fn is_embedding(&self) -> bool {
-        self.history.is_sparse || self.facts.looks_embedded
+        self.history.is_sparse
     }
 
     /// No bit has changed over the window, in which others moved twice, or nothing at all did.
@@ -360,11 +360,15 @@ fn is_vanished(case: &Case<'_>) -> bool {
 
 fn poor_init(case: &Case<'_>) -> Option<Verdict> {
     let thresholds = case.thresholds;
-    let scale = case.facts.scale(&case.history.first?)?;
-    let poor =
-        scale > 0.0 && !(thresholds.init_scale_min..=thresholds.init_scale_max).contains(&scale);
+    let first = case.history.first?;
+    let scale = case.facts.scale(&first)?;
+    // Weights that begin at zero are small after the first step: only what was seen before it tells.
+    let too_small = scale > 0.0 && scale < thresholds.init_scale_min && case.history.is_fresh;
+    // Embeddings begin with a spread of one whatever their width.
+    let is_table = case.facts.looks_embedded && (0.5..2.0).contains(&first.std()?);
+    let too_large = scale > thresholds.init_scale_max && !is_table;
     let warm = case.history.steps >= u64::from(thresholds.warm_up);
-    (poor && warm && !case.is_embedding()).then_some(Verdict::PoorInit)
+    ((too_small || too_large) && warm && !case.is_embedding()).then_some(Verdict::PoorInit)
 }
 
 fn scale_drift(case: &Case<'_>) -> Option<Verdict> {
@@ -474,6 +478,7 @@ mod tests {
                     warm_up: thresholds.warm_up.into(),
                     large: thresholds.large_update_ratio,
                     huge: thresholds.exploding_update_ratio,
+                    is_fresh: true,
                     reference_norm: facts.reference_norm(),
                 };
                 history.push(step, &observation(*life), scale);
@@ -647,7 +652,8 @@ mod tests {
         };
         assert_eq!(with(2.0, 0.0), Verdict::Exploding);
         assert_eq!(with(0.3, 0.0), Verdict::LargeUpdates);
-        assert_eq!(with(0.05, -0.9), Verdict::Erratic);
+        assert_eq!(with(0.099, -0.9), Verdict::Erratic);
+        assert_eq!(with(0.04, -0.9), Verdict::Learning);
         assert_eq!(with(0.001, -0.9), Verdict::Learning);
         assert_eq!(with(0.05, 0.9), Verdict::Learning);
         let grown = Life {
@@ -718,7 +724,7 @@ mod tests {
         let mut embedding = facts();
         embedding.looks_embedded = true;
         let wide = Life {
-            std: 2.0,
+            std: 1.0,
             ..HEALTHY
         };
         let found = verdict(&embedding, &context(), &[(40, wide)]);

@@ -33,7 +33,7 @@ pub struct Thresholds {
     /// `Erratic`: the mean cosine of successive changes below this. Default -0.7. Around -1 each step undoes the one
     /// before, what Cockpit calls overshooting; full-batch descent at the edge of stability does so too, with small steps.
     pub erratic_cosine: f64,
-    /// `Erratic`: only above this update ratio. Default 0.03.
+    /// `Erratic`: only above this update ratio. Default 0.08.
     pub erratic_update_ratio: f64,
     /// `RoundedAway`: of the elements that changed, at least this share by one unit in the last place. Default 0.35:
     /// f32 training stays below 0.05, bf16 training that loses updates lies at 0.4 to 1.
@@ -49,7 +49,7 @@ pub struct Thresholds {
     /// `Stalled`: while the other variables' median keeps this share of theirs. Default 0.1; so a schedule that goes to
     /// zero stalls nobody.
     pub stalled_others: f64,
-    /// `PoorInit`: the lowest healthy standard deviation of the first weights times the square root of the fan-in. Default
+    /// `PoorInit`, of weights logged before the first backward pass: the lowest healthy standard deviation of the first weights times the square root of the fan-in. Default
     /// 0.025. SageMaker Debugger's PoorWeightInitialization compares layers' variances instead.
     pub init_scale_min: f64,
     /// `PoorInit`: the highest. Default 10. Xavier gives 1, He 1.4, PyTorch's default 0.6, GPT-2 0.1 to 0.6.
@@ -68,7 +68,7 @@ impl Default for Thresholds {
             exploding_growth: 10.0,
             large_update_ratio: 0.1,
             erratic_cosine: -0.7,
-            erratic_update_ratio: 0.03,
+            erratic_update_ratio: 0.08,
             one_ulp_fraction: 0.35,
             rounded_changed_fraction: 0.5,
             vanishing_gradient: 1e-4,
