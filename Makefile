@@ -7,7 +7,7 @@ LOCKED ?= --locked
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo board test test-setup test-checker lint test-rust docs check-range e2e bench bench-peers bench-long-run bench-demo fuzz shuttle deny clean
+.PHONY: help setup demo board test test-setup test-checker lint test-rust docs check-range e2e bench bench-peers bench-long-run bench-demo bench-reliability fuzz shuttle deny clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,11 @@ bench-long-run: setup ## 100 000 calls for 300 tensors with the defaults, and ho
 	rm -rf target/long_run
 	$(CARGO) bench $(LOCKED) --bench long_run -- target/long_run/run
 	@python=$$($(PYTHON) scripts/setup --print-python) && "$$python" benches/board_load.py target/long_run
+
+bench-reliability: setup ## the same faults for this crate, tensorboard-rs and torch.utils.tensorboard, as a table
+	@python=$$($(PYTHON) scripts/setup --print-python) && \
+	program=$$($(CARGO) bench $(LOCKED) --no-default-features --bench reliability --no-run --message-format json 2>/dev/null | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1) && \
+	"$$python" benches/reliability/trial.py "$$program" $(BENCH_ARGS)
 
 bench-demo: setup ## training time of the demo with and without logging
 	$(CARGO) build $(LOCKED) --release --example cnn

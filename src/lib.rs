@@ -76,6 +76,7 @@
 //!
 //! - A delta is that between two calls: if you log every tenth step yourself, it spans ten. Let [`Cadence`] thin out instead.
 //! - Drift is estimated from 4096 elements where a variable has more, and is not defined for one that began all zero.
+//! - [`LoggerBuilder::resume`] starts deltas and drift anew, and thins out as a new run does.
 //! - One writer a directory. Two processes that log the same run need two directories; [`Logger::create`] sees to it.
 //!
 //! # Features

@@ -15,7 +15,7 @@ use tch_tensorboard::Logger;
 
 const DIR: &str = "TCH_TENSORBOARD_README_DIR";
 /// So many that they take longer than the writer waits before it writes.
-const STEPS: usize = 2000;
+const STEPS: usize = 1000;
 
 #[rustfmt::skip]
 fn train(batches: &[(Tensor, Tensor)]) -> Result<(), Box<dyn std::error::Error>> {
@@ -48,6 +48,7 @@ fn train_in_child(test: &str) -> (tempfile::TempDir, String, String) {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--ignored", "--nocapture"])
         .env(DIR, dir.path())
+        .env("OMP_NUM_THREADS", "1")
         .current_dir(dir.path())
         .output()
         .unwrap();

@@ -574,6 +574,42 @@ mod tests {
         );
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_device_that_is_always_full_takes_nothing_and_costs_nothing() {
+        let full = OpenOptions::new().append(true).open("/dev/full").unwrap();
+        let mut writer = EventWriter::new("/dev/full".into(), full);
+        assert!(writer.append(&event(1)) && writer.append(&event(2)));
+        for _ in 0..3 {
+            let fault = writer.commit(true).unwrap_err();
+            assert!(
+                matches!(&fault, Fault::Refused { source, .. } if source.kind() == io::ErrorKind::StorageFull),
+                "{fault:?}"
+            );
+        }
+        assert_eq!((writer.pending_events(), writer.bytes_written()), (2, 0));
+        let kept: Vec<_> = writer.unsettled().collect();
+        assert_eq!(kept, [(event(1), true), (event(2), true)]);
+    }
+
+    /// The record that was half in the file is whole in memory: it can begin anew in another file.
+    #[test]
+    fn a_torn_record_is_kept_whole() {
+        let disk = Disk::new([Answer::Take(60), Answer::Fail(io::ErrorKind::StorageFull)]);
+        let mut writer = disk.writer();
+        assert!((1..5).all(|step| writer.append(&event(step))));
+        writer.flush().unwrap_err();
+        let in_file = read_partial(&disk.bytes.borrow());
+        let kept: Vec<_> = writer.unsettled().map(|(event, _)| event).collect();
+        assert!(!in_file.is_empty() && !kept.is_empty());
+        let all: Vec<_> = in_file.into_iter().chain(kept).collect();
+        assert_eq!(all, [event(1), event(2), event(3), event(4)]);
+    }
+
+    fn read_partial(bytes: &[u8]) -> Vec<proto::Event> {
+        EventReader::new(bytes).map_while(Result::ok).collect()
+    }
+
     #[test]
     fn a_write_of_nothing_is_an_error_not_a_loop() {
         let disk = Disk::new([Answer::Take(0)]);

@@ -372,12 +372,15 @@ fn poor_init(case: &Case<'_>) -> Option<Verdict> {
 }
 
 fn scale_drift(case: &Case<'_>) -> Option<Verdict> {
-    const HEALTHY: std::ops::RangeInclusive<f64> = 0.02..=5.0;
+    // In units of 1 / sqrt(fan-in): what begins near zero and grows into this band is on its way.
+    const LOW: f64 = 0.02;
+    const HIGH: f64 = 5.0;
     let first = case.facts.scale(&case.history.first?)?;
     let now = case.facts.scale(&case.history.newest?)?;
     let drift = case.thresholds.scale_drift;
-    let left = first > 0.0 && !(1.0 / drift..=drift).contains(&(now / first));
-    (left && !HEALTHY.contains(&now) && case.is_warm() && !case.is_embedding())
+    let grown = now > first * drift && now > HIGH;
+    let shrunk = now < first / drift && now < LOW;
+    (first > 0.0 && (grown || shrunk) && case.is_warm() && !case.is_embedding())
         .then_some(Verdict::ScaleDrift)
 }
 
