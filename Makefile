@@ -7,7 +7,7 @@ LOCKED ?= --locked
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo board test test-setup test-checker lint test-rust docs check-range e2e bench bench-peers bench-long-run bench-demo clean
+.PHONY: help setup demo board test test-setup test-checker lint test-rust docs check-range e2e bench bench-peers bench-long-run bench-demo bench-faults clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ bench-long-run: setup ## 100 000 calls for 300 tensors with the defaults, and ho
 bench-demo: setup ## training time of the demo with and without logging
 	$(CARGO) build $(LOCKED) --release --example cnn
 	@python=$$($(PYTHON) scripts/setup --print-python) && "$$python" benches/demo.py target/release/examples/cnn
+
+bench-faults: setup ## verdicts on training runs with a known fault and on healthy ones (BENCH_ARGS="--fault nan --verbose" chooses)
+	$(CARGO) bench $(LOCKED) --bench faults -- $(or $(BENCH_ARGS),--output benches/results/faults.md)
 
 clean: ## remove build results; .venv and runs/ stay
 	$(CARGO) clean
