@@ -133,6 +133,7 @@ impl Diagnosis {
                 reference_norm: patient.facts.reference_norm(),
             };
             patient.history.push(step, observation, scale);
+            patient.history.is_sparse = patient.is_sparse(thresholds.window.into());
         }
         if observations
             .iter()
@@ -458,16 +459,31 @@ impl Patient {
         }
     }
 
+    /// See [`History::is_sparse`]. Units that never fire leave rows untouched, too, but always the same ones.
+    fn is_sparse(&self, window: u64) -> bool {
+        let a_step = self.history.sums.rows();
+        let Some(a_step) = a_step.filter(|share| *share < 0.5) else {
+            return false;
+        };
+        let seen = window.min(self.history.steps);
+        let still = self.share_still_for(seen);
+        still.map_or(a_step < 0.25, |still| 1.0 - still > 2.0 * a_step)
+    }
+
     fn still_units(&self, window: u64) -> Option<f64> {
-        let steps = self.history.steps;
-        if self.units.is_empty() || steps < window {
+        let full = self.history.steps >= window;
+        self.share_still_for(window).filter(|_| full)
+    }
+
+    /// Share of the units that the newest steps, so many of them, left as they were; `None` where they are not told apart.
+    fn share_still_for(&self, steps: u64) -> Option<f64> {
+        let now = self.history.steps;
+        if self.units.is_empty() {
             return None;
         }
-        let still = self
-            .units
-            .iter()
-            .filter(|&&last| last.max(self.all_units) + window <= steps);
-        Some(still.count() as f64 / self.units.len() as f64)
+        let rests = |last: &&u64| (**last).max(self.all_units) + steps <= now;
+        let still = self.units.iter().filter(rests).count();
+        Some(still as f64 / self.units.len() as f64)
     }
 }
 

@@ -45,6 +45,8 @@ struct Entry {
     log_gradient: Option<f64>,
     log_norm: Option<f64>,
     is_large: bool,
+    /// Share of the rows with a changed element.
+    rows: Option<f64>,
 }
 
 /// Sums over the window.
@@ -61,6 +63,7 @@ pub(crate) struct Sums {
     one_ulp: u64,
     cosines: Mean,
     gradients: Mean,
+    rows: Mean,
     pub(crate) undefined: u32,
     pub(crate) zero: u32,
     pub(crate) perhaps_zero: u32,
@@ -129,6 +132,7 @@ impl Sums {
         self.changed_of_all.add(entry.changed_of_all);
         self.cosines.add(entry.cosine);
         self.gradients.add(entry.log_gradient);
+        self.rows.add(entry.rows);
         let (changed, one_ulp) = entry.ulps.unwrap_or_default();
         self.changed_elements += changed;
         self.one_ulp += one_ulp;
@@ -142,6 +146,7 @@ impl Sums {
         self.changed_of_all.remove(entry.changed_of_all);
         self.cosines.remove(entry.cosine);
         self.gradients.remove(entry.log_gradient);
+        self.rows.remove(entry.rows);
         let (changed, one_ulp) = entry.ulps.unwrap_or_default();
         self.changed_elements -= changed;
         self.one_ulp -= one_ulp;
@@ -181,6 +186,11 @@ impl Sums {
         Some((self.cosines.value()?, self.cosines.count))
     }
 
+    /// Mean share of the rows that a step changed.
+    pub(crate) fn rows(&self) -> Option<f64> {
+        self.rows.value()
+    }
+
     /// Looks at the gradient.
     pub(crate) fn looks(&self) -> u32 {
         self.undefined + self.zero + self.perhaps_zero + self.nonzero + self.nonfinite
@@ -218,7 +228,7 @@ pub(crate) struct History {
     pub(crate) huge: u64,
     /// How often that was so.
     pub(crate) jumps: u32,
-    /// At some step only some rows changed: a table of which each step takes a few rows.
+    /// Each step changes a few rows, and not the same ones: a table of which each batch takes what it needs.
     pub(crate) is_sparse: bool,
     pub(crate) newest_glimpse: Glimpse,
 }
@@ -280,9 +290,6 @@ impl History {
         if delta_norm.is_finite() {
             self.path += delta_norm;
         }
-        if let Some(change) = change {
-            self.is_sparse |= change.changed_rows > 0 && change.changed_rows * 2 < change.rows;
-        }
         let norm = seen.map_or(0.0, |seen| seen.moments.norm());
         let size = delta_norm / norm.max(scale.reference_norm);
         self.huge = self.huge << 1 | u64::from(size >= scale.huge);
@@ -305,6 +312,9 @@ impl History {
             log_gradient: gradient,
             log_norm: positive(norm),
             is_large: size > scale.large,
+            rows: change
+                .filter(|change| change.changed > 0)
+                .map(|change| change.changed_rows as f64 / change.rows.max(1) as f64),
         }
     }
 

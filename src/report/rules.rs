@@ -53,12 +53,12 @@ const RULES: [fn(&Case<'_>) -> Option<Verdict>; 14] = [
     all_zero,
     dead_gradient,
     stalled,
+    vanishing,
     not_updated,
     rounded_away,
     exploding,
     large_updates,
     erratic,
-    vanishing,
     poor_init,
     scale_drift,
 ];
@@ -248,7 +248,7 @@ fn not_updated(case: &Case<'_>) -> Option<Verdict> {
     if !case.is_still() || (case.context.has_gradients && !has_gradient) {
         return None;
     }
-    if is_redundant(case) {
+    if is_redundant(case) || is_vanished(case) {
         return None;
     }
     let lost = case.is_step_lost();
@@ -304,6 +304,8 @@ fn rounded_away(case: &Case<'_>) -> Option<Verdict> {
         .is_some_and(|collapse| collapse < thresholds.stalled_others.ln());
     let holds = case.history.steps >= case.window()
         && !scheduled
+        && !is_redundant(case)
+        && !is_vanished(case)
         && sums.changed()? <= thresholds.rounded_changed_fraction
         && sums.one_ulp()? >= thresholds.one_ulp_fraction;
     holds.then_some(Verdict::RoundedAway)
@@ -339,14 +341,20 @@ fn erratic(case: &Case<'_>) -> Option<Verdict> {
 }
 
 fn vanishing(case: &Case<'_>) -> Option<Verdict> {
-    let own = case.relative_gradient()?;
     let holds = case.is_matrix()
         && !case.is_embedding()
         && case.is_warm()
-        && own < case.context.relative_gradient? + case.thresholds.vanishing_gradient.ln()
+        && is_vanished(case)
         // What begins at zero opens up the layers behind it.
         && case.history.gradient_growth()? < 2.0;
     holds.then_some(Verdict::Vanishing)
+}
+
+/// So little of the gradient arrives that standing still and rounding are its consequences.
+fn is_vanished(case: &Case<'_>) -> bool {
+    let limit = case.thresholds.vanishing_gradient.ln();
+    let both = case.relative_gradient().zip(case.context.relative_gradient);
+    both.is_some_and(|(own, others)| own < others + limit)
 }
 
 fn poor_init(case: &Case<'_>) -> Option<Verdict> {

@@ -22,7 +22,7 @@ pub struct Thresholds {
     /// Evaluations in a row that must agree before a verdict becomes a fault. Default 3.
     pub confirm: u32,
     /// `Exploding`: an update ratio of this at three of five steps, or once where the gradient is dead since: the step is as
-    /// large as what it changes. Default 1. SageMaker Debugger's ExplodingTensor waits for NaN.
+    /// large as what it changes. Default 0.3. SageMaker Debugger's ExplodingTensor waits for NaN.
     pub exploding_update_ratio: f64,
     /// `Exploding`: the norm has grown this many times over its first value (or over what He's spread gives), and by
     /// half over the window. Default 10.
@@ -64,7 +64,7 @@ impl Default for Thresholds {
             window: 20,
             warm_up: 10,
             confirm: 3,
-            exploding_update_ratio: 1.0,
+            exploding_update_ratio: 0.3,
             exploding_growth: 10.0,
             large_update_ratio: 0.1,
             erratic_cosine: -0.5,
