@@ -17,6 +17,8 @@ enum Start {
     Uniform(i64),
     Normal(f64),
     Const(f64),
+    /// Not trained: a running statistic.
+    Buffer(f64),
 }
 
 /// What a fault or a healthy variant changes in the forward pass.
@@ -61,6 +63,10 @@ impl Net {
                 }
                 Start::Normal(stdev) => place.var(name, &shape, Init::Randn { mean: 0.0, stdev }),
                 Start::Const(value) => place.var(name, &shape, Init::Const(value)),
+                Start::Buffer(value) => {
+                    let kind = (Kind::Float, place.device());
+                    place.add(name, Tensor::full(&shape, value, kind), false)
+                }
             };
             variables.insert(format!("{layer}.{name}"), tensor);
         }
@@ -135,29 +141,39 @@ impl Net {
             "residual" => self.residual(images),
             "adapter" => self.adapter(images),
             "tied" => self.tied(images),
+            "normed" => self.normed(images),
             other => unreachable!("{other} is not built"),
         }
     }
 
+    fn conv(&self, layer: &str, x: &Tensor) -> Tensor {
+        let (weight, bias) = (format!("{layer}.weight"), format!("{layer}.bias"));
+        let (weight, bias) = (self.get(&weight), Some(self.get(&bias)));
+        x.conv2d(weight, bias, [1, 1], [1, 1], [1, 1], 1)
+    }
+
     fn cnn(&self, images: &Tensor, tweak: Tweak) -> Tensor {
-        let conv = |layer: &str, x: &Tensor| {
-            let (weight, bias) = (format!("{layer}.weight"), format!("{layer}.bias"));
-            x.conv2d(
-                self.get(&weight),
-                Some(self.get(&bias)),
-                [1, 1],
-                [1, 1],
-                [1, 1],
-                1,
-            )
-        };
-        let x = tweak.after_first(conv("conv1", images)).relu();
-        let x = conv("conv2", &x)
+        let x = tweak.after_first(self.conv("conv1", images)).relu();
+        let x = self
+            .conv("conv2", &x)
             .relu()
             .max_pool2d_default(2)
             .flatten(1, -1);
         let x = tweak.drop(self.linear("fc1", &x).relu());
         self.linear("fc2", &x)
+    }
+
+    /// Batch norm as tch's layers have it, running statistics in the store and a bias before each that does nothing.
+    fn normed(&self, images: &Tensor) -> Tensor {
+        let norm = |layer: &str, x: &Tensor| {
+            let part = |name: &str| Some(self.get(&format!("{layer}.{name}")));
+            let (weight, bias) = (part("weight"), part("bias"));
+            let (mean, var) = (part("running_mean"), part("running_var"));
+            x.batch_norm(weight, bias, mean, var, true, 0.1, 1e-5, false)
+        };
+        let x = norm("bn1", &self.conv("conv1", images)).relu();
+        let x = norm("bn2", &self.conv("conv2", &x)).relu();
+        self.linear("fc", &x.max_pool2d_default(2).flatten(1, -1))
     }
 
     fn mlp(&self, images: &Tensor, tweak: Tweak) -> Tensor {
@@ -360,6 +376,21 @@ fn entries(kind: &str) -> Vec<Entry> {
                 all.push((down, "bias", vec![32], Start::Const(0.0)));
             }
             all.extend(linear("head", 32, 10));
+        }
+        "normed" => {
+            for (number, inputs, outputs) in [(1, 1, 8), (2, 8, 16)] {
+                all.extend(conv(&format!("conv{number}"), inputs, outputs));
+                let layer = format!("bn{number}");
+                all.extend(norm(&layer, outputs));
+                all.push((
+                    layer.clone(),
+                    "running_mean",
+                    vec![outputs],
+                    Start::Buffer(0.0),
+                ));
+                all.push((layer, "running_var", vec![outputs], Start::Buffer(1.0)));
+            }
+            all.extend(linear("fc", 256, 10));
         }
         "adapter" => {
             for (layer, inputs, outputs) in [("fc1", 64, 64), ("fc2", 64, 10)] {

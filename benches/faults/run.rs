@@ -9,6 +9,7 @@ use tch_tensorboard::{Cadence, Finding, Logger, Statistic, Verdict, WeightOption
 use crate::digits::Dataset;
 use crate::nets::{Net, Tweak, Words};
 use crate::scenario::{MIDDLE, OPTIMIZERS, STEPS};
+use crate::witness::Witness;
 
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -20,6 +21,8 @@ pub struct Seen {
     pub findings: Vec<Finding>,
     pub verdicts: BTreeMap<String, Verdict>,
     pub report: String,
+    /// What the tensors say against the label.
+    pub objection: Option<String>,
 }
 
 /// All training images and their labels.
@@ -39,12 +42,20 @@ impl Digits {
         })
     }
 
-    fn batch(&self) -> (Tensor, Tensor) {
-        let all = self.labels.size()[0];
-        let chosen = Tensor::randint(all, [BATCH], (Kind::Int64, Device::Cpu));
+    /// Images of the first `most`, with replacement.
+    fn batch(&self, size: i64, most: i64) -> (Tensor, Tensor) {
+        let all = self.labels.size()[0].min(most);
+        let chosen = Tensor::randint(all, [size], (Kind::Int64, Device::Cpu));
         (
             self.images.index_select(0, &chosen),
             self.labels.index_select(0, &chosen),
+        )
+    }
+
+    fn first(&self, count: i64) -> (Tensor, Tensor) {
+        (
+            self.images.narrow(0, 0, count),
+            self.labels.narrow(0, 0, count),
         )
     }
 }
@@ -102,6 +113,7 @@ pub fn seen(logger: &Logger) -> Result<Seen> {
         findings,
         verdicts: verdicts.collect(),
         report: report.to_string(),
+        objection: None,
     })
 }
 
@@ -147,7 +159,10 @@ impl Model {
     }
 
     pub fn loss(&self, digits: &Digits, tweak: Tweak) -> Tensor {
-        let (images, labels) = digits.batch();
+        self.loss_of(digits.batch(BATCH, i64::MAX), tweak)
+    }
+
+    fn loss_of(&self, (images, labels): (Tensor, Tensor), tweak: Tweak) -> Tensor {
         let kind = self
             .net
             .variables()
@@ -192,12 +207,24 @@ pub fn faulty(
         _ => None,
     };
     let mut model = Model::new(kind, optimizer, 0.0, apart)?;
-    let names = model.net.of_layer(target);
-    let matrices = model.matrices();
-    let targets: Vec<&Tensor> = names
-        .iter()
-        .map(|name| &model.net.variables()[name])
+    let mut variables: BTreeMap<String, Tensor> = (model.net.variables().iter())
+        .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
         .collect();
+    if fault == "unused" {
+        let spare = model.store.root() / target;
+        let start = tch::nn::Init::Uniform { lo: -0.2, up: 0.2 };
+        variables.insert(
+            format!("{target}.weight"),
+            spare.var("weight", &[32, 32], start),
+        );
+        variables.insert(format!("{target}.bias"), spare.var("bias", &[32], start));
+    }
+    let mut names = model.net.of_layer(target);
+    if fault == "unused" {
+        names = vec![format!("{target}.bias"), format!("{target}.weight")];
+    }
+    let matrices = model.matrices();
+    let targets: Vec<&Tensor> = names.iter().map(|name| &variables[name]).collect();
     let weights = || targets.iter().filter(|tensor| tensor.dim() >= 2);
     let mut tweak = Tweak::default();
     let mut rate = model.rate;
@@ -251,6 +278,7 @@ pub fn faulty(
     if hinted {
         logger.set_learning_rate(rate);
     }
+    let mut witness = Witness::new(&variables);
     for step in 0..STEPS {
         if step == MIDDLE && fault == "stalled" {
             model.optimizer.set_lr_group(1, rate * 1e-4);
@@ -262,13 +290,22 @@ pub fn faulty(
                 })
             });
         }
-        let loss = model.loss(digits, tweak);
+        let (mut images, labels) = digits.batch(BATCH, i64::MAX);
+        if step == MIDDLE && fault == "nan-input" {
+            images = images * f64::NAN;
+        }
+        let loss = model.loss_of((images, labels), tweak);
         model.optimizer.zero_grad();
         loss.backward();
         model.optimizer.step();
         model.log(&logger, step)?;
+        witness.look(step, loss.double_value(&[]));
     }
-    Ok((seen(&logger)?, names, matrices))
+    let seen = Seen {
+        objection: witness.objection(fault, &names),
+        ..seen(&logger)?
+    };
+    Ok((seen, names, matrices))
 }
 
 /// Trains as users do, in some way that could be taken for a fault.
@@ -316,12 +353,23 @@ pub fn healthy(
         model.optimizer = build_optimizer("adam", &model.store, rate, 0.0)?;
     }
     let logger = logger(dir.path(), variant == "thinned")?;
+    let draw = || match variant {
+        "small-batch" => digits.batch(4, i64::MAX),
+        "full-batch" => digits.first(256),
+        "converged" => digits.batch(BATCH, 64),
+        _ => digits.batch(BATCH, i64::MAX),
+    };
+    let steps = match variant {
+        "long" | "converged" => 4 * STEPS,
+        _ => STEPS,
+    };
+    let mut witness = Witness::new(model.net.variables());
     let mut call = 0;
     let mut log = |model: &Model| -> Result<()> {
         call += 1;
         model.log(&logger, call)
     };
-    for step in 0..STEPS {
+    for step in 0..steps {
         let progress = step as f64 / STEPS as f64;
         let now = match variant {
             "cosine" => {
@@ -338,21 +386,25 @@ pub fn healthy(
             model.store.load(&checkpoint)?;
             logger.new_baseline();
         }
+        let loss;
         if variant == "accumulation" {
             model.optimizer.zero_grad();
             for _ in 0..3 {
                 (model.loss(digits, tweak) / 4.0).backward();
                 log(&model)?;
             }
-            (model.loss(digits, tweak) / 4.0).backward();
+            loss = model.loss(digits, tweak);
+            (&loss / 4.0).backward();
         } else {
             model.optimizer.zero_grad();
-            model.loss(digits, tweak).backward();
+            loss = model.loss_of(draw(), tweak);
+            loss.backward();
         }
         if variant == "clipping" {
             model.optimizer.clip_grad_norm(0.1);
         }
         model.optimizer.step();
+        witness.look(step, loss.double_value(&[]));
         if variant == "cleared" {
             model.optimizer.zero_grad();
         }
@@ -361,7 +413,10 @@ pub fn healthy(
             (0..4).try_for_each(|_| log(&model))?;
         }
     }
-    seen(&logger)
+    Ok(Seen {
+        objection: witness.objection(variant, &[]),
+        ..seen(&logger)?
+    })
 }
 
 /// Classes of words: each batch touches a hundredth of the table.
@@ -405,7 +460,7 @@ fn gan(digits: &Digits, optimizer: &str, scopes: bool) -> Result<Seen> {
         let noise = Tensor::randn([BATCH, 16], (Kind::Float, Device::Cpu));
         let fake = generator.forward(&noise);
         if step % 2 == 0 {
-            let real = discriminator.forward(&digits.batch().0.flatten(1, -1));
+            let real = discriminator.forward(&digits.batch(BATCH, i64::MAX).0.flatten(1, -1));
             let fake = discriminator.forward(&fake.detach());
             let loss = (real.sigmoid().clamp(1e-6, 1.0).log().neg()
                 + (fake.sigmoid().neg() + 1.0).clamp(1e-6, 1.0).log().neg())
