@@ -109,7 +109,7 @@ fn cells(args: &Args) -> Vec<Cell> {
             _ => &nets::NAMES,
         };
         for net in nets {
-            for (optimizer, _) in OPTIMIZERS {
+            for optimizer in OPTIMIZERS {
                 all.extend((0..args.seeds).map(|seed| Cell {
                     fault,
                     net,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tch::nn::init::DEFAULT_KAIMING_UNIFORM;
 use tch::nn::{Init, Path, VarStore};
 use tch::{Kind, Tensor};
 
@@ -13,7 +14,9 @@ type Entry = (String, &'static str, Vec<i64>, Start);
 
 #[derive(Clone, Copy)]
 enum Start {
-    /// PyTorch's default for linear and convolution layers: uniform up to 1 / sqrt(fan-in), here given.
+    /// tch's default for matrices and kernels: He's, uniform up to sqrt(6 / fan-in).
+    He,
+    /// tch's default for biases of linear layers: uniform up to 1 / sqrt(fan-in), here given.
     Uniform(i64),
     Normal(f64),
     Const(f64),
@@ -61,6 +64,7 @@ impl Net {
                         },
                     )
                 }
+                Start::He => place.var(name, &shape, DEFAULT_KAIMING_UNIFORM),
                 Start::Normal(stdev) => place.var(name, &shape, Init::Randn { mean: 0.0, stdev }),
                 Start::Const(value) => place.var(name, &shape, Init::Const(value)),
                 Start::Buffer(value) => {
@@ -305,21 +309,20 @@ impl Tweak {
 
 fn linear(layer: &str, inputs: i64, outputs: i64) -> [Entry; 2] {
     [
-        (
-            layer.into(),
-            "weight",
-            vec![outputs, inputs],
-            Start::Uniform(inputs),
-        ),
+        (layer.into(), "weight", vec![outputs, inputs], Start::He),
         (layer.into(), "bias", vec![outputs], Start::Uniform(inputs)),
     ]
 }
 
 fn conv(layer: &str, inputs: i64, outputs: i64) -> [Entry; 2] {
-    let start = Start::Uniform(9 * inputs);
     [
-        (layer.into(), "weight", vec![outputs, inputs, 3, 3], start),
-        (layer.into(), "bias", vec![outputs], start),
+        (
+            layer.into(),
+            "weight",
+            vec![outputs, inputs, 3, 3],
+            Start::He,
+        ),
+        (layer.into(), "bias", vec![outputs], Start::Const(0.0)),
     ]
 }
 
@@ -347,9 +350,8 @@ fn entries(kind: &str) -> Vec<Entry> {
         }
         "lstm" => {
             all.extend(linear("embed", 8, 16));
-            let start = Start::Uniform(32);
-            all.push(("lstm".into(), "weight_ih", vec![128, 16], start));
-            all.push(("lstm".into(), "weight_hh", vec![128, 32], start));
+            all.push(("lstm".into(), "weight_ih", vec![128, 16], Start::He));
+            all.push(("lstm".into(), "weight_hh", vec![128, 32], Start::He));
             all.push(("lstm".into(), "bias", vec![128], Start::Const(0.0)));
             all.extend(linear("fc", 32, 32));
             all.extend(linear("head", 32, 10));
@@ -395,12 +397,7 @@ fn entries(kind: &str) -> Vec<Entry> {
         "adapter" => {
             for (layer, inputs, outputs) in [("fc1", 64, 64), ("fc2", 64, 10)] {
                 all.extend(linear(layer, inputs, outputs));
-                all.push((
-                    layer.into(),
-                    "lora_a",
-                    vec![4, inputs],
-                    Start::Uniform(inputs),
-                ));
+                all.push((layer.into(), "lora_a", vec![4, inputs], Start::He));
                 all.push((layer.into(), "lora_b", vec![outputs, 4], Start::Const(0.0)));
             }
         }

@@ -8,7 +8,7 @@ use tch_tensorboard::{Cadence, Finding, Logger, Statistic, Verdict, WeightOption
 
 use crate::digits::Dataset;
 use crate::nets::{Net, Tweak, Words};
-use crate::scenario::{MIDDLE, OPTIMIZERS, STEPS};
+use crate::scenario::{MIDDLE, STEPS, rate};
 use crate::witness::Witness;
 
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -81,11 +81,6 @@ pub fn build_optimizer(name: &str, store: &VarStore, rate: f64, decay: f64) -> R
     })
 }
 
-pub fn usual_rate(optimizer: &str) -> f64 {
-    let known = OPTIMIZERS.iter().find(|(name, _)| *name == optimizer);
-    known.map_or(1e-3, |(_, rate)| *rate)
-}
-
 /// A logger that sees each step and writes next to nothing.
 pub fn logger(dir: &std::path::Path, thinned: bool) -> Result<Logger> {
     let scalars = if thinned {
@@ -140,7 +135,7 @@ impl Model {
             Some((target, false)) if target == layer => store.root().set_group(1),
             _ => store.root(),
         });
-        let rate = usual_rate(optimizer);
+        let rate = rate(kind, optimizer);
         Ok(Model {
             optimizer: build_optimizer(optimizer, &store, rate, decay)?,
             store,
@@ -401,7 +396,7 @@ pub fn healthy(
             loss.backward();
         }
         if variant == "clipping" {
-            model.optimizer.clip_grad_norm(0.1);
+            model.optimizer.clip_grad_norm(1.0);
         }
         model.optimizer.step();
         witness.look(step, loss.double_value(&[]));
@@ -423,7 +418,7 @@ pub fn healthy(
 fn words(optimizer: &str) -> Result<Seen> {
     let store = VarStore::new(Device::Cpu);
     let net = Words::build(&store);
-    let mut trained = build_optimizer(optimizer, &store, usual_rate(optimizer), 0.0)?;
+    let mut trained = build_optimizer(optimizer, &store, rate("words", optimizer), 0.0)?;
     let dir = tempfile::tempdir()?;
     let logger = logger(dir.path(), false)?;
     for step in 0..STEPS {
@@ -450,7 +445,7 @@ fn gan(digits: &Digits, optimizer: &str, scopes: bool) -> Result<Seen> {
         .add(layer(&d_store.root() / "d1", 64, 64))
         .add_fn(|x| x.leaky_relu())
         .add(layer(&d_store.root() / "d2", 64, 1));
-    let rate = usual_rate(optimizer);
+    let rate = rate("gan", optimizer);
     let mut g_optimizer = build_optimizer(optimizer, &g_store, rate, 0.0)?;
     let mut d_optimizer = build_optimizer(optimizer, &d_store, rate, 0.0)?;
     let dir = tempfile::tempdir()?;

@@ -176,7 +176,7 @@ impl Witness {
                 let others: Vec<f64> = others().filter(is_matrix).filter_map(fall).collect();
                 let others = median(&others)?;
                 check(
-                    own < 1e-3 && others > 0.1,
+                    own < 1e-3 * others && others > 0.1,
                     &format!("its steps fell to {own:.1e}, the others' to {others:.1e}"),
                 )
             }
