@@ -29,6 +29,14 @@ pub enum Error {
         /// The directory asked for.
         path: PathBuf,
     },
+    /// The run that was to be resumed is still being written.
+    #[error(
+        "{} is still being written by another logger; close that one, or wait for its process to end, before resuming", path.display()
+    )]
+    RunInUse {
+        /// The directory asked for.
+        path: PathBuf,
+    },
     /// A run directory could not be claimed although many numbers were tried.
     #[error("no free run directory near {}: {tried} numbered ones are taken; remove old runs or choose another name", path.display())]
     NoFreeRun {
@@ -142,6 +150,7 @@ impl Error {
         match self {
             Error::Io { path, .. }
             | Error::RunExists { path }
+            | Error::RunInUse { path }
             | Error::NoFreeRun { path, .. }
             | Error::Dropped { path, .. }
             | Error::Closed { path }

@@ -99,6 +99,7 @@ mod error;
 mod event_file;
 mod health;
 mod histogram;
+mod history;
 mod kernel;
 mod logdir;
 mod logger;
@@ -133,7 +134,7 @@ pub use report::{
 pub use stats::Moments;
 #[cfg(feature = "tch")]
 pub use tensor::SubStore;
-pub use types::{DType, Existing, OnFull, Step};
+pub use types::{DType, Existing, OnFull, Step, SyncPolicy};
 pub use values::{ScalarValue, Values};
 
 /// The README's examples, compiled.

@@ -1,6 +1,7 @@
 //! The front door: what a training loop calls.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,21 +12,31 @@ use std::time::{Duration, Instant};
 
 use crate::buffer::{Budget, Buffer};
 use crate::error::{Error, Result};
-use crate::event_file::EventWriter;
 use crate::health::{Health, OnError, Stats};
-use crate::logdir::{claim_run, release_run};
+use crate::history::History;
+use crate::logdir::{claim_again, claim_run};
 use crate::named_tensors::NamedTensors;
 use crate::options::{Selection, WeightOptions};
 use crate::report::{Finding, WeightReport};
+use crate::run::{FileOptions, Opened};
 use crate::scalar_queue::{Pushed, ScalarQueue};
 use crate::tensor::{Fetched, Tensor, fetch_scalar};
-use crate::types::{Existing, OnFull, Step, WallTime};
+use crate::types::{Existing, OnFull, Step, SyncPolicy, WallTime};
 use crate::values::{Facts, Scalar, ScalarValue, Source, Values, Way};
 use crate::weights::capture::{Capture, Captured, Subject};
-use crate::worker::{self, Command, Shared, Worker};
+use crate::worker::{self, Closing, Command, Shared, Worker};
 
 /// Commands that may wait. Snapshots and values are bounded by their memory before they get here.
 const QUEUE: usize = 1024;
+
+/// How long what was logged stays out of the files at most, unless set otherwise.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
+/// Shorter ones are only work, longer ones a mistake in the unit.
+const FLUSH_INTERVALS: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(3600);
+
+/// A file is to hold more than the descriptions of its tags.
+const LEAST_MAX_FILE_BYTES: u64 = 1 << 16;
 
 /// What an address need not escape (RFC 3986, unreserved characters) is left readable.
 const UNRESERVED_KEPT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
@@ -64,10 +75,27 @@ struct Core {
     /// Held while a sub-run's directory is made, so that two threads do not make it twice.
     opening: Mutex<()>,
     selection: Arc<Selection>,
-    existing: Existing,
+    opening_of: OpeningOf,
     on_full: OnFull,
     /// The process that started the worker: a forked child has no such thread.
     process: u32,
+}
+
+/// How directories are taken and files begun, the first run's and its sub-runs'.
+#[derive(Clone, Copy)]
+struct OpeningOf {
+    existing: Existing,
+    resume: Option<Resume>,
+    files: FileOptions,
+}
+
+/// Where a run is gone on with.
+#[derive(Clone, Copy)]
+enum Resume {
+    /// Behind what its files hold.
+    AtTheirEnd,
+    /// At this step, which is logged next.
+    At(i64),
 }
 
 #[derive(Default)]
@@ -81,6 +109,26 @@ struct Registry {
 struct RunHandle {
     number: u32,
     directory: PathBuf,
+    /// Earlier steps stand in the files already: logging one of them makes the fast loader forget those behind it.
+    resumed_at: Option<i64>,
+}
+
+impl RunHandle {
+    fn check_step(&self, what: &str, step: impl Step) -> Result<i64> {
+        let step = check_step(what, step)?;
+        match self.resumed_at {
+            Some(resumed_at) if step < resumed_at => Err(Error::InvalidStep {
+                what: what.into(),
+                step: step.into(),
+                reason: format!(
+                    "this run was resumed at step {resumed_at} and holds the ones before; begin the loop at \
+                     logger.resumed_at(), or resume_from an earlier step"
+                )
+                .into(),
+            }),
+            _ => Ok(step),
+        }
+    }
 }
 
 /// What is logged of the models of one scope.
@@ -113,9 +161,12 @@ struct Channel {
 pub struct LoggerBuilder {
     logdir: PathBuf,
     existing: Existing,
+    resume: Option<Resume>,
     on_full: OnFull,
     weights: WeightOptions,
     threads: usize,
+    flush_interval: Duration,
+    files: FileOptions,
     on_error: OnError,
 }
 
@@ -123,6 +174,58 @@ impl LoggerBuilder {
     /// What to do when the directory holds a run already. Default: [`Existing::Number`].
     pub fn existing(mut self, existing: Existing) -> LoggerBuilder {
         self.existing = existing;
+        self
+    }
+
+    /// Goes on with the run in the directory, which crashed or was closed, in a further file; begins one when there is none.
+    /// [`Logger::resumed_at`] tells the step to go on with: the one after the newest if the run was closed, else the newest
+    /// itself, since the process may have ended between two calls for it. What stands in the files from there on is taken
+    /// back, as far as TensorBoard allows:
+    ///
+    /// - Its Python loader forgets every point of that step and later, when it meets the new session.
+    /// - Its fast loader forgets them tag by tag, with the first new point of each tag. A tag that is not logged again keeps
+    ///   its points, and logging an earlier step would make it forget the later ones: so that is an error here.
+    ///
+    /// All files of the run are read once for this. A torn tail stays where it is; the new file sorts behind it. Weights of the
+    /// last few steps may have waited in memory when the process ended and are missing; [`resume_from`](Self::resume_from)
+    /// the step of the checkpoint that training starts from, and they are logged again.
+    ///
+    /// Weight deltas start anew: the first call of `log_weights` writes none, and drift counts from that call. Sub-runs are
+    /// resumed at the same step. [`existing`](Self::existing) has no say.
+    pub fn resume(mut self) -> LoggerBuilder {
+        self.resume = Some(Resume::AtTheirEnd);
+        self
+    }
+
+    /// As [`resume`](Self::resume), at a step of your choice: the first one that will be logged. After a checkpoint that was
+    /// saved behind step 1000 it is 1001.
+    ///
+    /// TensorBoard's fast loader goes on showing what was logged beyond, of tags that are not logged again and up to the first
+    /// new point of those that are.
+    pub fn resume_from(mut self, step: i64) -> LoggerBuilder {
+        self.resume = Some(Resume::At(step));
+        self
+    }
+
+    /// How long what was logged stays out of the files at most, from 1 ms to an hour: what a killed process loses, beside the
+    /// snapshots that wait to be analysed. Files are written earlier where 1 MB waits. Default: 200 ms.
+    pub fn flush_interval(mut self, interval: Duration) -> LoggerBuilder {
+        self.flush_interval = interval;
+        self
+    }
+
+    /// When what was written is forced onto the device: what a crash of the machine can lose. Default:
+    /// [`SyncPolicy::Never`].
+    pub fn sync(mut self, policy: SyncPolicy) -> LoggerBuilder {
+        self.files.sync = policy;
+        self
+    }
+
+    /// Goes on in a further file once one has grown to this many bytes, at least 65 536. A file exceeds it by one call's
+    /// records at most. The names sort in the order of writing, tags are described in each file, and TensorBoard shows the
+    /// files of a directory as one run. A crash loses no more than with one file. Default: one file for each run.
+    pub fn max_file_bytes(mut self, bytes: u64) -> LoggerBuilder {
+        self.files.max_bytes = Some(bytes);
         self
     }
 
@@ -159,17 +262,17 @@ impl LoggerBuilder {
     ///
     /// # Errors
     /// [`Error::InvalidOption`] for a pattern or number that makes no sense, [`Error::Io`] when the directory or file
-    /// cannot be made, [`Error::RunExists`] under [`Existing::Fail`].
+    /// cannot be made, [`Error::RunExists`] under [`Existing::Fail`], [`Error::RunInUse`] when the run to be resumed is
+    /// still being written.
     pub fn create(self) -> Result<Logger> {
+        self.check_numbers()?;
         let selection = Arc::new(Selection::new(self.weights)?);
-        if !(1..=64).contains(&self.threads) {
-            let reason = format!("{} is not in 1..=64", self.threads).into();
-            return Err(Error::InvalidOption {
-                option: "threads",
-                reason,
-            });
-        }
-        let (directory, writer) = open_run(&self.logdir, self.existing)?;
+        let opening_of = OpeningOf {
+            existing: self.existing,
+            resume: self.resume,
+            files: self.files,
+        };
+        let (opened, resumed_at) = opening_of.open_run(&self.logdir)?;
         let shared = Arc::new(Shared {
             scalars: ScalarQueue::default(),
             budget: Budget::default(),
@@ -180,11 +283,16 @@ impl LoggerBuilder {
             telling: Mutex::default(),
         });
         let (commands, queue) = sync_channel(QUEUE);
-        let worker = Worker::new(shared.clone(), selection.clone(), self.threads);
+        let worker = Worker::new(
+            shared.clone(),
+            selection.clone(),
+            self.threads,
+            self.flush_interval,
+        );
         let thread = std::thread::Builder::new().name("tch-tensorboard".into());
         let thread = thread
             .spawn(move || worker.run(&queue))
-            .map_err(|error| Error::io("start a writer thread for", &directory, error))?;
+            .map_err(|error| Error::io("start a writer thread for", opened.directory(), error))?;
         let core = Core {
             commands,
             shared,
@@ -193,17 +301,66 @@ impl LoggerBuilder {
             registry: Mutex::default(),
             opening: Mutex::default(),
             selection,
-            existing: self.existing,
+            opening_of: opening_of.below(resumed_at),
             on_full: self.on_full,
             process: std::process::id(),
         };
-        let run = core.open(directory, writer)?;
+        let run = core.open(opened, resumed_at)?;
         let models = core.models(&run, "");
         Ok(Logger {
             core: Arc::new(core),
             run,
             models,
         })
+    }
+
+    fn check_numbers(&self) -> Result<()> {
+        let refused = |option, reason: String| {
+            Err(Error::InvalidOption {
+                option,
+                reason: reason.into(),
+            })
+        };
+        if !(1..=64).contains(&self.threads) {
+            return refused("threads", format!("{} is not in 1..=64", self.threads));
+        }
+        if !FLUSH_INTERVALS.contains(&self.flush_interval) {
+            let reason = format!("{:?} is not between 1 ms and an hour", self.flush_interval);
+            return refused("flush_interval", reason);
+        }
+        match self.files.max_bytes {
+            Some(bytes) if bytes < LEAST_MAX_FILE_BYTES => refused(
+                "max_file_bytes",
+                format!("{bytes} is less than {LEAST_MAX_FILE_BYTES}; give it in bytes"),
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl OpeningOf {
+    /// Takes a directory and makes its event file. A directory whose file cannot be made is given back.
+    fn open_run(&self, logdir: &Path) -> Result<(Opened, Option<i64>)> {
+        let Some(resume) = self.resume else {
+            let claim = claim_run(logdir, self.existing)?;
+            let opened = Opened::new(claim, History::default(), None, self.files)?;
+            return Ok((opened, None));
+        };
+        let claim = claim_again(logdir)?;
+        let history = History::read(claim.directory())?;
+        let step = match resume {
+            Resume::AtTheirEnd => history.next_step(),
+            Resume::At(step) => Some(step),
+        };
+        Ok((Opened::new(claim, history, step, self.files)?, step))
+    }
+
+    /// The same for sub-runs: they go on at the step at which the run does.
+    fn below(mut self, resumed_at: Option<i64>) -> OpeningOf {
+        if let (Some(resume), Some(step)) = (&mut self.resume, resumed_at) {
+            *resume = Resume::At(step);
+        }
+        self
     }
 }
 
@@ -224,6 +381,9 @@ impl Logger {
             on_full: OnFull::default(),
             weights: WeightOptions::default(),
             threads: 1,
+            resume: None,
+            flush_interval: FLUSH_INTERVAL,
+            files: FileOptions::default(),
             on_error: Box::new(|error| eprintln!("tch-tensorboard: {error}")),
         }
     }
@@ -231,6 +391,12 @@ impl Logger {
     /// The directory this logger writes to.
     pub fn logdir(&self) -> &Path {
         &self.run.directory
+    }
+
+    /// The step to go on with after [`resume`](LoggerBuilder::resume): the first one that may be logged. `None` when the run
+    /// is a new one.
+    pub fn resumed_at(&self) -> Option<i64> {
+        self.run.resumed_at
     }
 
     /// A logger for another model of the same run: its weights are shown as `weights/<name>/<variable>`, its own scalars
@@ -283,8 +449,8 @@ impl Logger {
         let run = match known {
             Some(run) => run,
             None => {
-                let (directory, writer) = open_run(&wanted, self.core.existing)?;
-                let run = self.core.open(directory, writer)?;
+                let (opened, resumed_at) = self.core.opening_of.open_run(&wanted)?;
+                let run = self.core.open(opened, resumed_at)?;
                 self.core.registry().runs.insert(wanted, run.clone());
                 run
             }
@@ -326,7 +492,7 @@ impl Logger {
         let wall_time = WallTime::now();
         self.core.check_open(&self.run)?;
         let first = values.first().map_or("", |(tag, _)| tag);
-        let step = check_step(first, step)?;
+        let step = self.run.check_step(first, step)?;
         let scope = &*self.models.scope;
         let mut waited = Duration::ZERO;
         // By far the most frequent: no list to make.
@@ -413,7 +579,7 @@ impl Logger {
         self.core.check_open(&self.run)?;
         self.core.check_process(&self.run)?;
         check_tag(tag)?;
-        let step = check_step(tag, step)?;
+        let step = self.run.check_step(tag, step)?;
         let (values, waited) = self.core.copy_values(tag, values.source())?;
         if let Some(values) = values {
             let (run, tag) = (self.run.number, self.full_tag(tag));
@@ -441,7 +607,7 @@ impl Logger {
     /// A step that does not increase within this scope, the same name twice, a complex or undefined tensor, a store that
     /// is locked, a closed logger.
     pub fn log_weights<S: NamedTensors + ?Sized>(&self, source: &S, step: impl Step) -> Result<()> {
-        let step = check_step("log_weights", step)?;
+        let step = self.run.check_step("log_weights", step)?;
         self.log_subject(Subject::Weights, source, step)?;
         let rate = {
             let mut rate = lock(&self.models.learning_rate);
@@ -464,7 +630,7 @@ impl Logger {
         source: &S,
         step: impl Step,
     ) -> Result<()> {
-        let step = check_step("log_gradients", step)?;
+        let step = self.run.check_step("log_gradients", step)?;
         self.log_subject(Subject::Gradients, source, step)
     }
 
@@ -633,7 +799,7 @@ impl Logger {
     pub fn close(&self) -> Result<()> {
         self.core.check_thread("close", &self.run)?;
         self.core
-            .close()
+            .close(true)
             .unwrap_or_else(|| Err(self.core.stopped(&self.run)))
     }
 
@@ -709,21 +875,22 @@ impl Core {
     }
 
     /// Makes a run known to the worker.
-    fn open(&self, directory: PathBuf, writer: EventWriter) -> Result<Arc<RunHandle>> {
+    fn open(&self, opened: Opened, resumed_at: Option<i64>) -> Result<Arc<RunHandle>> {
         let number = {
             let mut registry = self.registry();
             registry.run_count += 1;
             registry.run_count
         };
-        let run = Arc::new(RunHandle { number, directory });
-        if self
-            .commands
-            .send(Command::Open {
-                run: number,
-                writer,
-            })
-            .is_err()
-        {
+        let run = Arc::new(RunHandle {
+            number,
+            directory: opened.directory().to_owned(),
+            resumed_at,
+        });
+        let open = Command::Open {
+            run: number,
+            opened: Box::new(opened),
+        };
+        if self.commands.send(open).is_err() {
             return Err(self.stopped(&run));
         }
         Ok(run)
@@ -824,8 +991,8 @@ impl Core {
         answer.recv().ok()
     }
 
-    /// Ends the worker; `None` when it cannot say how it went.
-    fn close(&self) -> Option<Result<()>> {
+    /// Ends the worker, `is_complete` when all of the newest step has been logged; `None` when it cannot say how it went.
+    fn close(&self, is_complete: bool) -> Option<Result<()>> {
         if self.process != std::process::id() {
             return None;
         }
@@ -839,7 +1006,11 @@ impl Core {
             return Some(self.shared.health.first().map_or(Ok(()), Err));
         };
         let (answer, result) = sync_channel(1);
-        let result = self.ask(Command::Close(Some(answer)), &result);
+        let closing = Closing {
+            is_complete,
+            answer,
+        };
+        let result = self.ask(Command::Close(Some(closing)), &result);
         // A worker that panicked has said so.
         let _ = thread.join();
         result
@@ -857,18 +1028,6 @@ impl Core {
         Error::WorkerStopped {
             path,
             reason: reason.into(),
-        }
-    }
-}
-
-/// Takes a directory and makes its event file. A directory whose file cannot be made is given back.
-fn open_run(logdir: &Path, existing: Existing) -> Result<(PathBuf, EventWriter)> {
-    let directory = claim_run(logdir, existing)?;
-    match EventWriter::create(&directory) {
-        Ok(writer) => Ok((directory, writer)),
-        Err(error) => {
-            release_run(&directory, existing);
-            Err(error)
         }
     }
 }
@@ -894,7 +1053,8 @@ fn copy_whole(tag: &str, source: &Source<'_>, facts: &Facts) -> Result<Buffer> {
 /// The last clone is gone: what is left is written, and errors have been told to `on_error`.
 impl Drop for Core {
     fn drop(&mut self) {
-        let _ = self.close();
+        // Perhaps by an error or a panic in the middle of a step.
+        let _ = self.close(false);
     }
 }
 

@@ -48,6 +48,11 @@ pub(crate) fn encode_with(out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
     out.extend_from_slice(&footer);
 }
 
+/// The payload of one whole record that was framed here, and so needs no check.
+pub(crate) fn payload(record: &[u8]) -> Option<&[u8]> {
+    record.get(HEADER_LEN..record.len().checked_sub(FOOTER_LEN)?)
+}
+
 fn header_of(len: u64) -> [u8; HEADER_LEN] {
     let len = len.to_le_bytes();
     let crc = masked_crc(&len).to_le_bytes();

@@ -1,21 +1,25 @@
-//! One run: its event file, which tags have been described in it, and the layout of its dashboard.
+//! One run: its event files, which tags have been described in them, and the layout of its dashboard.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
+use std::mem;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::dashboard::{self, ScopeBoard};
-use crate::error::{APPEND, Error};
-use crate::event_file::EventWriter;
+use crate::error::{Error, Result};
+use crate::event_file::{EventWriter, Fault, Loss, session_event};
 use crate::health::Health;
 use crate::histogram::Histogram;
+use crate::history::{History, Kind};
+use crate::logdir::Claim;
 use crate::proto::custom_scalar::Category;
+use crate::proto::session_log::SessionStatus;
 use crate::proto::summary::Value;
 use crate::proto::{Event, Summary, event::What};
 use crate::summary;
-use crate::types::WallTime;
+use crate::types::{SyncPolicy, WallTime};
+use crate::weights::tags::Description;
 use crate::weights::watch::Points;
 
 /// A file is written to as soon as this much waits for it, or its worker has nothing else to do.
@@ -35,12 +39,87 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Groups of the user's scalars that get a chart in the layout.
 const USER_GROUPS: usize = 24;
 
-/// What a tag stands for. It can only be one: with both, one loader drops the other kind and one answers with an error.
+/// How a run's files are written.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct FileOptions {
+    /// A file that has grown to this is followed by another one.
+    pub(crate) max_bytes: Option<u64>,
+    pub(crate) sync: SyncPolicy,
+}
+
+/// A run that was taken and whose first file was made.
+pub(crate) struct Opened {
+    claim: Claim,
+    writer: EventWriter,
+    history: History,
+    files: FileOptions,
+}
+
+impl Opened {
+    /// Begins the first file of a run, or a further one behind what `history` tells of.
+    ///
+    /// With a step the file says that the session goes on from there. TensorBoard's Python loader takes the first start
+    /// in a run for its beginning, so a run that has none yet gets that one too.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the claim is given back.
+    pub(crate) fn new(
+        claim: Claim,
+        history: History,
+        resumed_at: Option<i64>,
+        files: FileOptions,
+    ) -> Result<Opened> {
+        let mut writer = match EventWriter::create(claim.directory(), None, files.sync) {
+            Ok(writer) => writer,
+            Err(error) => {
+                claim.release();
+                return Err(error);
+            }
+        };
+        if let Some(step) = resumed_at.filter(|_| history.is_begun) {
+            let starts = if history.has_start { 1 } else { 2 };
+            for _ in 0..starts {
+                // Never refused: they are short, and nothing else waits.
+                let _ = writer.append_own(&session_event(SessionStatus::Start, step));
+            }
+            writer.flush().map_err(|error| {
+                writer.forget_pending();
+                Error::io("write the first record of", writer.path(), error)
+            })?;
+        }
+        Ok(Opened {
+            claim,
+            writer,
+            history,
+            files,
+        })
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.claim.directory()
+    }
+}
+
+/// A tag that this run has used.
+#[derive(Debug, Clone, Copy)]
+struct Tag {
+    kind: Kind,
+    /// The number of the file in which its metadata stands, and of the one in which it was met. Metadata stands in each
+    /// file with the tag's first value: a reader may begin anywhere.
+    described_in: u32,
+    met_in: u32,
+    description: Option<Description>,
+}
+
+/// What describing a tag came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Scalar,
-    Histogram,
-    Text,
+enum Met {
+    /// Its metadata stands in this file.
+    Before,
+    /// The run knows it, this file does not.
+    InThisFile,
+    /// Nobody knows it.
+    InThisRun,
 }
 
 /// The layout as it was last written, and what the next one hangs on.
@@ -57,9 +136,12 @@ struct Layout {
 
 /// See the module.
 pub(crate) struct Run {
+    claim: Claim,
     writer: EventWriter,
-    /// Tags whose metadata stands in the file, and what they are.
-    described: HashMap<Box<str>, Kind>,
+    files: FileOptions,
+    /// Files of this session so far.
+    file: u32,
+    tags: HashMap<Box<str>, Tag>,
     /// Tags whose use for two things has been told.
     clashes: HashSet<Box<str>>,
     /// The user's scalar tags, in the order of their first value.
@@ -71,20 +153,33 @@ pub(crate) struct Run {
     layout: Layout,
     /// The step of the newest report.
     reported: Option<i64>,
+    /// The newest step of all.
+    newest_step: Option<i64>,
     /// Events refused since that was last reported.
     refused: u64,
     bytes_counted: u64,
     events_counted: u64,
     failing_since: Option<Instant>,
-    /// The file is gone, which has been told.
-    is_deleted: bool,
+    /// The next file could not be made, and the full one goes on.
+    unrotated_since: Option<Instant>,
+    /// The run's directory is gone or somebody else's, which has been told: what comes is counted and forgotten.
+    is_lost: bool,
 }
 
 impl Run {
-    pub(crate) fn new(writer: EventWriter) -> Run {
-        Run {
+    pub(crate) fn new(opened: Opened) -> Run {
+        let Opened {
+            claim,
             writer,
-            described: HashMap::new(),
+            history,
+            files,
+        } = opened;
+        let mut run = Run {
+            claim,
+            writer,
+            files,
+            file: 1,
+            tags: HashMap::new(),
             clashes: HashSet::new(),
             user_tags: Vec::new(),
             user_groups: Vec::new(),
@@ -92,12 +187,34 @@ impl Run {
             spare: Vec::new(),
             layout: Layout::default(),
             reported: None,
+            newest_step: None,
             refused: 0,
             bytes_counted: 0,
             events_counted: 0,
             failing_since: None,
-            is_deleted: false,
+            unrotated_since: None,
+            is_lost: false,
+        };
+        history
+            .tags
+            .into_iter()
+            .for_each(|(tag, kind)| run.recall(tag, kind));
+        run
+    }
+
+    /// A tag of a session before: it stands for the same thing, and charts go on showing it.
+    fn recall(&mut self, tag: Box<str>, kind: Kind) {
+        let is_ours = tag.starts_with("weight") || tag.starts_with("model/");
+        if kind == Kind::Scalar && !is_ours {
+            self.meet(&tag);
         }
+        let tag_before = Tag {
+            kind,
+            described_in: 0,
+            met_in: 0,
+            description: None,
+        };
+        self.tags.insert(tag, tag_before);
     }
 
     /// Adds one event of the user's own scalars.
@@ -108,16 +225,17 @@ impl Run {
         step: i64,
         scalars: impl Iterator<Item = (&'a str, f64)>,
     ) {
-        let mut values = std::mem::take(&mut self.spare);
+        self.rotate(health);
+        let mut values = mem::take(&mut self.spare);
         let mut used = 0;
         for (tag, number) in scalars {
-            let Some(first) = self.describe(health, tag, Kind::Scalar) else {
+            let Some(met) = self.describe(health, tag, Kind::Scalar, None) else {
                 continue;
             };
-            if first {
+            if met == Met::InThisRun {
                 self.meet(tag);
             }
-            let description = first.then_some("");
+            let description = (met != Met::Before).then_some("");
             match values.get_mut(used) {
                 Some(value) => summary::scalars::refill(value, tag, number, description),
                 None => values.push(summary::scalars::value(tag, number, description)),
@@ -137,19 +255,23 @@ impl Run {
         tag: &str,
         histogram: &Histogram,
     ) {
-        let Some(first) = self.describe(health, tag, Kind::Histogram) else {
+        self.rotate(health);
+        let Some(met) = self.describe(health, tag, Kind::Histogram, None) else {
             return;
         };
-        let value = summary::histograms::value(tag, histogram, first.then_some(""));
+        let description = (met != Met::Before).then_some("");
+        let value = summary::histograms::value(tag, histogram, description);
         self.append(health, wall_time, step, vec![value]);
     }
 
     /// Adds what a model's snapshot came to: one event of scalars and one of histograms.
     pub(crate) fn points(&mut self, health: &Health, points: &Points) {
+        self.rotate(health);
         let mut scalars = Vec::with_capacity(points.scalars.len());
         for point in &points.scalars {
-            if let Some(first) = self.describe(health, &point.tag, Kind::Scalar) {
-                let description = first.then(|| point.description.to_string());
+            let known = Some(point.description);
+            if let Some(met) = self.describe(health, &point.tag, Kind::Scalar, known) {
+                let description = (met != Met::Before).then(|| point.description.to_string());
                 scalars.push(summary::scalars::value(
                     &point.tag,
                     point.value,
@@ -157,10 +279,13 @@ impl Run {
                 ));
             }
         }
+        // Before the histograms are described: writing may go on in a new file.
+        self.append(health, points.wall_time, points.step, scalars);
         let mut histograms = Vec::with_capacity(points.histograms.len());
         for point in &points.histograms {
-            if let Some(first) = self.describe(health, &point.tag, Kind::Histogram) {
-                let description = first.then(|| point.description.to_string());
+            let known = Some(point.description);
+            if let Some(met) = self.describe(health, &point.tag, Kind::Histogram, known) {
+                let description = (met != Met::Before).then(|| point.description.to_string());
                 histograms.push(summary::histograms::value(
                     &point.tag,
                     &point.histogram,
@@ -168,18 +293,30 @@ impl Run {
                 ));
             }
         }
-        self.append(health, points.wall_time, points.step, scalars);
         self.append(health, points.wall_time, points.step, histograms);
         self.layout.newest_step = points.step;
     }
 
-    /// True the first time a tag is used in this file, `None` when it stands for something else already: that is told once
-    /// for each tag, and counted each time.
-    fn describe(&mut self, health: &Health, tag: &str, kind: Kind) -> Option<bool> {
-        match self.described.get(tag) {
-            Some(&known) if known == kind => Some(false),
+    /// Tells what is known of a tag that is about to be used. `None` when it stands for something else already: that is
+    /// told once for each tag, and counted each time.
+    fn describe(
+        &mut self,
+        health: &Health,
+        tag: &str,
+        kind: Kind,
+        description: Option<Description>,
+    ) -> Option<Met> {
+        match self.tags.get_mut(tag) {
+            Some(known) if known.kind == kind => {
+                if known.described_in == self.file {
+                    return Some(Met::Before);
+                }
+                known.described_in = self.file;
+                known.description = description.or(known.description);
+                Some(Met::InThisFile)
+            }
             Some(known) => {
-                let reason = match known {
+                let reason = match known.kind {
                     Kind::Scalar => "holds scalars already; give the other values another tag",
                     Kind::Histogram => {
                         "holds histograms already; give the other values another tag"
@@ -196,9 +333,15 @@ impl Run {
                 None
             }
             None => {
-                self.described.insert(tag.into(), kind);
+                let met = Tag {
+                    kind,
+                    described_in: self.file,
+                    met_in: self.file,
+                    description,
+                };
+                self.tags.insert(tag.into(), met);
                 self.layout.is_old = true;
-                Some(true)
+                Some(Met::InThisRun)
             }
         }
     }
@@ -214,8 +357,14 @@ impl Run {
             .iter()
             .filter(|value| value.metadata.is_some())
         {
-            self.described.remove(&*value.tag);
-            self.user_tags.retain(|tag| **tag != *value.tag);
+            match self.tags.get_mut(&*value.tag) {
+                Some(tag) if tag.met_in != self.file => tag.described_in = 0,
+                Some(_) => {
+                    self.tags.remove(&*value.tag);
+                    self.user_tags.retain(|tag| **tag != *value.tag);
+                }
+                None => {}
+            }
         }
     }
 
@@ -246,12 +395,12 @@ impl Run {
                 .layout
                 .at
                 .is_none_or(|at| at.elapsed() >= LAYOUT_INTERVAL);
-        if !self.layout.is_old || !due || self.boards.is_empty() {
+        if !self.layout.is_old || !due || self.boards.is_empty() || self.is_lost {
             return;
         }
         self.layout.is_old = false;
         let boards: Vec<ScopeBoard> = self.boards.values().cloned().collect();
-        let written = |tag: &str| self.described.contains_key(tag);
+        let written = |tag: &str| self.tags.contains_key(tag);
         let layout = dashboard::layout(&self.user_groups, &boards, &written);
         if layout.is_empty() || layout == self.layout.written {
             return;
@@ -270,20 +419,22 @@ impl Run {
 
     /// Writes the weight report as Markdown, at the step of the newest points or behind that of the report before.
     pub(crate) fn report(&mut self, health: &Health, markdown: &str) {
-        let Some(first) = self.describe(health, REPORT, Kind::Text) else {
+        self.rotate(health);
+        let Some(met) = self.describe(health, REPORT, Kind::Text, None) else {
             return;
         };
         let next = self.reported.map_or(0, |step| step.saturating_add(1));
         let step = self.layout.newest_step.max(next);
-        let value = summary::text::value(REPORT, markdown, first.then_some(REPORT_DESCRIPTION));
+        let description = (met != Met::Before).then_some(REPORT_DESCRIPTION);
+        let value = summary::text::value(REPORT, markdown, description);
         if self.event(health, &summary_event(WallTime::now(), step, vec![value])) {
             self.reported = Some(step);
         }
     }
 
-    /// Where the event file lies.
+    /// Where the event files lie.
     pub(crate) fn directory(&self) -> &Path {
-        self.writer.path().parent().unwrap_or(Path::new(""))
+        self.claim.directory()
     }
 
     /// The tags that tell most.
@@ -292,7 +443,7 @@ impl Run {
         dashboard::telling(
             &self.user_tags,
             &boards,
-            &|tag| self.described.contains_key(tag),
+            &|tag| self.tags.contains_key(tag),
             most,
         )
     }
@@ -318,50 +469,213 @@ impl Run {
 
     /// Adds any event; false when it was refused.
     fn event(&mut self, health: &Health, event: &Event) -> bool {
+        if self.is_lost {
+            Health::count(&health.dropped, 1);
+            return false;
+        }
         let taken = self.writer.append(event);
-        if !taken {
+        if taken {
+            self.newest_step = self.newest_step.max(Some(event.step));
+        } else {
             self.refused += 1;
             Health::count(&health.dropped, 1);
             self.forget(event);
         }
-        if self.writer.pending() >= WRITE_AT
-            && self
-                .failing_since
-                .is_none_or(|since| since.elapsed() > RETRY_AFTER)
-        {
-            self.write(health);
+        if self.writer.pending() >= WRITE_AT && may_try(self.failing_since) {
+            self.write(health, false);
         }
         taken
     }
 
-    /// Hands all that waits to the system. A failure is told once, until writing has succeeded again.
-    pub(crate) fn write(&mut self, health: &Health) {
-        let result = self.writer.flush();
-        let bytes = self.writer.bytes_written();
-        health
-            .bytes
-            .fetch_add(bytes - self.bytes_counted, Ordering::Relaxed);
-        self.bytes_counted = bytes;
-        let events = self.writer.events_written() - self.events_counted;
-        self.events_counted += events;
-        if events > 0 && self.is_gone(health) {
-            Health::count(&health.dropped, events);
-        } else {
-            Health::count(&health.written, events);
+    /// Hands all that waits to the system, and to the device where the policy says so; `is_flush` when somebody waits for
+    /// it. A failure is told once, until writing has succeeded again.
+    pub(crate) fn write(&mut self, health: &Health, is_flush: bool) {
+        if self.is_lost {
+            return;
+        }
+        let sync = match self.files.sync {
+            SyncPolicy::Never => false,
+            SyncPolicy::OnFlush => is_flush,
+            SyncPolicy::EveryWrite => true,
+        };
+        let mut result = self.writer.commit(sync);
+        self.count_written(health);
+        if let Err(Fault::Lost(loss)) = result {
+            if !self.replace_file(health, loss) {
+                return;
+            }
+            result = self.writer.commit(sync);
+            self.count_written(health);
         }
         match result {
             Ok(()) => {
                 self.failing_since = None;
                 self.tell_dropped(health);
             }
-            Err(source) => {
-                let error = Error::io(APPEND, self.writer.path(), source);
-                if self.failing_since.replace(Instant::now()).is_none() {
-                    health.fail(error);
-                } else {
+            Err(Fault::Refused { action, source }) => {
+                self.fail(health, Error::io(action, self.writer.path(), source));
+            }
+            // Twice at once: the next write sees to it.
+            Err(Fault::Lost(_)) => {}
+        }
+    }
+
+    /// Tells a failure of the disk once, until writing has succeeded again.
+    fn fail(&mut self, health: &Health, error: Error) {
+        if self.failing_since.replace(Instant::now()).is_none() {
+            health.fail(error);
+        } else {
+            health.fail_again(error);
+        }
+    }
+
+    fn count_written(&mut self, health: &Health) {
+        let bytes = self.writer.bytes_written();
+        Health::count(&health.bytes, bytes - self.bytes_counted);
+        let events = self.writer.events_written();
+        Health::count(&health.written, events - self.events_counted);
+        (self.bytes_counted, self.events_counted) = (bytes, events);
+    }
+
+    /// Goes on in a further file once this one is as long as it may be. The full one is written first: TensorBoard's
+    /// Python loader reads no file again once a later one is there.
+    fn rotate(&mut self, health: &Health) {
+        let is_full = |writer: &EventWriter, max: u64| {
+            writer.bytes_written() + writer.pending() as u64 >= max
+        };
+        let Some(max) = self.files.max_bytes else {
+            return;
+        };
+        if self.is_lost
+            || !is_full(&self.writer, max)
+            || !may_try(self.failing_since)
+            || !may_try(self.unrotated_since)
+        {
+            return;
+        }
+        self.write(health, true);
+        // It may have failed, or found the file lost and begun another one.
+        if self.is_lost || !self.writer.is_settled() || !is_full(&self.writer, max) {
+            return;
+        }
+        match self.next_file() {
+            Ok(writer) => {
+                self.install(writer);
+                self.unrotated_since = None;
+            }
+            Err(error) => {
+                let told = self.unrotated_since.replace(Instant::now()).is_some();
+                if told {
                     health.fail_again(error);
+                } else {
+                    health.fail(error);
                 }
             }
+        }
+    }
+
+    fn next_file(&self) -> Result<EventWriter> {
+        let previous = Some(self.writer.path());
+        EventWriter::create(self.claim.directory(), previous, self.files.sync)
+    }
+
+    fn install(&mut self, writer: EventWriter) -> EventWriter {
+        self.file += 1;
+        (self.bytes_counted, self.events_counted) = (0, 0);
+        mem::replace(&mut self.writer, writer)
+    }
+
+    /// Goes on in a further file with what is not known to be in the one that somebody has deleted or cut; false when it
+    /// cannot. What was in that file is theirs to have removed.
+    fn replace_file(&mut self, health: &Health, loss: Loss) -> bool {
+        let writer = match self.claim.renew() {
+            Ok(true) => self.next_file(),
+            Ok(false) => {
+                self.lose(health);
+                return false;
+            }
+            Err(error) => Err(error),
+        };
+        let writer = match writer {
+            Ok(writer) => writer,
+            Err(error) => {
+                self.fail(health, error);
+                return false;
+            }
+        };
+        let mut lost = self.install(writer);
+        self.adopt(health, &lost);
+        lost.forget_pending();
+        // A layout that stood there is gone too.
+        self.layout.written.clear();
+        self.layout.is_old = true;
+        let reason = match loss {
+            Loss::Deleted => "it was deleted while it was being written",
+            Loss::CutShort => "it was cut short while it was being written",
+        };
+        let next = self.writer.path().display();
+        let reason =
+            format!("{reason}, with what had been written to it; logging goes on in {next}");
+        let source = io::Error::new(io::ErrorKind::NotFound, reason);
+        health.fail(Error::io("go on writing", lost.path(), source));
+        true
+    }
+
+    /// Takes over what waits in another file. Tags are described again, since the file that told what they are is gone.
+    fn adopt(&mut self, health: &Health, lost: &EventWriter) {
+        let mut refused = 0;
+        for (mut event, counts) in lost.unsettled() {
+            self.describe_again(&mut event);
+            let taken = match counts {
+                true => self.writer.append(&event),
+                false => self.writer.append_own(&event),
+            };
+            refused += u64::from(!taken && counts);
+        }
+        self.refused += refused;
+        Health::count(&health.dropped, refused);
+    }
+
+    fn describe_again(&mut self, event: &mut Event) {
+        let Some(What::Summary(summary)) = &mut event.what else {
+            return;
+        };
+        for value in &mut summary.value {
+            let Some(tag) = self.tags.get_mut(&*value.tag) else {
+                continue;
+            };
+            if tag.described_in != self.file {
+                tag.described_in = self.file;
+                let text = tag
+                    .description
+                    .map(|text| text.to_string())
+                    .unwrap_or_default();
+                value.metadata = Some(match tag.kind {
+                    Kind::Scalar => summary::scalars::metadata(&text),
+                    Kind::Histogram => summary::histograms::metadata(&text),
+                    Kind::Text => summary::text::metadata(REPORT_DESCRIPTION),
+                });
+            }
+        }
+    }
+
+    /// The directory is gone or another run's: whoever deleted it may have begun another run in its place.
+    fn lose(&mut self, health: &Health) {
+        self.is_lost = true;
+        let events = self.writer.abandon();
+        Health::count(&health.dropped, events);
+        let reason = "the run's directory was deleted while it was being written, and what is logged from here on is \
+                      lost; make a new logger";
+        let source = io::Error::new(io::ErrorKind::NotFound, reason);
+        health.fail(Error::io("go on writing", self.writer.path(), source));
+    }
+
+    /// Says in the file that all steps up to the newest are there. Nobody is told when it has no room.
+    pub(crate) fn end_session(&mut self) {
+        if let Some(step) = self.newest_step.filter(|_| !self.is_lost) {
+            let _ = self
+                .writer
+                .append_own(&session_event(SessionStatus::Stop, step));
         }
     }
 
@@ -383,26 +697,15 @@ impl Run {
         }
     }
 
-    /// True when the file was deleted, which a system like Linux tells no writer. It is not made anew: whoever deleted the
-    /// run may have begun another one in its place.
-    fn is_gone(&mut self, health: &Health) -> bool {
-        if !self.is_deleted && self.writer.is_deleted() {
-            self.is_deleted = true;
-            let reason = "it was deleted while it was being written, and what is logged from here on is lost; make a new \
-                          logger";
-            let source = io::Error::new(io::ErrorKind::NotFound, reason);
-            health.fail(Error::io("go on writing", self.writer.path(), source));
-        }
-        self.is_deleted
-    }
-
     /// True when something waits and the disk may be asked again.
     pub(crate) fn wants_write(&self) -> bool {
-        self.writer.pending() > 0
-            && self
-                .failing_since
-                .is_none_or(|since| since.elapsed() > RETRY_AFTER)
+        !self.writer.is_settled() && may_try(self.failing_since)
     }
+}
+
+/// Whether what failed then may be tried again.
+fn may_try(failing_since: Option<Instant>) -> bool {
+    failing_since.is_none_or(|since| since.elapsed() > RETRY_AFTER)
 }
 
 fn summary_event(wall_time: WallTime, step: i64, values: Vec<Value>) -> Event {

@@ -8,6 +8,9 @@ use crate::types::{OnFull, WallTime};
 /// Scalars that may wait. At about 50 bytes each, 3 MB.
 const CAPACITY: usize = 1 << 16;
 
+/// Bytes of names that may wait, however few scalars they belong to.
+const NAMES_CAPACITY: usize = 16 << 20;
+
 /// At this many the worker is woken rather than left to its timer.
 const WAKE_AT: usize = 1 << 12;
 
@@ -48,6 +51,10 @@ pub(crate) struct Entry<'a> {
 impl Batch {
     pub(crate) fn len(&self) -> usize {
         self.items.len()
+    }
+
+    fn is_full(&self) -> bool {
+        self.len() >= CAPACITY || self.names.len() >= NAMES_CAPACITY
     }
 
     pub(crate) fn clear(&mut self) {
@@ -118,7 +125,7 @@ impl ScalarQueue {
     ) -> (Pushed, Duration) {
         let mut state = self.lock();
         let mut waited = Duration::ZERO;
-        while state.batch.len() >= CAPACITY && !state.closed && on_full == OnFull::Block {
+        while state.batch.is_full() && !state.closed && on_full == OnFull::Block {
             let since = Instant::now();
             state = self
                 .drained
@@ -126,10 +133,11 @@ impl ScalarQueue {
                 .unwrap_or_else(PoisonError::into_inner);
             waited += since.elapsed();
         }
-        if state.closed || state.batch.len() >= CAPACITY {
+        if state.closed || state.batch.is_full() {
             return (Pushed::Dropped, waited);
         }
         let before = state.batch.len();
+        let was_awake = state.batch.names.len() >= NAMES_CAPACITY / 2;
         let Batch { names, items } = &mut state.batch;
         for (index, (scope, tag, value)) in scalars.into_iter().enumerate() {
             if !scope.is_empty() {
@@ -148,6 +156,7 @@ impl ScalarQueue {
         }
         let pushed = match items.len() {
             now if before < WAKE_AT && now >= WAKE_AT => Pushed::Wake,
+            _ if !was_awake && names.len() >= NAMES_CAPACITY / 2 => Pushed::Wake,
             now if before == 0 || now / LOOK_EVERY > before / LOOK_EVERY => Pushed::Look,
             _ => Pushed::Queued,
         };
@@ -157,7 +166,7 @@ impl ScalarQueue {
     /// Takes all that waits, leaving `empty` in its place.
     pub(crate) fn drain(&self, empty: Batch) -> Batch {
         let full = std::mem::replace(&mut self.lock().batch, empty);
-        if full.len() >= CAPACITY {
+        if full.is_full() {
             self.drained.notify_all();
         }
         full
@@ -183,6 +192,22 @@ mod tests {
         queue
             .push(0, 1, WallTime::now(), [("", tag, 2.0)], on_full)
             .0
+    }
+
+    #[test]
+    fn names_are_bounded_too() {
+        let queue = ScalarQueue::default();
+        let long = "x".repeat(NAMES_CAPACITY / 4);
+        let pushed: Vec<Pushed> = (0..6).map(|_| push(&queue, &long, OnFull::Drop)).collect();
+        assert_eq!(pushed[1], Pushed::Wake);
+        assert_eq!(pushed[3], Pushed::Queued);
+        assert_eq!(pushed[4..], [Pushed::Dropped; 2]);
+        // Whoever waits for room gets it.
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| push(&queue, "a", OnFull::Block));
+            queue.drain(Batch::default());
+            assert_ne!(waiting.join().unwrap(), Pushed::Dropped);
+        });
     }
 
     #[test]

@@ -78,6 +78,23 @@ pub enum OnFull {
     Drop,
 }
 
+/// When what was written is forced from the operating system's memory onto the device (`fdatasync`), and so what a crash of
+/// the machine can lose. A crash of the process alone loses nothing that the system has taken, whatever is chosen here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum SyncPolicy {
+    /// Never: the system decides, on Linux usually within 30 seconds. After a power cut the file may end earlier, or in
+    /// zeros that TensorBoard stops at.
+    #[default]
+    Never,
+    /// Before [`flush`](crate::Logger::flush) and [`close`](crate::Logger::close) return, and when a file is full. A power
+    /// cut loses nothing that was flushed.
+    OnFlush,
+    /// After each write, so a power cut loses the [`flush_interval`](crate::LoggerBuilder::flush_interval) at most. It keeps
+    /// the writer thread waiting for the device, not the training thread.
+    EveryWrite,
+}
+
 /// The type of a tensor's elements, in PyTorch's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]

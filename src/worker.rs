@@ -12,20 +12,19 @@ use std::time::{Duration, Instant};
 use crate::background;
 use crate::buffer::{Budget, Buffer, Pool};
 use crate::error::{Error, Result};
-use crate::event_file::EventWriter;
 use crate::health::Health;
 use crate::kernel::{Elements, Kernels, Task};
 use crate::options::Selection;
 use crate::report::diagnosis::Found;
 use crate::report::{Finding, WeightReport, markdown};
-use crate::run::Run;
+use crate::run::{Opened, Run};
 use crate::scalar_queue::{Batch, ScalarQueue};
 use crate::tensor::{self, Tensor};
 use crate::types::{DType, WallTime};
 use crate::weights::capture::{Snapshot, Subject};
 use crate::weights::watch::Watch;
 
-/// How long scalars wait for the worker at most, and so how much a killed process loses.
+/// How long scalars wait for the worker at most.
 const TICK: Duration = Duration::from_millis(200);
 
 /// The least time between two reports that nobody waits for.
@@ -45,7 +44,7 @@ pub(crate) enum Command {
     /// A further run directory, under this number.
     Open {
         run: u32,
-        writer: EventWriter,
+        opened: Box<Opened>,
     },
     /// A further model, under this number.
     Watch {
@@ -86,7 +85,15 @@ pub(crate) enum Command {
         answer: SyncSender<Vec<String>>,
     },
     /// Write the rest and end; answer with the first failure of all.
-    Close(Option<SyncSender<Result<()>>>),
+    Close(Option<Closing>),
+}
+
+/// How a run ends.
+pub(crate) struct Closing {
+    /// Somebody said so, rather than the last clone going out of scope in the middle of a step: all of the newest step has
+    /// been logged.
+    pub(crate) is_complete: bool,
+    pub(crate) answer: SyncSender<Result<()>>,
 }
 
 /// Elements in host memory.
@@ -143,14 +150,23 @@ pub(crate) struct Worker {
     /// Runs whose report in the file is out of date.
     old_texts: BTreeSet<u32>,
     text_written: Option<Instant>,
+    flush_interval: Duration,
+    written: Instant,
 }
 
 impl Worker {
-    /// `threads` analyse large models.
-    pub(crate) fn new(shared: Arc<Shared>, selection: Arc<Selection>, threads: usize) -> Worker {
+    /// `threads` analyse large models. `flush_interval` is how long what was logged stays out of the files at most.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        selection: Arc<Selection>,
+        threads: usize,
+        flush_interval: Duration,
+    ) -> Worker {
         Worker {
             shared,
             selection,
+            flush_interval,
+            written: Instant::now(),
             runs: BTreeMap::new(),
             watches: BTreeMap::new(),
             kernels: Kernels::new(threads),
@@ -168,30 +184,33 @@ impl Worker {
         SERVED.set(Arc::as_ptr(&self.shared));
         let mut tended = Instant::now();
         loop {
-            let mut next = match commands.recv_timeout(TICK) {
+            let due_in = self.flush_interval.saturating_sub(self.written.elapsed());
+            let mut next = match commands.recv_timeout(due_in.min(TICK)) {
                 Ok(command) => Some(command),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => Some(Command::Close(None)),
             };
             while let Some(command) = next {
-                if let Command::Close(answer) = command {
-                    return self.close(commands, answer);
+                if let Command::Close(closing) = command {
+                    return self.close(commands, closing);
                 }
                 self.handle(command);
                 // While training is ahead there is always a next command: scalars and the file have their turn.
-                let rest = tended.elapsed() < TICK;
+                let rest = tended.elapsed() < self.flush_interval.min(TICK);
                 next = if rest { commands.try_recv().ok() } else { None };
             }
             self.drain_scalars();
             self.refresh(false);
-            self.write(false);
+            if self.written.elapsed() >= self.flush_interval {
+                self.write(false);
+            }
             tended = Instant::now();
         }
     }
 
     fn handle(&mut self, command: Command) {
         match command {
-            Command::Open { run, writer } => drop(self.runs.insert(run, Run::new(writer))),
+            Command::Open { run, opened } => drop(self.runs.insert(run, Run::new(*opened))),
             Command::Watch {
                 watch,
                 run,
@@ -422,16 +441,17 @@ impl Worker {
         report
     }
 
-    /// Writes what waits; `even_if_failing` when somebody waits for it.
-    fn write(&mut self, even_if_failing: bool) {
+    /// Writes what waits; `is_flush` when somebody waits for it, and then also to a disk that has just failed.
+    fn write(&mut self, is_flush: bool) {
         for run in self.runs.values_mut() {
-            if even_if_failing || run.wants_write() {
-                run.write(&self.shared.health);
+            if is_flush || run.wants_write() {
+                run.write(&self.shared.health, is_flush);
             }
         }
+        self.written = Instant::now();
     }
 
-    fn close(mut self, commands: &Receiver<Command>, answer: Option<SyncSender<Result<()>>>) {
+    fn close(mut self, commands: &Receiver<Command>, closing: Option<Closing>) {
         self.finish_calls(commands);
         // The report of the end is that of the last call, not of what is made up for below.
         self.publish_report();
@@ -451,6 +471,9 @@ impl Worker {
             }
         }
         self.refresh(true);
+        if closing.as_ref().is_some_and(|closing| closing.is_complete) {
+            self.runs.values_mut().for_each(Run::end_session);
+        }
         self.write(true);
         self.runs
             .values_mut()
@@ -465,7 +488,7 @@ impl Worker {
             .telling
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = telling;
-        if let Some(answer) = answer {
+        if let Some(Closing { answer, .. }) = closing {
             let _ = answer.send(self.shared.health.first().map_or(Ok(()), Err));
         }
     }

@@ -8,6 +8,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -364,4 +365,136 @@ fn a_run_that_is_moved_goes_on() {
     logger.close().unwrap();
     assert!(told.lock().unwrap().is_empty());
     assert_eq!(read_scalars(&moved)["loss"], [(0, 1.0), (1, 2.0)]);
+}
+
+/// A file system of its own with 4 MB, which fills up and then gets space again.
+#[test]
+fn a_small_file_system_that_fills_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = CString::new(dir.path().to_str().unwrap()).unwrap();
+    // SAFETY: all strings end in zero and outlive the call.
+    let mounted = unsafe {
+        let options = c"size=4m".as_ptr().cast();
+        libc::mount(
+            c"none".as_ptr(),
+            place.as_ptr(),
+            c"tmpfs".as_ptr(),
+            0,
+            options,
+        )
+    };
+    if mounted != 0 {
+        println!("skipped: mounting a file system is not allowed here");
+        return;
+    }
+    let result = std::panic::catch_unwind(|| fill_up(dir.path()));
+    // SAFETY: as above.
+    assert_eq!(
+        unsafe { libc::umount2(place.as_ptr(), libc::MNT_DETACH) },
+        0
+    );
+    result.unwrap();
+}
+
+fn fill_up(dir: &Path) {
+    let logger = Logger::builder(dir.join("run"))
+        .on_error(|_| {})
+        .create()
+        .unwrap();
+    let log = |steps: std::ops::Range<i64>| {
+        for step in steps {
+            let values: Vec<f64> = (0..200).map(f64::from).collect();
+            logger.log_scalar("loss", step as f64, step).unwrap();
+            logger.log_histogram("values", &values, step).unwrap();
+        }
+    };
+    log(0..100);
+    logger.flush().unwrap();
+    let ballast = dir.join("ballast");
+    // All that is left, to the last byte.
+    let _ = std::io::copy(
+        &mut std::io::repeat(1),
+        &mut fs::File::create(&ballast).unwrap(),
+    );
+    log(100..1000);
+    let error = logger.flush().unwrap_err().to_string();
+    assert!(error.contains("No space left"), "{error}");
+    fs::remove_file(&ballast).unwrap();
+    let _ = logger.flush();
+    logger.flush().unwrap();
+    log(1000..1100);
+    logger.close().unwrap_err();
+    let expected: Vec<(i64, f32)> = (0..1100).map(|step| (step, step as f32)).collect();
+    assert_eq!(read_scalars(dir.join("run"))["loss"], expected);
+    assert_eq!((logger.stats().written, logger.stats().dropped), (2200, 0));
+}
+
+/// Root may write everywhere, so the child gives that up.
+#[test]
+fn a_directory_that_becomes_read_only_keeps_the_run_going() {
+    let dir = in_child("rotate_in_a_read_only_directory");
+    let run = dir.path().join("run");
+    assert_eq!(read_scalars(&run)["loss"].len(), 3000);
+    assert_eq!(event_files(&run).len(), 1);
+}
+
+#[test]
+#[ignore = "run by a_directory_that_becomes_read_only_keeps_the_run_going"]
+fn rotate_in_a_read_only_directory() {
+    use std::os::unix::fs::PermissionsExt;
+    let Some(dir) = child_dir() else { return };
+    let told = Told::default();
+    let kept = told.clone();
+    let logger = Logger::builder(dir.join("run"))
+        .max_file_bytes(1 << 16)
+        .on_error(move |error| kept.lock().unwrap().push(error.clone()))
+        .create()
+        .unwrap();
+    let read_only = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    read_only(logger.logdir(), 0o555);
+    read_only(&dir, 0o555);
+    // SAFETY: a plain system call; for another user than root it fails, and need not work.
+    unsafe { libc::setuid(65534) };
+    for step in 0..3000_i64 {
+        logger.log_scalar("loss", 1.0, step).unwrap();
+        logger.log_histogram("values", &[1.0, 2.0], step).unwrap();
+    }
+    let error = logger.close().unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("cannot create") && text.contains("tfevents"),
+        "{text}"
+    );
+    assert_eq!(told.lock().unwrap().len(), 1);
+    let stats = logger.stats();
+    assert_eq!((stats.written, stats.dropped), (6000, 0), "{stats:?}");
+    // A new one says so at once.
+    let error = Logger::create(dir.join("other")).unwrap_err();
+    assert!(error.is_io() && error.path().is_some(), "{error}");
+}
+
+/// More memory than there is, and more than 10 000 tags.
+#[test]
+fn requests_without_measure_are_refused_or_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let (logger, told) = logger(dir.path());
+    for tag in 0..10_000 {
+        logger.log_scalar(&format!("group/{tag}"), 1.0, 0).unwrap();
+        logger
+            .log_histogram(&format!("values/{tag}"), &[1.0], 0)
+            .unwrap();
+    }
+    logger.flush().unwrap();
+    assert_eq!(logger.stats().written, 20_000);
+    assert_eq!(read_values(logger.logdir()).len(), 20_000);
+    // 400 MB of names at once: they reach the file, or wait in bounded memory.
+    let tag = "x".repeat(1 << 20);
+    for step in 0..400_i64 {
+        logger.log_scalar(&tag, 1.0, step).unwrap();
+    }
+    logger.close().unwrap();
+    assert!(told.lock().unwrap().is_empty());
+    assert_eq!(logger.stats().written, 20_400);
 }

@@ -6,7 +6,7 @@ mod writer;
 use std::ffi::OsStr;
 
 pub use reader::{EventReader, ReadError};
-pub(crate) use writer::EventWriter;
+pub(crate) use writer::{EventWriter, Fault, Loss, session_event};
 
 /// What the name of every event file contains; TensorBoard reads all files that do.
 const INFIX: &str = "tfevents";

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 
-use crate::error::{Error, Result};
+use crate::error::{APPEND, Error, Result};
+use crate::proto::session_log::SessionStatus;
 use crate::proto::{self, event::What};
 use crate::record;
-use crate::types::WallTime;
+use crate::types::{SyncPolicy, WallTime};
 
 /// What the names of event files begin with, up to the time.
 const PREFIX: &str = "events.out.tfevents.";
@@ -32,55 +33,145 @@ const DEFAULT_CAPACITY: usize = 64 << 20;
 ///
 /// Events are framed into memory and handed to the system by [`flush`](EventWriter::flush). What the system does not
 /// take stays in memory, down to the byte, and goes first the next time: the file never holds a torn record with another
-/// one behind it, and is never cut back or rewritten, which TensorBoard's fast loader would not survive.
-///
-/// Not done here: syncing to the device, and going on in a further file after a size.
+/// one behind it, and is never cut back or rewritten, which TensorBoard's fast loader would not survive. A record of which
+/// the system took a part stays in memory whole: should the file be lost, it can begin anew in the next one.
 pub(crate) struct EventWriter<W: Write = File> {
     path: PathBuf,
-    sink: W,
-    /// Framed records that the system has not taken. Only the first may have lost bytes to it already.
+    /// `None` once it was given up.
+    sink: Option<W>,
+    /// Framed records that are not known to be in the file.
     pending: Vec<u8>,
+    /// How much of `pending` the system has taken.
+    taken: usize,
+    /// Where `pending` begins in the file.
+    start: u64,
     capacity: usize,
-    written: u64,
-    /// Where each pending record ends in the file.
-    ends: VecDeque<u64>,
-    /// Events that the system has taken whole, but for the first of the file.
+    /// Where each pending record ends.
+    ends: VecDeque<End>,
+    /// Events that the system has taken whole.
     events: u64,
+    /// The system tells the length of the file as it is. Some network file systems do not while it is open.
+    tells_length: bool,
+}
+
+/// Where a pending record ends in the file.
+#[derive(Debug, Clone, Copy)]
+struct End {
+    at: u64,
+    /// It is an event that somebody logged, not one of the file's own.
+    counts: bool,
+}
+
+/// What kept records from the file.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// The system refused; trying again is right.
+    Refused {
+        action: &'static str,
+        source: io::Error,
+    },
+    /// The file is not what was written any more. What waits belongs into another one.
+    Lost(Loss),
+}
+
+/// What somebody else has done to the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// It has no name any more: what is written goes nowhere, and no error says so.
+    Deleted,
+    /// It is shorter than what was written: appending would put the rest of a record where its beginning is missing.
+    CutShort,
 }
 
 impl EventWriter<File> {
     /// Makes a new event file in `dir`, which must exist, and writes its first event.
     ///
-    /// The name sorts behind all event files of the usual name in `dir`, even when the clock was set back: TensorBoard
-    /// reads the files of a run in the order of their names, and ignores those before the one it is at.
-    pub(crate) fn create(dir: &Path) -> Result<EventWriter> {
+    /// The name sorts behind all event files of the usual name in `dir` and behind `previous`, even when the clock was set
+    /// back: TensorBoard reads the files of a run in the order of their names, and ignores those before the one it is at.
+    pub(crate) fn create(
+        dir: &Path,
+        previous: Option<&Path>,
+        sync: SyncPolicy,
+    ) -> Result<EventWriter> {
         let now = WallTime::now();
-        let secs = free_secs(dir, now.secs() as u64).map_err(|e| Error::io("list", dir, e))?;
         let host = host_label(&gethostname::gethostname());
-        let (file, path) = create_new(dir, secs, &host, std::process::id())?;
+        let process = std::process::id();
+        let previous = previous.and_then(Path::file_name);
+        let (secs, counter) = free_name(dir, now.secs() as u64, &host, process, previous)
+            .map_err(|e| Error::io("list", dir, e))?;
+        let (file, path) = create_new(dir, secs, &host, process, counter)?;
         let mut writer = EventWriter::new(path, file);
         // Never refused: nothing is pending yet.
-        let _ = writer.append(&first_event(now.secs()));
-        if let Err(error) = writer.flush() {
+        let _ = writer.append_own(&first_event(now.secs()));
+        let begun = writer.begin(dir, sync);
+        begun.inspect_err(|_| {
             // An empty or torn file is of no use to anyone, and only this call knows of it.
             let _ = fs::remove_file(&writer.path);
-            writer.pending.clear();
-            return Err(Error::io("write the first record of", &writer.path, error));
-        }
-        writer.events = 0;
+            writer.forget_pending();
+        })?;
         Ok(writer)
     }
 
-    /// True when the file has no name any more: what is written goes nowhere, and no error says so.
-    pub(crate) fn is_deleted(&self) -> bool {
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::MetadataExt;
-            self.sink.metadata().is_ok_and(|file| file.nlink() == 0)
+    fn begin(&mut self, dir: &Path, sync: SyncPolicy) -> Result<()> {
+        let failed = |path: &Path, error| Error::io("write the first record of", path, error);
+        self.flush().map_err(|e| failed(&self.path, e))?;
+        let Some(file) = &self.sink else {
+            return Ok(());
+        };
+        self.tells_length = file
+            .metadata()
+            .is_ok_and(|found| found.len() == self.bytes_written());
+        if sync != SyncPolicy::Never {
+            file.sync_data().map_err(|e| failed(&self.path, e))?;
+            // The name is the directory's content. Directories cannot be opened everywhere.
+            #[cfg(unix)]
+            File::open(dir)
+                .and_then(|dir| dir.sync_all())
+                .map_err(|e| Error::io("sync", dir, e))?;
         }
+        Ok(())
+    }
+
+    /// Hands all that was appended to the system, and to the device where `sync` says so. What is in the file for certain
+    /// is forgotten, so nothing is lost to a file that somebody deletes meanwhile.
+    pub(crate) fn commit(&mut self, sync: bool) -> Result<(), Fault> {
+        self.look()?;
+        let written = self.write_out();
+        if written
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::StaleNetworkFileHandle)
+        {
+            return Err(Fault::Lost(Loss::Deleted));
+        }
+        self.look()?;
+        self.settle();
+        written.map_err(|source| Fault::Refused {
+            action: APPEND,
+            source,
+        })?;
+        match &self.sink {
+            Some(file) if sync => file.sync_data().map_err(|source| Fault::Refused {
+                action: "sync",
+                source,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sees what has become of the file.
+    fn look(&self) -> Result<(), Fault> {
+        let Some(Ok(file)) = self.sink.as_ref().map(File::metadata) else {
+            return Ok(());
+        };
         // Elsewhere a file that is open cannot be deleted.
-        #[cfg(not(unix))]
-        false
+        #[cfg(unix)]
+        if std::os::unix::fs::MetadataExt::nlink(&file) == 0 {
+            return Err(Fault::Lost(Loss::Deleted));
+        }
+        if self.tells_length && file.len() < self.bytes_written() {
+            return Err(Fault::Lost(Loss::CutShort));
+        }
+        Ok(())
     }
 }
 
@@ -89,12 +180,14 @@ impl<W: Write> EventWriter<W> {
     fn new(path: PathBuf, sink: W) -> EventWriter<W> {
         EventWriter {
             path,
-            sink,
+            sink: Some(sink),
             pending: Vec::new(),
+            taken: 0,
+            start: 0,
             capacity: DEFAULT_CAPACITY,
-            written: 0,
             ends: VecDeque::new(),
             events: 0,
+            tells_length: false,
         }
     }
 
@@ -107,9 +200,19 @@ impl<W: Write> EventWriter<W> {
     /// Takes an event to be written by the next [`flush`](EventWriter::flush); false when it was refused.
     ///
     /// It is refused when it does not fit into what may wait in memory, so that a disk that stays full cannot take all
-    /// of it, and when it is longer than protobuf allows.
+    /// of it, when it is longer than protobuf allows, and when there is no memory for it.
     #[must_use = "a refused event has to be counted"]
     pub(crate) fn append(&mut self, event: &proto::Event) -> bool {
+        self.append_as(event, true)
+    }
+
+    /// As [`append`](EventWriter::append), for an event that nobody logged and that is not counted.
+    #[must_use]
+    pub(crate) fn append_own(&mut self, event: &proto::Event) -> bool {
+        self.append_as(event, false)
+    }
+
+    fn append_as(&mut self, event: &proto::Event, counts: bool) -> bool {
         let len = event.encoded_len();
         if len as u64 > record::MAX_RECORD_LEN {
             return false;
@@ -118,10 +221,12 @@ impl<W: Write> EventWriter<W> {
         if needed > self.capacity && !self.pending.is_empty() {
             return false;
         }
-        self.pending.reserve(len + record::OVERHEAD);
+        if self.pending.try_reserve(len + record::OVERHEAD).is_err() {
+            return false;
+        }
         record::encode_with(&mut self.pending, |out| event.encode_raw(out));
-        self.ends
-            .push_back(self.written + self.pending.len() as u64);
+        let at = self.start + self.pending.len() as u64;
+        self.ends.push_back(End { at, counts });
         true
     }
 
@@ -129,25 +234,74 @@ impl<W: Write> EventWriter<W> {
     ///
     /// After an error what was not taken is kept and goes first the next time. Calling again is always right.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        let mut taken = 0;
-        let result = loop {
-            let rest = self.pending.get(taken..).unwrap_or_default();
-            if rest.is_empty() {
-                break Ok(());
-            }
-            match self.sink.write(rest) {
-                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => taken += n.min(rest.len()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => break Err(error),
-            }
-        };
-        self.pending.drain(..taken);
-        self.written += taken as u64;
-        let whole = self.ends.partition_point(|end| *end <= self.written);
-        self.ends.drain(..whole);
-        self.events += whole as u64;
+        let result = self.write_out();
+        self.settle();
         result
+    }
+
+    fn write_out(&mut self) -> io::Result<()> {
+        let Some(sink) = &mut self.sink else {
+            return Ok(());
+        };
+        loop {
+            let rest = self.pending.get(self.taken..).unwrap_or_default();
+            if rest.is_empty() {
+                return Ok(());
+            }
+            match sink.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => self.taken += n.min(rest.len()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Forgets the records that the system has taken whole.
+    fn settle(&mut self) {
+        let written = self.bytes_written();
+        let whole = self.ends.partition_point(|end| end.at <= written);
+        let settled = self
+            .ends
+            .drain(..whole)
+            .fold((0, None), |(events, _), end| {
+                (events + u64::from(end.counts), Some(end.at))
+            });
+        if let (events, Some(end)) = settled {
+            let bytes = usize::try_from(end - self.start).unwrap_or(self.taken);
+            self.pending.drain(..bytes.min(self.pending.len()));
+            self.taken -= bytes.min(self.taken);
+            (self.start, self.events) = (end, self.events + events);
+        }
+    }
+
+    /// The events that are not known to be in the file, and whether each counts.
+    pub(crate) fn unsettled(&self) -> impl Iterator<Item = (proto::Event, bool)> {
+        let mut begin = self.start;
+        self.ends.iter().filter_map(move |end| {
+            let place = |at: u64| usize::try_from(at - self.start).ok();
+            let record = self.pending.get(place(begin)?..place(end.at)?)?;
+            begin = end.at;
+            let event = proto::Event::decode(record::payload(record)?).ok()?;
+            Some((event, end.counts))
+        })
+    }
+
+    /// Gives up what waits, and tells how many logged events that is.
+    pub(crate) fn forget_pending(&mut self) -> u64 {
+        let events = self.pending_events();
+        self.start += self.taken as u64;
+        self.taken = 0;
+        self.pending.clear();
+        self.ends.clear();
+        events
+    }
+
+    /// Gives up what waits, as [`forget_pending`](EventWriter::forget_pending) does, and closes the file: one that was deleted
+    /// keeps its place on the disk while it is open.
+    pub(crate) fn abandon(&mut self) -> u64 {
+        self.sink = None;
+        self.forget_pending()
     }
 
     /// The file.
@@ -157,20 +311,25 @@ impl<W: Write> EventWriter<W> {
 
     /// Bytes that the system has taken.
     pub(crate) fn bytes_written(&self) -> u64 {
-        self.written
+        self.start + self.taken as u64
     }
 
-    /// Events that the system has taken whole, without the first of the file, which is written when it is made.
+    /// Logged events that the system has taken whole.
     pub(crate) fn events_written(&self) -> u64 {
         self.events
     }
 
-    /// Events that wait for [`flush`](EventWriter::flush), perhaps half taken.
+    /// Logged events that wait for [`flush`](EventWriter::flush), perhaps half taken.
     pub(crate) fn pending_events(&self) -> u64 {
-        self.ends.len() as u64
+        self.ends.iter().filter(|end| end.counts).count() as u64
     }
 
-    /// Bytes that wait for [`flush`](EventWriter::flush).
+    /// True when nothing waits.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Bytes that are kept in memory.
     pub(crate) fn pending(&self) -> usize {
         self.pending.len()
     }
@@ -187,9 +346,23 @@ impl<W: Write> fmt::Debug for EventWriter<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EventWriter")
             .field("path", &self.path)
-            .field("written", &self.written)
+            .field("written", &self.bytes_written())
             .field("pending", &self.pending.len())
             .finish_non_exhaustive()
+    }
+}
+
+/// An event that says that a session began or ended at a step. TensorBoard's Python loader forgets all points at this step
+/// and later when it meets a start that is not the first of the run; the fast loader ignores it.
+pub(crate) fn session_event(status: SessionStatus, step: i64) -> proto::Event {
+    proto::Event {
+        wall_time: WallTime::now().secs(),
+        step,
+        what: Some(What::SessionLog(proto::SessionLog {
+            status: status.into(),
+            ..Default::default()
+        })),
+        ..Default::default()
     }
 }
 
@@ -205,12 +378,17 @@ fn first_event(wall_time: f64) -> proto::Event {
     }
 }
 
-/// Makes the file, with the first counter that is free: processes in two containers may share host name and process
-/// number, and two loggers of one process start in the same second.
-fn create_new(dir: &Path, secs: u64, host: &str, pid: u32) -> Result<(File, PathBuf)> {
-    let mut counter = 0;
+/// Makes the file, with the first counter from `counter` on that is free: processes in two containers may share host name
+/// and process number, and two loggers of one process start in the same second.
+fn create_new(
+    dir: &Path,
+    secs: u64,
+    host: &str,
+    process: u32,
+    mut counter: u32,
+) -> Result<(File, PathBuf)> {
     loop {
-        let path = dir.join(file_name(secs, host, pid, counter));
+        let path = dir.join(file_name(secs, host, process, counter));
         match OpenOptions::new().append(true).create_new(true).open(&path) {
             Ok(file) => return Ok((file, path)),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists && counter < MAX_COUNTER => {
@@ -221,21 +399,48 @@ fn create_new(dir: &Path, secs: u64, host: &str, pid: u32) -> Result<(File, Path
     }
 }
 
-fn file_name(secs: u64, host: &str, pid: u32, counter: u32) -> String {
-    format!("{PREFIX}{secs:0SECS_DIGITS$}.{host}.{pid}.{counter:04}")
+fn file_name(secs: u64, host: &str, process: u32, counter: u32) -> String {
+    format!("{PREFIX}{secs:0SECS_DIGITS$}.{host}.{process}.{counter:04}")
 }
 
-/// The time to put into a name so that it sorts behind the event files in `dir`: `now`, or more if that is not enough.
-fn free_secs(dir: &Path, now: u64) -> io::Result<u64> {
-    let mut secs = now.min(MAX_SECS);
+/// The time and the counter to put into a name so that it sorts behind the event files in `dir` and behind `previous`: now
+/// and 0 if that is enough. Behind a file of this very writer the counter tells the order, as files may follow each other
+/// within a second; behind any other the time does.
+fn free_name(
+    dir: &Path,
+    now: u64,
+    host: &str,
+    process: u32,
+    previous: Option<&OsStr>,
+) -> io::Result<(u64, u32)> {
+    let mut newest = previous.map(OsStr::to_owned);
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();
-        if let Some(taken) = secs_of(&name).filter(|taken| *taken >= secs) {
-            // Host and process number decide within a second, and may go either way.
-            secs = (taken + 1).min(MAX_SECS);
+        let sorts_behind = newest.as_ref().is_none_or(|newest| name > *newest);
+        if sorts_behind && secs_of(&name).is_some() {
+            newest = Some(name);
         }
     }
-    Ok(secs)
+    let now = now.min(MAX_SECS);
+    let Some((name, taken)) = newest
+        .as_ref()
+        .and_then(|name| Some((name, secs_of(name)?)))
+    else {
+        return Ok((now, 0));
+    };
+    if taken < now {
+        return Ok((now, 0));
+    }
+    let own = format!("{PREFIX}{taken:0SECS_DIGITS$}.{host}.{process}.");
+    let counter = name
+        .to_str()
+        .filter(|_| previous == Some(name))
+        .and_then(|name| name.strip_prefix(&own)?.parse::<u32>().ok());
+    match counter {
+        Some(counter) if counter < MAX_COUNTER => Ok((taken, counter + 1)),
+        // Host and process number decide within a second, and may go either way.
+        _ => Ok(((taken + 1).min(MAX_SECS), 0)),
+    }
 }
 
 /// The time in the name of an event file, as it sorts: the first ten characters behind the prefix. Fewer digits, as
@@ -471,7 +676,7 @@ mod tests {
     fn a_new_file_begins_with_its_version() {
         let dir = tempfile::tempdir().unwrap();
         let before = WallTime::now().secs();
-        let mut writer = EventWriter::create(dir.path()).unwrap();
+        let mut writer = EventWriter::create(dir.path(), None, SyncPolicy::Never).unwrap();
         assert!(writer.append(&event(1)));
         writer.flush().unwrap();
         let events: Vec<_> = EventReader::open(writer.path())
@@ -531,22 +736,30 @@ mod tests {
         ] {
             let dir = tempfile::tempdir().unwrap();
             fs::write(dir.path().join(taken), "").unwrap();
-            let secs = free_secs(dir.path(), now).unwrap();
-            let name = file_name(secs, "a", 1, 0);
+            let (secs, counter) = free_name(dir.path(), now, "a", 1, None).unwrap();
+            let name = file_name(secs, "a", 1, counter);
             assert!(name.as_str() > taken, "{taken} {name}");
             assert!(secs >= now);
             assert_eq!(name.len(), "events.out.tfevents.1700000000.a.1.0000".len());
         }
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("events.out.tfevents.9999999999.host"), "").unwrap();
-        assert_eq!(free_secs(dir.path(), now).unwrap(), MAX_SECS);
+        assert_eq!(
+            free_name(dir.path(), now, "a", 1, None).unwrap(),
+            (MAX_SECS, 0)
+        );
     }
 
     #[test]
     fn writers_in_one_directory_follow_each_other() {
         let dir = tempfile::tempdir().unwrap();
         let paths: Vec<_> = (0..5)
-            .map(|_| EventWriter::create(dir.path()).unwrap().path().to_owned())
+            .map(|_| {
+                EventWriter::create(dir.path(), None, SyncPolicy::Never)
+                    .unwrap()
+                    .path()
+                    .to_owned()
+            })
             .collect();
         assert!(paths.is_sorted_by(|a, b| a < b), "{paths:?}");
     }
@@ -555,7 +768,7 @@ mod tests {
     fn a_taken_name_gets_the_next_counter() {
         let dir = tempfile::tempdir().unwrap();
         let names: Vec<_> = (0..3)
-            .map(|_| create_new(dir.path(), 17, "host", 4).unwrap().1)
+            .map(|_| create_new(dir.path(), 17, "host", 4, 0).unwrap().1)
             .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
             .collect();
         let expected: Vec<_> = (0..3)
@@ -573,7 +786,7 @@ mod tests {
     fn creating_in_a_missing_directory_names_it() {
         let dir = tempfile::tempdir().unwrap();
         let missing = dir.path().join("missing");
-        let error = EventWriter::create(&missing).unwrap_err();
+        let error = EventWriter::create(&missing, None, SyncPolicy::Never).unwrap_err();
         assert!(error.is_io());
         assert_eq!(error.path(), Some(missing.as_path()));
     }

@@ -461,6 +461,13 @@ impl Patient {
 
     /// See [`History::is_sparse`]. Units that never fire leave rows untouched, too, but always the same ones.
     fn is_sparse(&self, window: u64) -> bool {
+        // A table has more rows than columns.
+        let [rows, columns] = self.facts.shape.as_slice() else {
+            return false;
+        };
+        if rows <= columns {
+            return false;
+        }
         let a_step = self.history.sums.rows();
         let Some(a_step) = a_step.filter(|share| *share < 0.5) else {
             return false;

@@ -105,9 +105,10 @@ impl Case<'_> {
         self.thresholds.window.into()
     }
 
-    /// Enough steps for a rule about sizes.
+    /// Enough steps for a rule about sizes: a window behind the warm-up, when it has been confirmed.
     fn is_warm(&self) -> bool {
-        self.history.steps >= self.window() + u64::from(self.thresholds.warm_up)
+        let confirm = u64::from(self.thresholds.confirm);
+        self.history.steps + confirm > self.window() + u64::from(self.thresholds.warm_up)
     }
 
     fn is_matrix(&self) -> bool {

@@ -30,7 +30,7 @@ pub struct Thresholds {
     /// `LargeUpdates`: an update ratio above this for the whole window. Default 0.1. CS231n calls 1e-3 healthy; Adam with its
     /// usual 1e-3 gives 1e-2 on layers of a few hundred inputs, and they learn.
     pub large_update_ratio: f64,
-    /// `Erratic`: the mean cosine of successive changes below this. Default -0.5. Around -1 each step undoes the one
+    /// `Erratic`: the mean cosine of successive changes below this. Default -0.7. Around -1 each step undoes the one
     /// before, what Cockpit calls overshooting; full-batch descent at the edge of stability does so too, with small steps.
     pub erratic_cosine: f64,
     /// `Erratic`: only above this update ratio. Default 0.03.
@@ -50,7 +50,7 @@ pub struct Thresholds {
     /// zero stalls nobody.
     pub stalled_others: f64,
     /// `PoorInit`: the lowest healthy standard deviation of the first weights times the square root of the fan-in. Default
-    /// 0.01. SageMaker Debugger's PoorWeightInitialization compares layers' variances instead.
+    /// 0.025. SageMaker Debugger's PoorWeightInitialization compares layers' variances instead.
     pub init_scale_min: f64,
     /// `PoorInit`: the highest. Default 10. Xavier gives 1, He 1.4, PyTorch's default 0.6, GPT-2 0.1 to 0.6.
     pub init_scale_max: f64,
@@ -67,14 +67,14 @@ impl Default for Thresholds {
             exploding_update_ratio: 0.3,
             exploding_growth: 10.0,
             large_update_ratio: 0.1,
-            erratic_cosine: -0.5,
+            erratic_cosine: -0.7,
             erratic_update_ratio: 0.03,
             one_ulp_fraction: 0.35,
             rounded_changed_fraction: 0.5,
             vanishing_gradient: 1e-4,
             stalled_collapse: 0.01,
             stalled_others: 0.1,
-            init_scale_min: 0.01,
+            init_scale_min: 0.025,
             init_scale_max: 10.0,
             scale_drift: 10.0,
         }

@@ -3,7 +3,7 @@
 use crate::histogram::Histogram;
 use crate::proto::summary::{Value, value};
 use crate::proto::tensor_shape_proto::Dim;
-use crate::proto::{DataClass, DataType, TensorProto, TensorShapeProto};
+use crate::proto::{DataClass, DataType, SummaryMetadata, TensorProto, TensorShapeProto};
 
 const PLUGIN: &str = "histograms";
 
@@ -35,8 +35,12 @@ pub(crate) fn value(tag: &str, histogram: &Histogram, description: Option<&str>)
     };
     Value {
         tag: tag.into(),
-        metadata: description
-            .map(|description| super::metadata(PLUGIN, DataClass::Tensor, description)),
+        metadata: description.map(metadata),
         value: Some(value::Value::Tensor(tensor)),
     }
+}
+
+/// What the first value of a histogram tag in a file carries.
+pub(crate) fn metadata(description: &str) -> SummaryMetadata {
+    super::metadata(PLUGIN, DataClass::Tensor, description)
 }

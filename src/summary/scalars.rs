@@ -1,7 +1,7 @@
 //! The Scalars dashboard.
 
-use crate::proto::DataClass;
 use crate::proto::summary::{Value, value};
+use crate::proto::{DataClass, SummaryMetadata};
 
 const PLUGIN: &str = "scalars";
 
@@ -17,7 +17,11 @@ pub(crate) fn value(tag: &str, value: f64, description: Option<&str>) -> Value {
 pub(crate) fn refill(message: &mut Value, tag: &str, value: f64, description: Option<&str>) {
     message.tag.clear();
     message.tag.push_str(tag);
-    message.metadata =
-        description.map(|description| super::metadata(PLUGIN, DataClass::Scalar, description));
+    message.metadata = description.map(metadata);
     message.value = Some(value::Value::SimpleValue(value as f32));
+}
+
+/// What the first value of a scalar tag in a file carries.
+pub(crate) fn metadata(description: &str) -> SummaryMetadata {
+    super::metadata(PLUGIN, DataClass::Scalar, description)
 }

@@ -1,7 +1,7 @@
 //! The Text dashboard: Markdown, rendered by TensorBoard.
 
 use crate::proto::summary::{Value, value};
-use crate::proto::{DataClass, DataType, TensorProto, TensorShapeProto};
+use crate::proto::{DataClass, DataType, SummaryMetadata, TensorProto, TensorShapeProto};
 
 const PLUGIN: &str = "text";
 
@@ -15,8 +15,12 @@ pub(crate) fn value(tag: &str, markdown: &str, description: Option<&str>) -> Val
     };
     Value {
         tag: tag.into(),
-        metadata: description
-            .map(|description| super::metadata(PLUGIN, DataClass::Tensor, description)),
+        metadata: description.map(metadata),
         value: Some(value::Value::Tensor(tensor)),
     }
+}
+
+/// What the first value of a tag in a file carries.
+pub(crate) fn metadata(description: &str) -> SummaryMetadata {
+    super::metadata(PLUGIN, DataClass::Tensor, description)
 }

@@ -82,7 +82,7 @@ impl Glimpser {
         };
         let facts = inspect("gradient", gradient).ok()?;
         let elements = facts.elements();
-        let stride = elements.div_ceil(SAMPLE).max(1);
+        let stride = sample_stride(elements);
         let sampled = elements.div_ceil(stride);
         match facts.access {
             Access::Memory => {
@@ -118,13 +118,11 @@ impl Glimpser {
 
     /// Looks at a gradient in host memory.
     fn look_at(&mut self, dtype: DType, bytes: &[u8]) -> Glimpse {
-        let elements = bytes.len() / dtype.size();
-        let stride = elements.div_ceil(SAMPLE).max(1);
         let seen = match dtype {
-            DType::F32 => self.of_slice::<f32>(bytes, stride, |x| f64::from(*x)),
-            DType::F64 => self.of_slice::<f64>(bytes, stride, |x| *x),
-            DType::F16 => self.of_slice::<f16>(bytes, stride, |x| f64::from(*x)),
-            DType::BF16 => self.of_slice::<bf16>(bytes, stride, |x| f64::from(*x)),
+            DType::F32 => self.of_slice::<f32>(bytes, |x| f64::from(*x)),
+            DType::F64 => self.of_slice::<f64>(bytes, |x| *x),
+            DType::F16 => self.of_slice::<f16>(bytes, |x| f64::from(*x)),
+            DType::BF16 => self.of_slice::<bf16>(bytes, |x| f64::from(*x)),
             _ => None,
         };
         seen.unwrap_or_default()
@@ -133,11 +131,12 @@ impl Glimpser {
     fn of_slice<T: bytemuck::Pod>(
         &mut self,
         bytes: &[u8],
-        stride: usize,
         widen: impl Fn(&T) -> f64 + Copy,
     ) -> Option<Glimpse> {
         let values: &[T] = bytemuck::try_cast_slice(bytes).ok()?;
-        let glimpse = of_sample(values.iter().step_by(stride).map(widen), values.len());
+        let sampled = values.len().min(SAMPLE);
+        let sample = (0..sampled).filter_map(|index| values.get(place(index, values.len())));
+        let glimpse = of_sample(sample.map(widen), values.len());
         if glimpse != Glimpse::PerhapsZero {
             return Some(glimpse);
         }
@@ -190,6 +189,31 @@ impl Glimpser {
     }
 }
 
+/// Where the sampled element of this number lies: all of a small gradient, else one anywhere in each of as many stretches.
+/// Evenly spaced ones would stay in a few columns, and those of an input that is always zero would be taken for all.
+fn place(index: usize, elements: usize) -> usize {
+    let stretch = elements / SAMPLE;
+    if elements <= SAMPLE {
+        return index;
+    }
+    // Multiplicative hashing (Knuth): the top bits are as good as random, and the same each time.
+    let chance = (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    index * elements / SAMPLE + ((chance * stretch as u64) >> 32) as usize
+}
+
+/// Every so many elements are sampled where only even steps can be had, with no small divisor.
+fn sample_stride(elements: usize) -> usize {
+    let mut stride = elements.div_ceil(SAMPLE).max(1);
+    while stride > 1
+        && [2, 3, 5, 7]
+            .iter()
+            .any(|divisor| stride.is_multiple_of(*divisor))
+    {
+        stride += 1;
+    }
+    stride
+}
+
 /// What a sample says of a gradient of so many elements.
 fn summary(dtype: DType, sample: &[u8], elements: usize) -> Glimpse {
     fn wide<T: bytemuck::Pod>(sample: &[u8], widen: impl Fn(T) -> f64, elements: usize) -> Glimpse {
@@ -222,5 +246,112 @@ fn of_sample(values: impl Iterator<Item = f64>, elements: usize) -> Glimpse {
         Glimpse::Zero
     } else {
         Glimpse::PerhapsZero
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::{Device, Kind};
+
+    /// A leaf of this shape whose gradient is `gradient`.
+    fn leaf(gradient: &Tensor) -> Tensor {
+        let leaf = Tensor::zeros(gradient.size(), (gradient.kind(), Device::Cpu));
+        let leaf = leaf.set_requires_grad(true);
+        (&leaf * gradient).sum(gradient.kind()).backward();
+        leaf
+    }
+
+    fn look(tensor: &Tensor) -> Glimpse {
+        let facts = inspect("w", tensor).unwrap();
+        Glimpser::new(0).look(0, tensor, &facts)
+    }
+
+    fn norm(glimpse: Glimpse) -> f64 {
+        match glimpse {
+            Glimpse::NonZero(Some(norm)) => norm,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn states_of_a_gradient() {
+        let float = (Kind::Float, Device::Cpu);
+        assert_eq!(look(&Tensor::zeros([3], float)), Glimpse::Unseen);
+        let waiting = Tensor::zeros([3], float).set_requires_grad(true);
+        assert_eq!(look(&waiting), Glimpse::Undefined);
+        assert_eq!(
+            look(&leaf(&Tensor::zeros([300, 300], float))),
+            Glimpse::Zero
+        );
+        let large = Tensor::zeros([SEARCH as i64 + 1], float);
+        assert_eq!(look(&leaf(&large)), Glimpse::PerhapsZero);
+        let wild = Tensor::from_slice(&[1.0_f32, f32::NAN]);
+        assert_eq!(look(&leaf(&wild)), Glimpse::NonFinite);
+        assert_eq!(norm(look(&leaf(&Tensor::from_slice(&[3.0_f32, 4.0])))), 5.0);
+    }
+
+    #[test]
+    fn a_norm_is_estimated_in_every_type_and_layout() {
+        for kind in [Kind::Float, Kind::Double, Kind::Half, Kind::BFloat16] {
+            let gradient = Tensor::ones([64, 64], (kind, Device::Cpu));
+            assert!(
+                (norm(look(&leaf(&gradient))) - 64.0).abs() < 1e-3,
+                "{kind:?}"
+            );
+        }
+        let turned = Tensor::ones([64, 32], (Kind::Float, Device::Cpu)).tr();
+        assert!((norm(look(&leaf(&turned))) - 2048_f64.sqrt()).abs() < 1e-3);
+    }
+
+    #[test]
+    fn columns_without_a_gradient_do_not_hide_the_others() {
+        for width in [64_i64, 48, 9, 49, 768, 512] {
+            let gradient = Tensor::ones([256, width], (Kind::Float, Device::Cpu));
+            let _ = gradient.slice(1, 0, width / 4, 1).fill_(0.0);
+            let (found, truth) = (
+                norm(look(&leaf(&gradient))),
+                gradient.norm().double_value(&[]),
+            );
+            assert!(
+                (0.8..1.25).contains(&(found / truth)),
+                "{width}: {found} {truth}"
+            );
+        }
+    }
+
+    #[test]
+    fn one_element_is_found_in_turn() {
+        let gradient = Tensor::zeros([4 * SEARCH as i64], (Kind::Float, Device::Cpu));
+        let _ = gradient.get(3 * SEARCH as i64 + 5).fill_(1.0);
+        let tensor = leaf(&gradient);
+        let facts = inspect("w", &tensor).unwrap();
+        let looks: Vec<Glimpse> = (0..4)
+            .map(|turn| Glimpser::new(turn).look(0, &tensor, &facts))
+            .collect();
+        assert_eq!(looks[3], Glimpse::NonZero(None));
+        assert_eq!(looks[0], Glimpse::PerhapsZero);
+    }
+
+    #[test]
+    fn what_lies_elsewhere_comes_at_the_end() {
+        let gradient = Tensor::from_slice(&[0.0_f32, 3.0, 4.0, 0.0]);
+        let facts = inspect("w", &gradient).unwrap();
+        let mut glimpser = Glimpser::new(0);
+        let remote = remote("w", &gradient, &facts, (0, 1), 0..16)
+            .unwrap()
+            .unwrap();
+        glimpser.bytes = 16;
+        glimpser.waiting.push(Waiting {
+            place: 1,
+            dtype: DType::F32,
+            elements: 4,
+            start: 0,
+            end: 16,
+            remote,
+        });
+        let mut glimpses = [Glimpse::Unseen; 2];
+        glimpser.finish(&mut glimpses);
+        assert_eq!(glimpses, [Glimpse::Unseen, Glimpse::NonZero(Some(5.0))]);
     }
 }
