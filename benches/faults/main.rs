@@ -320,7 +320,9 @@ fn judge(cell: Cell, seen: &Seen, label: Option<&Label>) -> Outcome {
         let place = may.is_none_or(|may| name.is_some_and(|name| may.contains(name)));
         let verdict = finding.verdict.name();
         let known = label.verdicts.contains(&verdict) || label.also.contains(&verdict);
-        place && known && finding.step >= label.since
+        // Units that die on the way are a fault of their own, whatever brought it about.
+        let dead = verdict == "dead_gradient" && name.is_some_and(|name| seen.dead.contains(name));
+        dead || (place && known && finding.step >= label.since)
     };
     let findings = seen.findings.iter();
     outcome.wrong = findings.filter(|finding| !is_explained(finding)).count();

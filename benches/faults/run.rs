@@ -1,6 +1,6 @@
 //! One training run, logged with `log_weights` alone, and what was found in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tch::nn::{Adam, Optimizer, OptimizerConfig, Sgd, VarStore};
 use tch::{Device, IndexOp, Kind, Tensor};
@@ -23,6 +23,8 @@ pub struct Seen {
     pub report: String,
     /// What the tensors say against the label.
     pub objection: Option<String>,
+    /// Variables whose gradient was exactly zero for a whole window.
+    pub dead: BTreeSet<String>,
 }
 
 /// All training images and their labels.
@@ -109,6 +111,7 @@ pub fn seen(logger: &Logger) -> Result<Seen> {
         verdicts: verdicts.collect(),
         report: report.to_string(),
         objection: None,
+        dead: BTreeSet::new(),
     })
 }
 
@@ -298,6 +301,7 @@ pub fn faulty(
     }
     let seen = Seen {
         objection: witness.objection(fault, &names),
+        dead: witness.dead(),
         ..seen(&logger)?
     };
     Ok((seen, names, matrices))

@@ -36,7 +36,7 @@ fn percent(part: usize, all: usize) -> String {
 }
 
 fn faults(text: &mut String, outcomes: &[&Outcome]) {
-    text.push_str("| fault | runs | found | right | wrong findings | steps until found: median | most | injected as said |\n|---|--:|--:|--:|--:|--:|--:|--:|\n");
+    text.push_str("| fault | runs | found | right | wrong findings | steps until found: median | most | injected as said | bar |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|\n");
     for (fault, _) in FAULTS {
         let runs: Vec<_> = outcomes.iter().filter(|one| one.fault == fault).collect();
         if runs.is_empty() {
@@ -48,15 +48,24 @@ fn faults(text: &mut String, outcomes: &[&Outcome]) {
         let shown = |step: Option<&i64>| step.map_or("-".into(), ToString::to_string);
         let _ = writeln!(
             text,
-            "| {fault} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {fault} | {} | {} | {} | {} | {} | {} | {} | {} |",
             runs.len(),
             percent(count(&|one| one.found), runs.len()),
             percent(count(&|one| one.right), runs.len()),
             runs.iter().map(|one| one.wrong).sum::<usize>(),
             shown(steps.get(steps.len() / 2)),
             shown(steps.last()),
-            count(&|one| one.objection.is_empty())
+            count(&|one| one.objection.is_empty()),
+            bar(fault)
         );
+    }
+}
+
+/// What share is to be found: all where no threshold decides. Variable and cause are to be right in 98 %, within 20 steps.
+fn bar(fault: &str) -> &'static str {
+    match fault {
+        "lr-huge" | "bad-init" | "vanishing" | "saturated" | "stalled" => "95 %",
+        _ => "100 %",
     }
 }
 

@@ -1,7 +1,7 @@
 //! Whether an injection does what its line says, and whether a healthy run is one: by the tensors and the loss, without the
 //! logger.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tch::{Kind, Tensor};
 
@@ -9,6 +9,9 @@ use crate::scenario::MIDDLE;
 
 /// Steps at either end over which losses are averaged.
 const END: usize = 20;
+
+/// Steps that rules look back over: the default of `Thresholds`.
+const WINDOW: usize = 20;
 
 /// What was seen of one variable.
 #[derive(Default)]
@@ -19,6 +22,8 @@ struct Tally {
     moved: usize,
     undefined: usize,
     zero: usize,
+    /// Steps in a row with a gradient of exactly zero: up to now, and the most.
+    dead: [usize; 2],
     /// Steps after which some element was not finite: before the middle, from it on.
     nonfinite: [usize; 2],
     /// norm(change) / norm(weights) of each step: before the middle, from it on.
@@ -185,6 +190,12 @@ impl Witness {
         }
     }
 
+    /// Variables whose gradient was exactly zero for a whole window.
+    pub fn dead(&self) -> BTreeSet<String> {
+        let dead = (self.tallies.iter()).filter(|(_, tally)| tally.dead[1] >= WINDOW);
+        dead.map(|(name, _)| name.clone()).collect()
+    }
+
     /// Whether the loss ends below this share of what it began with.
     fn learns(&self, share: f64) -> Option<String> {
         let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len().max(1) as f64;
@@ -215,7 +226,10 @@ impl Tally {
             return;
         }
         let gradient = copy(&gradient);
-        self.zero += usize::from(largest(&gradient) == 0.0);
+        let is_zero = largest(&gradient) == 0.0;
+        self.zero += usize::from(is_zero);
+        self.dead[0] = if is_zero { self.dead[0] + 1 } else { 0 };
+        self.dead[1] = self.dead[1].max(self.dead[0]);
         self.gradients.push(self::norm(&gradient) / norm);
         let wanted = gradient.ne(0.0);
         let count = wanted.sum(Kind::Int64).int64_value(&[]);
