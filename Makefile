@@ -7,7 +7,7 @@ LOCKED ?= --locked
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo board test test-setup test-checker lint test-rust docs check-range e2e bench bench-peers bench-long-run bench-demo bench-faults clean
+.PHONY: help setup demo board test test-setup test-checker lint test-rust docs check-range e2e bench bench-peers bench-long-run bench-demo bench-faults fuzz shuttle deny clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,13 +35,13 @@ lint: setup ## formatting, and clippy with and without the tch feature
 	@echo "== formatting"
 	$(CARGO) fmt --check
 	@echo "== clippy without libtorch"
-	$(CARGO) clippy $(LOCKED) --all-targets --no-default-features -- -D warnings
+	$(CARGO) clippy $(LOCKED) --all-targets --no-default-features --features cli -- -D warnings
 	@echo "== clippy"
 	$(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
 
 test-rust: setup ## unit, integration and documentation tests, with and without the tch feature
 	@echo "== tests without libtorch"
-	$(CARGO) test $(LOCKED) --no-default-features
+	$(CARGO) test $(LOCKED) --no-default-features --features cli
 	@echo "== tests"
 	$(CARGO) test $(LOCKED)
 
@@ -81,6 +81,24 @@ bench-demo: setup ## training time of the demo with and without logging
 
 bench-faults: setup ## verdicts on training runs with a known fault and on healthy ones (BENCH_ARGS="--fault nan --verbose" chooses)
 	$(CARGO) bench $(LOCKED) --bench faults -- $(or $(BENCH_ARGS),--output benches/results/faults.md)
+
+# Needs cargo-fuzz (cargo install cargo-fuzz) and a nightly toolchain. A finding stays in fuzz/artifacts; once mended it
+# belongs into fuzz/corpus, which the unit tests run.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= records events tags histogram
+
+fuzz: ## feed the readers, layout patterns and histograms arbitrary bytes (FUZZ_SECONDS=1800 FUZZ_TARGETS=events)
+	@for target in $(FUZZ_TARGETS); do \
+		mkdir -p fuzz/target/corpus/$$target; \
+		$(CARGO) +nightly fuzz run $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=65536 -rss_limit_mb=2048 -timeout=20 || exit 1; \
+	done
+
+deny: ## licences, sources and known faults of all crates used (needs cargo-deny and its database of advisories)
+	$(CARGO) deny --all-features check
+
+shuttle: ## try the queue and the pools between threads under many schedules
+	RUSTFLAGS="--cfg shuttle" $(CARGO) test $(LOCKED) --no-default-features --lib --target-dir target/shuttle schedules
 
 clean: ## remove build results; .venv and runs/ stay
 	$(CARGO) clean

@@ -1,10 +1,11 @@
 //! Host memory for snapshots: aligned for every element type, and pooled so that a training step allocates nothing.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::types::OnFull;
 use crate::values::Glimpse;
 
@@ -225,7 +226,7 @@ impl Budget {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(shuttle)))]
 mod tests {
     use super::*;
 
@@ -331,5 +332,83 @@ mod tests {
         pool.put(pool.take(10, OnFull::Block).0.expect("a buffer"));
         assert!(pool.take(usize::MAX / 2, OnFull::Block).0.is_none());
         assert_eq!(pool.lock().total, 0);
+    }
+}
+
+/// Run by `make shuttle`: see `scalar_queue.rs`.
+#[cfg(all(test, shuttle))]
+mod schedules {
+    use super::*;
+    use shuttle::{check_pct, check_random, thread};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Callers take and return more often than there are buffers: each gets one in the end, and never more than
+    /// there may be.
+    fn everybody_gets_a_buffer() {
+        let pool = Arc::new(Pool::default());
+        let out = Arc::new(AtomicUsize::new(0));
+        let callers: Vec<_> = (0..BUFFERS + 2)
+            .map(|_| {
+                let (pool, out) = (pool.clone(), out.clone());
+                thread::spawn(move || {
+                    for _ in 0..2 {
+                        let buffer = pool
+                            .take(10, OnFull::Block)
+                            .0
+                            .expect("a pool that is not closed");
+                        assert!(out.fetch_add(1, Ordering::SeqCst) < BUFFERS);
+                        thread::yield_now();
+                        out.fetch_sub(1, Ordering::SeqCst);
+                        pool.put(buffer);
+                    }
+                })
+            })
+            .collect();
+        callers
+            .into_iter()
+            .for_each(|caller| caller.join().unwrap());
+        assert!(pool.lock().free.len() <= BUFFERS);
+    }
+
+    /// Closing lets waiting callers go without a buffer.
+    fn closing_lets_all_go() {
+        let pool = Arc::new(Pool::default());
+        let callers: Vec<_> = (0..BUFFERS + 2)
+            .map(|_| {
+                let pool = pool.clone();
+                thread::spawn(move || drop(pool.take(10, OnFull::Block)))
+            })
+            .collect();
+        pool.close();
+        callers
+            .into_iter()
+            .for_each(|caller| caller.join().unwrap());
+    }
+
+    /// What waits stays below the bound, and everybody is let through in the end.
+    fn a_budget_holds() {
+        let budget = Arc::new(Budget::default());
+        let callers: Vec<_> = (0..4)
+            .map(|_| {
+                let budget = budget.clone();
+                thread::spawn(move || {
+                    assert!(budget.take(BUDGET / 2, OnFull::Block).0);
+                    assert!(budget.lock().bytes <= BUDGET);
+                    budget.put(BUDGET / 2);
+                })
+            })
+            .collect();
+        callers
+            .into_iter()
+            .for_each(|caller| caller.join().unwrap());
+        assert_eq!(budget.lock().bytes, 0);
+    }
+
+    #[test]
+    fn pools_under_many_schedules() {
+        check_random(everybody_gets_a_buffer, 5000);
+        check_pct(everybody_gets_a_buffer, 5000, 3);
+        check_random(closing_lets_all_go, 5000);
+        check_random(a_budget_holds, 5000);
     }
 }

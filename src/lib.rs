@@ -28,7 +28,7 @@
 //! ```
 //! # let dir = tempfile::tempdir()?;
 //! # let runs = dir.path();
-//! use tch_tensorboard::{EventReader, Logger};
+//! use tch_tensorboard::{LogDir, Logger};
 //!
 //! let logger = Logger::create(runs.join("by_hand"))?;
 //! let mut weight = vec![1.0_f32, -2.0, 0.5];
@@ -43,13 +43,8 @@
 //! logger.close()?;
 //!
 //! // Read it back, both checksums of each record checked:
-//! for file in std::fs::read_dir(logger.logdir())? {
-//!     let path = file?.path();
-//!     if path.to_string_lossy().contains("tfevents") {
-//!         let events = EventReader::open(&path)?.collect::<Result<Vec<_>, _>>()?;
-//!         assert!(events.len() > 10);
-//!     }
-//! }
+//! let points = LogDir::open(logger.logdir())?.runs()[0].events().points();
+//! assert!(points.collect::<Result<Vec<_>, _>>()?.len() > 10);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -97,10 +92,14 @@ mod cadence;
 mod dashboard;
 mod error;
 mod event_file;
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, doc(hidden), allow(missing_docs))]
+pub mod fuzzing;
 mod health;
 mod histogram;
 mod history;
 mod kernel;
+mod log_reader;
 mod logdir;
 mod logger;
 mod named_tensors;
@@ -112,6 +111,7 @@ mod run;
 mod scalar_queue;
 mod stats;
 mod summary;
+mod sync;
 #[cfg_attr(not(feature = "tch"), path = "no_tensor.rs")]
 mod tensor;
 mod types;
@@ -124,6 +124,7 @@ pub use error::{Error, Result};
 pub use event_file::{EventReader, ReadError};
 pub use health::Stats;
 pub use histogram::Histogram;
+pub use log_reader::{HParam, LogDir, Point, PointValue, Points, Run, RunReader};
 pub use logger::{Logger, LoggerBuilder};
 pub use named_tensors::{NamedTensors, Role, Visitor};
 pub use options::{LayerOptions, Pattern, Statistic, WeightOptions};

@@ -1,18 +1,19 @@
 //! Scalars on their way to the worker: one lock, one append into memory that is reused, no wake-up for each.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::types::{OnFull, WallTime};
 
-/// Scalars that may wait. At about 50 bytes each, 3 MB.
-const CAPACITY: usize = 1 << 16;
+/// Scalars that may wait. At about 50 bytes each, 3 MB. Two where schedules are tried: a full queue is what matters.
+const CAPACITY: usize = if cfg!(all(test, shuttle)) { 2 } else { 1 << 16 };
 
 /// Bytes of names that may wait, however few scalars they belong to.
 const NAMES_CAPACITY: usize = 16 << 20;
 
 /// At this many the worker is woken rather than left to its timer.
-const WAKE_AT: usize = 1 << 12;
+const WAKE_AT: usize = if cfg!(all(test, shuttle)) { 1 } else { 1 << 12 };
 
 /// Once in so many the caller is asked to see whether there is a worker at all.
 const LOOK_EVERY: usize = 64;
@@ -184,7 +185,7 @@ impl ScalarQueue {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(shuttle)))]
 mod tests {
     use super::*;
 
@@ -282,5 +283,84 @@ mod tests {
                 Pushed::Dropped
             );
         });
+    }
+}
+
+/// Run by `make shuttle`: thousands of schedules of a few threads; a lost wake-up ends as a deadlock, which is reported.
+#[cfg(all(test, shuttle))]
+mod schedules {
+    use super::*;
+    use shuttle::{check_pct, check_random, thread};
+    use std::sync::Arc;
+
+    const CALLERS: u32 = 3;
+    const EACH: i64 = 3;
+
+    fn push(queue: &ScalarQueue, run: u32, step: i64) -> Pushed {
+        let scalar = [("", "tag", step as f64)];
+        queue
+            .push(run, step, WallTime::now(), scalar, OnFull::Block)
+            .0
+    }
+
+    /// Every scalar arrives once, those of a caller in order, whoever had to wait.
+    fn nothing_is_lost() {
+        let queue = Arc::new(ScalarQueue::default());
+        let callers: Vec<_> = (0..CALLERS)
+            .map(|run| {
+                let queue = queue.clone();
+                thread::spawn(move || {
+                    (0..EACH).for_each(|step| {
+                        assert_ne!(push(&queue, run, step), Pushed::Dropped);
+                    })
+                })
+            })
+            .collect();
+        let mut next = [0; CALLERS as usize];
+        let mut spare = Batch::default();
+        while next.iter().sum::<i64>() < EACH * i64::from(CALLERS) {
+            let batch = queue.drain(std::mem::take(&mut spare));
+            assert!(batch.len() <= CAPACITY);
+            for entry in batch.entries() {
+                let expected = &mut next[entry.run as usize];
+                assert_eq!((entry.step, entry.tag), (*expected, "tag"));
+                *expected += 1;
+            }
+            spare = batch;
+            spare.clear();
+            thread::yield_now();
+        }
+        callers
+            .into_iter()
+            .for_each(|caller| caller.join().unwrap());
+        assert_eq!(queue.drain(Batch::default()).len(), 0);
+    }
+
+    /// Closing lets every caller go, and what was queued before stays for the worker.
+    fn closing_lets_all_go() {
+        let queue = Arc::new(ScalarQueue::default());
+        let callers: Vec<_> = (0..CALLERS)
+            .map(|run| {
+                let queue = queue.clone();
+                thread::spawn(move || {
+                    (0..EACH)
+                        .filter(|&step| push(&queue, run, step) != Pushed::Dropped)
+                        .count()
+                })
+            })
+            .collect();
+        queue.close();
+        let queued: usize = callers
+            .into_iter()
+            .map(|caller| caller.join().unwrap())
+            .sum();
+        assert_eq!(queue.drain(Batch::default()).len(), queued);
+    }
+
+    #[test]
+    fn a_queue_under_many_schedules() {
+        check_random(nothing_is_lost, 5000);
+        check_pct(nothing_is_lost, 5000, 3);
+        check_random(closing_lets_all_go, 5000);
     }
 }

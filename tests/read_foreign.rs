@@ -1,12 +1,14 @@
 //! Event files that other programs wrote are read back with the values that went in. The programs, with their versions,
-//! are `tests/data/make_torch.py` and `tests/data/make_tensorboardx.py`.
+//! are `tests/data/make_torch.py`, `make_tensorboardx.py` and `make_tensorflow.py` there. What tensorboard-rs writes is
+//! written and read back in `tensorboard_rs.rs`.
 
 mod common;
 
 use common::{read_events, read_scalars, read_tag, read_values};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use tch_tensorboard::EventReader;
 use tch_tensorboard::proto::{DataType, Event, event::What, summary::value::Value};
+use tch_tensorboard::{EventReader, HParam, LogDir, Point, PointValue};
 
 fn data(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -204,4 +206,106 @@ fn a_cut_file_gives_all_that_is_whole() {
             assert!(whole < events.len() && reader.offset() <= cut as u64);
         }
     }
+}
+
+/// The points of a file, through `LogDir`.
+fn points(file: &str) -> Vec<Point> {
+    let log = LogDir::open(data(file)).unwrap();
+    let points = log.runs()[0].events().points();
+    points.map(Result::unwrap).collect()
+}
+
+/// The only value of a tag.
+fn value(points: &[Point], tag: &str) -> PointValue {
+    let mut found = points.iter().filter(|point| point.tag == tag);
+    let point = found.next().unwrap_or_else(|| panic!("{tag}: not there"));
+    assert!(found.next().is_none(), "{tag}");
+    point.value.clone()
+}
+
+// By tests/data/make_tensorflow.py: every value is a tensor, told apart by its plugin.
+#[test]
+fn a_file_of_tensorflow() {
+    let points = points("tensorflow.tfevents");
+    let losses: Vec<(i64, PointValue)> = points
+        .iter()
+        .filter(|point| point.tag == "loss/train")
+        .map(|point| (point.step, point.value.clone()))
+        .collect();
+    let expected =
+        (0..5).map(|step| (step, PointValue::Scalar(f64::from(1.0 / (step + 1) as f32))));
+    assert_eq!(losses, expected.collect::<Vec<_>>());
+    let PointValue::Histogram(rows) = value(&points, "weights") else {
+        panic!("no histogram")
+    };
+    assert_eq!(rows.iter().map(|row| row[2]).collect::<Vec<_>>(), [3.0; 4]);
+    assert_eq!((rows[0][0], rows[3][1]), (1.0, 1.6875));
+    assert_eq!(
+        value(&points, "note"),
+        PointValue::Text(vec!["**bold** naïve".to_owned()])
+    );
+    let PointValue::Images {
+        width: 4,
+        height: 2,
+        encoded,
+    } = value(&points, "red")
+    else {
+        panic!("no image")
+    };
+    assert_eq!(encoded.len(), 2);
+    assert!(encoded.iter().all(|image| image.starts_with(b"\x89PNG")));
+    let PointValue::Audio(clips) = value(&points, "tone") else {
+        panic!("no sound")
+    };
+    assert!(clips.len() == 1 && clips[0].starts_with(b"RIFF"));
+    let params = [
+        ("augment", HParam::Bool(true)),
+        ("optimizer", HParam::Text("adam".to_owned())),
+        ("rate", HParam::Number(0.125)),
+    ];
+    let params = params.map(|(name, value)| (name.to_owned(), value));
+    let tag = "_hparams_/session_start_info";
+    assert_eq!(value(&points, tag), PointValue::HParams(params.into()));
+}
+
+// The same values from writers of either form.
+#[test]
+fn one_view_of_all_writers() {
+    for file in FILES {
+        let points = points(file);
+        let kinds: BTreeMap<&str, &str> = points
+            .iter()
+            .map(|point| (point.tag.as_str(), point.value.kind()))
+            .collect();
+        assert_eq!(kinds["loss/train"], "scalar", "{file}");
+        assert_eq!(kinds["loss/val"], "scalar", "{file}");
+        assert_eq!(kinds["weights"], "histogram", "{file}");
+        assert_eq!(
+            value(&points, "note/text_summary"),
+            PointValue::Text(vec!["**bold** naïve".to_owned()])
+        );
+        let PointValue::Images {
+            width: 4,
+            height: 2,
+            ..
+        } = value(&points, "red")
+        else {
+            panic!("{file}: no image")
+        };
+        let PointValue::Histogram(rows) = value(&points, "weights") else {
+            panic!("{file}: no histogram")
+        };
+        // Without the empty bucket in front, and with the extremes of the data as outer edges.
+        assert_eq!(rows.iter().map(|row| row[2]).sum::<f64>(), 12.0, "{file}");
+        let extremes = if file == "torch.tfevents" {
+            (1.0, 1.6875)
+        } else {
+            (-1.0, 1.75)
+        };
+        assert_eq!((rows[0][0], rows[rows.len() - 1][1]), extremes, "{file}");
+    }
+    let PointValue::Histogram(rows) = value(&points("torch.tfevents"), "weights_v2") else {
+        panic!("no histogram")
+    };
+    assert_eq!(rows.len(), 4);
 }

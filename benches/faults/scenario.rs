@@ -199,9 +199,16 @@ pub fn label(fault: &str, net: &str, hinted: bool, names: &[String], matrices: &
                 "lstm" => "lstm.weight_ih",
                 _ => "h.0.ff2.weight",
             };
-            let must: Vec<String> = names.iter().cloned().chain([behind.to_owned()]).collect();
+            let must = names.iter().cloned().chain([behind.to_owned()]);
+            let must: Vec<String> = must.collect();
+            // What stands before the dead units and leads nowhere else.
+            let before: &[&str] = match net {
+                "transformer" => &["h.0.ln2.weight", "h.0.ln2.bias"],
+                _ => &[],
+            };
+            let before = before.iter().map(|name| (*name).to_owned());
             Label {
-                may: Some(must.clone()),
+                may: Some(must.iter().cloned().chain(before).collect()),
                 must,
                 ..named(&["dead_gradient"])
             }

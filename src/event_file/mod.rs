@@ -1,5 +1,7 @@
 //! Event files: writing them record by record, and reading them back.
 
+mod decoded;
+pub(crate) mod glance;
 mod reader;
 mod writer;
 

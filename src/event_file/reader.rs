@@ -2,18 +2,22 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use prost::Message;
 
+use crate::event_file::decoded::{decoded_len, max_decoded_len};
+use crate::event_file::glance;
 use crate::proto;
 use crate::record::{RecordError, RecordReader};
 
 /// Reads the events of one event file, also while it is being written.
 ///
 /// An iterator over `Result<`[`proto::Event`]`, `[`ReadError`]`>`. Both checksums of each record are checked, unlike in
-/// TensorBoard's loaders, so damage that TensorBoard shows as data is found. Memory holds one record at a time.
+/// TensorBoard's loaders, so damage that TensorBoard shows as data is found. Memory holds one record at a time, never more
+/// than twice the bytes that have arrived of it, and what it decodes to, at most 64 MiB plus 16 times its bytes: files from
+/// anywhere can be read.
 ///
 /// `None` means that no further event is there *now*. When the file has grown the iterator goes on: call `next` again.
 /// A record that is only half there gives [`ReadError::Truncated`], once for as long as nothing more arrives, and comes
@@ -28,7 +32,9 @@ use crate::record::{RecordError, RecordReader};
 /// }
 /// # Ok::<(), tch_tensorboard::ReadError>(())
 /// ```
-pub struct EventReader<R = BufReader<File>> {
+///
+/// All runs and files of a directory are read through [`LogDir`](crate::LogDir).
+pub struct EventReader<R = File> {
     path: Option<PathBuf>,
     records: RecordReader<R>,
 }
@@ -40,23 +46,33 @@ impl EventReader {
     ///
     /// [`ReadError::Open`] when the file cannot be opened.
     pub fn open(path: impl AsRef<Path>) -> Result<EventReader, ReadError> {
-        let path = path.as_ref();
-        let file = File::open(path).map_err(|source| ReadError::Open {
+        EventReader::open_at(path.as_ref(), 0)
+    }
+
+    /// Opens an event file to read on from `offset`, where a record begins.
+    pub(crate) fn open_at(path: &Path, offset: u64) -> Result<EventReader, ReadError> {
+        let open = || {
+            let mut file = File::open(path)?;
+            file.seek(SeekFrom::Start(offset))?;
+            Ok(file)
+        };
+        let file = open().map_err(|source| ReadError::Open {
             path: path.to_owned(),
             source,
         })?;
-        let mut reader = EventReader::new(BufReader::new(file));
-        reader.path = Some(path.to_owned());
-        Ok(reader)
+        Ok(EventReader {
+            path: Some(path.to_owned()),
+            records: RecordReader::at(file, offset),
+        })
     }
 }
 
 impl<R: Read> EventReader<R> {
-    /// Reads events from bytes in memory, a pipe, a decompressor. Many small reads are made: buffer what is slow.
+    /// Reads events from bytes in memory, a pipe, a decompressor. Up to 64 KiB are asked for at once.
     pub fn new(source: R) -> EventReader<R> {
         EventReader {
             path: None,
-            records: RecordReader::new(source),
+            records: RecordReader::at(source, 0),
         }
     }
 
@@ -67,35 +83,94 @@ impl<R: Read> EventReader<R> {
         self
     }
 
+    /// Whether to go on behind damage that hides where the next record begins; off by default.
+    ///
+    /// Then the next place is looked for where a length and a content both match their checksums, also inside a record that
+    /// a killed writer left half written and another one went on behind. What was passed over is reported by
+    /// [`ReadError::Skipped`], each byte once. The time is linear in the size of the file, also for one that was made to
+    /// mislead; such a file may hide records of its own.
+    #[must_use]
+    pub fn resync(mut self, resync: bool) -> EventReader<R> {
+        self.records.set_resync(resync);
+        self
+    }
+
     /// Where the next record begins, in bytes from the start.
     pub fn offset(&self) -> u64 {
         self.records.offset()
     }
 
-    fn read_event(&mut self) -> Result<Option<proto::Event>, ReadError> {
+    /// How far the source was read, in bytes from the start: at least [`offset`](EventReader::offset).
+    pub(crate) fn seen(&self) -> u64 {
+        self.records.offset() + self.records.arrived()
+    }
+
+    /// The bytes of the next record, their checksums checked but not decoded: for whoever counts, copies or checks records
+    /// without looking into them. `None` and errors are those of the iterator.
+    pub fn next_payload(&mut self) -> Option<Result<&[u8], ReadError>> {
+        let path = &self.path;
+        self.records
+            .next_record()
+            .map_err(|error| ReadError::of_record(error, path.clone()))
+            .transpose()
+    }
+
+    /// Checks the next record as the iterator does, and gives the time of its event without keeping what it holds: several
+    /// times faster. `None` and errors are those of the iterator.
+    pub fn check_next(&mut self) -> Option<Result<f64, ReadError>> {
+        let check = |payload: &[u8]| match glance::wall_time(payload) {
+            Some(time) if decoded_len(payload) <= max_decoded_len(payload) => Ok(time),
+            _ => decode(payload).map(|event| event.wall_time),
+        };
+        self.next_with(check).transpose()
+    }
+
+    /// What `f` makes of the next record.
+    fn next_with<T>(
+        &mut self,
+        f: impl Fn(&[u8]) -> Result<T, NoEvent>,
+    ) -> Result<Option<T>, ReadError> {
         let offset = self.records.offset();
         let path = &self.path;
         match self.records.next_record() {
             Ok(None) => Ok(None),
-            Ok(Some(payload)) => {
-                proto::Event::decode(payload)
-                    .map(Some)
-                    .map_err(|source| ReadError::Decode {
-                        path: path.clone(),
-                        offset,
-                        source,
-                    })
-            }
+            Ok(Some(payload)) => f(payload).map(Some).map_err(|error| match error {
+                NoEvent::Invalid(source) => ReadError::Decode {
+                    path: path.clone(),
+                    offset,
+                    source,
+                },
+                NoEvent::TooManyParts { decoded, max } => ReadError::TooManyParts {
+                    path: path.clone(),
+                    offset,
+                    decoded,
+                    max,
+                },
+            }),
             Err(error) => Err(ReadError::of_record(error, path.clone())),
         }
     }
+}
+
+/// Why a payload gives no event.
+enum NoEvent {
+    Invalid(prost::DecodeError),
+    TooManyParts { decoded: u64, max: u64 },
+}
+
+fn decode(payload: &[u8]) -> Result<proto::Event, NoEvent> {
+    let (decoded, max) = (decoded_len(payload), max_decoded_len(payload));
+    if decoded > max {
+        return Err(NoEvent::TooManyParts { decoded, max });
+    }
+    proto::Event::decode(payload).map_err(NoEvent::Invalid)
 }
 
 impl<R: Read> Iterator for EventReader<R> {
     type Item = Result<proto::Event, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.read_event().transpose()
+        self.next_with(decode).transpose()
     }
 }
 
@@ -112,10 +187,10 @@ impl<R> fmt::Debug for EventReader<R> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// The file could not be opened.
+    /// The file or directory could not be opened.
     #[error("cannot open {}: {source}", path.display())]
     Open {
-        /// The file.
+        /// The file or directory.
         path: PathBuf,
         /// The operating system's reason.
         source: io::Error,
@@ -143,7 +218,7 @@ pub enum ReadError {
         offset: u64,
     },
     /// The length of a record is damaged, or this is no event file. Reading cannot go on: nothing tells where the next
-    /// record begins. TensorBoard stops here too.
+    /// record begins, unless [`resync`](EventReader::resync) is set. TensorBoard stops here too.
     #[error(
         "{} is damaged at byte {offset}: the record's length does not match its checksum; nothing after it can be read",
         shown(path)
@@ -181,6 +256,36 @@ pub enum ReadError {
         /// What was accepted.
         max: u64,
     },
+    /// Only with [`resync`](EventReader::resync): bytes that belong to no readable record were passed over. Reading goes on
+    /// behind them.
+    #[error(
+        "{} is damaged at byte {offset}: {len} bytes hold no readable record and were skipped",
+        shown(path)
+    )]
+    Skipped {
+        /// The file.
+        path: Option<PathBuf>,
+        /// Where the damage begins.
+        offset: u64,
+        /// How many bytes were skipped.
+        len: u64,
+    },
+    /// A record is whole, but would take far more memory than its bytes do: it holds a great many empty parts. No writer makes
+    /// such a thing by accident. Reading can go on with the record after it.
+    #[error(
+        "{}: the record at byte {offset} would take {decoded} bytes of memory, more than the limit of {max}",
+        shown(path)
+    )]
+    TooManyParts {
+        /// The file.
+        path: Option<PathBuf>,
+        /// Where the record begins.
+        offset: u64,
+        /// Bytes of memory that it would take.
+        decoded: u64,
+        /// What was accepted for a record of this length.
+        max: u64,
+    },
     /// A record is whole but holds no event. Reading can go on with the record after it.
     #[error(
         "{}: the record at byte {offset} is not an event: {source}",
@@ -208,6 +313,7 @@ impl ReadError {
                 len,
                 max,
             },
+            RecordError::Skipped { offset, len } => ReadError::Skipped { path, offset, len },
             RecordError::Io { offset, source } => ReadError::Io {
                 path,
                 offset,
@@ -225,6 +331,8 @@ impl ReadError {
             | ReadError::LengthChecksum { path, .. }
             | ReadError::DataChecksum { path, .. }
             | ReadError::TooLong { path, .. }
+            | ReadError::Skipped { path, .. }
+            | ReadError::TooManyParts { path, .. }
             | ReadError::Decode { path, .. } => path.as_deref(),
         }
     }
@@ -240,6 +348,8 @@ impl ReadError {
             ReadError::Io { .. }
             | ReadError::Truncated { .. }
             | ReadError::DataChecksum { .. }
+            | ReadError::Skipped { .. }
+            | ReadError::TooManyParts { .. }
             | ReadError::Decode { .. } => true,
             ReadError::Open { .. }
             | ReadError::LengthChecksum { .. }

@@ -1,0 +1,146 @@
+//! What can be asked on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+const EXIT_CODES: &str = "\
+Exit status:
+  0  all is well
+  1  damage was found; what is whole was read all the same
+  2  something could not be done: a wrong argument, a file that cannot be opened or read, nothing to read";
+
+/// Inspects, checks and exports TensorBoard log directories, whoever wrote them.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Lists runs with their files and sizes, and their tags with kind, number of points, steps and newest value
+    #[command(after_help = EXIT_CODES)]
+    Inspect(Inspect),
+    /// Checks every record: both checksums, that it is an event, that its time is finite
+    ///
+    /// Each fault is a line on standard output that names the file and the byte. Behind damage the next whole record is
+    /// looked for, so that all faults are found. A last record that is only half there is mentioned, and is no fault: it is
+    /// being written, or its writer was killed; see --strict.
+    #[command(after_help = EXIT_CODES)]
+    Verify(Verify),
+    /// Writes values as CSV or as JSON lines
+    ///
+    /// CSV has one kind of values: scalars (run,tag,step,wall_time,value), histograms (one line a row:
+    /// run,tag,step,wall_time,left,right,count) or texts (run,tag,step,wall_time,cell,text). JSON lines have all kinds: objects
+    /// with run, tag, step, wall_time, kind and value, where NaN and infinities are the strings NaN, Infinity and -Infinity, and
+    /// images, sounds and graphs are told by their sizes. Points come in the order of the files; those that a resumed
+    /// run wrote again come again.
+    #[command(after_help = EXIT_CODES)]
+    Export(Export),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Inspect {
+    /// A log directory with runs below it, a run, or an event file
+    #[arg(value_name = "LOGDIR")]
+    pub logdir: PathBuf,
+    #[command(flatten)]
+    pub select: Select,
+    /// Leave the tags out
+    #[arg(long, conflicts_with = "json")]
+    pub runs_only: bool,
+    /// Write one JSON object a run
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Verify {
+    /// Log directories, runs, or event files
+    #[arg(value_name = "LOGDIR", required = true)]
+    pub logdirs: Vec<PathBuf>,
+    /// Take a half-written last record for damage: for runs that have ended
+    #[arg(long)]
+    pub strict: bool,
+    /// Print nothing but faults
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Export {
+    /// A log directory with runs below it, a run, or an event file
+    #[arg(value_name = "LOGDIR")]
+    pub logdir: PathBuf,
+    #[command(flatten)]
+    pub select: Select,
+    /// How to write
+    #[arg(long, short, value_enum, default_value_t = Format::Csv)]
+    pub format: Format,
+    /// Which kinds of values; of CSV exactly one [default: scalar for CSV, all for JSON lines]
+    #[arg(long, short, value_enum, value_name = "KIND")]
+    pub kind: Vec<Kind>,
+    /// Write to this file, which must not exist, instead of standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// Which runs and tags.
+#[derive(Debug, clap::Args)]
+pub struct Select {
+    /// Only runs whose name matches this glob (* also matches slashes); several add up
+    #[arg(long, value_name = "GLOB")]
+    pub run: Vec<String>,
+    /// Only tags that match this glob (* also matches slashes); several add up
+    #[arg(long, value_name = "GLOB")]
+    pub tag: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Csv,
+    Jsonl,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    Scalar,
+    Histogram,
+    Text,
+    Images,
+    Audio,
+    Hparams,
+    Graph,
+    Tensor,
+    Unknown,
+}
+
+impl Kind {
+    /// As `PointValue::kind` spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Scalar => "scalar",
+            Kind::Histogram => "histogram",
+            Kind::Text => "text",
+            Kind::Images => "images",
+            Kind::Audio => "audio",
+            Kind::Hparams => "hparams",
+            Kind::Graph => "graph",
+            Kind::Tensor => "tensor",
+            Kind::Unknown => "unknown",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_do_not_contradict_each_other() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,233 @@
+//! `export`: points as CSV or JSON lines.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+
+use serde::Serialize;
+use tch_tensorboard::{HParam, Point, PointValue};
+
+use crate::args::{Export, Format, Kind};
+use crate::output::{Failure, Number, Status};
+use crate::progress::{Progress, bytes};
+use crate::selection::Selection;
+
+pub fn run(args: &Export) -> Result<Status, Failure> {
+    let kinds = kinds(args)?;
+    let selection = Selection::new(&args.logdir, &args.select)?;
+    let mut status = selection.status();
+    let mut writer = Writer::new(args.format, &kinds, open_output(args)?)?;
+    let mut progress = Progress::new(selection.runs().map(bytes).sum());
+    for run in selection.runs() {
+        let mut points = run.events().resync(true).points();
+        while let Some(point) = points.next() {
+            match point {
+                Ok(point) if wanted(&kinds, &point) && selection.has_tag(&point.tag) => {
+                    writer.write(run.name(), &point)?;
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    status = status.max(Status::of(&error));
+                    progress.complain(error);
+                }
+            }
+            if let Some((file, offset)) = points.events().position() {
+                progress.at(file, offset);
+            }
+        }
+    }
+    writer.finish()?;
+    Ok(status)
+}
+
+/// The kinds asked for; none for all.
+fn kinds(args: &Export) -> Result<Vec<Kind>, Failure> {
+    match (args.format, &args.kind[..]) {
+        (Format::Csv, []) => Ok(vec![Kind::Scalar]),
+        (Format::Csv, [Kind::Scalar | Kind::Histogram | Kind::Text]) | (Format::Jsonl, _) => {
+            Ok(args.kind.clone())
+        }
+        (Format::Csv, _) => Err(Failure::Argument(
+            "CSV has one of --kind scalar, histogram or text; --format jsonl has all kinds"
+                .to_owned(),
+        )),
+    }
+}
+
+fn wanted(kinds: &[Kind], point: &Point) -> bool {
+    kinds.is_empty() || kinds.iter().any(|kind| kind.name() == point.value.kind())
+}
+
+/// The only file that is written is the one the user names, and never one that exists.
+fn open_output(args: &Export) -> Result<Box<dyn Write>, Failure> {
+    match &args.output {
+        None => Ok(Box::new(io::stdout().lock())),
+        Some(path) => match File::create_new(path) {
+            Ok(file) => Ok(Box::new(file)),
+            Err(source) => Err(Failure::Create {
+                path: path.clone(),
+                source,
+            }),
+        },
+    }
+}
+
+enum Writer {
+    Csv(Box<csv::Writer<Box<dyn Write>>>),
+    JsonLines(BufWriter<Box<dyn Write>>),
+}
+
+/// One JSON line.
+#[derive(Serialize)]
+struct Line<'a> {
+    run: &'a str,
+    tag: &'a str,
+    step: i64,
+    wall_time: Number,
+    kind: &'static str,
+    value: Value<'a>,
+}
+
+/// A value as JSON has it.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Value<'a> {
+    Number(Number),
+    Rows(Vec<[Number; 3]>),
+    Texts(&'a [String]),
+    Images {
+        width: u32,
+        height: u32,
+        bytes: Vec<usize>,
+    },
+    Blobs {
+        bytes: Vec<usize>,
+    },
+    HParams(BTreeMap<&'a str, HParamValue<'a>>),
+    Tensor {
+        dtype: String,
+        shape: Vec<i64>,
+    },
+    Nothing,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum HParamValue<'a> {
+    Number(Number),
+    Text(&'a str),
+    Bool(bool),
+}
+
+impl<'a> Value<'a> {
+    fn of(value: &'a PointValue) -> Value<'a> {
+        match value {
+            PointValue::Scalar(number) => Value::Number(Number(*number)),
+            PointValue::Histogram(rows) => {
+                Value::Rows(rows.iter().map(|row| row.map(Number)).collect())
+            }
+            PointValue::Text(cells) => Value::Texts(cells),
+            PointValue::Images {
+                width,
+                height,
+                encoded,
+            } => Value::Images {
+                width: *width,
+                height: *height,
+                bytes: sizes(encoded),
+            },
+            PointValue::Audio(clips) => Value::Blobs {
+                bytes: sizes(clips),
+            },
+            PointValue::Graph(graph) => Value::Blobs {
+                bytes: vec![graph.len()],
+            },
+            PointValue::HParams(params) => Value::HParams(
+                params
+                    .iter()
+                    .filter_map(|(name, value)| Some((name.as_str(), hparam(value)?)))
+                    .collect(),
+            ),
+            PointValue::Tensor(tensor) => Value::Tensor {
+                dtype: tensor.dtype().as_str_name().to_owned(),
+                shape: tensor
+                    .tensor_shape
+                    .iter()
+                    .flat_map(|shape| &shape.dim)
+                    .map(|dim| dim.size)
+                    .collect(),
+            },
+            _ => Value::Nothing,
+        }
+    }
+}
+
+fn sizes(blobs: &[Vec<u8>]) -> Vec<usize> {
+    blobs.iter().map(Vec::len).collect()
+}
+
+fn hparam(value: &HParam) -> Option<HParamValue<'_>> {
+    match value {
+        HParam::Number(number) => Some(HParamValue::Number(Number(*number))),
+        HParam::Text(text) => Some(HParamValue::Text(text)),
+        HParam::Bool(truth) => Some(HParamValue::Bool(*truth)),
+        _ => None,
+    }
+}
+
+impl Writer {
+    fn new(format: Format, kinds: &[Kind], out: Box<dyn Write>) -> Result<Writer, Failure> {
+        if format == Format::Jsonl {
+            return Ok(Writer::JsonLines(BufWriter::new(out)));
+        }
+        let mut csv = csv::Writer::from_writer(out);
+        let values: &[&str] = match kinds {
+            [Kind::Histogram] => &["left", "right", "count"],
+            [Kind::Text] => &["cell", "text"],
+            _ => &["value"],
+        };
+        csv.write_record(["run", "tag", "step", "wall_time"].iter().chain(values))?;
+        Ok(Writer::Csv(Box::new(csv)))
+    }
+
+    fn write(&mut self, run: &str, point: &Point) -> Result<(), Failure> {
+        let (tag, step, wall_time) = (&point.tag, point.step, Number(point.wall_time));
+        match (self, &point.value) {
+            (Writer::JsonLines(out), value) => {
+                let line = Line {
+                    run,
+                    tag,
+                    step,
+                    wall_time,
+                    kind: value.kind(),
+                    value: Value::of(value),
+                };
+                serde_json::to_writer(&mut *out, &line)?;
+                out.write_all(b"\n")?;
+            }
+            (Writer::Csv(csv), PointValue::Scalar(value)) => {
+                csv.serialize((run, tag, step, wall_time, Number(*value)))?;
+            }
+            (Writer::Csv(csv), PointValue::Histogram(rows)) => {
+                for row in rows {
+                    csv.serialize((run, tag, step, wall_time, row.map(Number)))?;
+                }
+            }
+            (Writer::Csv(csv), PointValue::Text(cells)) => {
+                for (cell, text) in cells.iter().enumerate() {
+                    csv.serialize((run, tag, step, wall_time, cell, text))?;
+                }
+            }
+            (Writer::Csv(_), _) => {}
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(), Failure> {
+        match self {
+            Writer::Csv(mut csv) => csv.flush()?,
+            Writer::JsonLines(mut out) => out.flush()?,
+        }
+        Ok(())
+    }
+}

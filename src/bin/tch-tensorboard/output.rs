@@ -1,0 +1,154 @@
+//! What all commands share in what they print and how they end.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde::{Serialize, Serializer};
+use tch_tensorboard::ReadError;
+
+/// How a command ended. The numbers are promised in `--help`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Status {
+    Fine = 0,
+    Damage = 1,
+    CouldNot = 2,
+}
+
+impl Status {
+    /// What an error in the reading of a file means.
+    pub fn of(error: &ReadError) -> Status {
+        match error {
+            ReadError::Open { .. } | ReadError::Io { .. } => Status::CouldNot,
+            error if error.is_truncated() => Status::Fine,
+            _ => Status::Damage,
+        }
+    }
+}
+
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> ExitCode {
+        ExitCode::from(status as u8)
+    }
+}
+
+/// Why a command could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error("{0}")]
+    Read(ReadError),
+    #[error("cannot write the output: {0}")]
+    Output(#[from] io::Error),
+    #[error("cannot write the output: {0}")]
+    Csv(#[from] csv::Error),
+    #[error("cannot create {}: {source}", path.display())]
+    Create { path: PathBuf, source: io::Error },
+    #[error("{0}")]
+    Argument(String),
+}
+
+impl Failure {
+    pub fn is_broken_pipe(&self) -> bool {
+        let kind = match self {
+            Failure::Output(error) => Some(error.kind()),
+            Failure::Csv(error) => match error.kind() {
+                csv::ErrorKind::Io(error) => Some(error.kind()),
+                _ => None,
+            },
+            _ => None,
+        };
+        kind == Some(io::ErrorKind::BrokenPipe)
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Failure {
+        Failure::Output(error.into())
+    }
+}
+
+/// A line on standard error. One that is closed is no reason to stop.
+pub fn complain(message: impl fmt::Display) {
+    let _ = writeln!(
+        io::stderr(),
+        "tch-tensorboard: {}",
+        shown(&message.to_string())
+    );
+}
+
+/// Text from a file as a terminal may get it: control characters and those that change the direction of writing could fake
+/// what is on the screen.
+pub fn shown(text: &str) -> String {
+    text.chars().fold(String::new(), |mut shown, character| {
+        match character {
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                shown.extend(character.escape_unicode());
+            }
+            _ if character.is_control() => shown.extend(character.escape_default()),
+            _ => shown.push(character),
+        }
+        shown
+    })
+}
+
+/// A number as the files mean it: scalars are `f32` there, so 0.1 is not 0.10000000149011612. JSON has no NaN and no infinities;
+/// they become the strings that TensorBoard uses.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Number(pub f64);
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let short = self.0 as f32;
+        match self.0 {
+            number if number.is_nan() => serializer.serialize_str("NaN"),
+            f64::INFINITY => serializer.serialize_str("Infinity"),
+            f64::NEG_INFINITY => serializer.serialize_str("-Infinity"),
+            number if f64::from(short) == number => serializer.serialize_f32(short),
+            number => serializer.serialize_f64(number),
+        }
+    }
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let short = self.0 as f32;
+        if f64::from(short) == self.0 {
+            write!(formatter, "{short:?}")
+        } else {
+            write!(formatter, "{:?}", self.0)
+        }
+    }
+}
+
+/// Bytes as people read them.
+pub fn size(bytes: u64) -> impl fmt::Display {
+    indicatif::HumanBytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_as_short_as_the_file_means_them() {
+        for (number, text, json) in [
+            (f64::from(0.1_f32), "0.1", "0.1"),
+            (0.1, "0.1", "0.1"),
+            (1.0 / 3.0, "0.3333333333333333", "0.3333333333333333"),
+            (f64::from(f32::MAX), "3.4028235e38", "3.4028235e+38"),
+            (f64::NAN, "NaN", "\"NaN\""),
+            (f64::NEG_INFINITY, "-inf", "\"-Infinity\""),
+            (5.0, "5.0", "5.0"),
+        ] {
+            assert_eq!(Number(number).to_string(), text);
+            assert_eq!(serde_json::to_string(&Number(number)).unwrap(), json);
+        }
+    }
+
+    #[test]
+    fn a_tag_cannot_fake_the_screen() {
+        let tag = "loss\x1b[2K\r\n\u{202e}ssol/\u{fc}";
+        assert_eq!(shown(tag), "loss\\u{1b}[2K\\r\\n\\u{202e}ssol/\u{fc}");
+    }
+}
