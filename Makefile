@@ -7,7 +7,7 @@ LOCKED ?= --locked
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo board test test-setup test-checker lint test-rust docs check-range e2e bench bench-peers bench-long-run bench-demo bench-reliability fuzz shuttle deny clean
+.PHONY: help setup demo board test test-setup test-checker lint test-rust docs check-range e2e bench bench-peers bench-long-run bench-demo bench-faults bench-reliability fuzz shuttle deny clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ bench-reliability: setup ## the same faults for this crate, tensorboard-rs and t
 bench-demo: setup ## training time of the demo with and without logging
 	$(CARGO) build $(LOCKED) --release --example cnn
 	@python=$$($(PYTHON) scripts/setup --print-python) && "$$python" benches/demo.py target/release/examples/cnn
+
+bench-faults: setup ## verdicts on training runs with a known fault and on healthy ones (BENCH_ARGS="--fault nan --verbose" chooses)
+	$(CARGO) bench $(LOCKED) --bench faults -- $(or $(BENCH_ARGS),--output benches/results/faults.md)
 
 # Needs cargo-fuzz (cargo install cargo-fuzz) and a nightly toolchain. A finding stays in fuzz/artifacts; once mended it
 # belongs into fuzz/corpus, which the unit tests run.

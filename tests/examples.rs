@@ -401,6 +401,78 @@ mod with_tch {
         assert!(result(&out).contains(&shown), "{shown} is not in: {out}");
     }
 
+    /// What the report says of each variable: its last column.
+    fn verdicts(out: &str) -> BTreeMap<&str, &str> {
+        out.lines()
+            .filter_map(|line| {
+                let name = line.split_whitespace().next()?;
+                let verdict = line.rsplit("  ").next()?;
+                VARIABLES.contains(&name).then_some((name, verdict))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn diagnose_tells_a_run_that_learns_from_one_whose_conv2_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = example("diagnose");
+        let out = stdout(command.args(["--steps", "60", "--logdir"]).arg(dir.path()));
+        let (healthy, faulty) = out
+            .split_once("== fault: missing-from-optimizer")
+            .unwrap_or_else(|| panic!("no second run in:\n{out}"));
+        assert_eq!(verdicts(healthy).len(), VARIABLES.len());
+        for (name, verdict) in verdicts(healthy) {
+            assert!(verdict.starts_with("learning"), "{name}: {verdict}");
+        }
+        assert!(!healthy.contains("\nstep "), "a finding:\n{healthy}");
+        for (name, verdict) in verdicts(faulty) {
+            match name {
+                "conv2.weight" | "conv2.bias" => {
+                    assert_eq!(verdict, "not updated: not in the optimizer");
+                }
+                _ => assert!(verdict.starts_with("learning"), "{name}: {verdict}"),
+            }
+        }
+        let told = |line: &&str| line.contains(": not updated: not in the optimizer since step 1:");
+        let findings = faulty
+            .lines()
+            .filter(|line| line.starts_with("step ") || line.starts_with("after"));
+        assert_eq!(findings.filter(told).count(), 2, "{faulty}");
+
+        let mut losses = Vec::new();
+        for run in ["healthy", "missing-conv2"] {
+            let written = Written::read(&dir.path().join(run));
+            let last: f64 = (51..=60).map(|step| written.scalar("loss", step)).sum();
+            losses.push((written.scalar("loss", 1), last / 10.0));
+        }
+        for (first, last) in losses {
+            assert!(last < 0.7 * first, "the loss went from {first} to {last}");
+        }
+    }
+
+    /// Frozen on purpose is no fault; a NaN is one, and the run goes on.
+    #[test]
+    fn diagnose_names_the_fault_it_was_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        for (fault, variable, expected) in [
+            ("none", "conv1.weight", "learning"),
+            ("frozen", "conv1.weight", "frozen"),
+            ("lr-zero", "fc2.weight", "not updated: learning rate 0"),
+            ("detached", "conv1.weight", "detached"),
+            ("dead-relu", "fc1.weight", "dead gradient"),
+            ("nan", "fc1.weight", "non finite"),
+            ("all-zero", "conv2.weight", "all zero"),
+        ] {
+            let mut command = example("diagnose");
+            command.args(["--steps", "40", "--fault", fault, "--logdir"]);
+            let out = stdout(command.arg(dir.path().join(fault)));
+            let verdict = verdicts(&out)[variable];
+            assert!(verdict.starts_with(expected), "{fault}: {verdict}\n{out}");
+        }
+        let err = refusal(example("diagnose").args(["--fault", "cosmic-rays"]));
+        assert!(err.contains("missing-from-optimizer"), "{err}");
+    }
+
     /// The check against an independent reading of the same weights: written to files, read again, computed by libtorch.
     #[test]
     fn what_cnn_logs_is_true_of_the_weights_it_dumps() {

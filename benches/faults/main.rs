@@ -14,6 +14,7 @@ mod nets;
 mod run;
 mod scenario;
 mod table;
+mod witness;
 
 use std::process::{Command, Stdio};
 
@@ -90,6 +91,8 @@ pub struct Outcome {
     pub steps: Option<i64>,
     /// The first verdict found, for the confusion matrix.
     pub verdict: String,
+    /// What the tensors say against the label; empty: nothing.
+    pub objection: String,
 }
 
 fn cells(args: &Args) -> Vec<Cell> {
@@ -100,12 +103,13 @@ fn cells(args: &Args) -> Vec<Cell> {
             "tied" => &["tied"],
             "residual" => &["residual"],
             "adapter" => &["adapter"],
+            "norm-layers" => &["normed"],
             "sparse-embedding" => &["words"],
             "gan-scopes" | "gan-one-store" => &["gan"],
             _ => &nets::NAMES,
         };
         for net in nets {
-            for (optimizer, _) in OPTIMIZERS {
+            for optimizer in OPTIMIZERS {
                 all.extend((0..args.seeds).map(|seed| Cell {
                     fault,
                     net,
@@ -144,7 +148,7 @@ fn work(args: &Args, cells: impl Iterator<Item = Cell>) -> Result<()> {
     for cell in cells {
         let outcome = outcome(&digits, cell, args.verbose)?;
         println!(
-            "{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}",
+            "{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}",
             outcome.fault,
             outcome.net,
             outcome.optimizer,
@@ -153,7 +157,8 @@ fn work(args: &Args, cells: impl Iterator<Item = Cell>) -> Result<()> {
             outcome.right,
             outcome.wrong,
             outcome.steps.map_or("-".into(), |steps| steps.to_string()),
-            outcome.verdict
+            outcome.verdict,
+            outcome.objection
         );
     }
     Ok(())
@@ -206,6 +211,7 @@ impl Outcome {
             wrong,
             steps,
             verdict,
+            objection,
         ] = fields.as_slice()
         else {
             return None;
@@ -220,6 +226,7 @@ impl Outcome {
             wrong: wrong.parse().ok()?,
             steps: steps.parse().ok(),
             verdict: (*verdict).into(),
+            objection: (*objection).into(),
         })
     }
 }
@@ -241,6 +248,9 @@ fn outcome(digits: &Digits, cell: Cell, verbose: bool) -> Result<Outcome> {
         (seen, Some(label(fault, net, hinted, &names, &matrices)))
     };
     let outcome = judge(cell, &seen, label.as_ref());
+    if verbose && !outcome.objection.is_empty() {
+        println!("!!! {cell:?}: {}", outcome.objection);
+    }
     if verbose && (!outcome.found || !outcome.right || outcome.wrong > 0) {
         println!("=== {cell:?} {outcome:?}\n{label:?}\n{}", seen.report);
         seen.findings
@@ -265,6 +275,7 @@ fn judge(cell: Cell, seen: &Seen, label: Option<&Label>) -> Outcome {
         wrong: seen.findings.len(),
         steps: None,
         verdict: first.into(),
+        objection: seen.objection.clone().unwrap_or_default(),
     };
     let Some(label) = label else {
         return outcome;
@@ -304,18 +315,17 @@ fn judge(cell: Cell, seen: &Seen, label: Option<&Label>) -> Outcome {
         })
     });
     outcome.right = outcome.found && cause && label.must.iter().all(|name| named(name).is_some());
-    outcome.wrong = label.may.as_ref().map_or(0, |may| {
-        let explained = |finding: &&tch_tensorboard::Finding| {
-            finding
-                .variable
-                .as_ref()
-                .is_some_and(|name| may.contains(name))
-        };
-        seen.findings
-            .iter()
-            .filter(|finding| !explained(finding))
-            .count()
-    });
+    let is_explained = |finding: &&tch_tensorboard::Finding| {
+        let (may, name) = (label.may.as_ref(), finding.variable.as_ref());
+        let place = may.is_none_or(|may| name.is_some_and(|name| may.contains(name)));
+        let verdict = finding.verdict.name();
+        let known = label.verdicts.contains(&verdict) || label.also.contains(&verdict);
+        // Units that die on the way are a fault of their own, whatever brought it about.
+        let dead = verdict == "dead_gradient" && name.is_some_and(|name| seen.dead.contains(name));
+        dead || (place && known && finding.step >= label.since)
+    };
+    let findings = seen.findings.iter();
+    outcome.wrong = findings.filter(|finding| !is_explained(finding)).count();
     // The slowest of the variables that must be named; nothing is sure before warm-up is over.
     let last = match label.must.as_slice() {
         [] => fits.first().map(|finding| finding.step),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tch::nn::init::DEFAULT_KAIMING_UNIFORM;
 use tch::nn::{Init, Path, VarStore};
 use tch::{Kind, Tensor};
 
@@ -13,10 +14,14 @@ type Entry = (String, &'static str, Vec<i64>, Start);
 
 #[derive(Clone, Copy)]
 enum Start {
-    /// PyTorch's default for linear and convolution layers: uniform up to 1 / sqrt(fan-in), here given.
+    /// tch's default for matrices and kernels: He's, uniform up to sqrt(6 / fan-in).
+    He,
+    /// tch's default for biases of linear layers: uniform up to 1 / sqrt(fan-in), here given.
     Uniform(i64),
     Normal(f64),
     Const(f64),
+    /// Not trained: a running statistic.
+    Buffer(f64),
 }
 
 /// What a fault or a healthy variant changes in the forward pass.
@@ -59,8 +64,13 @@ impl Net {
                         },
                     )
                 }
+                Start::He => place.var(name, &shape, DEFAULT_KAIMING_UNIFORM),
                 Start::Normal(stdev) => place.var(name, &shape, Init::Randn { mean: 0.0, stdev }),
                 Start::Const(value) => place.var(name, &shape, Init::Const(value)),
+                Start::Buffer(value) => {
+                    let kind = (Kind::Float, place.device());
+                    place.add(name, Tensor::full(&shape, value, kind), false)
+                }
             };
             variables.insert(format!("{layer}.{name}"), tensor);
         }
@@ -135,29 +145,39 @@ impl Net {
             "residual" => self.residual(images),
             "adapter" => self.adapter(images),
             "tied" => self.tied(images),
+            "normed" => self.normed(images),
             other => unreachable!("{other} is not built"),
         }
     }
 
+    fn conv(&self, layer: &str, x: &Tensor) -> Tensor {
+        let (weight, bias) = (format!("{layer}.weight"), format!("{layer}.bias"));
+        let (weight, bias) = (self.get(&weight), Some(self.get(&bias)));
+        x.conv2d(weight, bias, [1, 1], [1, 1], [1, 1], 1)
+    }
+
     fn cnn(&self, images: &Tensor, tweak: Tweak) -> Tensor {
-        let conv = |layer: &str, x: &Tensor| {
-            let (weight, bias) = (format!("{layer}.weight"), format!("{layer}.bias"));
-            x.conv2d(
-                self.get(&weight),
-                Some(self.get(&bias)),
-                [1, 1],
-                [1, 1],
-                [1, 1],
-                1,
-            )
-        };
-        let x = tweak.after_first(conv("conv1", images)).relu();
-        let x = conv("conv2", &x)
+        let x = tweak.after_first(self.conv("conv1", images)).relu();
+        let x = self
+            .conv("conv2", &x)
             .relu()
             .max_pool2d_default(2)
             .flatten(1, -1);
         let x = tweak.drop(self.linear("fc1", &x).relu());
         self.linear("fc2", &x)
+    }
+
+    /// Batch norm as tch's layers have it, running statistics in the store and a bias before each that does nothing.
+    fn normed(&self, images: &Tensor) -> Tensor {
+        let norm = |layer: &str, x: &Tensor| {
+            let part = |name: &str| Some(self.get(&format!("{layer}.{name}")));
+            let (weight, bias) = (part("weight"), part("bias"));
+            let (mean, var) = (part("running_mean"), part("running_var"));
+            x.batch_norm(weight, bias, mean, var, true, 0.1, 1e-5, false)
+        };
+        let x = norm("bn1", &self.conv("conv1", images)).relu();
+        let x = norm("bn2", &self.conv("conv2", &x)).relu();
+        self.linear("fc", &x.max_pool2d_default(2).flatten(1, -1))
     }
 
     fn mlp(&self, images: &Tensor, tweak: Tweak) -> Tensor {
@@ -289,21 +309,20 @@ impl Tweak {
 
 fn linear(layer: &str, inputs: i64, outputs: i64) -> [Entry; 2] {
     [
-        (
-            layer.into(),
-            "weight",
-            vec![outputs, inputs],
-            Start::Uniform(inputs),
-        ),
+        (layer.into(), "weight", vec![outputs, inputs], Start::He),
         (layer.into(), "bias", vec![outputs], Start::Uniform(inputs)),
     ]
 }
 
 fn conv(layer: &str, inputs: i64, outputs: i64) -> [Entry; 2] {
-    let start = Start::Uniform(9 * inputs);
     [
-        (layer.into(), "weight", vec![outputs, inputs, 3, 3], start),
-        (layer.into(), "bias", vec![outputs], start),
+        (
+            layer.into(),
+            "weight",
+            vec![outputs, inputs, 3, 3],
+            Start::He,
+        ),
+        (layer.into(), "bias", vec![outputs], Start::Const(0.0)),
     ]
 }
 
@@ -331,9 +350,8 @@ fn entries(kind: &str) -> Vec<Entry> {
         }
         "lstm" => {
             all.extend(linear("embed", 8, 16));
-            let start = Start::Uniform(32);
-            all.push(("lstm".into(), "weight_ih", vec![128, 16], start));
-            all.push(("lstm".into(), "weight_hh", vec![128, 32], start));
+            all.push(("lstm".into(), "weight_ih", vec![128, 16], Start::He));
+            all.push(("lstm".into(), "weight_hh", vec![128, 32], Start::He));
             all.push(("lstm".into(), "bias", vec![128], Start::Const(0.0)));
             all.extend(linear("fc", 32, 32));
             all.extend(linear("head", 32, 10));
@@ -361,15 +379,25 @@ fn entries(kind: &str) -> Vec<Entry> {
             }
             all.extend(linear("head", 32, 10));
         }
+        "normed" => {
+            for (number, inputs, outputs) in [(1, 1, 8), (2, 8, 16)] {
+                all.extend(conv(&format!("conv{number}"), inputs, outputs));
+                let layer = format!("bn{number}");
+                all.extend(norm(&layer, outputs));
+                all.push((
+                    layer.clone(),
+                    "running_mean",
+                    vec![outputs],
+                    Start::Buffer(0.0),
+                ));
+                all.push((layer, "running_var", vec![outputs], Start::Buffer(1.0)));
+            }
+            all.extend(linear("fc", 256, 10));
+        }
         "adapter" => {
             for (layer, inputs, outputs) in [("fc1", 64, 64), ("fc2", 64, 10)] {
                 all.extend(linear(layer, inputs, outputs));
-                all.push((
-                    layer.into(),
-                    "lora_a",
-                    vec![4, inputs],
-                    Start::Uniform(inputs),
-                ));
+                all.push((layer.into(), "lora_a", vec![4, inputs], Start::He));
                 all.push((layer.into(), "lora_b", vec![outputs, 4], Start::Const(0.0)));
             }
         }

@@ -1,6 +1,6 @@
 //! One training run, logged with `log_weights` alone, and what was found in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tch::nn::{Adam, Optimizer, OptimizerConfig, Sgd, VarStore};
 use tch::{Device, IndexOp, Kind, Tensor};
@@ -8,7 +8,8 @@ use tch_tensorboard::{Cadence, Finding, Logger, Statistic, Verdict, WeightOption
 
 use crate::digits::Dataset;
 use crate::nets::{Net, Tweak, Words};
-use crate::scenario::{MIDDLE, OPTIMIZERS, STEPS};
+use crate::scenario::{MIDDLE, STEPS, rate};
+use crate::witness::Witness;
 
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -20,6 +21,10 @@ pub struct Seen {
     pub findings: Vec<Finding>,
     pub verdicts: BTreeMap<String, Verdict>,
     pub report: String,
+    /// What the tensors say against the label.
+    pub objection: Option<String>,
+    /// Variables whose gradient was exactly zero for a whole window.
+    pub dead: BTreeSet<String>,
 }
 
 /// All training images and their labels.
@@ -39,12 +44,20 @@ impl Digits {
         })
     }
 
-    fn batch(&self) -> (Tensor, Tensor) {
-        let all = self.labels.size()[0];
-        let chosen = Tensor::randint(all, [BATCH], (Kind::Int64, Device::Cpu));
+    /// Images of the first `most`, with replacement.
+    fn batch(&self, size: i64, most: i64) -> (Tensor, Tensor) {
+        let all = self.labels.size()[0].min(most);
+        let chosen = Tensor::randint(all, [size], (Kind::Int64, Device::Cpu));
         (
             self.images.index_select(0, &chosen),
             self.labels.index_select(0, &chosen),
+        )
+    }
+
+    fn first(&self, count: i64) -> (Tensor, Tensor) {
+        (
+            self.images.narrow(0, 0, count),
+            self.labels.narrow(0, 0, count),
         )
     }
 }
@@ -68,11 +81,6 @@ pub fn build_optimizer(name: &str, store: &VarStore, rate: f64, decay: f64) -> R
         }
         .build(store, rate)?,
     })
-}
-
-pub fn usual_rate(optimizer: &str) -> f64 {
-    let known = OPTIMIZERS.iter().find(|(name, _)| *name == optimizer);
-    known.map_or(1e-3, |(_, rate)| *rate)
 }
 
 /// A logger that sees each step and writes next to nothing.
@@ -102,6 +110,8 @@ pub fn seen(logger: &Logger) -> Result<Seen> {
         findings,
         verdicts: verdicts.collect(),
         report: report.to_string(),
+        objection: None,
+        dead: BTreeSet::new(),
     })
 }
 
@@ -128,7 +138,7 @@ impl Model {
             Some((target, false)) if target == layer => store.root().set_group(1),
             _ => store.root(),
         });
-        let rate = usual_rate(optimizer);
+        let rate = rate(kind, optimizer);
         Ok(Model {
             optimizer: build_optimizer(optimizer, &store, rate, decay)?,
             store,
@@ -147,7 +157,10 @@ impl Model {
     }
 
     pub fn loss(&self, digits: &Digits, tweak: Tweak) -> Tensor {
-        let (images, labels) = digits.batch();
+        self.loss_of(digits.batch(BATCH, i64::MAX), tweak)
+    }
+
+    fn loss_of(&self, (images, labels): (Tensor, Tensor), tweak: Tweak) -> Tensor {
         let kind = self
             .net
             .variables()
@@ -192,12 +205,24 @@ pub fn faulty(
         _ => None,
     };
     let mut model = Model::new(kind, optimizer, 0.0, apart)?;
-    let names = model.net.of_layer(target);
-    let matrices = model.matrices();
-    let targets: Vec<&Tensor> = names
-        .iter()
-        .map(|name| &model.net.variables()[name])
+    let mut variables: BTreeMap<String, Tensor> = (model.net.variables().iter())
+        .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
         .collect();
+    if fault == "unused" {
+        let spare = model.store.root() / target;
+        let start = tch::nn::Init::Uniform { lo: -0.2, up: 0.2 };
+        variables.insert(
+            format!("{target}.weight"),
+            spare.var("weight", &[32, 32], start),
+        );
+        variables.insert(format!("{target}.bias"), spare.var("bias", &[32], start));
+    }
+    let mut names = model.net.of_layer(target);
+    if fault == "unused" {
+        names = vec![format!("{target}.bias"), format!("{target}.weight")];
+    }
+    let matrices = model.matrices();
+    let targets: Vec<&Tensor> = names.iter().map(|name| &variables[name]).collect();
     let weights = || targets.iter().filter(|tensor| tensor.dim() >= 2);
     let mut tweak = Tweak::default();
     let mut rate = model.rate;
@@ -234,7 +259,7 @@ pub fn faulty(
             }
         }
         "bad-init" => {
-            let factor = if seed % 2 == 0 { 100.0 } else { 1e-3 };
+            let factor = if seed.is_multiple_of(2) { 100.0 } else { 1e-3 };
             weights().for_each(|weight| edit(weight, |weight| drop(weight.g_mul_scalar_(factor))));
         }
         "vanishing" => tweak.gradient_scale = 1e-6,
@@ -251,8 +276,11 @@ pub fn faulty(
     if hinted {
         logger.set_learning_rate(rate);
     }
-    // As the demo does: what a model begins with is best seen before its first step.
-    model.log(&logger, -1)?;
+    // Users log before the first step, as the demo does, or after it. What a layer begins with is seen before alone.
+    if seed % 4 < 2 || fault == "bad-init" {
+        model.log(&logger, -1)?;
+    }
+    let mut witness = Witness::new(&variables);
     for step in 0..STEPS {
         if step == MIDDLE && fault == "stalled" {
             model.optimizer.set_lr_group(1, rate * 1e-4);
@@ -264,13 +292,23 @@ pub fn faulty(
                 })
             });
         }
-        let loss = model.loss(digits, tweak);
+        let (mut images, labels) = digits.batch(BATCH, i64::MAX);
+        if step == MIDDLE && fault == "nan-input" {
+            images *= f64::NAN;
+        }
+        let loss = model.loss_of((images, labels), tweak);
         model.optimizer.zero_grad();
         loss.backward();
         model.optimizer.step();
         model.log(&logger, step)?;
+        witness.look(step, loss.double_value(&[]));
     }
-    Ok((seen(&logger)?, names, matrices))
+    let seen = Seen {
+        objection: witness.objection(fault, &names),
+        dead: witness.dead(),
+        ..seen(&logger)?
+    };
+    Ok((seen, names, matrices))
 }
 
 /// Trains as users do, in some way that could be taken for a fault.
@@ -318,16 +356,27 @@ pub fn healthy(
         model.optimizer = build_optimizer("adam", &model.store, rate, 0.0)?;
     }
     let logger = logger(dir.path(), variant == "thinned")?;
+    let draw = || match variant {
+        "small-batch" => digits.batch(4, i64::MAX),
+        "full-batch" => digits.first(256),
+        "converged" => digits.batch(BATCH, 64),
+        _ => digits.batch(BATCH, i64::MAX),
+    };
+    let steps = match variant {
+        "long" | "converged" => 4 * STEPS,
+        _ => STEPS,
+    };
+    let mut witness = Witness::new(model.net.variables());
     let mut call = 0;
     let mut log = |model: &Model| -> Result<()> {
         call += 1;
         model.log(&logger, call)
     };
     // Users log before the first step, or after it.
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         log(&model)?;
     }
-    for step in 0..STEPS {
+    for step in 0..steps {
         let progress = step as f64 / STEPS as f64;
         let now = match variant {
             "cosine" => {
@@ -344,21 +393,25 @@ pub fn healthy(
             model.store.load(&checkpoint)?;
             logger.new_baseline();
         }
+        let loss;
         if variant == "accumulation" {
             model.optimizer.zero_grad();
             for _ in 0..3 {
                 (model.loss(digits, tweak) / 4.0).backward();
                 log(&model)?;
             }
-            (model.loss(digits, tweak) / 4.0).backward();
+            loss = model.loss(digits, tweak);
+            (&loss / 4.0).backward();
         } else {
             model.optimizer.zero_grad();
-            model.loss(digits, tweak).backward();
+            loss = model.loss_of(draw(), tweak);
+            loss.backward();
         }
         if variant == "clipping" {
-            model.optimizer.clip_grad_norm(0.1);
+            model.optimizer.clip_grad_norm(1.0);
         }
         model.optimizer.step();
+        witness.look(step, loss.double_value(&[]));
         if variant == "cleared" {
             model.optimizer.zero_grad();
         }
@@ -367,14 +420,17 @@ pub fn healthy(
             (0..4).try_for_each(|_| log(&model))?;
         }
     }
-    seen(&logger)
+    Ok(Seen {
+        objection: witness.objection(variant, &[]),
+        ..seen(&logger)?
+    })
 }
 
 /// Classes of words: each batch touches a hundredth of the table.
 fn words(optimizer: &str) -> Result<Seen> {
     let store = VarStore::new(Device::Cpu);
     let net = Words::build(&store);
-    let mut trained = build_optimizer(optimizer, &store, usual_rate(optimizer), 0.0)?;
+    let mut trained = build_optimizer(optimizer, &store, rate("words", optimizer), 0.0)?;
     let dir = tempfile::tempdir()?;
     let logger = logger(dir.path(), false)?;
     for step in 0..STEPS {
@@ -401,7 +457,7 @@ fn gan(digits: &Digits, optimizer: &str, scopes: bool) -> Result<Seen> {
         .add(layer(&d_store.root() / "d1", 64, 64))
         .add_fn(|x| x.leaky_relu())
         .add(layer(&d_store.root() / "d2", 64, 1));
-    let rate = usual_rate(optimizer);
+    let rate = rate("gan", optimizer);
     let mut g_optimizer = build_optimizer(optimizer, &g_store, rate, 0.0)?;
     let mut d_optimizer = build_optimizer(optimizer, &d_store, rate, 0.0)?;
     let dir = tempfile::tempdir()?;
@@ -411,7 +467,7 @@ fn gan(digits: &Digits, optimizer: &str, scopes: bool) -> Result<Seen> {
         let noise = Tensor::randn([BATCH, 16], (Kind::Float, Device::Cpu));
         let fake = generator.forward(&noise);
         if step % 2 == 0 {
-            let real = discriminator.forward(&digits.batch().0.flatten(1, -1));
+            let real = discriminator.forward(&digits.batch(BATCH, i64::MAX).0.flatten(1, -1));
             let fake = discriminator.forward(&fake.detach());
             let loss = (real.sigmoid().clamp(1e-6, 1.0).log().neg()
                 + (fake.sigmoid().neg() + 1.0).clamp(1e-6, 1.0).log().neg())

@@ -38,11 +38,15 @@ impl Cnn {
             halved_twice,
         }
     }
-}
 
-impl ModuleT for Cnn {
-    fn forward_t(&self, images: &Tensor, train: bool) -> Tensor {
-        let mut maps = images.apply(&self.conv1).relu();
+    /// As `forward_t`, with something between the first convolution and its ReLU.
+    pub fn forward_through(
+        &self,
+        images: &Tensor,
+        train: bool,
+        link: impl FnOnce(Tensor) -> Tensor,
+    ) -> Tensor {
+        let mut maps = link(images.apply(&self.conv1)).relu();
         if self.halved_twice {
             maps = maps.max_pool2d_default(2);
         }
@@ -53,6 +57,12 @@ impl ModuleT for Cnn {
             .apply(&self.fc1)
             .relu();
         hidden.dropout(DROPOUT, train).apply(&self.fc2)
+    }
+}
+
+impl ModuleT for Cnn {
+    fn forward_t(&self, images: &Tensor, train: bool) -> Tensor {
+        self.forward_through(images, train, |maps| maps)
     }
 }
 
