@@ -97,18 +97,6 @@ impl Net {
         }
     }
 
-    /// The variables of a layer.
-    pub fn of_layer(&self, layer: &str) -> Vec<String> {
-        let names = self.variables.keys();
-        names
-            .filter(|name| {
-                name.rsplit_once('.')
-                    .is_some_and(|(known, _)| known == layer)
-            })
-            .cloned()
-            .collect()
-    }
-
     pub fn variables(&self) -> &BTreeMap<String, Tensor> {
         &self.variables
     }

@@ -189,7 +189,123 @@ fn edit(tensor: &Tensor, change: impl FnOnce(&mut Tensor)) {
     tch::no_grad(|| change(&mut tensor.shallow_clone()));
 }
 
-/// Trains with a fault in a layer.
+/// What a fault is put into: a model, the variables of one layer of it, and how it is trained.
+struct Patient<'a> {
+    model: Model,
+    /// All variables, and the names of the layer's.
+    variables: BTreeMap<String, Tensor>,
+    names: Vec<String>,
+    target: &'a str,
+    tweak: Tweak,
+    rate: f64,
+}
+
+impl<'a> Patient<'a> {
+    fn new(kind: &'static str, optimizer: &str, fault: &str, target: &'a str) -> Result<Self> {
+        let apart = match fault {
+            "other-store" => Some((target, true)),
+            "stalled" => Some((target, false)),
+            _ => None,
+        };
+        let model = Model::new(kind, optimizer, 0.0, apart)?;
+        let own = model.net.variables().iter();
+        let mut variables: BTreeMap<String, Tensor> = own
+            .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
+            .collect();
+        if fault == "unused" {
+            let spare = model.store.root() / target;
+            let start = tch::nn::Init::Uniform { lo: -0.2, up: 0.2 };
+            let weight = spare.var("weight", &[32, 32], start);
+            variables.insert(format!("{target}.weight"), weight);
+            variables.insert(format!("{target}.bias"), spare.var("bias", &[32], start));
+        }
+        let layer = |name: &&String| name.rsplit_once('.').is_some_and(|(one, _)| one == target);
+        Ok(Patient {
+            names: variables.keys().filter(layer).cloned().collect(),
+            rate: model.rate,
+            tweak: Tweak::default(),
+            model,
+            variables,
+            target,
+        })
+    }
+
+    fn targets(&self) -> impl Iterator<Item = &Tensor> {
+        self.names
+            .iter()
+            .filter_map(|name| self.variables.get(name))
+    }
+
+    fn edit_weights(&self, change: impl Fn(&mut Tensor)) {
+        let weights = self.targets().filter(|tensor| tensor.dim() >= 2);
+        weights.for_each(|weight| edit(weight, &change));
+    }
+
+    /// What is wrong from the first step on.
+    fn inject(&mut self, fault: &str, optimizer: &str, seed: u64) -> Result<()> {
+        match fault {
+            "lr-zero" => self.rate = 0.0,
+            "lr-huge" => self.rate *= 1000.0,
+            "detached" => self.tweak.detach_first = true,
+            "vanishing" => self.tweak.gradient_scale = 1e-6,
+            "saturated" => self.tweak.saturated = true,
+            "frozen" => self
+                .targets()
+                .for_each(|tensor| drop(tensor.set_requires_grad(false))),
+            "hidden" => self.hide(optimizer)?,
+            "dead-relu" => {
+                if let Some(bias) = self.variables.get(&format!("{}.bias", self.target)) {
+                    edit(bias, |bias| drop(bias.fill_(-1e3)));
+                }
+            }
+            "bf16-rounding" => {
+                self.model.store.bfloat16();
+                self.rate /= 10.0;
+            }
+            "all-zero" => {
+                for (name, tensor) in &self.variables {
+                    if !name.contains("ln") || name.ends_with("bias") {
+                        edit(tensor, |tensor| drop(tensor.zero_()));
+                    }
+                }
+            }
+            "bad-init" => {
+                let factor = if seed.is_multiple_of(2) { 100.0 } else { 1e-3 };
+                self.edit_weights(|weight| drop(weight.g_mul_scalar_(factor)));
+            }
+            _ => {}
+        }
+        self.model.optimizer.set_lr(self.rate);
+        Ok(())
+    }
+
+    /// Takes the layer out of the list that an optimizer reads when it is built.
+    fn hide(&mut self, optimizer: &str) -> Result<()> {
+        let hidden: Vec<_> = self.targets().map(Tensor::data_ptr).collect();
+        let store = &self.model.store;
+        let mut variables = store.variables_.lock().map_err(|_| "a poisoned store")?;
+        variables
+            .trainable_variables
+            .retain(|one| !hidden.contains(&one.tensor.data_ptr()));
+        drop(variables);
+        self.model.optimizer = build_optimizer(optimizer, store, self.rate, 0.0)?;
+        Ok(())
+    }
+
+    /// What goes wrong in the middle.
+    fn strike(&mut self, fault: &str, images: &mut Tensor) {
+        match fault {
+            "stalled" => self.model.optimizer.set_lr_group(1, self.rate * 1e-4),
+            "nan" => self.edit_weights(|weight| {
+                drop(weight.view([-1]).i(0).fill_(f64::NAN));
+            }),
+            "nan-input" => *images *= f64::NAN,
+            _ => {}
+        }
+    }
+}
+
+/// Trains with a fault in a layer. Returns what was seen, the layer's variables and all matrices.
 pub fn faulty(
     digits: &Digits,
     kind: &'static str,
@@ -199,6 +315,7 @@ pub fn faulty(
     hinted: bool,
 ) -> Result<(Seen, Vec<String>, Vec<String>)> {
     tch::manual_seed(seed as i64 + 11_000);
+<<<<<<< HEAD
     let apart = match fault {
         "other-store" => Some((target, true)),
         "stalled" => Some((target, false)),
@@ -271,32 +388,32 @@ pub fn faulty(
         model.optimizer = build_optimizer(optimizer, &model.store, rate, 0.0)?;
     }
     model.optimizer.set_lr(rate);
+=======
+    let mut patient = Patient::new(kind, optimizer, fault, target)?;
+    patient.inject(fault, optimizer, seed)?;
+>>>>>>> suite
     let dir = tempfile::tempdir()?;
     let logger = logger(dir.path(), false)?;
     if hinted {
-        logger.set_learning_rate(rate);
+        logger.set_learning_rate(patient.rate);
     }
     // Users log before the first step, as the demo does, or after it. What a layer begins with is seen before alone.
     if seed % 4 < 2 || fault == "bad-init" {
-        model.log(&logger, -1)?;
+        patient.model.log(&logger, -1)?;
     }
-    let mut witness = Witness::new(&variables);
+    let mut witness = Witness::new(&patient.variables);
     for step in 0..STEPS {
-        if step == MIDDLE && fault == "stalled" {
-            model.optimizer.set_lr_group(1, rate * 1e-4);
-        }
-        if step == MIDDLE && fault == "nan" {
-            weights().for_each(|weight| {
-                edit(weight, |weight| {
-                    drop(weight.view([-1]).i(0).fill_(f64::NAN))
-                })
-            });
-        }
         let (mut images, labels) = digits.batch(BATCH, i64::MAX);
+<<<<<<< HEAD
         if step == MIDDLE && fault == "nan-input" {
             images *= f64::NAN;
+=======
+        if step == MIDDLE {
+            patient.strike(fault, &mut images);
+>>>>>>> suite
         }
-        let loss = model.loss_of((images, labels), tweak);
+        let model = &mut patient.model;
+        let loss = model.loss_of((images, labels), patient.tweak);
         model.optimizer.zero_grad();
         loss.backward();
         model.optimizer.step();
@@ -304,11 +421,12 @@ pub fn faulty(
         witness.look(step, loss.double_value(&[]));
     }
     let seen = Seen {
-        objection: witness.objection(fault, &names),
+        objection: witness.objection(fault, &patient.names),
         dead: witness.dead(),
         ..seen(&logger)?
     };
-    Ok((seen, names, matrices))
+    let matrices = patient.model.matrices();
+    Ok((seen, patient.names, matrices))
 }
 
 /// Trains as users do, in some way that could be taken for a fault.
@@ -325,13 +443,6 @@ pub fn healthy(
         "gan-scopes" | "gan-one-store" => return gan(digits, optimizer, variant == "gan-scopes"),
         _ => {}
     }
-    let decay = if variant == "weight-decay" { 1e-3 } else { 0.0 };
-    let mut model = Model::new(kind, optimizer, decay, None)?;
-    if kind == "adapter" {
-        for name in ["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"] {
-            drop(model.net.variables()[name].set_requires_grad(false));
-        }
-    }
     let tweak = Tweak {
         dropout: variant == "dropout",
         batch_norm: variant == "batch-norm",
@@ -339,22 +450,8 @@ pub fn healthy(
     };
     let dir = tempfile::tempdir()?;
     let checkpoint = dir.path().join("model.safetensors");
-    if matches!(variant, "checkpoint" | "replaced" | "fine-tuning") {
-        for _ in 0..STEPS {
-            let loss = model.loss(digits, tweak);
-            model.optimizer.backward_step(&loss);
-        }
-        model.store.save(&checkpoint)?;
-        model = Model::new(kind, optimizer, decay, None)?;
-        if variant != "replaced" {
-            model.store.load(&checkpoint)?;
-        }
-    }
-    let mut rate = model.rate;
-    if variant == "fine-tuning" {
-        rate = 1e-6;
-        model.optimizer = build_optimizer("adam", &model.store, rate, 0.0)?;
-    }
+    let mut model = prepared(digits, kind, optimizer, variant, &checkpoint)?;
+    let rate = model.rate;
     let logger = logger(dir.path(), variant == "thinned")?;
     let draw = || match variant {
         "small-batch" => digits.batch(4, i64::MAX),
@@ -377,14 +474,7 @@ pub fn healthy(
         log(&model)?;
     }
     for step in 0..steps {
-        let progress = step as f64 / STEPS as f64;
-        let now = match variant {
-            "cosine" => {
-                rate * (1.0 + (std::f64::consts::PI * (step + 1) as f64 / STEPS as f64).cos()) / 2.0
-            }
-            "warm-up" => rate * (progress * 3.0).min(1.0),
-            _ => rate,
-        };
+        let now = scheduled(variant, rate, step);
         model.optimizer.set_lr(now);
         if variant == "hinted" {
             logger.set_learning_rate(now);
@@ -393,20 +483,18 @@ pub fn healthy(
             model.store.load(&checkpoint)?;
             logger.new_baseline();
         }
-        let loss;
-        if variant == "accumulation" {
-            model.optimizer.zero_grad();
+        model.optimizer.zero_grad();
+        let loss = if variant == "accumulation" {
             for _ in 0..3 {
-                (model.loss(digits, tweak) / 4.0).backward();
+                (model.loss_of(draw(), tweak) / 4.0).backward();
                 log(&model)?;
             }
-            loss = model.loss(digits, tweak);
-            (&loss / 4.0).backward();
+            model.loss_of(draw(), tweak)
         } else {
-            model.optimizer.zero_grad();
-            loss = model.loss_of(draw(), tweak);
-            loss.backward();
-        }
+            model.loss_of(draw(), tweak)
+        };
+        let parts = if variant == "accumulation" { 4.0 } else { 1.0 };
+        (&loss / parts).backward();
         if variant == "clipping" {
             model.optimizer.clip_grad_norm(1.0);
         }
@@ -424,6 +512,50 @@ pub fn healthy(
         objection: witness.objection(variant, &[]),
         ..seen(&logger)?
     })
+}
+
+/// The model to train: new, or with what an earlier training left in the checkpoint.
+fn prepared(
+    digits: &Digits,
+    kind: &'static str,
+    optimizer: &str,
+    variant: &str,
+    checkpoint: &std::path::Path,
+) -> Result<Model> {
+    let decay = if variant == "weight-decay" { 1e-3 } else { 0.0 };
+    let mut model = Model::new(kind, optimizer, decay, None)?;
+    if kind == "adapter" {
+        for name in ["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"] {
+            drop(model.net.variables()[name].set_requires_grad(false));
+        }
+    }
+    if !matches!(variant, "checkpoint" | "replaced" | "fine-tuning") {
+        return Ok(model);
+    }
+    for _ in 0..STEPS {
+        let loss = model.loss(digits, Tweak::default());
+        model.optimizer.backward_step(&loss);
+    }
+    model.store.save(checkpoint)?;
+    model = Model::new(kind, optimizer, decay, None)?;
+    if variant != "replaced" {
+        model.store.load(checkpoint)?;
+    }
+    if variant == "fine-tuning" {
+        model.rate = 1e-6;
+        model.optimizer = build_optimizer("adam", &model.store, model.rate, 0.0)?;
+    }
+    Ok(model)
+}
+
+/// The rate of a step.
+fn scheduled(variant: &str, rate: f64, step: i64) -> f64 {
+    let progress = (step + 1) as f64 / STEPS as f64;
+    match variant {
+        "cosine" => rate * (1.0 + (std::f64::consts::PI * progress).cos()) / 2.0,
+        "warm-up" => rate * (progress * 3.0).min(1.0),
+        _ => rate,
+    }
 }
 
 /// Classes of words: each batch touches a hundredth of the table.
