@@ -71,17 +71,13 @@ pub(crate) enum Glimpse {
     #[default]
     Unseen,
     /// There is none.
-    #[cfg_attr(
-        not(feature = "tch"),
-        expect(dead_code, reason = "only tensors have gradients")
-    )]
     Undefined,
     /// All elements are zero.
     Zero,
     /// The elements looked at are zero, and there are too many to look at all.
     #[cfg_attr(
         not(feature = "tch"),
-        expect(dead_code, reason = "only tensors have gradients")
+        allow(dead_code, reason = "only tensors have gradients")
     )]
     PerhapsZero,
     /// Some element is not zero; its norm, unless that is not known.

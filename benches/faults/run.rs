@@ -315,83 +315,8 @@ pub fn faulty(
     hinted: bool,
 ) -> Result<(Seen, Vec<String>, Vec<String>)> {
     tch::manual_seed(seed as i64 + 11_000);
-<<<<<<< HEAD
-    let apart = match fault {
-        "other-store" => Some((target, true)),
-        "stalled" => Some((target, false)),
-        _ => None,
-    };
-    let mut model = Model::new(kind, optimizer, 0.0, apart)?;
-    let mut variables: BTreeMap<String, Tensor> = (model.net.variables().iter())
-        .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
-        .collect();
-    if fault == "unused" {
-        let spare = model.store.root() / target;
-        let start = tch::nn::Init::Uniform { lo: -0.2, up: 0.2 };
-        variables.insert(
-            format!("{target}.weight"),
-            spare.var("weight", &[32, 32], start),
-        );
-        variables.insert(format!("{target}.bias"), spare.var("bias", &[32], start));
-    }
-    let mut names = model.net.of_layer(target);
-    if fault == "unused" {
-        names = vec![format!("{target}.bias"), format!("{target}.weight")];
-    }
-    let matrices = model.matrices();
-    let targets: Vec<&Tensor> = names.iter().map(|name| &variables[name]).collect();
-    let weights = || targets.iter().filter(|tensor| tensor.dim() >= 2);
-    let mut tweak = Tweak::default();
-    let mut rate = model.rate;
-    match fault {
-        "lr-zero" => rate = 0.0,
-        "frozen" => targets
-            .iter()
-            .for_each(|tensor| drop(tensor.set_requires_grad(false))),
-        "detached" => tweak.detach_first = true,
-        "hidden" => {
-            let mut variables = model
-                .store
-                .variables_
-                .lock()
-                .map_err(|_| "a poisoned store")?;
-            let hidden: Vec<_> = targets.iter().map(|tensor| tensor.data_ptr()).collect();
-            variables
-                .trainable_variables
-                .retain(|one| !hidden.contains(&one.tensor.data_ptr()));
-        }
-        "dead-relu" => edit(&model.net.variables()[&format!("{target}.bias")], |bias| {
-            drop(bias.fill_(-1e3))
-        }),
-        "bf16-rounding" => {
-            model.store.bfloat16();
-            rate /= 10.0;
-        }
-        "lr-huge" => rate *= 1000.0,
-        "all-zero" => {
-            for (name, tensor) in model.net.variables() {
-                if !name.contains("ln") || name.ends_with("bias") {
-                    edit(tensor, |tensor| drop(tensor.zero_()));
-                }
-            }
-        }
-        "bad-init" => {
-            let factor = if seed.is_multiple_of(2) { 100.0 } else { 1e-3 };
-            weights().for_each(|weight| edit(weight, |weight| drop(weight.g_mul_scalar_(factor))));
-        }
-        "vanishing" => tweak.gradient_scale = 1e-6,
-        "saturated" => tweak.saturated = true,
-        _ => {}
-    }
-    // Membership is read when the optimizer is built.
-    if fault == "hidden" {
-        model.optimizer = build_optimizer(optimizer, &model.store, rate, 0.0)?;
-    }
-    model.optimizer.set_lr(rate);
-=======
     let mut patient = Patient::new(kind, optimizer, fault, target)?;
     patient.inject(fault, optimizer, seed)?;
->>>>>>> suite
     let dir = tempfile::tempdir()?;
     let logger = logger(dir.path(), false)?;
     if hinted {
@@ -404,13 +329,8 @@ pub fn faulty(
     let mut witness = Witness::new(&patient.variables);
     for step in 0..STEPS {
         let (mut images, labels) = digits.batch(BATCH, i64::MAX);
-<<<<<<< HEAD
-        if step == MIDDLE && fault == "nan-input" {
-            images *= f64::NAN;
-=======
         if step == MIDDLE {
             patient.strike(fault, &mut images);
->>>>>>> suite
         }
         let model = &mut patient.model;
         let loss = model.loss_of((images, labels), patient.tweak);
