@@ -13,6 +13,9 @@ const END: usize = 20;
 /// Steps that rules look back over: the default of `Thresholds`.
 const WINDOW: usize = 20;
 
+/// The loss of a model that knows nothing of ten digits: ln(10).
+const GUESSING: f64 = 2.303;
+
 /// What was seen of one variable.
 #[derive(Default)]
 struct Tally {
@@ -162,11 +165,11 @@ impl Witness {
             "vanishing" | "saturated" => {
                 let own = targets()
                     .filter(is_matrix)
-                    .filter_map(|tally| median(&tally.gradients))
+                    .filter_map(|tally| median(tally.early_gradients()))
                     .fold(0.0, f64::max);
                 let others: Vec<f64> = others()
                     .filter(is_matrix)
-                    .filter_map(|tally| median(&tally.gradients))
+                    .filter_map(|tally| median(tally.early_gradients()))
                     .collect();
                 let others = median(&others)?;
                 check(
@@ -185,7 +188,7 @@ impl Witness {
                     &format!("its steps fell to {own:.1e}, the others' to {others:.1e}"),
                 )
             }
-            "fine-tuning" | "checkpoint" | "converged" => self.learns(1.1),
+            "fine-tuning" | "checkpoint" => self.learns(f64::NEG_INFINITY),
             _ => self.learns(0.8),
         }
     }
@@ -196,19 +199,24 @@ impl Witness {
         dead.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Whether the loss ends below this share of what it began with.
+    /// Whether the loss ends below this share of what it began with, or is low as that of a model that has learned.
     fn learns(&self, share: f64) -> Option<String> {
         let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len().max(1) as f64;
         let count = self.losses.len();
         let first = mean(&self.losses[..count.min(END / 4)]);
         let last = mean(&self.losses[count.saturating_sub(END)..]);
         // Not a number is no progress either.
-        let learns = last < share * first || last < 1e-2;
+        let learns = last < share * first || last < GUESSING / 4.0;
         (!learns).then(|| format!("the loss went from {first:.3} to {last:.3}"))
     }
 }
 
 impl Tally {
+    /// Before the middle: later, everything may have died of it.
+    fn early_gradients(&self) -> &[f64] {
+        &self.gradients[..self.gradients.len().min(MIDDLE as usize)]
+    }
+
     fn look(&mut self, tensor: &Tensor, half: usize) {
         self.looks += 1;
         let gradient = tensor.grad();
