@@ -249,13 +249,13 @@ fn outcome(digits: &Digits, cell: Cell, verbose: bool) -> Result<Outcome> {
     };
     let outcome = judge(cell, &seen, label.as_ref());
     if verbose && !outcome.objection.is_empty() {
-        println!("!!! {cell:?}: {}", outcome.objection);
+        eprintln!("!!! {cell:?}: {}", outcome.objection);
     }
     if verbose && (!outcome.found || !outcome.right || outcome.wrong > 0) {
-        println!("=== {cell:?} {outcome:?}\n{label:?}\n{}", seen.report);
+        eprintln!("=== {cell:?} {outcome:?}\n{label:?}\n{}", seen.report);
         seen.findings
             .iter()
-            .for_each(|finding| println!("at {}: {finding}", finding.step));
+            .for_each(|finding| eprintln!("at {}: {finding}", finding.step));
     }
     Ok(outcome)
 }
