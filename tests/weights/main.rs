@@ -10,6 +10,7 @@ mod board;
 mod cadence;
 mod closing;
 mod deltas;
+mod estimates;
 mod idle;
 mod nonfinite;
 mod scopes;
