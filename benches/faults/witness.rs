@@ -206,7 +206,7 @@ impl Witness {
         let first = mean(&self.losses[..count.min(END / 4)]);
         let last = mean(&self.losses[count.saturating_sub(END)..]);
         // Not a number is no progress either.
-        let learns = last < share * first || last < GUESSING / 4.0;
+        let learns = last < share * first || last < GUESSING / 2.0;
         (!learns).then(|| format!("the loss went from {first:.3} to {last:.3}"))
     }
 }
