@@ -52,6 +52,13 @@
 //! [`Logger::scoped`] keeps two models of one run apart, [`WeightOptions`] says what is written and how often, and
 //! [`Logger::board_url`] opens the page with the telling charts pinned.
 //!
+//! # Verdicts
+//!
+//! [`Logger::weight_report`] says of each variable whether it learns and if not, why: a [`Verdict`] with its [`Evidence`], the
+//! first step at which it held, and what to do. `log_weights` is all it needs: gradients are glanced at where they lie, so call it
+//! before they are cleared. [`Logger::take_findings`] hands each fault to the training thread once, and
+//! [`Logger::set_learning_rate`] narrows causes down. Numbers that decide are in [`Thresholds`].
+//!
 //! # Why not call `mean()`, `std()` and `histc()` oneself
 //!
 //! Each of these is a pass over the tensor on the training thread and, on an accelerator, a synchronisation; a difference
