@@ -88,7 +88,8 @@ pub(crate) fn reason(verdict: Verdict, case: &Case<'_>) -> String {
                     .next()
                     .unwrap_or(f64::NAN)
             ),
-            jumps => format!("{jumps} steps were as large as the variable itself"),
+            1 => "one step was nearly as large as the variable itself".into(),
+            jumps => format!("{jumps} steps were nearly as large as the variable itself"),
         },
         Verdict::LargeUpdates => format!("update ratio {} over {window} steps", ratio()),
         Verdict::Erratic => format!(

@@ -56,10 +56,10 @@ const RULES: [fn(&Case<'_>) -> Option<Verdict>; 14] = [
     vanishing,
     not_updated,
     rounded_away,
+    poor_init,
     exploding,
     large_updates,
     erratic,
-    poor_init,
     scale_drift,
 ];
 
@@ -370,8 +370,10 @@ fn poor_init(case: &Case<'_>) -> Option<Verdict> {
     let too_small = scale > 0.0 && scale < thresholds.init_scale_min && case.history.is_fresh;
     // Embeddings begin with a spread of one whatever their width.
     let is_table = case.facts.looks_embedded && (0.5..2.0).contains(&first.std()?);
-    let too_large = scale > thresholds.init_scale_max && !is_table;
-    let warm = case.history.steps >= u64::from(thresholds.warm_up);
+    // And after a step as large as the variable, its spread is that of the step.
+    let began_so = case.history.is_fresh || case.history.jumps == 0;
+    let too_large = scale > thresholds.init_scale_max && !is_table && began_so;
+    let warm = case.history.is_fresh || case.history.steps >= u64::from(thresholds.warm_up);
     ((too_small || too_large) && warm && !case.is_embedding()).then_some(Verdict::PoorInit)
 }
 
