@@ -29,7 +29,7 @@ fn train(batches: &[(Tensor, Tensor)]) -> Result<(), Box<dyn std::error::Error>>
         logger.log_scalar("loss/train", &loss, step)?; // a number, or a tensor of one element on any device
         logger.log_weights(&vs, step)?; // weights and weight deltas of every variable
     }
-    println!("{}", logger.weight_report()?); // a table: norm, update ratio, changed share, drift
+    println!("{}", logger.weight_report()?); // a table: one verdict for each variable
     logger.close()?; // or let it drop
     Ok(())
 }
