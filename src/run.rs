@@ -19,8 +19,8 @@ use crate::proto::summary::Value;
 use crate::proto::{Event, Summary, event::What};
 use crate::summary;
 use crate::types::{SyncPolicy, WallTime};
+use crate::weights::points::Points;
 use crate::weights::tags::Description;
-use crate::weights::watch::Points;
 
 /// A file is written to as soon as this much waits for it, or its worker has nothing else to do.
 const WRITE_AT: usize = 1 << 20;

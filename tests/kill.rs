@@ -189,14 +189,19 @@ static ENDS: AtomicBool = AtomicBool::new(false);
 #[ignore = "run by the others, which kill it"]
 fn log_until_killed() {
     let Some(run) = child_dir() else { return };
-    if std::env::var_os(HANDLED).is_some() {
-        extern "C" fn end(_: libc::c_int) {
-            ENDS.store(true, Ordering::SeqCst);
-        }
-        for signal in [libc::SIGTERM, libc::SIGINT] {
-            // SAFETY: the handler does no more than store to an atomic.
-            unsafe { libc::signal(signal, end as *const () as libc::sighandler_t) };
-        }
+    extern "C" fn end(_: libc::c_int) {
+        ENDS.store(true, Ordering::SeqCst);
+    }
+    let is_handled = std::env::var_os(HANDLED).is_some();
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        // What ignores a signal (nohup, a shell's background) hands that down to its children.
+        let action = if is_handled {
+            end as *const () as libc::sighandler_t
+        } else {
+            libc::SIG_DFL
+        };
+        // SAFETY: the handler does no more than store to an atomic.
+        unsafe { libc::signal(signal, action) };
     }
     // Files of a few dozen steps, so that many kills fall between two of them.
     let each = WeightOptions::new().scalars(Cadence::EveryCall);

@@ -70,7 +70,6 @@ struct Model {
     learning_rate: Option<f64>,
     /// The step at which all weights were last seen to be replaced at once.
     replaced: Option<i64>,
-    has_gradients: bool,
     /// The whole model's fault has been told.
     is_told: bool,
     /// Some verdict has changed since anybody asked.
@@ -96,19 +95,29 @@ impl Diagnosis {
             .drain(..)
             .map(|patient| (patient.name.clone(), patient));
         let mut known: HashMap<Arc<str>, Patient> = known.collect();
+        let mut has_lost = false;
         self.patients = variables
             .map(|(name, facts)| match known.remove(&name) {
                 Some(patient) if patient.facts == facts => patient,
-                _ => Patient::new(name, facts),
+                other => {
+                    has_lost |= other.is_some_and(|patient| patient.is_decided());
+                    Patient::new(name, facts)
+                }
             })
             .collect();
+        self.model.has_changed |= has_lost || known.values().any(Patient::is_decided);
     }
 
     /// The weights were replaced: what comes is not to be compared with what was.
     pub(crate) fn rebase(&mut self) {
-        self.patients
-            .iter_mut()
-            .for_each(|patient| patient.forget());
+        let had_verdict = self.model.is_told || self.patients.iter().any(Patient::is_decided);
+        self.patients.iter_mut().for_each(Patient::forget);
+        self.model = Model {
+            learning_rate: self.model.learning_rate,
+            replaced: self.model.replaced,
+            has_changed: self.model.has_changed || had_verdict,
+            ..Model::default()
+        };
     }
 
     pub(crate) fn set_learning_rate(&mut self, rate: Option<f64>) {
@@ -152,7 +161,7 @@ impl Diagnosis {
             return Vec::new();
         }
         let context = self.context();
-        self.model.follow(&context, &self.patients);
+        self.model.follow(&self.patients);
         self.judge(step, &context)
     }
 
@@ -371,6 +380,10 @@ impl Patient {
         }
     }
 
+    fn is_decided(&self) -> bool {
+        self.verdict != Verdict::Undecided
+    }
+
     fn forget(&mut self) {
         self.history.forget();
         self.units.fill(0);
@@ -503,8 +516,7 @@ const SLOW: f64 = 0.01;
 
 impl Model {
     /// Follows how large steps are.
-    fn follow(&mut self, context: &Context, patients: &[Patient]) {
-        self.has_gradients = context.has_gradients;
+    fn follow(&mut self, patients: &[Patient]) {
         let trained = patients
             .iter()
             .filter(|patient| patient.facts.role == Role::Trainable && patient.facts.rank() >= 2);

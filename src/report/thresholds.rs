@@ -5,6 +5,9 @@ use crate::error::{Error, Result};
 /// When a number is a fault. Given to [`WeightOptions::thresholds`](crate::WeightOptions::thresholds); the defaults were
 /// chosen on one half of a labelled suite of training runs and checked on the other (`benches/results/faults.md`).
 ///
+/// An update ratio is norm(delta) / norm(weights); here the weights count at least as much as He's initialisation would make
+/// them, so that weights that begin at zero are not said to explode.
+///
 /// ```
 /// let mut thresholds = tch_tensorboard::Thresholds::default();
 /// thresholds.large_update_ratio = 0.3; // a tiny model with a high rate, on purpose
@@ -14,7 +17,8 @@ use crate::error::{Error, Result};
 #[non_exhaustive]
 pub struct Thresholds {
     /// Steps that a rule looks back over, 4 to 1000. Default 20: a variable must stand still for all of them, so that two
-    /// models that take turns, or a critic that trains five times as often, are not taken for standing still.
+    /// models that take turns, or a critic that trains five times as often, are not taken for standing still. Set it above
+    /// the number of micro-batches where gradients are accumulated over more than 20.
     pub window: u32,
     /// First steps that rules about sizes ignore. Default 10: Adam's first steps are of full size whatever the gradient,
     /// and rates are warmed up.
@@ -49,8 +53,9 @@ pub struct Thresholds {
     /// `Stalled`: while the other variables' median keeps this share of theirs. Default 0.1; so a schedule that goes to
     /// zero stalls nobody.
     pub stalled_others: f64,
-    /// `PoorInit`, of weights logged before the first backward pass: the lowest healthy standard deviation of the first weights times the square root of the fan-in. Default
-    /// 0.025. SageMaker Debugger's PoorWeightInitialization compares layers' variances instead.
+    /// `PoorInit`, of weights logged before the first backward pass: the lowest healthy standard deviation of the first
+    /// weights times the square root of the fan-in. Default 0.025. SageMaker Debugger's PoorWeightInitialization compares
+    /// layers' variances instead.
     pub init_scale_min: f64,
     /// `PoorInit`: the highest. Default 10. Xavier gives 1, He 1.4, PyTorch's default 0.6, GPT-2 0.1 to 0.6.
     pub init_scale_max: f64,

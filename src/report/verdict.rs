@@ -21,6 +21,8 @@ pub enum Verdict {
     DeadGradient,
     /// It moved, and its updates have collapsed against its own past, while its gradient has not and other variables go on.
     Stalled,
+    /// Its gradient is orders of magnitude smaller than that of the other layers.
+    Vanishing,
     /// It has a gradient, and no bit of it changes.
     NotUpdated {
         /// As far as it can be known.
@@ -28,16 +30,14 @@ pub enum Verdict {
     },
     /// Updates are lost to rounding: few elements change, and those by the smallest step that their type has.
     RoundedAway,
+    /// Its first spread was far from what its fan-in asks for (Xavier, He).
+    PoorInit,
     /// Steps as large as the weights themselves, or a norm that grows without bound.
     Exploding,
     /// The update ratio has been far too high for the whole window.
     LargeUpdates,
     /// Each step undoes the one before, at a high update ratio.
     Erratic,
-    /// Its gradient is orders of magnitude smaller than that of the other layers.
-    Vanishing,
-    /// Its first spread was far from what its fan-in asks for (Xavier, He).
-    PoorInit,
     /// Its spread has left the band of a healthy layer during training.
     ScaleDrift,
     /// None of the above.
@@ -175,22 +175,22 @@ impl Verdict {
             Verdict::DeadGradient => {
                 "look for ReLUs that never fire before or behind it: lower the rate, use a leaky ReLU, check the input's scale"
             }
+            Verdict::Stalled => {
+                "look at its group's learning rate and schedule; freeze it if that is meant"
+            }
+            Verdict::Vanishing => {
+                "use ReLU-like activations, normalisation or residual connections between it and the loss"
+            }
             Verdict::NotUpdated { cause } => cause.advice(),
             Verdict::RoundedAway => {
                 "keep weights in f32 (bf16 for computing only), or raise the learning rate"
             }
+            Verdict::PoorInit => "initialise it with Xavier or He for its fan-in",
             Verdict::Exploding => {
                 "lower the learning rate or warm it up, clip gradients, normalise the input"
             }
             Verdict::LargeUpdates => "lower the learning rate",
             Verdict::Erratic => "lower the learning rate, or raise the batch size",
-            Verdict::Vanishing => {
-                "use ReLU-like activations, normalisation or residual connections between it and the loss"
-            }
-            Verdict::Stalled => {
-                "look at its group's learning rate and schedule; freeze it if that is meant"
-            }
-            Verdict::PoorInit => "initialise it with Xavier or He for its fan-in",
             Verdict::ScaleDrift => {
                 "look at weight decay and the learning rate; normalise its output"
             }

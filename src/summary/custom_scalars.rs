@@ -2,12 +2,12 @@
 
 use prost::Message;
 
+use crate::proto::DataClass;
 use crate::proto::custom_scalar::{
     Category, Chart, Layout, MarginChartContent, MultilineChartContent, chart::Content,
     margin_chart_content::Series,
 };
-use crate::proto::summary::{Value, value};
-use crate::proto::{DataClass, DataType, TensorProto, TensorShapeProto};
+use crate::proto::summary::Value;
 
 const PLUGIN: &str = "custom_scalars";
 /// The only tag the dashboard reads.
@@ -19,17 +19,11 @@ pub(crate) fn value(categories: Vec<Category>) -> Value {
         category: categories,
         ..Default::default()
     };
-    let tensor = TensorProto {
-        dtype: DataType::DtString.into(),
-        tensor_shape: Some(TensorShapeProto::default()),
-        string_val: vec![layout.encode_to_vec()],
-        ..Default::default()
-    };
     Value {
         tag: TAG.into(),
         // Every time: the layout is rewritten, and a reader may begin anywhere.
         metadata: Some(super::metadata(PLUGIN, DataClass::Tensor, "")),
-        value: Some(value::Value::Tensor(tensor)),
+        value: Some(super::string(layout.encode_to_vec())),
     }
 }
 

@@ -1,22 +1,16 @@
 //! The Text dashboard: Markdown, rendered by TensorBoard.
 
-use crate::proto::summary::{Value, value};
-use crate::proto::{DataClass, DataType, SummaryMetadata, TensorProto, TensorShapeProto};
+use crate::proto::summary::Value;
+use crate::proto::{DataClass, SummaryMetadata};
 
 const PLUGIN: &str = "text";
 
 /// One text. `description` is given with the first value of the tag in a file.
 pub(crate) fn value(tag: &str, markdown: &str, description: Option<&str>) -> Value {
-    let tensor = TensorProto {
-        dtype: DataType::DtString.into(),
-        tensor_shape: Some(TensorShapeProto::default()),
-        string_val: vec![markdown.as_bytes().to_vec()],
-        ..Default::default()
-    };
     Value {
         tag: tag.into(),
         metadata: description.map(metadata),
-        value: Some(value::Value::Tensor(tensor)),
+        value: Some(super::string(markdown.into())),
     }
 }
 

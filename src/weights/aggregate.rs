@@ -3,8 +3,9 @@
 use crate::stats::{Change, Moments};
 use crate::weights::capture::Subject;
 use crate::weights::plan::Due;
+use crate::weights::points::{HistogramPoint, Points, ScalarPoint};
+use crate::weights::state::{State, floored_log10, ratio};
 use crate::weights::tags::{Aggregate, Description};
-use crate::weights::watch::{HistogramPoint, Points, ScalarPoint, State, floored_log10, ratio};
 
 /// Adds an aggregate's points of one call.
 pub(crate) fn aggregate_points(

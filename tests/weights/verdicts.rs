@@ -123,22 +123,61 @@ fn a_variable_that_its_store_hides_from_optimizers_is_named() {
 }
 
 #[test]
+fn a_fault_ends_with_its_variable_and_with_a_new_baseline() {
+    let mut training = Training::new();
+    let other = cpu_store();
+    add_variable(&other.root(), "unused", &[5], 9);
+    let log = |training: &mut Training, with_other: bool| {
+        let sources = [&training.vs, &other];
+        let sources = if with_other {
+            &sources[..]
+        } else {
+            &sources[..1]
+        };
+        training.run.log_weights(sources, training.step).unwrap();
+        training.step += 1;
+    };
+    let train = |training: &mut Training, steps: u32, with_other: bool| {
+        for _ in 0..steps {
+            training.backward();
+            training.optimizer.step();
+            log(training, with_other);
+        }
+    };
+    let faults = |training: &Training| training.report().findings.len();
+    train(&mut training, 30, true);
+    assert_eq!(faults(&training), 1, "{}", training.report());
+    train(&mut training, 1, false);
+    assert_eq!(faults(&training), 0, "{}", training.report());
+    train(&mut training, 30, true);
+    assert_eq!(faults(&training), 1, "{}", training.report());
+    training.run.new_baseline();
+    log(&mut training, true);
+    let report = training.report();
+    assert_eq!(faults(&training), 0, "{report}");
+    assert_eq!(
+        report.parameter("unused").unwrap().verdict,
+        Verdict::Undecided
+    );
+}
+
+#[test]
 fn a_layer_of_another_store_has_candidates() {
     let mut training = Training::new();
     let other = cpu_store();
     let bias = variable(&other.root(), "b", &[5], 9);
-    for step in 0..30 {
-        let (x, y) = Net::batch(step);
-        training.optimizer.zero_grad();
-        let extra = (&bias * &bias).sum(Kind::Float);
-        (training.net.loss(&x, &y) + extra).backward();
-        training.optimizer.step();
-        let sources = [&training.vs, &other];
-        training
-            .run
-            .log_weights(&sources[..], i64::from(step))
-            .unwrap();
-    }
+    let train = |training: &mut Training, steps: std::ops::Range<u32>| {
+        for step in steps {
+            let (x, y) = Net::batch(step);
+            training.optimizer.zero_grad();
+            let extra = (&bias * &bias).sum(Kind::Float);
+            (training.net.loss(&x, &y) + extra).backward();
+            training.optimizer.step();
+            let sources = [&training.vs, &other];
+            training.run.log_weights(&sources[..], step).unwrap();
+        }
+    };
+    train(&mut training, 0..30);
     let Verdict::NotUpdated { cause } = training.verdict("b") else {
         panic!("{}", training.report());
     };
@@ -149,18 +188,7 @@ fn a_layer_of_another_store_has_candidates() {
     // Told the rate, rounding is out of the question: the steps would be visible.
     assert!(cause.candidates().contains(&Cause::Rounding), "{cause}");
     training.run.set_learning_rate(0.05);
-    for step in 30..60 {
-        let (x, y) = Net::batch(step);
-        training.optimizer.zero_grad();
-        let extra = (&bias * &bias).sum(Kind::Float);
-        (training.net.loss(&x, &y) + extra).backward();
-        training.optimizer.step();
-        let sources = [&training.vs, &other];
-        training
-            .run
-            .log_weights(&sources[..], i64::from(step))
-            .unwrap();
-    }
+    train(&mut training, 30..60);
     let Verdict::NotUpdated { cause } = training.verdict("b") else {
         panic!("{}", training.report());
     };

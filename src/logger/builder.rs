@@ -1,0 +1,228 @@
+//! The choices that a logger is made with.
+
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::buffer::Budget;
+use crate::error::{Error, Result};
+use crate::health::{Health, OnError};
+use crate::logger::Logger;
+use crate::logger::core::Core;
+use crate::logger::opening::{Opening, Resume};
+use crate::options::{Selection, WeightOptions};
+use crate::run::FileOptions;
+use crate::scalar_queue::ScalarQueue;
+use crate::types::{Existing, OnFull, SyncPolicy};
+use crate::worker::{Shared, Worker};
+
+/// Commands that may wait. Snapshots and values are bounded by their memory before they get here.
+const QUEUE: usize = 1024;
+
+/// How long what was logged stays out of the files at most, unless set otherwise.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
+/// Shorter ones are only work, longer ones a mistake in the unit.
+const FLUSH_INTERVALS: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(3600);
+
+/// A file is to hold more than the descriptions of its tags.
+const LEAST_MAX_FILE_BYTES: u64 = 1 << 16;
+
+/// Chooses how a [`Logger`] is made; see [`Logger::builder`].
+#[must_use = "call create() to make the logger"]
+pub struct LoggerBuilder {
+    logdir: PathBuf,
+    existing: Existing,
+    resume: Option<Resume>,
+    on_full: OnFull,
+    weights: WeightOptions,
+    threads: usize,
+    flush_interval: Duration,
+    files: FileOptions,
+    on_error: OnError,
+}
+
+impl LoggerBuilder {
+    pub(super) fn new(logdir: &Path) -> LoggerBuilder {
+        LoggerBuilder {
+            logdir: logdir.to_path_buf(),
+            existing: Existing::default(),
+            resume: None,
+            on_full: OnFull::default(),
+            weights: WeightOptions::default(),
+            threads: 1,
+            flush_interval: FLUSH_INTERVAL,
+            files: FileOptions::default(),
+            on_error: Box::new(|error| eprintln!("tch-tensorboard: {error}")),
+        }
+    }
+
+    /// What to do when the directory holds a run already. Default: [`Existing::Number`].
+    pub fn existing(mut self, existing: Existing) -> LoggerBuilder {
+        self.existing = existing;
+        self
+    }
+
+    /// Goes on with the run in the directory, which crashed or was closed, in a further file; begins one when there is none.
+    /// [`Logger::resumed_at`] tells the step to go on with: the one after the newest if the run was closed, else the newest
+    /// itself, since the process may have ended between two calls for it. What stands in the files from there on is taken
+    /// back, as far as TensorBoard allows:
+    ///
+    /// - Its Python loader forgets every point of that step and later, when it meets the new session.
+    /// - Its fast loader forgets them tag by tag, with the first new point of each tag. A tag that is not logged again keeps
+    ///   its points, and logging an earlier step would make it forget the later ones: so that is an error here.
+    ///
+    /// All files of the run are read once for this. A torn tail stays where it is; the new file sorts behind it. Weights of the
+    /// last few steps may have waited in memory when the process ended and are missing; [`resume_from`](Self::resume_from)
+    /// the step of the checkpoint that training starts from, and they are logged again.
+    ///
+    /// Weight deltas start anew: the first call of `log_weights` writes none, and drift counts from that call. Sub-runs are
+    /// resumed at the same step. [`existing`](Self::existing) has no say.
+    pub fn resume(mut self) -> LoggerBuilder {
+        self.resume = Some(Resume::AtTheirEnd);
+        self
+    }
+
+    /// As [`resume`](Self::resume), at a step of your choice: the first one that will be logged. After a checkpoint that was
+    /// saved behind step 1000 it is 1001.
+    ///
+    /// TensorBoard's fast loader goes on showing what was logged beyond, of tags that are not logged again and up to the first
+    /// new point of those that are.
+    pub fn resume_from(mut self, step: i64) -> LoggerBuilder {
+        self.resume = Some(Resume::At(step));
+        self
+    }
+
+    /// How long what was logged stays out of the files at most, from 1 ms to an hour: what a killed process loses, beside the
+    /// snapshots that wait to be analysed. Files are written earlier where 1 MB waits. Default: 200 ms.
+    pub fn flush_interval(mut self, interval: Duration) -> LoggerBuilder {
+        self.flush_interval = interval;
+        self
+    }
+
+    /// When what was written is forced onto the device: what a crash of the machine can lose. Default:
+    /// [`SyncPolicy::Never`].
+    pub fn sync(mut self, policy: SyncPolicy) -> LoggerBuilder {
+        self.files.sync = policy;
+        self
+    }
+
+    /// Goes on in a further file once one has grown to this many bytes, at least 65 536. A file exceeds it by one call's
+    /// records at most. The names sort in the order of writing, tags are described in each file, and TensorBoard shows the
+    /// files of a directory as one run. A crash loses no more than with one file. Default: one file for each run.
+    pub fn max_file_bytes(mut self, bytes: u64) -> LoggerBuilder {
+        self.files.max_bytes = Some(bytes);
+        self
+    }
+
+    /// What to do when the writer thread is behind. Default: [`OnFull::Block`].
+    pub fn on_full(mut self, on_full: OnFull) -> LoggerBuilder {
+        self.on_full = on_full;
+        self
+    }
+
+    /// What `log_weights` and `log_gradients` write.
+    pub fn weights(mut self, options: WeightOptions) -> LoggerBuilder {
+        self.weights = options;
+        self
+    }
+
+    /// How many threads analyse the weights of a large model, 1 to 64. Default 1: training has the other cores.
+    pub fn threads(mut self, threads: usize) -> LoggerBuilder {
+        self.threads = threads;
+        self
+    }
+
+    /// Called, on the writer thread, with each new failure of the disk, not again until it has worked in between, and with
+    /// each tag that is used for two things, once. Default: one line on stderr.
+    ///
+    /// Calls of the logger that wait for the writer thread (`flush`, `close`, `log_weights`, `subrun`) return
+    /// [`Error::OnWriterThread`] in the callback. A callback that owns a clone of the logger keeps it alive: then only
+    /// [`close`](Logger::close) ends the run. A panic in the callback is contained.
+    pub fn on_error(mut self, on_error: impl Fn(&Error) + Send + Sync + 'static) -> LoggerBuilder {
+        self.on_error = Box::new(on_error);
+        self
+    }
+
+    /// Takes the directory, makes its event file and starts the writer thread.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for a pattern or number that makes no sense, [`Error::Io`] when the directory or file
+    /// cannot be made, [`Error::RunExists`] under [`Existing::Fail`], [`Error::RunInUse`] when the run to be resumed is
+    /// still being written.
+    pub fn create(self) -> Result<Logger> {
+        self.check_numbers()?;
+        let selection = Arc::new(Selection::new(self.weights)?);
+        let opening = Opening {
+            existing: self.existing,
+            resume: self.resume,
+            files: self.files,
+        };
+        let (opened, resumed_at) = opening.open_run(&self.logdir)?;
+        let shared = Arc::new(Shared {
+            scalars: ScalarQueue::default(),
+            budget: Budget::default(),
+            health: Health::new(self.on_error),
+            calls: AtomicUsize::new(0),
+            report: Mutex::default(),
+            findings: Mutex::default(),
+            telling: Mutex::default(),
+        });
+        let (commands, queue) = sync_channel(QUEUE);
+        let worker = Worker::new(
+            shared.clone(),
+            selection.clone(),
+            self.threads,
+            self.flush_interval,
+        );
+        let thread = std::thread::Builder::new().name("tch-tensorboard".into());
+        let thread = thread
+            .spawn(move || worker.run(&queue))
+            .map_err(|error| Error::io("start a writer thread for", opened.directory(), error))?;
+        let core = Core {
+            commands,
+            shared,
+            worker: Mutex::new(Some(thread)),
+            closed: AtomicBool::new(false),
+            registry: Mutex::default(),
+            making_subrun: Mutex::default(),
+            selection,
+            opening: opening.below(resumed_at),
+            on_full: self.on_full,
+            process: std::process::id(),
+        };
+        let run = core.open(opened, resumed_at)?;
+        let models = core.models(&run, "");
+        Ok(Logger {
+            core: Arc::new(core),
+            run,
+            models,
+        })
+    }
+
+    fn check_numbers(&self) -> Result<()> {
+        let refused = |option, reason: String| {
+            Err(Error::InvalidOption {
+                option,
+                reason: reason.into(),
+            })
+        };
+        if !(1..=64).contains(&self.threads) {
+            return refused("threads", format!("{} is not in 1..=64", self.threads));
+        }
+        if !FLUSH_INTERVALS.contains(&self.flush_interval) {
+            let reason = format!("{:?} is not between 1 ms and an hour", self.flush_interval);
+            return refused("flush_interval", reason);
+        }
+        match self.files.max_bytes {
+            Some(bytes) if bytes < LEAST_MAX_FILE_BYTES => refused(
+                "max_file_bytes",
+                format!("{bytes} is less than {LEAST_MAX_FILE_BYTES}; give it in bytes"),
+            ),
+            _ => Ok(()),
+        }
+    }
+}

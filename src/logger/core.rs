@@ -1,0 +1,302 @@
+//! What all clones of a logger share: the way to the writer thread, and the runs and models that are known.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::buffer::Buffer;
+use crate::error::{Error, Result};
+use crate::health::Health;
+use crate::logger::models::Models;
+use crate::logger::opening::Opening;
+use crate::options::Selection;
+use crate::run::Opened;
+use crate::types::{OnFull, Step};
+use crate::values::{Facts, Source, Way};
+use crate::worker::{self, Closing, Command, Shared};
+
+/// What all clones share.
+pub(super) struct Core {
+    pub(super) commands: SyncSender<Command>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) worker: Mutex<Option<JoinHandle<()>>>,
+    pub(super) closed: AtomicBool,
+    pub(super) registry: Mutex<Registry>,
+    /// Held while a sub-run's directory is made, so that two threads do not make it twice.
+    pub(super) making_subrun: Mutex<()>,
+    pub(super) selection: Arc<Selection>,
+    pub(super) opening: Opening,
+    pub(super) on_full: OnFull,
+    /// The process that started the worker: a forked child has no such thread.
+    pub(super) process: u32,
+}
+
+#[derive(Default)]
+pub(super) struct Registry {
+    pub(super) runs: HashMap<PathBuf, Arc<RunHandle>>,
+    pub(super) run_count: u32,
+    pub(super) models: HashMap<(u32, Arc<str>), Arc<Models>>,
+    pub(super) watches: u32,
+}
+
+pub(super) struct RunHandle {
+    pub(super) number: u32,
+    pub(super) directory: PathBuf,
+    /// Earlier steps stand in the files already: logging one of them makes the fast loader forget those behind it.
+    pub(super) resumed_at: Option<i64>,
+}
+
+impl RunHandle {
+    pub(super) fn check_step(&self, what: &str, step: impl Step) -> Result<i64> {
+        let step = check_step(what, step)?;
+        match self.resumed_at {
+            Some(resumed_at) if step < resumed_at => Err(Error::InvalidStep {
+                what: what.into(),
+                step: step.into(),
+                reason: format!(
+                    "this run was resumed at step {resumed_at} and holds the ones before; begin the loop at \
+                     logger.resumed_at(), or resume_from an earlier step"
+                )
+                .into(),
+            }),
+            _ => Ok(step),
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Nothing may wait on the worker's own thread.
+    pub(super) fn on_full(&self) -> OnFull {
+        match self.on_full {
+            OnFull::Block if self.shared.is_worker_thread() => OnFull::Drop,
+            on_full => on_full,
+        }
+    }
+
+    pub(super) fn check_open(&self, run: &RunHandle) -> Result<()> {
+        if self.is_closed() {
+            Err(Error::Closed {
+                path: run.directory.clone(),
+            })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// A forked child has no worker: the logger is closed there, with an error that says so first.
+    pub(super) fn check_process(&self, run: &RunHandle) -> Result<()> {
+        if self.process == std::process::id() {
+            return Ok(());
+        }
+        self.closed.store(true, Ordering::SeqCst);
+        Err(self.stopped(run))
+    }
+
+    pub(super) fn check_thread(&self, call: &'static str, run: &RunHandle) -> Result<()> {
+        if self.shared.is_worker_thread() {
+            return Err(Error::OnWriterThread {
+                call,
+                path: run.directory.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    /// For calls that wait for the worker.
+    pub(super) fn check_may_wait(&self, call: &'static str, run: &RunHandle) -> Result<()> {
+        self.check_open(run)?;
+        self.check_process(run)?;
+        self.check_thread(call, run)
+    }
+
+    pub(super) fn registry(&self) -> MutexGuard<'_, Registry> {
+        lock(&self.registry)
+    }
+
+    /// Makes a run known to the worker.
+    pub(super) fn open(&self, opened: Opened, resumed_at: Option<i64>) -> Result<Arc<RunHandle>> {
+        let number = {
+            let mut registry = self.registry();
+            registry.run_count += 1;
+            registry.run_count
+        };
+        let run = Arc::new(RunHandle {
+            number,
+            directory: opened.directory().to_owned(),
+            resumed_at,
+        });
+        let open = Command::Open {
+            run: number,
+            opened: Box::new(opened),
+        };
+        if self.commands.send(open).is_err() {
+            return Err(self.stopped(&run));
+        }
+        Ok(run)
+    }
+
+    pub(super) fn models(&self, run: &RunHandle, scope: &str) -> Arc<Models> {
+        let scope: Arc<str> = scope.into();
+        self.registry()
+            .models
+            .entry((run.number, scope.clone()))
+            .or_insert_with(|| Arc::new(Models::new(scope, &self.selection, self.on_full)))
+            .clone()
+    }
+
+    /// Copies values into memory of their own. `None` when there is no room for them.
+    pub(super) fn copy_values(
+        &self,
+        tag: &str,
+        source: Source<'_>,
+    ) -> Result<(Option<worker::Values>, Duration)> {
+        let facts = source.inspect(tag)?;
+        let (dtype, bytes) = (facts.dtype, facts.bytes());
+        let (granted, waited) = self.shared.budget.take(bytes, self.on_full());
+        if !granted {
+            Health::count(&self.shared.health.dropped, 1);
+            return Ok((None, waited));
+        }
+        let copied = copy_whole(tag, &source, &facts);
+        let buffer = copied.inspect_err(|_| self.shared.budget.put(bytes))?;
+        Ok((
+            Some(worker::Values {
+                dtype,
+                bytes,
+                buffer,
+            }),
+            waited,
+        ))
+    }
+
+    /// Hands a command over; false when it was given up.
+    pub(super) fn send(&self, command: Command) -> bool {
+        // The worker waits for calls that began before the logger was closed.
+        self.shared.calls.fetch_add(1, Ordering::SeqCst);
+        let given_up = match self.on_full() {
+            _ if self.is_closed() => Some(command),
+            OnFull::Block => self.commands.send(command).err().map(|error| error.0),
+            OnFull::Drop => self
+                .commands
+                .try_send(command)
+                .err()
+                .map(|error| match error {
+                    TrySendError::Full(command) | TrySendError::Disconnected(command) => command,
+                }),
+        };
+        self.shared.calls.fetch_sub(1, Ordering::SeqCst);
+        let sent = given_up.is_none();
+        match given_up {
+            Some(Command::Snapshot { snapshot, .. }) => snapshot.pool.put(snapshot.buffer),
+            Some(Command::Histogram { values, .. }) => self.shared.budget.put(values.bytes),
+            _ => {}
+        }
+        let health = &self.shared.health;
+        Health::count(
+            if sent {
+                &health.queued
+            } else {
+                &health.dropped
+            },
+            1,
+        );
+        sent
+    }
+
+    /// Asks the worker and waits; `None` when it is gone.
+    pub(super) fn ask<T>(&self, command: Command, answer: &Receiver<T>) -> Option<T> {
+        // In a forked child nobody answers, and the worker does not answer itself.
+        if self.process != std::process::id() || self.shared.is_worker_thread() {
+            return None;
+        }
+        self.commands.send(command).ok()?;
+        answer.recv().ok()
+    }
+
+    /// Ends the worker, `is_complete` when all of the newest step has been logged; `None` when it cannot say how it went.
+    pub(super) fn close(&self, is_complete: bool) -> Option<Result<()>> {
+        if self.process != std::process::id() {
+            return None;
+        }
+        if self.shared.is_worker_thread() {
+            // The last clone was dropped by `on_error`: the worker ends by itself, when nobody can send to it any more.
+            return None;
+        }
+        let mut worker = lock(&self.worker);
+        self.closed.store(true, Ordering::SeqCst);
+        let Some(thread) = worker.take() else {
+            return Some(self.shared.health.first().map_or(Ok(()), Err));
+        };
+        let (answer, result) = sync_channel(1);
+        let closing = Closing {
+            is_complete,
+            answer,
+        };
+        let result = self.ask(Command::Close(Some(closing)), &result);
+        // A worker that panicked has said so.
+        let _ = thread.join();
+        result
+    }
+
+    pub(super) fn stopped(&self, run: &RunHandle) -> Error {
+        let path = run.directory.clone();
+        let reason = if self.process != std::process::id() {
+            "this process was forked from the one that made the logger; make a new one in the child"
+        } else if self.is_closed() {
+            return Error::Closed { path };
+        } else {
+            "its thread ended early; see the error reported before"
+        };
+        Error::WorkerStopped {
+            path,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// All elements in memory of their own.
+fn copy_whole(tag: &str, source: &Source<'_>, facts: &Facts) -> Result<Buffer> {
+    let failed = |reason: String| Error::UnsupportedTensor {
+        name: tag.into(),
+        reason: reason.into(),
+    };
+    let bytes = facts.bytes();
+    let mut buffer = Buffer::try_with_bytes(bytes)
+        .ok_or_else(|| failed(format!("has {bytes} bytes, more than there is memory for")))?;
+    let target = buffer.bytes_mut().get_mut(..bytes).unwrap_or_default();
+    if !source.copy(tag, facts, (0, 1), Way::Alone, target)? {
+        let reason =
+            "changed its shape or type while it was read; log it from the thread that changes it";
+        return Err(failed(reason.into()));
+    }
+    Ok(buffer)
+}
+
+/// The last clone is gone: what is left is written, and errors have been told to `on_error`.
+impl Drop for Core {
+    fn drop(&mut self) {
+        // Perhaps by an error or a panic in the middle of a step.
+        let _ = self.close(false);
+    }
+}
+
+/// Locks what no panic can leave half changed.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn check_step(what: &str, step: impl Step) -> Result<i64> {
+    step.to_i64().ok_or_else(|| Error::InvalidStep {
+        what: what.into(),
+        step: step.to_i128(),
+        reason: "is beyond the range of i64, in which TensorBoard counts steps".into(),
+    })
+}

@@ -1,0 +1,505 @@
+//! The front door: what a training loop calls.
+
+mod board_url;
+mod builder;
+mod core;
+mod models;
+mod opening;
+
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::path::{Component, Path};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
+
+pub use crate::logger::builder::LoggerBuilder;
+
+use crate::error::{Error, Result};
+use crate::health::{Health, Stats};
+use crate::logger::board_url::board_url;
+use crate::logger::core::{Core, RunHandle, lock};
+use crate::logger::models::{Channel, LearningRate, Models};
+use crate::named_tensors::NamedTensors;
+use crate::report::{Finding, WeightReport};
+use crate::scalar_queue::Pushed;
+use crate::tensor::{Fetched, Tensor, fetch_scalar};
+use crate::types::{Step, WallTime};
+use crate::values::{Scalar, ScalarValue, Values};
+use crate::weights::capture::{Captured, Subject};
+use crate::worker::Command;
+
+/// Logs one run: scalars, histograms, and the weights of models.
+///
+/// Clones share one writer, and calls may come from any thread. Dropping the last clone writes what is left;
+/// [`close`](Logger::close) does the same and says how it went.
+///
+/// The `log_*` calls return an error only for a mistake in the call (an empty tag, a complex tensor, a closed logger).
+/// What data or a disk can cause is told to [`on_error`](LoggerBuilder::on_error), counted in [`stats`](Logger::stats) and
+/// returned by [`flush`](Logger::flush) and [`close`](Logger::close), so that `?` in a training loop never ends it.
+#[derive(Clone)]
+pub struct Logger {
+    core: Arc<Core>,
+    run: Arc<RunHandle>,
+    models: Arc<Models>,
+}
+
+/// A panic while a call is under way leaves the logger whole: nothing behind its locks can be half changed, and a callback
+/// that panics is contained. So it may be used in `catch_unwind`, as test harnesses and servers do.
+impl UnwindSafe for Logger {}
+impl RefUnwindSafe for Logger {}
+
+impl Logger {
+    /// Logs to a directory with the defaults: `runs/cnn`, or `runs/cnn_2` when that one holds a run already.
+    ///
+    /// # Errors
+    /// See [`LoggerBuilder::create`].
+    pub fn create(logdir: impl AsRef<Path>) -> Result<Logger> {
+        Logger::builder(logdir).create()
+    }
+
+    /// Chooses how to log.
+    pub fn builder(logdir: impl AsRef<Path>) -> LoggerBuilder {
+        LoggerBuilder::new(logdir.as_ref())
+    }
+
+    /// The directory this logger writes to.
+    pub fn logdir(&self) -> &Path {
+        &self.run.directory
+    }
+
+    /// The step to go on with after [`resume`](LoggerBuilder::resume): the first one that may be logged. `None` when the run
+    /// is a new one.
+    pub fn resumed_at(&self) -> Option<i64> {
+        self.run.resumed_at
+    }
+
+    /// A logger for another model of the same run: its weights are shown as `weights/<name>/<variable>`, its own scalars
+    /// as `<name>/<tag>`. Steps and history are apart. Scopes nest; the same name gives the same scope.
+    ///
+    /// # Errors
+    /// [`Error::InvalidTag`] for an empty name or one that begins or ends with `/`.
+    pub fn scoped(&self, name: &str) -> Result<Logger> {
+        if name.is_empty() || name.starts_with('/') || name.ends_with('/') {
+            let reason = "a scope needs a name that neither begins nor ends with '/'";
+            return Err(Error::InvalidTag {
+                tag: name.into(),
+                reason,
+            });
+        }
+        let scope = match &*self.models.scope {
+            "" => name.to_owned(),
+            outer => format!("{outer}/{name}"),
+        };
+        let models = self.core.models(&self.run, &scope);
+        Ok(Logger {
+            core: self.core.clone(),
+            run: self.run.clone(),
+            models,
+        })
+    }
+
+    /// A logger for a directory below, such as `val`: TensorBoard shows the same tag of both in one chart. It shares the
+    /// writer thread; the same name gives the same sub-run.
+    ///
+    /// # Errors
+    /// [`Error::InvalidTag`] for a name that is no relative path downwards, and what [`Logger::create`] can return.
+    pub fn subrun(&self, name: &str) -> Result<Logger> {
+        let below = Path::new(name);
+        if name.is_empty()
+            || !below
+                .components()
+                .all(|part| matches!(part, Component::Normal(_)))
+        {
+            let reason = "a sub-run needs a name below the run: no '..', no absolute path";
+            return Err(Error::InvalidTag {
+                tag: name.into(),
+                reason,
+            });
+        }
+        self.core.check_may_wait("subrun", &self.run)?;
+        let wanted = self.run.directory.join(below);
+        let _making = lock(&self.core.making_subrun);
+        let known = self.core.registry().runs.get(&wanted).cloned();
+        let run = match known {
+            Some(run) => run,
+            None => {
+                let (opened, resumed_at) = self.core.opening.open_run(&wanted)?;
+                let run = self.core.open(opened, resumed_at)?;
+                self.core.registry().runs.insert(wanted, run.clone());
+                run
+            }
+        };
+        let models = self.core.models(&run, &self.models.scope);
+        Ok(Logger {
+            core: self.core.clone(),
+            run,
+            models,
+        })
+    }
+
+    /// Logs one number, or a tensor of one element, without waiting for its device. Stored as `f32`, as TensorBoard knows
+    /// scalars: integers above 2^24 are rounded, and numbers beyond 3.4e38 become infinite. Charts mark NaN and infinite
+    /// points and draw the others as usual.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
+    /// for step in 0..3 {
+    ///     logger.log_scalar("loss/train", 1.0 / (step + 1) as f64, step)?;
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// An empty tag, a step beyond `i64`, a tensor that has not one element or is complex, a closed logger.
+    pub fn log_scalar(&self, tag: &str, value: impl ScalarValue, step: impl Step) -> Result<()> {
+        self.log_scalars(&[(tag, value)], step)
+    }
+
+    /// Logs several scalars of one step as one event: one wall time, one record. Those on an accelerator follow in events of
+    /// their own. For values of several types: `&[("loss", &loss as &dyn ScalarValue), ("rate", &0.1)]`.
+    ///
+    /// # Errors
+    /// As [`log_scalar`](Logger::log_scalar); then none of them is logged.
+    pub fn log_scalars<V: ScalarValue>(&self, values: &[(&str, V)], step: impl Step) -> Result<()> {
+        let since = Instant::now();
+        let wall_time = WallTime::now();
+        self.core.check_open(&self.run)?;
+        let first = values.first().map_or("", |(tag, _)| tag);
+        let step = self.run.check_step(first, step)?;
+        let scope = &*self.models.scope;
+        let mut waited = Duration::ZERO;
+        // By far the most frequent: no list to make.
+        if let [(tag, value)] = values {
+            match fetch(tag, value)? {
+                Fetched::Now(number) => {
+                    waited = self.push(step, wall_time, [(scope, *tag, number)])?
+                }
+                Fetched::Later(tensor) => self.send_device_scalar(tag, tensor, step, wall_time),
+            }
+        } else {
+            let (mut numbers, mut tensors) = (Vec::with_capacity(values.len()), Vec::new());
+            for (tag, value) in values {
+                match fetch(tag, value)? {
+                    Fetched::Now(number) => numbers.push((scope, *tag, number)),
+                    Fetched::Later(tensor) => tensors.push((tag, tensor)),
+                }
+            }
+            if !numbers.is_empty() {
+                waited = self.push(step, wall_time, numbers)?;
+            }
+            for (tag, tensor) in tensors {
+                self.send_device_scalar(tag, tensor, step, wall_time);
+            }
+        }
+        self.core.shared.health.held(since.elapsed(), waited);
+        Ok(())
+    }
+
+    /// The worker fetches it.
+    fn send_device_scalar(&self, tag: &str, tensor: Tensor, step: i64, wall_time: WallTime) {
+        let (run, tag) = (self.run.number, self.full_tag(tag));
+        self.core.send(Command::DeviceScalar {
+            run,
+            step,
+            wall_time,
+            tag,
+            tensor,
+        });
+    }
+
+    fn push<'a>(
+        &self,
+        step: i64,
+        wall_time: WallTime,
+        scalars: impl IntoIterator<Item = (&'a str, &'a str, f64)>,
+    ) -> Result<Duration> {
+        let (queue, on_full) = (&self.core.shared.scalars, self.core.on_full());
+        let (pushed, waited) = queue.push(self.run.number, step, wall_time, scalars, on_full);
+        let health = &self.core.shared.health;
+        match pushed {
+            Pushed::Dropped => Health::count(&health.dropped, 1),
+            Pushed::Queued | Pushed::Wake | Pushed::Look => Health::count(&health.queued, 1),
+        }
+        match pushed {
+            // A full queue means that the worker is awake.
+            Pushed::Wake => drop(self.core.commands.try_send(Command::Wake)),
+            Pushed::Look => self.core.check_process(&self.run)?,
+            Pushed::Queued | Pushed::Dropped => {}
+        }
+        Ok(waited)
+    }
+
+    /// Logs the distribution of many values: a tensor of any kind and device, or a slice of numbers. NaN and infinite
+    /// elements are left out. Shown in the Histograms and Distributions dashboards.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
+    /// logger.log_histogram("activations/relu1", &[0.0_f32, 0.5, 2.0], 0)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// An empty tag, a step beyond `i64`, an undefined or complex tensor, a closed logger.
+    pub fn log_histogram<V: Values + ?Sized>(
+        &self,
+        tag: &str,
+        values: &V,
+        step: impl Step,
+    ) -> Result<()> {
+        let since = Instant::now();
+        let wall_time = WallTime::now();
+        self.core.check_open(&self.run)?;
+        self.core.check_process(&self.run)?;
+        check_tag(tag)?;
+        let step = self.run.check_step(tag, step)?;
+        let (values, waited) = self.core.copy_values(tag, values.source())?;
+        if let Some(values) = values {
+            let (run, tag) = (self.run.number, self.full_tag(tag));
+            self.core.send(Command::Histogram {
+                run,
+                step,
+                wall_time,
+                tag,
+                values,
+            });
+        }
+        self.core.shared.health.held(since.elapsed(), waited);
+        Ok(())
+    }
+
+    /// Logs the weights of a model, and what changed since the call before: call it after each optimizer step.
+    ///
+    /// Copies the selected tensors once; everything else happens on the writer thread. A delta is that of one step,
+    /// however far apart the points lie: the first call has none, nor does one after a gap that [`OnFull::Drop`] left, nor
+    /// the one after [`new_baseline`](Logger::new_baseline). Calls between which no weight moved (gradient accumulation,
+    /// the other model's turn) are no steps and write nothing, up to the twentieth in a row: standing still is worth
+    /// seeing. A variable whose shape or type changes starts anew.
+    ///
+    /// # Errors
+    /// A step that does not increase within this scope, the same name twice, a complex or undefined tensor, a store that
+    /// is locked, a closed logger.
+    pub fn log_weights<S: NamedTensors + ?Sized>(&self, source: &S, step: impl Step) -> Result<()> {
+        let step = self.run.check_step("log_weights", step)?;
+        self.log_subject(Subject::Weights, source, step)?;
+        let rate = {
+            let mut rate = lock(&self.models.learning_rate);
+            let is_new = std::mem::take(&mut rate.is_new);
+            rate.value.filter(|_| is_new)
+        };
+        match rate {
+            Some(rate) => self.log_scalar("learning_rate", rate, step),
+            None => Ok(()),
+        }
+    }
+
+    /// Logs the gradients that the last backward pass left: norms and histograms. Call it after `backward` and before
+    /// they are cleared; `Optimizer::backward_step` leaves them in place. Variables without a gradient write nothing.
+    ///
+    /// # Errors
+    /// As [`log_weights`](Logger::log_weights).
+    pub fn log_gradients<S: NamedTensors + ?Sized>(
+        &self,
+        source: &S,
+        step: impl Step,
+    ) -> Result<()> {
+        let step = self.run.check_step("log_gradients", step)?;
+        self.log_subject(Subject::Gradients, source, step)
+    }
+
+    fn log_subject<S: NamedTensors + ?Sized>(
+        &self,
+        subject: Subject,
+        source: &S,
+        step: i64,
+    ) -> Result<()> {
+        let since = Instant::now();
+        let wall_time = WallTime::now();
+        let (call, channel) = match subject {
+            Subject::Weights => ("log_weights", &self.models.weights),
+            Subject::Gradients => ("log_gradients", &self.models.gradients),
+        };
+        self.core.check_may_wait(call, &self.run)?;
+        let mut channel = lock(channel);
+        if subject == Subject::Weights && self.models.rebase.swap(false, Ordering::AcqRel) {
+            channel.capture.rebase();
+        }
+        if let Some(rate) = lock(&self.models.learning_rate).value {
+            channel.capture.set_learning_rate(rate);
+        }
+        let (captured, waited) = channel.capture.take(source, step, wall_time)?;
+        match captured {
+            Captured::Snapshot(snapshot) => {
+                let watch = self.watch(&mut channel, subject);
+                if !self.core.send(Command::Snapshot { watch, snapshot }) {
+                    channel.capture.lost();
+                }
+            }
+            Captured::Skipped => {}
+            Captured::Dropped => Health::count(&self.core.shared.health.dropped, 1),
+        }
+        self.core.shared.health.held(since.elapsed(), waited);
+        Ok(())
+    }
+
+    /// The worker's number for a channel, announced before its first snapshot.
+    fn watch(&self, channel: &mut Channel, subject: Subject) -> u32 {
+        *channel.watch.get_or_insert_with(|| {
+            let watch = {
+                let mut registry = self.core.registry();
+                registry.watches += 1;
+                registry.watches
+            };
+            let (scope, selection) = (self.models.scope.clone(), self.core.selection.clone());
+            let pool = channel.capture.pool().clone();
+            let _ = self.core.commands.send(Command::Watch {
+                watch,
+                run: self.run.number,
+                subject,
+                scope,
+                selection,
+                pool,
+            });
+            watch
+        })
+    }
+
+    /// Tells the learning rate, which tch tells no one: written as the scalar `learning_rate` with the next call of
+    /// `log_weights`, and used by the verdicts of this scope to tell a rate of 0 and updates lost to rounding from an
+    /// optimizer that does not know a variable. With several parameter groups, tell that of the first.
+    pub fn set_learning_rate(&self, rate: f64) {
+        *lock(&self.models.learning_rate) = LearningRate {
+            value: Some(rate),
+            is_new: true,
+        };
+    }
+
+    /// The weights were replaced on purpose (a checkpoint was loaded): the next call of `log_weights` writes no delta, and
+    /// drift counts from there.
+    pub fn new_baseline(&self) {
+        self.models.rebase.store(true, Ordering::Release);
+    }
+
+    /// What is known of each variable, over all scopes and sub-runs, when everything logged so far has been analysed.
+    ///
+    /// # Errors
+    /// [`Error::WorkerStopped`]. After [`close`](Logger::close) it is the report of the end.
+    pub fn weight_report(&self) -> Result<WeightReport> {
+        if !self.core.is_closed() {
+            let (answer, report) = sync_channel(1);
+            if let Some(report) = self.core.ask(Command::Report(answer), &report) {
+                return Ok(report);
+            }
+        }
+        self.try_weight_report()
+            .ok_or_else(|| self.core.stopped(&self.run))
+    }
+
+    /// The newest report without waiting, at most about a second old; `None` before the first.
+    pub fn try_weight_report(&self) -> Option<WeightReport> {
+        lock(&self.core.shared.report).as_deref().cloned()
+    }
+
+    /// What was found wrong since the last call, over all scopes and sub-runs, without waiting: for a loop that stops, or
+    /// lowers the rate. A finding is told once, when it has become sure; it follows the step by the time that the writer
+    /// thread needs. At most 10 000 wait.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
+    /// for finding in logger.take_findings() {
+    ///     eprintln!("{finding}");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn take_findings(&self) -> Vec<Finding> {
+        lock(&self.core.shared.findings).drain(..).collect()
+    }
+
+    /// The address of TensorBoard's Time Series page with the telling cards pinned, for a server at `base` such as
+    /// `http://localhost:6006`.
+    pub fn board_url(&self, base: &str) -> String {
+        let (answer, telling) = sync_channel(1);
+        let run = self.run.number;
+        let asked = Command::Telling { run, answer };
+        let tags = if self.core.is_closed() {
+            None
+        } else {
+            self.core.ask(asked, &telling)
+        };
+        let tags = tags.unwrap_or_else(|| {
+            lock(&self.core.shared.telling)
+                .get(&run)
+                .cloned()
+                .unwrap_or_default()
+        });
+        board_url(base, &tags)
+    }
+
+    /// What the logger has done so far, over all clones.
+    pub fn stats(&self) -> Stats {
+        self.core.shared.health.stats()
+    }
+
+    /// Returns when everything logged before is in the files, handed to the operating system.
+    ///
+    /// # Errors
+    /// The first failure since the last flush; what was not written is kept and tried again. [`Error::Closed`] after
+    /// [`close`](Logger::close).
+    pub fn flush(&self) -> Result<()> {
+        self.core.check_may_wait("flush", &self.run)?;
+        let (answer, result) = sync_channel(1);
+        self.core
+            .ask(Command::Flush(answer), &result)
+            .unwrap_or_else(|| Err(self.core.stopped(&self.run)))
+    }
+
+    /// Writes the newest weights if their cadence left them out, flushes, and ends the writer thread. Other clones are
+    /// closed with it.
+    ///
+    /// # Errors
+    /// The first failure of the run.
+    pub fn close(&self) -> Result<()> {
+        self.core.check_thread("close", &self.run)?;
+        self.core
+            .close(true)
+            .unwrap_or_else(|| Err(self.core.stopped(&self.run)))
+    }
+
+    fn full_tag(&self, tag: &str) -> Box<str> {
+        match &*self.models.scope {
+            "" => tag.into(),
+            scope => format!("{scope}/{tag}").into(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Logger {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = formatter.debug_struct("Logger");
+        shown
+            .field("logdir", &self.run.directory)
+            .field("scope", &self.models.scope)
+            .finish_non_exhaustive()
+    }
+}
+
+fn fetch<V: ScalarValue>(tag: &str, value: &V) -> Result<Fetched> {
+    check_tag(tag)?;
+    match value.scalar() {
+        Scalar::Number(number) => Ok(Fetched::Now(number)),
+        Scalar::Tensor(tensor) => fetch_scalar(tag, tensor),
+    }
+}
+
+fn check_tag(tag: &str) -> Result<()> {
+    if tag.is_empty() {
+        return Err(Error::InvalidTag {
+            tag: tag.into(),
+            reason: "a tag must not be empty; use a name like \"loss/train\"",
+        });
+    }
+    Ok(())
+}

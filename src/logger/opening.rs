@@ -1,0 +1,52 @@
+//! How directories are taken and files begun, a logger's own and those of its sub-runs.
+
+use std::path::Path;
+
+use crate::error::Result;
+use crate::history::History;
+use crate::logdir::{claim_again, claim_run};
+use crate::run::{FileOptions, Opened};
+use crate::types::Existing;
+
+/// See the module.
+#[derive(Clone, Copy)]
+pub(super) struct Opening {
+    pub(super) existing: Existing,
+    pub(super) resume: Option<Resume>,
+    pub(super) files: FileOptions,
+}
+
+/// Where a run is gone on with.
+#[derive(Clone, Copy)]
+pub(super) enum Resume {
+    /// Behind what its files hold.
+    AtTheirEnd,
+    /// At this step, which is logged next.
+    At(i64),
+}
+
+impl Opening {
+    /// Takes a directory and makes its event file. A directory whose file cannot be made is given back.
+    pub(super) fn open_run(&self, logdir: &Path) -> Result<(Opened, Option<i64>)> {
+        let Some(resume) = self.resume else {
+            let claim = claim_run(logdir, self.existing)?;
+            let opened = Opened::new(claim, History::default(), None, self.files)?;
+            return Ok((opened, None));
+        };
+        let claim = claim_again(logdir)?;
+        let history = History::read(claim.directory())?;
+        let step = match resume {
+            Resume::AtTheirEnd => history.next_step(),
+            Resume::At(step) => Some(step),
+        };
+        Ok((Opened::new(claim, history, step, self.files)?, step))
+    }
+
+    /// The same for sub-runs: they go on at the step at which the run does.
+    pub(super) fn below(mut self, resumed_at: Option<i64>) -> Opening {
+        if let (Some(resume), Some(step)) = (&mut self.resume, resumed_at) {
+            *resume = Resume::At(step);
+        }
+        self
+    }
+}

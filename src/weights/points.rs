@@ -1,0 +1,52 @@
+//! What the worker writes of one call, before it becomes messages.
+
+use std::sync::Arc;
+
+use crate::histogram::Histogram;
+use crate::types::WallTime;
+use crate::weights::tags::{Description, Tag};
+
+/// A scalar to write.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ScalarPoint {
+    pub(crate) tag: Arc<str>,
+    pub(crate) description: Description,
+    pub(crate) value: f64,
+}
+
+impl ScalarPoint {
+    pub(crate) fn new(tag: &Tag, value: f64) -> ScalarPoint {
+        ScalarPoint {
+            tag: tag.name.clone(),
+            description: tag.description,
+            value,
+        }
+    }
+}
+
+/// A histogram to write.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct HistogramPoint {
+    pub(crate) tag: Arc<str>,
+    pub(crate) description: Description,
+    pub(crate) histogram: Histogram,
+}
+
+impl HistogramPoint {
+    pub(crate) fn new(tag: &Tag, histogram: Histogram) -> HistogramPoint {
+        HistogramPoint {
+            tag: tag.name.clone(),
+            description: tag.description,
+            histogram,
+        }
+    }
+}
+
+/// What one call writes.
+#[derive(Debug)]
+pub(crate) struct Points {
+    pub(crate) step: i64,
+    pub(crate) wall_time: WallTime,
+    pub(crate) scalars: Vec<ScalarPoint>,
+    pub(crate) histograms: Vec<HistogramPoint>,
+}
