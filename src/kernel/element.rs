@@ -202,7 +202,7 @@ pub(super) trait Element: bytemuck::NoUninit {
     /// An integer in the order of the values, neighbours one apart: for floats the usual map of sign and magnitude to two's
     /// complement (so -0 and +0 are neighbours), for integers the element.
     type Image: Copy + PartialEq;
-    fn widen(self) -> Self::Wide;
+    fn widened(self) -> Self::Wide;
     fn image(self) -> Self::Image;
     fn is_next_to(one: Self::Image, other: Self::Image) -> bool;
     /// True when the element has other bits than `before`.
@@ -215,7 +215,7 @@ pub(super) trait Element: bytemuck::NoUninit {
     #[inline(always)]
     fn widen_block<'a>(block: &'a [Self], scratch: &'a mut [Self::Wide]) -> &'a [Self::Wide] {
         for (wide, &element) in scratch.iter_mut().zip(block) {
-            *wide = element.widen();
+            *wide = element.widened();
         }
         scratch.get(..block.len()).unwrap_or_default()
     }
@@ -245,14 +245,14 @@ macro_rules! is_next_to_plain {
 }
 
 macro_rules! impl_element {
-    ($kind:ty, $wide:ty, $image:ty, $family:ident, |$x:ident| $widen:expr, $to_image:expr $(, $whole:item)?) => {
+    ($kind:ty, $wide:ty, $image:ty, $family:ident, |$x:ident| $widened:expr, $to_image:expr $(, $whole:item)?) => {
         impl Element for $kind {
             type Wide = $wide;
             type Image = $image;
             #[inline(always)]
-            fn widen(self) -> $wide {
+            fn widened(self) -> $wide {
                 let $x = self;
-                $widen
+                $widened
             }
             #[inline(always)]
             fn image(self) -> $image {
@@ -342,13 +342,16 @@ mod tests {
     #[test]
     fn every_half_widens_as_the_half_crate_says() {
         for bits in 0..=u16::MAX {
-            let (ours, theirs) = (f16::from_bits(bits).widen(), f16::from_bits(bits).to_f32());
+            let (ours, theirs) = (
+                f16::from_bits(bits).widened(),
+                f16::from_bits(bits).to_f32(),
+            );
             assert!(
                 ours.to_bits() == theirs.to_bits() || (ours.is_nan() && theirs.is_nan()),
                 "f16 {bits:#06x}"
             );
             let (ours, theirs) = (
-                bf16::from_bits(bits).widen(),
+                bf16::from_bits(bits).widened(),
                 bf16::from_bits(bits).to_f32(),
             );
             assert!(

@@ -4,8 +4,8 @@
 //!
 //! ```text
 //! for each block of 2048 elements                          (the block, its previous state and d stay in the first cache)
-//!     w = widen(current)                                    f16, bf16 -> f32; f32 and f64 as they are; others -> f64
-//!     d = w - widen(previous)                               in that type
+//!     w = widened(current)                                  f16, bf16 -> f32; f32 and f64 as they are; others -> f64
+//!     d = w - widened(previous)                             in that type
 //!     changed, one ulp = compare(current, previous)         as integers of the element's own width
 //!     for x in (w, d):
 //!         min, max, zeros, least magnitude, or of all bits  as integers
@@ -125,13 +125,13 @@ impl<'a> Elements<'a> {
     /// Appends the elements of these numbers as `f64`; NaN behind the end.
     pub(crate) fn gather(&self, numbers: &[u32], values: &mut Vec<f64>) {
         with_slice!(self, slice => values.extend(numbers.iter().map(|&number| {
-            slice.get(number as usize).map_or(f64::NAN, |element| element.widen().to_f64())
+            slice.get(number as usize).map_or(f64::NAN, |element| element.widened().to_f64())
         })));
     }
 
     /// The element as `f64`; NaN behind the end.
     pub(crate) fn get(&self, index: usize) -> f64 {
-        with_slice!(self, slice => slice.get(index).map_or(f64::NAN, |element| element.widen().to_f64()))
+        with_slice!(self, slice => slice.get(index).map_or(f64::NAN, |element| element.widened().to_f64()))
     }
 }
 

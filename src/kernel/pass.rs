@@ -58,7 +58,7 @@ impl<F: Wide> Blocks<F> {
             return (wide, &[]);
         };
         for ((delta, &now), &before) in self.deltas.iter_mut().zip(wide).zip(previous) {
-            *delta = now - before.widen();
+            *delta = now - before.widened();
         }
         (wide, self.deltas.get(..wide.len()).unwrap_or_default())
     }
