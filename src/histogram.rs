@@ -162,6 +162,18 @@ impl FineHistogram {
         });
     }
 
+    /// Makes the counts of a sample those of a whole that is `factor` times as large. They stay whole numbers, rounded so
+    /// that sums over neighbours are off by less than one.
+    pub(crate) fn scale(&mut self, factor: f64) {
+        let (mut sampled, mut told) = (0.0, 0.0);
+        for leaf in &mut self.leaves {
+            sampled += leaf.count as f64;
+            let whole = (sampled * factor).round();
+            leaf.count = (whole - told) as u64;
+            told = whole;
+        }
+    }
+
     /// The at most `max_rows` rows whose picture in TensorBoard is closest to the data.
     pub(crate) fn to_histogram(&self, max_rows: usize) -> Histogram {
         let curve = Curve::new(self);

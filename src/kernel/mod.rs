@@ -27,7 +27,7 @@
 //! - *Sums of four*: squares of four `f32` are added before they are widened, which needs a third of the instructions. Loops
 //!   carry no value from one turn to the next, so the vectoriser takes the widest registers there are; the order of
 //!   additions is fixed by the source and nothing is contracted into fused multiply-adds. So the portable build, the AVX2
-//!   build and NEON give the same bits.
+//!   and AVX-512 builds and NEON give the same bits.
 //! - *Pivot*: sums of squares lose all digits when the mean is large against the spread; distances from a value near the
 //!   mean do not. The mean so far is such a value for nearly every block. Where it is not, or a block is short or
 //!   extremely narrow, its sums are made in `f64` about one of its own elements, which costs a few times as much: one wild
@@ -47,7 +47,7 @@
 //!   they are counted again. The or of all bits tells how many low bits are zero throughout: a leaf with no other bits left
 //!   is an atom, one exact value (bf16 after one further pass, small integers after two).
 //!
-//! The generic body is compiled twice on x86-64 and chosen when the kernel is made. On aarch64 the portable form has NEON.
+//! The generic body is compiled three times on x86-64 and chosen when the kernel is made. On aarch64 the portable form has NEON.
 
 #[cfg(test)]
 mod display;
@@ -172,12 +172,16 @@ impl Analysis {
 
 impl Analysis {
     /// The analysis of a whole of which the elements seen are an even sample: counts and sums grow by `factor`, means and
-    /// extremes stay. Histograms keep the sample's counts.
+    /// extremes stay.
     pub(crate) fn scaled(mut self, factor: f64) -> Analysis {
         if factor != 1.0 {
             self.weights.scale(factor);
             if let Some(change) = &mut self.change {
                 change.scale(factor);
+            }
+            let histograms = [&mut self.weight_histogram, &mut self.delta_histogram];
+            for histogram in histograms.into_iter().flatten() {
+                histogram.scale(factor);
             }
         }
         self
@@ -190,16 +194,39 @@ enum Simd {
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
 }
 
 impl Simd {
+    /// The widest that this CPU has.
     fn detect() -> Simd {
-        #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") {
-            return Simd::Avx2;
-        }
-        Simd::Portable
+        Simd::available().last().unwrap_or(Simd::Portable)
     }
+
+    /// All that this CPU has, the widest last.
+    fn available() -> impl Iterator<Item = Simd> {
+        let all = [
+            (Simd::Portable, true),
+            #[cfg(target_arch = "x86_64")]
+            (Simd::Avx2, is_x86_feature_detected!("avx2")),
+            #[cfg(target_arch = "x86_64")]
+            (Simd::Avx512, has_avx512()),
+        ];
+        all.into_iter()
+            .filter_map(|(simd, is_there)| is_there.then_some(simd))
+    }
+}
+
+/// The last one is asked for because the first generation with AVX-512, which lacks it, lowers its clock for wide registers.
+#[cfg(target_arch = "x86_64")]
+fn has_avx512() -> bool {
+    is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512vbmi2")
 }
 
 /// Four counts of 32 bits stand for a bucket, and each gets a quarter of the elements.

@@ -148,6 +148,10 @@ impl<F: Wide> Scratch<F> {
             #[allow(unsafe_code)]
             // SAFETY: `Simd::Avx2` is made by `Simd::detect` only, after it found that this CPU has AVX2.
             Simd::Avx2 => unsafe { self.pass_avx2(current, previous, count) },
+            #[cfg(target_arch = "x86_64")]
+            #[allow(unsafe_code)]
+            // SAFETY: `Simd::Avx512` is made by `Simd::detect` only, after it found that this CPU has these.
+            Simd::Avx512 => unsafe { self.pass_avx512(current, previous, count) },
         };
         let change = change.map(|(changed, one_ulp)| Change {
             deltas: self.deltas.moments,
@@ -188,6 +192,17 @@ impl<F: Wide> Scratch<F> {
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2")]
     fn pass_avx2<E: Element<Wide = F>>(
+        &mut self,
+        current: &[E],
+        previous: Option<&[E]>,
+        count: bool,
+    ) -> Option<(u64, u64)> {
+        self.pass(current, previous, count)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl")]
+    fn pass_avx512<E: Element<Wide = F>>(
         &mut self,
         current: &[E],
         previous: Option<&[E]>,

@@ -186,18 +186,17 @@ fn check(kernel: &mut Kernel, current: Elements<'_>, previous: Elements<'_>, row
             &what,
         );
     }
-    let mut portable = Kernel {
-        simd: Simd::Portable,
-        ..Kernel::new()
-    };
-    assert_eq!(
-        format!(
-            "{:?}",
-            portable.analyse(current, Some(previous), rows, true)
-        ),
-        format!("{found:?}"),
-        "{what}"
-    );
+    for simd in Simd::available() {
+        let mut other = Kernel {
+            simd,
+            ..Kernel::new()
+        };
+        assert_eq!(
+            format!("{:?}", other.analyse(current, Some(previous), rows, true)),
+            format!("{found:?}"),
+            "{what}, {simd:?}"
+        );
+    }
     let plain = kernel.analyse(current, None, rows, false);
     assert_eq!(
         format!("{:?}", plain.weights),

@@ -115,3 +115,29 @@ fn the_limit_bounds_what_all_tensors_copy() {
         described.filter(|metadata| metadata.summary_description.contains("Estimated from"));
     assert!(estimated.count() > 8);
 }
+
+#[test]
+fn a_role_counts_its_members_by_their_size() {
+    let options = every_call().sample_limit(5_000);
+    let run = Run::with(options);
+    let (large, small) = (vec![10.0_f32; 20_000], [0.5_f32; 10]);
+    let mut variables: Vec<(String, &[f32])> = (0..1000)
+        .map(|layer| (format!("layers.{layer}.weight"), &small[..]))
+        .collect();
+    variables.push(("layers.1000.weight".into(), &large));
+    run.log_weights(&variables, 0).unwrap();
+    let written = run.finish();
+    let roles: Vec<String> = written
+        .tags()
+        .into_iter()
+        .filter(|tag| tag.contains("weights") && tag.contains('*'))
+        .collect();
+    let [role] = roles.as_slice() else {
+        panic!("{roles:?} of {:?}", written.tags());
+    };
+    let rows = written.histogram(role, 0);
+    let above: f64 = rows.iter().filter(|row| row[0] > 5.0).map(|row| row[2]).sum();
+    let below: f64 = rows.iter().filter(|row| row[0] < 5.0).map(|row| row[2]).sum();
+    assert!((above - 20_000.0).abs() < 1.0, "{above}");
+    assert!((below - 10_000.0).abs() < 1000.0, "{below}");
+}
