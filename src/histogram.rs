@@ -121,7 +121,8 @@ pub(crate) struct FineHistogram {
 impl FineHistogram {
     /// Takes disjoint leaves in any order; `min` and `max` are the extremes of the values behind them.
     pub(crate) fn new(mut leaves: Vec<Leaf>, min: f64, max: f64, grid: u32) -> FineHistogram {
-        leaves.sort_unstable_by_key(|leaf| leaf.key);
+        // They come in runs, which the stable sort merges.
+        leaves.sort_by_key(|leaf| leaf.key);
         // Adding zero makes -0 a plain zero.
         FineHistogram {
             leaves,
@@ -152,7 +153,7 @@ impl FineHistogram {
         self.leaves.extend_from_slice(&other.leaves);
         // Of leaves that begin at the same key the largest comes first and takes in the ones behind it.
         self.leaves
-            .sort_unstable_by_key(|leaf| (leaf.key, std::cmp::Reverse(leaf.free)));
+            .sort_by_key(|leaf| (leaf.key, std::cmp::Reverse(leaf.free)));
         self.leaves.dedup_by(|leaf, kept| {
             let inside = leaf.key < kept.end();
             if inside {
@@ -219,8 +220,8 @@ impl FineHistogram {
 #[derive(Debug, Clone, Copy)]
 struct Vertex {
     x: f64,
-    /// Values below `x`; those at `x` too when `behind` is set.
-    cumulative: u64,
+    /// Values below `x`; those at `x` too when `behind` is set. A whole number, exact up to 2^53.
+    cumulative: f64,
     /// The upper end of the vertical stroke of an atom: the row to the right begins just behind `x`.
     behind: bool,
 }
@@ -279,7 +280,7 @@ const SAVED_SHARE: usize = 16;
 impl Curve {
     fn new(fine: &FineHistogram) -> Curve {
         let mut vertices: Vec<Vertex> = Vec::with_capacity(2 * fine.leaves.len());
-        let mut cumulative = 0;
+        let mut cumulative = 0.0;
         let mut end = 0;
         let last = fine.leaves.len().saturating_sub(1);
         for (index, leaf) in fine.leaves.iter().enumerate() {
@@ -299,7 +300,7 @@ impl Curve {
                     behind: false,
                 }),
             }
-            cumulative += leaf.count;
+            cumulative += leaf.count as f64;
             let x = match leaf.free {
                 0 => value_of(leaf.key),
                 _ if index == last => fine.max,
@@ -316,7 +317,7 @@ impl Curve {
         let scale = if finite { 1.0 } else { 0.5 };
         let mut curve = Curve {
             atoms_only: fine.leaves.iter().all(|leaf| leaf.free == 0),
-            total: cumulative as f64,
+            total: cumulative,
             scale,
             range: fine.max * scale - fine.min * scale,
             vertices,
@@ -328,7 +329,7 @@ impl Curve {
     /// Leaves out vertices that stand next to the one before: the octaves around zero have many that hold nothing, and each
     /// cut looks at all of them again. Atoms stay.
     fn thin_out(&mut self) {
-        let few = (self.total / THINNED) as u64;
+        let few = (self.total / THINNED).floor();
         let narrow = self.range / THINNED;
         if self.vertices.len() < THINNED_FROM {
             return;
@@ -395,27 +396,32 @@ impl Curve {
         let Some(slice) = self.vertices.get(from..=to) else {
             return piece;
         };
-        let [first, inner @ .., last] = slice else {
+        let [first, _, .., last] = slice else {
             return piece;
         };
         let width = (last.x - first.x) * self.scale;
-        if inner.is_empty() || width <= 0.0 {
+        if width <= 0.0 {
             return piece;
         }
-        let rise = (last.cumulative - first.cumulative) as f64;
+        let rise = last.cumulative - first.cumulative;
         let slope = rise / width * self.scale;
-        let (mut area, mut peak) = (0.0, 0.0);
-        let (mut x_before, mut error_before) = (first.x, 0.0);
-        for (offset, vertex) in inner.iter().enumerate() {
+        let error = |vertex: &Vertex| {
             let line = (vertex.x - first.x) * slope;
-            let error = ((vertex.cumulative - first.cumulative) as f64 - line).abs();
-            area += (error + error_before) * (vertex.x - x_before);
-            (x_before, error_before) = (vertex.x, error);
+            (vertex.cumulative - first.cumulative - line).abs()
+        };
+        // The trapezoids, added up by their corners; both ends lie on the chord.
+        let (mut area, mut peak) = (0.0, 0.0);
+        for (offset, three) in slice.windows(3).enumerate() {
+            let [before, vertex, after] = three else {
+                continue;
+            };
+            let error = error(vertex);
+            area += error * (after.x - before.x);
             if error > peak {
                 (peak, piece.cut) = (error, from + 1 + offset);
             }
         }
-        area = (area + error_before * (last.x - x_before)) * self.scale / 2.0;
+        area *= self.scale / 2.0;
         piece.cost = (area / self.range * DRAWN_BINS + PEAK_WEIGHT * peak) / self.total;
         piece
     }
@@ -427,7 +433,7 @@ impl Curve {
             return rows;
         };
         for to in ends {
-            let count = (to.cumulative - from.cumulative) as f64;
+            let count = to.cumulative - from.cumulative;
             let atom = to.behind && !from.behind && from.x == to.x;
             let (left, right) = if atom {
                 (from.x, to.x)
