@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Training time of the demo with everything logged at each step, against the same training without logging.
+"""Training time of the demo with everything logged at each step, with and without its gradients, against the same training
+without logging.
 
     demo.py PROGRAM [--pairs 5] [--epochs 20]
 
@@ -30,19 +31,22 @@ def main():
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=20)
     arguments = parser.parse_args()
-    print("| libtorch threads | without, s: min / median / max | logged, s: min / median / max | medians | median of the pairs |")
+    print("| libtorch threads | logged | s: min / median / max | medians / without | median of the pairs / without |")
     print("| --- | --- | --- | --- | --- |")
+    kinds = {"nothing": ["--no-log"], "weights": [*LOGGED, "--no-gradients"], "weights, gradients": LOGGED}
     for threads in dict.fromkeys([os.cpu_count() or 1, 1]):
         common = ["--threads", str(threads), "--epochs", str(arguments.epochs)]
-        without, logged = [], []
+        times = {kind: [] for kind in kinds}
         with tempfile.TemporaryDirectory() as directory:
             for _ in range(arguments.pairs):
-                without.append(seconds(arguments.program, [*common, "--no-log"], directory))
-                logged.append(seconds(arguments.program, [*common, *LOGGED], directory))
-        show = lambda times: " / ".join(f"{time:.2f}" for time in (min(times), statistics.median(times), max(times)))
-        pairs = statistics.median(with_log / plain for with_log, plain in zip(logged, without))
-        medians = statistics.median(logged) / statistics.median(without)
-        print(f"| {threads} | {show(without)} | {show(logged)} | {medians:.3f} | {pairs:.3f} |")
+                for kind, options in kinds.items():
+                    times[kind].append(seconds(arguments.program, [*common, *options], directory))
+        without = times["nothing"]
+        for kind, taken in times.items():
+            shown = " / ".join(f"{time:.2f}" for time in (min(taken), statistics.median(taken), max(taken)))
+            medians = statistics.median(taken) / statistics.median(without)
+            pairs = statistics.median(logged / plain for logged, plain in zip(taken, without))
+            print(f"| {threads} | {kind} | {shown} | {medians:.3f} | {pairs:.3f} |")
     print(f"\nload (1, 5, 15 minutes) at the end: {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
 
 

@@ -65,8 +65,17 @@ impl Buffer {
     }
 }
 
-/// At most this many buffers of one model exist: the previous snapshot, the one being analysed, the one being filled.
+/// So many buffers of a large model exist at most: the previous snapshot, the one being analysed, the one being filled.
 const BUFFERS: usize = 3;
+
+/// Those of a small model may be more, as many as fit into this: the worker may have to wait for a core, a few milliseconds
+/// each time, and training must not.
+const FURTHER_BYTES: usize = 4 << 20;
+const FURTHER_BUFFERS: usize = 13;
+
+fn most_buffers(bytes: usize) -> usize {
+    BUFFERS + (FURTHER_BYTES / bytes.max(1)).min(FURTHER_BUFFERS)
+}
 
 /// Returns of a buffer, in a row, that found another one idle, after which the idle one is given back to the system.
 const IDLE_RETURNS: u32 = 32;
@@ -100,15 +109,15 @@ impl Pool {
             let unshared = |buffer: &Arc<Buffer>| Arc::strong_count(buffer) == 1;
             if let Some(place) = state.free.iter().rposition(unshared) {
                 let mut buffer = state.free.swap_remove(place);
-                drop(state);
                 if let Some(own) = Arc::get_mut(&mut buffer).filter(|own| own.fits(bytes)) {
                     own.stamp = 0;
                     return (Some(buffer), waited);
                 }
-                drop(buffer);
-                return (self.allocate(bytes), waited);
+                // The model has another size now, of which there may be fewer.
+                state.total -= 1;
+                continue;
             }
-            if state.total < BUFFERS {
+            if state.total < most_buffers(bytes) {
                 state.total += 1;
                 drop(state);
                 return (self.allocate(bytes), waited);
@@ -239,15 +248,29 @@ mod tests {
         }
     }
 
+    /// Of a model so large that there are three buffers of it.
+    const LARGE: usize = FURTHER_BYTES + 1;
+
     #[test]
     fn a_full_pool_drops_or_blocks() {
+        for (bytes, most) in [
+            (LARGE, 3),
+            (FURTHER_BYTES, 4),
+            (FURTHER_BYTES / 5, 8),
+            (10, 16),
+        ] {
+            full_pool_drops_or_blocks(bytes, most);
+        }
+    }
+
+    fn full_pool_drops_or_blocks(bytes: usize, most: usize) {
         let pool = Pool::default();
-        let held: Vec<Arc<Buffer>> = (0..BUFFERS)
-            .map(|_| pool.take(10, OnFull::Drop).0.expect("below the limit"))
+        let held: Vec<Arc<Buffer>> = (0..most)
+            .map(|_| pool.take(bytes, OnFull::Drop).0.expect("below the limit"))
             .collect();
-        assert!(pool.take(10, OnFull::Drop).0.is_none());
+        assert!(pool.take(bytes, OnFull::Drop).0.is_none());
         std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| pool.take(10, OnFull::Block).0.is_some());
+            let waiter = scope.spawn(|| pool.take(bytes, OnFull::Block).0.is_some());
             for buffer in held {
                 pool.put(buffer);
             }
@@ -258,24 +281,26 @@ mod tests {
     #[test]
     fn a_buffer_that_somebody_reads_is_not_handed_out() {
         let pool = Pool::default();
-        let read = pool.take(10, OnFull::Drop).0.expect("below the limit");
+        let read = pool.take(LARGE, OnFull::Drop).0.expect("below the limit");
         pool.put(read.clone());
         for _ in 1..BUFFERS {
-            let other = pool.take(10, OnFull::Drop).0.expect("below the limit");
+            let other = pool.take(LARGE, OnFull::Drop).0.expect("below the limit");
             assert!(!Arc::ptr_eq(&other, &read));
             std::mem::forget(other);
         }
-        assert!(pool.take(10, OnFull::Drop).0.is_none());
+        assert!(pool.take(LARGE, OnFull::Drop).0.is_none());
         drop(read);
-        assert!(pool.take(10, OnFull::Drop).0.is_some());
+        assert!(pool.take(LARGE, OnFull::Drop).0.is_some());
     }
 
     #[test]
     fn closing_wakes_a_waiting_caller() {
         let pool = Pool::default();
-        let _held: Vec<_> = (0..BUFFERS).map(|_| pool.take(10, OnFull::Block)).collect();
+        let _held: Vec<_> = (0..BUFFERS)
+            .map(|_| pool.take(LARGE, OnFull::Block))
+            .collect();
         std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| pool.take(10, OnFull::Block).0.is_none());
+            let waiter = scope.spawn(|| pool.take(LARGE, OnFull::Block).0.is_none());
             pool.close();
             assert!(waiter.join().expect("the waiter does not panic"));
         });
@@ -285,14 +310,27 @@ mod tests {
     fn a_third_buffer_is_freed_when_it_stays_idle() {
         let pool = Pool::default();
         let three: Vec<_> = (0..BUFFERS)
-            .filter_map(|_| pool.take(10, OnFull::Block).0)
+            .filter_map(|_| pool.take(LARGE, OnFull::Block).0)
             .collect();
         three.into_iter().for_each(|buffer| pool.put(buffer));
         for _ in 0..2 * IDLE_RETURNS {
-            let (buffer, _) = pool.take(10, OnFull::Block);
+            let (buffer, _) = pool.take(LARGE, OnFull::Block);
             pool.put(buffer.expect("a free buffer"));
         }
         assert!(pool.lock().total < BUFFERS);
+    }
+
+    #[test]
+    fn a_model_that_grows_gives_up_the_buffers_it_may_not_have_any_more() {
+        let pool = Pool::default();
+        let small: Vec<_> = (0..16)
+            .filter_map(|_| pool.take(10, OnFull::Drop).0)
+            .collect();
+        small.into_iter().for_each(|buffer| pool.put(buffer));
+        let large: Vec<_> = (0..4)
+            .filter_map(|_| pool.take(LARGE, OnFull::Drop).0)
+            .collect();
+        assert_eq!((large.len(), pool.lock().total), (BUFFERS, BUFFERS));
     }
 
     #[test]
@@ -342,6 +380,9 @@ mod schedules {
     use shuttle::{check_pct, check_random, thread};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    /// Of a model so large that there are three buffers of it.
+    const LARGE: usize = FURTHER_BYTES + 1;
+
     /// Callers take and return more often than there are buffers: each gets one in the end, and never more than
     /// there may be.
     fn everybody_gets_a_buffer() {
@@ -353,7 +394,7 @@ mod schedules {
                 thread::spawn(move || {
                     for _ in 0..2 {
                         let buffer = pool
-                            .take(10, OnFull::Block)
+                            .take(LARGE, OnFull::Block)
                             .0
                             .expect("a pool that is not closed");
                         assert!(out.fetch_add(1, Ordering::SeqCst) < BUFFERS);
@@ -376,7 +417,7 @@ mod schedules {
         let callers: Vec<_> = (0..BUFFERS + 2)
             .map(|_| {
                 let pool = pool.clone();
-                thread::spawn(move || drop(pool.take(10, OnFull::Block)))
+                thread::spawn(move || drop(pool.take(LARGE, OnFull::Block)))
             })
             .collect();
         pool.close();

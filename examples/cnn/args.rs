@@ -62,6 +62,9 @@ pub struct Args {
     /// Show no progress bar (there is none anyway when stderr is not a terminal)
     #[arg(long)]
     pub no_progress: bool,
+    /// Log no gradients
+    #[arg(long)]
+    pub no_gradients: bool,
     /// Train without logging anything, to compare the time
     #[arg(long)]
     pub no_log: bool,

@@ -157,7 +157,9 @@ fn train(
             if let Some(run) = run {
                 run.training.set_learning_rate(rate);
                 run.training.log_scalar("loss", &loss, step)?;
-                run.training.log_gradients(vs, step)?;
+                if !args.no_gradients {
+                    run.training.log_gradients(vs, step)?;
+                }
             }
             record_weights(args, vs, run, step)?;
             if step % SHOW_EVERY == 0 {

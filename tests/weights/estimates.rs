@@ -136,8 +136,16 @@ fn a_role_counts_its_members_by_their_size() {
         panic!("{roles:?} of {:?}", written.tags());
     };
     let rows = written.histogram(role, 0);
-    let above: f64 = rows.iter().filter(|row| row[0] > 5.0).map(|row| row[2]).sum();
-    let below: f64 = rows.iter().filter(|row| row[0] < 5.0).map(|row| row[2]).sum();
+    let above: f64 = rows
+        .iter()
+        .filter(|row| row[0] > 5.0)
+        .map(|row| row[2])
+        .sum();
+    let below: f64 = rows
+        .iter()
+        .filter(|row| row[0] < 5.0)
+        .map(|row| row[2])
+        .sum();
     assert!((above - 20_000.0).abs() < 1.0, "{above}");
     assert!((below - 10_000.0).abs() < 1000.0, "{below}");
 }
