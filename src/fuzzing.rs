@@ -1,6 +1,7 @@
 //! What `fuzz/` feeds with arbitrary bytes: each function panics when a promise is broken. The corpus runs as a unit test, too.
 
 use std::io::{self, Read};
+use std::path::Path;
 
 use prost::Message;
 use regex::Regex;
@@ -9,6 +10,7 @@ use crate::buffer::Buffer;
 use crate::event_file::{EventReader, glance};
 use crate::kernel::{Elements, Kernel};
 use crate::log_reader::PointValue;
+use crate::log_report::Judge;
 use crate::proto::{
     Event,
     custom_scalar::{Chart, chart::Content},
@@ -102,7 +104,7 @@ fn read(source: impl Read, resync: bool) -> (Vec<Vec<u8>>, Vec<String>) {
     }
 }
 
-/// Event files and single events: any bytes are read to their end, and every value is told as something.
+/// Event files and single events: any bytes are read to their end, every value is told as something, and a report comes of it.
 pub fn events(data: &[u8]) {
     if let Some(time) = glance::wall_time(data) {
         let event = Event::decode(data);
@@ -112,8 +114,10 @@ pub fn events(data: &[u8]) {
     encode_with(&mut framed, |out| out.extend_from_slice(data));
     for source in [data, &framed] {
         for resync in [false, true] {
+            let mut judge = Judge::new();
             for event in EventReader::new(source).resync(resync).flatten() {
                 let bytes = event.encode_to_vec();
+                judge.take(event.clone());
                 let Some(What::Summary(summary)) = event.what else {
                     continue;
                 };
@@ -133,6 +137,8 @@ pub fn events(data: &[u8]) {
                     }
                 }
             }
+            let found = judge.finish(Path::new(""));
+            assert!(!found.report.to_string().is_empty());
         }
     }
 }
@@ -236,7 +242,6 @@ fn check_rows(rows: &[[f64; 3]], values: &[f64], max_rows: usize) {
 mod tests {
     use super::*;
     use std::fs;
-    use std::path::Path;
 
     // Findings stay in the corpus: what was mended stays so.
     #[test]

@@ -57,7 +57,8 @@
 //! [`Logger::weight_report`] says of each variable whether it learns and if not, why: a [`Verdict`] with its [`Evidence`], the
 //! first step at which it held, and what to do. `log_weights` is all it needs: gradients are glanced at where they lie, so call it
 //! before they are cleared. [`Logger::take_findings`] hands each fault to the training thread once, and
-//! [`Logger::set_learning_rate`] narrows causes down. Numbers that decide are in [`Thresholds`].
+//! [`Logger::set_learning_rate`] narrows causes down. Numbers that decide are in [`Thresholds`]. [`Run::weight_report`] recomputes the
+//! report from a log directory.
 //!
 //! # Why not call `mean()`, `std()` and `histc()` oneself
 //!
@@ -108,6 +109,7 @@ mod histogram;
 mod history;
 mod kernel;
 mod log_reader;
+mod log_report;
 mod logdir;
 mod logger;
 mod named_tensors;
@@ -133,6 +135,7 @@ pub use event_file::{EventReader, ReadError};
 pub use health::Stats;
 pub use histogram::Histogram;
 pub use log_reader::{HParam, LogDir, Point, PointValue, Points, Run, RunReader};
+pub use log_report::{LoggedReport, RecordedVerdict, ReportReader};
 pub use logger::{Logger, LoggerBuilder};
 pub use named_tensors::{NamedTensors, Role, Visitor};
 pub use options::{LayerOptions, Pattern, Statistic, WeightOptions};

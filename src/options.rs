@@ -336,7 +336,7 @@ impl Matcher {
 }
 
 /// Validated options, with patterns compiled: what the capture and the worker read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Selection {
     pub(crate) options: WeightOptions,
     include: Vec<Matcher>,
@@ -402,6 +402,11 @@ impl Selection {
         let included =
             self.include.is_empty() || self.include.iter().any(|matcher| matcher.is_match(name));
         included && !self.exclude.iter().any(|matcher| matcher.is_match(name))
+    }
+
+    /// True when variables were chosen or left out.
+    pub(crate) fn is_narrowed(&self) -> bool {
+        !self.include.is_empty() || !self.exclude.is_empty()
     }
 
     /// True when the user pointed at this variable by more than "all": it is written one by one in a huge model.

@@ -19,8 +19,9 @@ use crate::proto::summary::Value;
 use crate::proto::{Event, Summary, event::What};
 use crate::summary;
 use crate::types::{SyncPolicy, WallTime};
+use crate::weights::description::Description;
 use crate::weights::points::Points;
-use crate::weights::tags::Description;
+use crate::weights::tag_parts::WEIGHT_REPORT;
 
 /// A file is written to as soon as this much waits for it, or its worker has nothing else to do.
 const WRITE_AT: usize = 1 << 20;
@@ -28,8 +29,6 @@ const WRITE_AT: usize = 1 << 20;
 /// The least time between two layouts.
 const LAYOUT_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The tag of the weight report under Text.
-const REPORT: &str = "weight_report";
 const REPORT_DESCRIPTION: &str =
     "What each variable has come to, and what to do. Written when a verdict changes.";
 
@@ -101,7 +100,7 @@ impl Opened {
 }
 
 /// A tag that this run has used.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Tag {
     kind: Kind,
     /// The number of the file in which its metadata stands, and of the one in which it was met. Metadata stands in each
@@ -269,7 +268,7 @@ impl Run {
         self.rotate(health);
         let mut scalars = Vec::with_capacity(points.scalars.len());
         for point in &points.scalars {
-            let known = Some(point.description);
+            let known = Some(&point.description);
             if let Some(met) = self.describe(health, &point.tag, Kind::Scalar, known) {
                 let description = (met != Met::Before).then(|| point.description.to_string());
                 scalars.push(summary::scalars::value(
@@ -283,7 +282,7 @@ impl Run {
         self.append(health, points.wall_time, points.step, scalars);
         let mut histograms = Vec::with_capacity(points.histograms.len());
         for point in &points.histograms {
-            let known = Some(point.description);
+            let known = Some(&point.description);
             if let Some(met) = self.describe(health, &point.tag, Kind::Histogram, known) {
                 let description = (met != Met::Before).then(|| point.description.to_string());
                 histograms.push(summary::histograms::value(
@@ -304,15 +303,19 @@ impl Run {
         health: &Health,
         tag: &str,
         kind: Kind,
-        description: Option<Description>,
+        description: Option<&Description>,
     ) -> Option<Met> {
         match self.tags.get_mut(tag) {
             Some(known) if known.kind == kind => {
-                if known.described_in == self.file {
+                // A variable that has taken another role or shape is described again: who reads the log goes by it.
+                let is_news = description.is_some() && description != known.description.as_ref();
+                if known.described_in == self.file && !is_news {
                     return Some(Met::Before);
                 }
                 known.described_in = self.file;
-                known.description = description.or(known.description);
+                if is_news {
+                    known.description = description.cloned();
+                }
                 Some(Met::InThisFile)
             }
             Some(known) => {
@@ -337,7 +340,7 @@ impl Run {
                     kind,
                     described_in: self.file,
                     met_in: self.file,
-                    description,
+                    description: description.cloned(),
                 };
                 self.tags.insert(tag.into(), met);
                 self.layout.is_old = true;
@@ -420,13 +423,13 @@ impl Run {
     /// Writes the weight report as Markdown, at the step of the newest points or behind that of the report before.
     pub(crate) fn report(&mut self, health: &Health, markdown: &str) {
         self.rotate(health);
-        let Some(met) = self.describe(health, REPORT, Kind::Text, None) else {
+        let Some(met) = self.describe(health, WEIGHT_REPORT, Kind::Text, None) else {
             return;
         };
         let next = self.reported.map_or(0, |step| step.saturating_add(1));
         let step = self.layout.newest_step.max(next);
         let description = (met != Met::Before).then_some(REPORT_DESCRIPTION);
-        let value = summary::text::value(REPORT, markdown, description);
+        let value = summary::text::value(WEIGHT_REPORT, markdown, description);
         if self.event(health, &summary_event(WallTime::now(), step, vec![value])) {
             self.reported = Some(step);
         }
@@ -648,6 +651,7 @@ impl Run {
                 tag.described_in = self.file;
                 let text = tag
                     .description
+                    .as_ref()
                     .map(|text| text.to_string())
                     .unwrap_or_default();
                 value.metadata = Some(match tag.kind {

@@ -145,7 +145,8 @@ pub struct Change {
     /// Of those, the ones that moved by exactly one unit in the last place of their own type (integers: by one): moves
     /// that rounding allowed barely or not at all.
     pub one_ulp: u64,
-    /// Rows, the slices along the first dimension: 1 for scalars and vectors.
+    /// Rows, the slices along the first dimension: 1 for scalars and vectors. 0 where neither rows nor `one_ulp` are known,
+    /// as in a log.
     pub rows: u64,
     /// Rows with at least one changed element.
     pub changed_rows: u64,
@@ -155,6 +156,15 @@ impl Change {
     /// Share of the elements whose bits changed, 0 to 1; `None` for a tensor without elements.
     pub fn changed_fraction(&self) -> Option<f64> {
         (self.deltas.count > 0).then(|| self.changed as f64 / self.deltas.count as f64)
+    }
+
+    /// Share of the rows with a changed element. Where rows are not known, that of the elements stands for it: a table of which a
+    /// step takes a few rows changes as few of its elements.
+    pub(crate) fn changed_share_of_rows(&self) -> Option<f64> {
+        match self.rows {
+            0 => self.changed_fraction(),
+            rows => Some(self.changed_rows as f64 / rows as f64),
+        }
     }
 
     /// Makes these elements stand for `factor` times as many.

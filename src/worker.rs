@@ -426,7 +426,7 @@ impl Worker {
             let faults = watch.faults().iter().cloned();
             report
                 .findings
-                .extend(faults.map(|found| finding(found, run, watch.scope())));
+                .extend(faults.map(|found| found.told(run, watch.scope())));
             report.notes.extend(watch.notes());
         }
         if !report.parameters.is_empty() {
@@ -512,25 +512,13 @@ impl Worker {
     }
 }
 
-fn finding(found: Found, run: &Path, scope: &str) -> Finding {
-    Finding {
-        run: run.to_path_buf(),
-        scope: scope.to_owned(),
-        variable: found.variable.as_deref().map(str::to_owned),
-        verdict: found.verdict,
-        first_step: found.first_step,
-        step: found.step,
-        reason: found.reason,
-    }
-}
-
 /// Lays findings down for the training thread.
 fn tell(shared: &Shared, found: Vec<Found>, run: &Path, scope: &str) {
     let mut findings = shared
         .findings
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    findings.extend(found.into_iter().map(|found| finding(found, run, scope)));
+    findings.extend(found.into_iter().map(|found| found.told(run, scope)));
     let surplus = findings.len().saturating_sub(FINDINGS);
     findings.drain(..surplus);
 }

@@ -176,6 +176,8 @@ fn what_cannot_be_done_is_told_on_standard_error() {
         &["verify"],
         &["export"],
         &["export", "--kind", "images"],
+        &["report"],
+        &["report", "--json"],
         &["what"],
     ] {
         for path in [temp.path().to_owned(), temp.path().join("missing")] {
@@ -189,6 +191,12 @@ fn what_cannot_be_done_is_told_on_standard_error() {
         &["inspect", "--run", "nobody"][..],
         &["inspect", "--run", "[z"],
         &["export", "--kind", "images"],
+        &["report", "--run", "b*"],
+        &["report", "--run", "nobody"],
+        &["report", "--window", "3"],
+        &["report", "--variable", "[z"],
+        &["report", "--frozen", "[z"],
+        &["report", "--fail-on", "learning"],
     ] {
         let (code, _, err) = run(args, logs.path());
         assert!(code == 2 && !err.contains("panicked"), "{err}");
@@ -202,10 +210,11 @@ fn help_tells_the_exit_codes() {
         &["inspect", "--help"],
         &["verify", "--help"],
         &["export", "--help"],
+        &["report", "--help"],
     ] {
         let (code, out, _) = shown(&program().args(args).output().unwrap());
         assert!(
-            code == 0 && out.contains("Exit status:") && out.contains("  2  "),
+            code == 0 && out.contains("Exit status:") && out.contains("  3  report"),
             "{out}"
         );
     }
@@ -283,4 +292,168 @@ fn names_in_a_file_do_not_reach_the_terminal_raw() {
         1,
         "nothing was written beside the run"
     );
+}
+
+/// Weights of two variables over some steps, of which the second stands still from a step on.
+fn train(run: &Path, steps: i64, still_from: i64) -> Logger {
+    let logger = Logger::create(run).unwrap();
+    for step in 0..steps {
+        let weight = |seed: f32, step: i64| -> Vec<f32> {
+            let element = |index: i64| (index as f32 + seed).sin() + 1e-3 * (step as f32).cos();
+            (0..40).map(element).collect()
+        };
+        let weights = [
+            ("fc1.weight", weight(1.0, step)),
+            ("fc2.weight", weight(2.0, step.min(still_from))),
+        ];
+        logger.log_weights(&weights[..], step).unwrap();
+    }
+    logger
+}
+
+#[test]
+fn report_is_the_one_of_the_run_and_its_status_tells_of_faults() {
+    let temp = tempfile::tempdir().unwrap();
+    let healthy = train(&temp.path().join("healthy"), 60, 60);
+    healthy.close().unwrap();
+    let (code, out, err) = run(&["report"], temp.path());
+    assert_eq!((code, err.as_str()), (0, ""));
+    let live = healthy.weight_report().unwrap().to_string();
+    assert!(
+        out.starts_with(&format!("healthy:\n{live}\n")),
+        "{out}{live}"
+    );
+    assert!(
+        out.contains("note: a log holds no glimpse of gradients"),
+        "{out}"
+    );
+
+    let faulty = train(&temp.path().join("faulty"), 60, 20);
+    faulty.close().unwrap();
+    Logger::create(temp.path().join("losses")).unwrap();
+    let (code, out, err) = run(&["report"], temp.path());
+    assert_eq!((code, err.as_str()), (3, ""));
+    let live = faulty.weight_report().unwrap().to_string();
+    let expected = format!("faulty:\n{live}\n");
+    assert!(out.contains(&expected), "{out}\n{expected}");
+    assert!(out.contains("fc2.weight: not updated"), "{out}");
+    assert!(out.contains("since step 21"), "{out}");
+    assert!(out.contains("\nNo weights in losses"), "{out}");
+    assert_eq!(run(&["report", "--run", "h*"], temp.path()).0, 0);
+    assert_eq!(run(&["report", "--variable", "fc1.*"], temp.path()).0, 0);
+    assert_eq!(run(&["report", "--exclude", "fc2.*"], temp.path()).0, 0);
+    let frozen = ["report", "--frozen", "fc2.*", "--run"];
+    let of = |name: &str| run(&[&frozen[..], &[name]].concat(), temp.path());
+    assert_eq!(of("faulty").0, 0);
+    let (code, out, _) = of("healthy");
+    assert!(code == 3 && out.contains("moving while frozen"), "{out}");
+    assert_eq!(
+        run(&["report", "--fail-on", "non_finite"], temp.path()).0,
+        0
+    );
+    let these = [
+        "report",
+        "--fail-on",
+        "non-finite",
+        "--fail-on",
+        "not-updated",
+    ];
+    assert_eq!(run(&these, temp.path()).0, 3);
+    // Forty points without a move are fewer than these, but the run itself has judged.
+    let (code, out, _) = run(&["report", "--window", "50", "--run", "f*"], temp.path());
+    assert!(
+        code == 3 && out.contains("2 variables: 2 learning"),
+        "{out}"
+    );
+    assert!(out.contains("says: fc2.weight: not updated"), "{out}");
+}
+
+#[test]
+fn report_has_forms_for_programs_and_for_pages() {
+    let temp = tempfile::tempdir().unwrap();
+    train(&temp.path().join("a"), 60, 20).close().unwrap();
+    Logger::create(temp.path().join("losses")).unwrap();
+    let (code, out, _) = run(&["report", "--json"], temp.path());
+    assert_eq!((code, out.lines().count()), (3, 1), "{out}");
+    let found: serde_json::Value = serde_json::from_str(out.trim()).unwrap();
+    assert_eq!(
+        (&found["run"], &found["faulty"]),
+        (&"a".into(), &true.into())
+    );
+    let [first, second] = found["variables"].as_array().unwrap().as_slice() else {
+        panic!("{out}")
+    };
+    let of = |variable: &serde_json::Value| {
+        let text = |key: &str| variable[key].as_str().unwrap().to_owned();
+        (text("variable"), text("verdict"), text("role"))
+    };
+    let names = |name: &str, verdict: &str| (name.into(), verdict.into(), "trainable".into());
+    assert_eq!(of(first), names("fc1.weight", "learning"));
+    assert_eq!(of(second), names("fc2.weight", "not_updated"));
+    assert_eq!(
+        (&second["since"], &second["fault"]),
+        (&21.into(), &true.into())
+    );
+    assert_eq!(
+        (&second["shape"][0], &second["compared"]),
+        (&40.into(), &59.into())
+    );
+    assert!(
+        found["notes"][0]
+            .as_str()
+            .unwrap()
+            .contains("log_gradients")
+    );
+    let (code, out, _) = run(&["report", "--markdown"], temp.path());
+    assert!(code == 3 && out.starts_with("## `a`\n"), "{out}");
+    assert!(out.contains("| **fc2.weight** | 40 |"), "{out}");
+}
+
+#[test]
+fn report_reads_what_is_whole_of_a_damaged_log() {
+    let temp = tempfile::tempdir().unwrap();
+    for (name, still_from, status) in [("healthy", 200, 1), ("faulty", 20, 3)] {
+        let path = temp.path().join(name);
+        train(&path, 200, still_from).close().unwrap();
+        let file = file_of(&path);
+        let mut damaged = fs::read(&file).unwrap();
+        let middle = damaged.len() / 2;
+        damaged[middle] ^= 1;
+        fs::write(&file, &damaged).unwrap();
+        let (code, out, err) = run(&["report"], &path);
+        assert_eq!(code, status, "{out}{err}");
+        assert!(
+            err.contains("damaged") && out.contains("fc1.weight"),
+            "{out}{err}"
+        );
+    }
+}
+
+#[test]
+fn report_of_histograms_that_others_wrote() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    for writer in ["torch", "tensorboardx"] {
+        // Nine epochs of a perceptron whose second layer is not in the optimizer.
+        let file = data.join(format!("{writer}_weights.tfevents"));
+        let (code, out, err) = run(&["report", "--window", "6"], &file);
+        assert_eq!((code, err.as_str()), (3, ""), "{out}");
+        let verdict = |name: &str| {
+            let line = out
+                .lines()
+                .find(|line| line.starts_with(&format!("{name} ")));
+            line.unwrap().split_whitespace().nth(6).unwrap().to_owned()
+        };
+        for name in ["fc1.weight", "fc1.bias"] {
+            assert_eq!(verdict(name), "learning", "{out}");
+        }
+        for name in ["fc2.weight", "fc2.bias"] {
+            assert_eq!(verdict(name), "not", "{out}");
+        }
+        assert!(out.contains("note: histograms of another writer"), "{out}");
+        // Too few for the window of a log of each step.
+        let (code, out, _) = run(&["report"], &file);
+        assert!(code == 0 && out.contains("4 undecided"), "{out}");
+        let (code, _, _) = run(&["report", "--window", "6", "--frozen", "fc2.*"], &file);
+        assert_eq!(code, 0);
+    }
 }

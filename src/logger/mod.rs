@@ -27,6 +27,7 @@ use crate::tensor::{Fetched, Tensor, fetch_scalar};
 use crate::types::{Step, WallTime};
 use crate::values::{Scalar, ScalarValue, Values};
 use crate::weights::capture::{Captured, Subject};
+use crate::weights::tag_parts::LEARNING_RATE;
 use crate::worker::Command;
 
 /// Logs one run: scalars, histograms, and the weights of models.
@@ -290,7 +291,7 @@ impl Logger {
             rate.value.filter(|_| is_new)
         };
         match rate {
-            Some(rate) => self.log_scalar("learning_rate", rate, step),
+            Some(rate) => self.log_scalar(LEARNING_RATE, rate, step),
             None => Ok(()),
         }
     }

@@ -1,6 +1,7 @@
 //! One model's verdicts as its steps come in: rules applied, confirmed before they become faults, and told once.
 
 use std::collections::{HashMap, VecDeque};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::kernel::Analysis;
@@ -9,7 +10,7 @@ use crate::report::history::{History, Observation, Scale};
 use crate::report::reason::reason;
 use crate::report::rules::{Case, Context, Facts, collapse, decide, relative_gradient};
 use crate::report::thresholds::Thresholds;
-use crate::report::verdict::{Cause, Evidence, GradientState, Trend, Verdict};
+use crate::report::verdict::{Cause, Evidence, Finding, GradientState, Trend, Verdict};
 use crate::values::Glimpse;
 
 /// A fault that a variable, or the whole model, has come to.
@@ -21,6 +22,21 @@ pub(crate) struct Found {
     pub(crate) first_step: i64,
     pub(crate) step: i64,
     pub(crate) reason: String,
+}
+
+impl Found {
+    /// What users are told of it.
+    pub(crate) fn told(self, run: &Path, scope: &str) -> Finding {
+        Finding {
+            run: run.to_path_buf(),
+            scope: scope.to_owned(),
+            variable: self.variable.as_deref().map(str::to_owned),
+            verdict: self.verdict,
+            first_step: self.first_step,
+            step: self.step,
+            reason: self.reason,
+        }
+    }
 }
 
 /// What is said of a variable.
@@ -51,7 +67,8 @@ struct Patient {
     since: Option<i64>,
     /// What the rules say of late where that is not the verdict, since when, and how often in a row.
     candidate: (Verdict, i64, u32),
-    /// For each output unit the last compared step that changed it and not all; empty below two dimensions.
+    /// For each output unit the last compared step that changed it and not all; empty below two dimensions, and before any
+    /// change was taken.
     units: Vec<u64>,
     /// The last compared step that changed all.
     all_units: u64,
@@ -75,9 +92,6 @@ struct Model {
     /// Some verdict has changed since anybody asked.
     has_changed: bool,
 }
-
-/// Output units of one variable that are told apart at most.
-const UNITS: usize = 1 << 16;
 
 impl Diagnosis {
     pub(crate) fn new(thresholds: Thresholds) -> Diagnosis {
@@ -303,6 +317,9 @@ impl Diagnosis {
             return;
         };
         let now = patient.history.steps + 1;
+        if patient.units.is_empty() {
+            patient.units = vec![0; patient.facts.units()];
+        }
         match &analysis.rows_changed {
             None if change.changed_rows > 0 => patient.all_units = now,
             None => {}
@@ -364,13 +381,9 @@ impl Diagnosis {
 
 impl Patient {
     fn new(name: Arc<str>, facts: Facts) -> Patient {
-        let units = match (facts.shape.first(), facts.rank()) {
-            (Some(&units), 2..) => usize::try_from(units).unwrap_or(0),
-            _ => 0,
-        };
         Patient {
             name,
-            units: vec![0; if units <= UNITS { units } else { 0 }],
+            units: Vec::new(),
             all_units: 0,
             facts,
             history: History::default(),

@@ -313,7 +313,9 @@ impl History {
             log_delta: positive(delta_norm),
             changed: change.and_then(changed_of_living_rows),
             changed_of_all: change.and_then(Change::changed_fraction),
-            ulps: change.map(|change| (change.changed, change.one_ulp)),
+            ulps: change
+                .filter(|change| change.rows > 0)
+                .map(|change| (change.changed, change.one_ulp)),
             cosine: seen.and_then(|seen| seen.cosine),
             glimpse: observation.glimpse,
             log_gradient: gradient,
@@ -321,7 +323,7 @@ impl History {
             is_large: size > scale.large,
             rows: change
                 .filter(|change| change.changed > 0)
-                .map(|change| change.changed_rows as f64 / change.rows.max(1) as f64),
+                .and_then(Change::changed_share_of_rows),
         }
     }
 
@@ -367,7 +369,10 @@ impl History {
 
 /// Of a table of which each step takes a few rows, only those rows could change.
 fn changed_of_living_rows(change: &Change) -> Option<f64> {
-    let rows = change.changed_rows as f64 / change.rows.max(1) as f64;
+    let rows = match change.rows {
+        0 => 0.0,
+        rows => change.changed_rows as f64 / rows as f64,
+    };
     let fraction = change.changed_fraction()?;
     Some(if rows > 0.0 {
         (fraction / rows).min(1.0)

@@ -14,8 +14,9 @@ use std::path::PathBuf;
 use crate::named_tensors::Role;
 use crate::types::DType;
 
-pub(crate) use markdown::markdown;
+pub(crate) use markdown::{markdown, verdicts};
 pub use table::StyledReport;
+pub(crate) use table::full_name;
 pub use thresholds::Thresholds;
 pub use verdict::{Cause, Evidence, Finding, GradientState, Trend, Verdict};
 
@@ -39,6 +40,11 @@ impl WeightReport {
         self.parameters
             .iter()
             .find(|parameter| parameter.name == name)
+    }
+
+    /// As Markdown, faults first: what the Text dashboard shows, for a pull request or a page of results. Names are escaped.
+    pub fn to_markdown(&self) -> String {
+        markdown(self)
     }
 }
 
@@ -67,11 +73,11 @@ pub struct ParameterReport {
     pub scope: String,
     /// As the model spells it.
     pub name: String,
-    /// Sizes of the dimensions.
+    /// Sizes of the dimensions. Read back from a log that does not tell them: the number of elements.
     pub shape: Vec<i64>,
-    /// Type of the elements.
-    pub dtype: DType,
-    /// Trainable, frozen or a buffer.
+    /// Type of the elements; `None` in a report read back from a log that does not tell it.
+    pub dtype: Option<DType>,
+    /// Trainable, frozen or a buffer. Read back from a log that does not tell it: trainable.
     pub role: Role,
     /// The newest step that was analysed.
     pub step: i64,

@@ -3,9 +3,10 @@
 use crate::named_tensors::Role;
 use crate::report::history::History;
 use crate::report::thresholds::Thresholds;
-use crate::report::verdict::{Cause, Verdict};
+use crate::report::verdict::{CAUSES, Cause, Verdict};
 use crate::stats::Moments;
 use crate::types::DType;
+use crate::weights::description::Traits;
 
 /// What a variable is.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,8 +75,29 @@ pub(crate) fn decide(case: &Case<'_>) -> Verdict {
 }
 
 impl Facts {
+    pub(crate) fn new(name: &str, traits: Traits) -> Facts {
+        // Names that embeddings have in the models people publish.
+        const EMBEDDINGS: [&str; 5] = ["emb", "wte", "wpe", "token", "position"];
+        let name = name.to_lowercase();
+        Facts {
+            role: traits.standing.role,
+            is_member: traits.standing.is_member,
+            dtype: traits.dtype,
+            shape: traits.shape,
+            looks_embedded: EMBEDDINGS.iter().any(|part| name.contains(part)),
+        }
+    }
+
     pub(crate) fn rank(&self) -> usize {
         self.shape.len()
+    }
+
+    /// Output units that are told apart: slices along the first dimension of a matrix.
+    pub(crate) fn units(&self) -> usize {
+        const MOST: usize = 1 << 16;
+        let units = self.shape.first().filter(|_| self.rank() >= 2);
+        let units = units.and_then(|&units| usize::try_from(units).ok());
+        units.filter(|&units| units <= MOST).unwrap_or(0)
     }
 
     pub(crate) fn elements(&self) -> f64 {
@@ -278,15 +300,13 @@ fn candidates(
     may_be_lost: bool,
     unknown_rate: bool,
 ) -> &'static [Cause] {
-    use Cause::{LearningRateZero, NoGradient, NotInOptimizer, Rounding, StepNotCalled};
+    let [unknown_everywhere, known_everywhere, lost, own, unseen] = CAUSES;
     match (everywhere, has_gradient, may_be_lost) {
-        (true, _, true) if unknown_rate => {
-            &[LearningRateZero, StepNotCalled, NotInOptimizer, Rounding]
-        }
-        (true, _, _) => &[StepNotCalled, NotInOptimizer],
-        (false, true, true) => &[NotInOptimizer, LearningRateZero, Rounding],
-        (false, true, false) => &[NotInOptimizer, LearningRateZero],
-        (false, false, _) => &[NotInOptimizer, LearningRateZero, NoGradient],
+        (true, _, true) if unknown_rate => unknown_everywhere,
+        (true, _, _) => known_everywhere,
+        (false, true, true) => lost,
+        (false, true, false) => own,
+        (false, false, _) => unseen,
     }
 }
 

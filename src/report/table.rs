@@ -201,7 +201,7 @@ pub(crate) mod tests {
             scope: String::new(),
             name: name.into(),
             shape: vec![8, 1, 3, 3],
-            dtype: DType::F32,
+            dtype: Some(DType::F32),
             role: Role::Trainable,
             step: 3,
             mean: Some(0.0),

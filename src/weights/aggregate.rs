@@ -2,10 +2,12 @@
 
 use crate::stats::{Change, Moments};
 use crate::weights::capture::Subject;
+use crate::weights::description::Description;
 use crate::weights::plan::Due;
 use crate::weights::points::{HistogramPoint, Points, ScalarPoint};
 use crate::weights::state::{State, floored_log10, ratio};
-use crate::weights::tags::{Aggregate, Description};
+use crate::weights::tag_parts::aggregate as name;
+use crate::weights::tags::Aggregate;
 
 /// Adds an aggregate's points of one call.
 pub(crate) fn aggregate_points(
@@ -30,6 +32,7 @@ pub(crate) fn aggregate_points(
                 description: Description {
                     text: description,
                     sample: aggregate.sample,
+                    variable: None,
                 },
                 value,
             }));
@@ -44,10 +47,10 @@ pub(crate) fn aggregate_points(
             }
             Subject::Gradients => {
                 let norm = whole.moments.std().map(|_| whole.moments.norm());
-                scalar("gradient_norm", GRADIENT_NORM, norm);
+                scalar(name::GRADIENT_NORM, GRADIENT_NORM, norm);
                 let nonfinite = whole.moments.nonfinite();
                 scalar(
-                    "gradient_nonfinite",
+                    name::GRADIENT_NONFINITE,
                     NONFINITE,
                     (nonfinite > 0).then_some(nonfinite as f64),
                 );
@@ -99,20 +102,24 @@ fn weight_scalars(whole: &Whole, scalar: &mut impl FnMut(&str, &'static str, Opt
     let before = whole.before.map(f64::sqrt);
     let update = before.and_then(|before| ratio(deltas.norm(), before));
     scalar(
-        "update_ratio_log10",
+        name::UPDATE_RATIO_LOG10,
         UPDATE_RATIO,
         update.map(floored_log10),
     );
-    scalar("changed_fraction", CHANGED, whole.change.changed_fraction());
-    scalar("delta_max_abs", MAX_CHANGE, deltas.max_abs());
     scalar(
-        "weight_norm",
+        name::CHANGED_FRACTION,
+        CHANGED,
+        whole.change.changed_fraction(),
+    );
+    scalar(name::DELTA_MAX_ABS, MAX_CHANGE, deltas.max_abs());
+    scalar(
+        name::WEIGHT_NORM,
         NORM,
         whole.moments.std().map(|_| whole.moments.norm()),
     );
-    scalar("weight_std", STD, whole.moments.std());
+    scalar(name::WEIGHT_STD, STD, whole.moments.std());
     scalar(
-        "drift",
+        name::DRIFT,
         DRIFT,
         whole
             .drift
@@ -120,7 +127,7 @@ fn weight_scalars(whole: &Whole, scalar: &mut impl FnMut(&str, &'static str, Opt
     );
     let nonfinite = whole.moments.nonfinite();
     scalar(
-        "nonfinite",
+        name::NONFINITE,
         NONFINITE,
         (nonfinite > 0).then_some(nonfinite as f64),
     );
@@ -136,7 +143,7 @@ fn spread_scalars<'a>(
         .filter_map(|state| state.measured.update_ratio_log10())
         .collect();
     ratios.sort_by(f64::total_cmp);
-    for (name, share) in [
+    for (last, share) in [
         ("min", 0.0),
         ("p10", 0.1),
         ("median", 0.5),
@@ -144,7 +151,7 @@ fn spread_scalars<'a>(
         ("max", 1.0),
     ] {
         scalar(
-            &format!("update_ratio_log10_{name}"),
+            &format!("update_ratio_log10_{last}"),
             SPREAD,
             quantile(&ratios, share),
         );

@@ -20,7 +20,7 @@ use crate::weights::walk::{Comparer, Copier, Fingerprint, Planned, Planner};
 const DENSE_STRIDE: u64 = 8;
 
 /// The idle call in a row that is taken as a step all the same, with all that follow: a rate of 0 is worth seeing.
-const IDLE_CALLS: u32 = 20;
+pub(crate) const IDLE_CALLS: u32 = 20;
 
 /// What is captured of each variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

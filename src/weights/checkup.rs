@@ -112,14 +112,5 @@ impl Checkup {
 }
 
 fn facts(variable: &Variable) -> Facts {
-    // Names that embeddings have in the models people publish.
-    const EMBEDDINGS: [&str; 5] = ["emb", "wte", "wpe", "token", "position"];
-    let name = variable.name.to_lowercase();
-    Facts {
-        role: variable.standing.role,
-        is_member: variable.standing.is_member,
-        dtype: variable.dtype,
-        shape: variable.shape.clone(),
-        looks_embedded: EMBEDDINGS.iter().any(|part| name.contains(part)),
-    }
+    Facts::new(&variable.name, variable.traits())
 }

@@ -9,6 +9,7 @@ use crate::cadence::{AUTO_HISTOGRAMS, AUTO_SCALARS, Cadence, Schedule};
 use crate::named_tensors::{Role, Standing};
 use crate::options::Selection;
 use crate::types::DType;
+use crate::weights::description::Traits;
 use crate::weights::samples::spread;
 
 /// A frozen variable of more elements than this is watched through a sample of about as many.
@@ -138,6 +139,14 @@ impl Variable {
             1.0
         } else {
             self.all as f64 / self.elements as f64
+        }
+    }
+
+    pub(crate) fn traits(&self) -> Traits {
+        Traits {
+            dtype: self.dtype,
+            shape: self.shape.clone(),
+            standing: self.standing,
         }
     }
 

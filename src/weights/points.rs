@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::histogram::Histogram;
 use crate::types::WallTime;
-use crate::weights::tags::{Description, Tag};
+use crate::weights::description::Description;
+use crate::weights::tags::Tag;
 
 /// A scalar to write.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,7 +19,7 @@ impl ScalarPoint {
     pub(crate) fn new(tag: &Tag, value: f64) -> ScalarPoint {
         ScalarPoint {
             tag: tag.name.clone(),
-            description: tag.description,
+            description: tag.description.clone(),
             value,
         }
     }
@@ -36,7 +37,7 @@ impl HistogramPoint {
     pub(crate) fn new(tag: &Tag, histogram: Histogram) -> HistogramPoint {
         HistogramPoint {
             tag: tag.name.clone(),
-            description: tag.description,
+            description: tag.description.clone(),
             histogram,
         }
     }

@@ -1,13 +1,14 @@
 //! The single place that joins a statistic, a scope and a variable into a tag, and that says what each tag means.
 
-use std::fmt;
 use std::sync::Arc;
 
 use crate::named_tensors::Role;
 use crate::options::{Selection, Statistic};
 use crate::weights::capture::Subject;
+use crate::weights::description::Description;
 use crate::weights::plan::{Extent, Plan, Variable};
 use crate::weights::samples::spread;
+use crate::weights::tag_parts::Quantity;
 
 /// Up to this many variables everything is written for each.
 const SMALL: usize = 32;
@@ -42,26 +43,6 @@ impl Tier {
     }
 }
 
-/// What a tag means, in a line.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Description {
-    pub(crate) text: &'static str,
-    /// Under a `sample_limit`: how many elements of how many it is estimated from.
-    pub(crate) sample: Option<(usize, usize)>,
-}
-
-impl fmt::Display for Description {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.text)?;
-        match self.sample {
-            Some((sampled, all)) => {
-                write!(formatter, " Estimated from {sampled} of {all} elements.")
-            }
-            None => Ok(()),
-        }
-    }
-}
-
 /// A tag with its description.
 #[derive(Debug, Clone)]
 pub(crate) struct Tag {
@@ -70,11 +51,13 @@ pub(crate) struct Tag {
 }
 
 /// Makes the tags of one variable or role.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Tags<'a> {
     scope: &'a str,
     name: &'a str,
     sample: Option<(usize, usize)>,
+    /// See [`Description::variable`].
+    variable: Option<Arc<str>>,
 }
 
 impl<'a> Tags<'a> {
@@ -84,31 +67,37 @@ impl<'a> Tags<'a> {
             scope,
             name: &variable.name,
             sample: sampled.then_some((variable.elements, variable.all)),
+            variable: Some(variable.traits().to_string().into()),
         }
     }
 
-    fn tag(self, statistic: &str, text: &'static str) -> Tag {
-        let Tags {
-            scope,
-            name,
-            sample,
-        } = self;
+    fn tag(&self, quantity: Quantity, text: &'static str) -> Tag {
+        self.named(quantity.name(), text)
+    }
+
+    fn named(&self, first: &str, text: &'static str) -> Tag {
+        let (scope, name) = (self.scope, self.name);
         let separator = if scope.is_empty() { "" } else { "/" };
         Tag {
-            name: format!("{statistic}/{scope}{separator}{name}").into(),
-            description: Description { text, sample },
+            name: format!("{first}/{scope}{separator}{name}").into(),
+            description: Description {
+                text,
+                sample: self.sample,
+                variable: self.variable.clone(),
+            },
         }
     }
 
     /// A single element's value is no estimate.
-    fn element(self, statistic: &str, element: usize, text: &'static str) -> Tag {
+    fn element(&self, first: &str, element: usize, text: &'static str) -> Tag {
         let name = format!("{}/{element}", self.name);
-        Tags {
+        let tags = Tags {
+            scope: self.scope,
             name: &name,
             sample: None,
-            ..self
-        }
-        .tag(statistic, text)
+            variable: None,
+        };
+        tags.named(first, text)
     }
 }
 
@@ -207,7 +196,7 @@ fn weight_tags(
     let statistic = |statistic: Statistic| {
         (
             statistic,
-            tags.tag(statistic.tag(), statistic.description()),
+            tags.tag(Quantity::Statistic(statistic), statistic.description()),
         )
     };
     let sample = |element: usize| {
@@ -220,13 +209,13 @@ fn weight_tags(
     };
     VariableTags {
         statistics: statistics.into_iter().map(statistic).collect(),
-        histogram: alone.then(|| tags.tag("weights", WEIGHTS)),
-        delta_histogram: alone.then(|| tags.tag("weight_deltas", WEIGHT_DELTAS)),
-        nonfinite: Some(tags.tag("weight_nonfinite", NONFINITE)),
+        histogram: alone.then(|| tags.tag(Quantity::Weights, WEIGHTS)),
+        delta_histogram: alone.then(|| tags.tag(Quantity::Deltas, WEIGHT_DELTAS)),
+        nonfinite: Some(tags.tag(Quantity::Nonfinite, NONFINITE)),
         band: band.then(|| {
             (
-                tags.tag("weight_mean_minus_std", BAND),
-                tags.tag("weight_mean_plus_std", BAND),
+                tags.named("weight_mean_minus_std", BAND),
+                tags.named("weight_mean_plus_std", BAND),
             )
         }),
         samples: spread(variable.elements, count, selection.options.seed, name)
@@ -268,18 +257,21 @@ fn gradient_tags(
         _ => &[],
     };
     let tags = Tags::of(variable, scope);
-    let tag = |statistic: &GradientStatistic| match statistic {
-        GradientStatistic::Norm => tags.tag("weight_gradient_norm", GRADIENT_NORM),
-        GradientStatistic::Std => tags.tag("weight_gradient_std", GRADIENT_STD),
-        GradientStatistic::MaxAbs => tags.tag("weight_gradient_max_abs", GRADIENT_MAX_ABS),
+    let tag = |statistic: &GradientStatistic| {
+        let text = match statistic {
+            GradientStatistic::Norm => GRADIENT_NORM,
+            GradientStatistic::Std => GRADIENT_STD,
+            GradientStatistic::MaxAbs => GRADIENT_MAX_ABS,
+        };
+        tags.tag(Quantity::Gradient(*statistic), text)
     };
     VariableTags {
         gradients: statistics
             .iter()
             .map(|statistic| (*statistic, tag(statistic)))
             .collect(),
-        histogram: alone.then(|| tags.tag("weight_gradients", GRADIENTS)),
-        nonfinite: Some(tags.tag("weight_gradient_nonfinite", GRADIENT_NONFINITE)),
+        histogram: alone.then(|| tags.tag(Quantity::Gradients, GRADIENTS)),
+        nonfinite: Some(tags.tag(Quantity::GradientNonfinite, GRADIENT_NONFINITE)),
         ..VariableTags::default()
     }
 }
@@ -349,8 +341,8 @@ pub(crate) fn aggregates(
         }
     }
     let (kind, description) = match subject {
-        Subject::Weights => ("weights", WEIGHTS),
-        Subject::Gradients => ("weight_gradients", GRADIENTS),
+        Subject::Weights => (Quantity::Weights, WEIGHTS),
+        Subject::Gradients => (Quantity::Gradients, GRADIENTS),
     };
     let sample = |members: &[usize]| {
         let members = members
@@ -388,12 +380,13 @@ pub(crate) fn aggregates(
             scope,
             name: &name,
             sample,
+            variable: None,
         };
         Aggregate {
             members,
             is_model: false,
             histogram: histogram.then(|| tags.tag(kind, description)),
-            delta_histogram: deltas.then(|| tags.tag("weight_deltas", WEIGHT_DELTAS)),
+            delta_histogram: deltas.then(|| tags.tag(Quantity::Deltas, WEIGHT_DELTAS)),
             sample,
             prefix: prefix(&name),
         }
@@ -472,7 +465,9 @@ mod tests {
     use crate::named_tensors::Standing;
     use crate::options::{LayerOptions, WeightOptions};
     use crate::types::DType;
+    use crate::weights::description::Traits;
     use crate::weights::plan::Found;
+    use crate::weights::tag_parts::{TagParts, split_scope};
 
     fn selection(options: WeightOptions) -> Selection {
         Selection::new(options).expect("valid options")
@@ -595,5 +590,93 @@ mod tests {
             .map(|aggregate| aggregate.tag("x"))
             .collect();
         assert_eq!(prefixes, ["model/G/x".into(), "model/G/all/x".into()]);
+    }
+
+    /// All tags of a variable but those of single elements and of the band.
+    fn named(tags: &VariableTags) -> Vec<(Quantity, &Tag)> {
+        let statistics = tags
+            .statistics
+            .iter()
+            .map(|(statistic, tag)| (Quantity::Statistic(*statistic), tag));
+        let gradients = tags
+            .gradients
+            .iter()
+            .map(|(statistic, tag)| (Quantity::Gradient(*statistic), tag));
+        statistics.chain(gradients).collect()
+    }
+
+    #[test]
+    fn tags_of_any_name_are_taken_apart_again() {
+        let chosen = selection(WeightOptions::new().group("g/rp", "*"));
+        for scope in ["", "G", "model", "a/b", "weights", "findings"] {
+            for name in [
+                "fc.weight",
+                "a/b/c",
+                "/",
+                "weight_mean",
+                "weight_mean/weight_mean",
+                "findings",
+                "update_ratio_log10",
+                "model/findings",
+                " Variable: f32 3, trainable.",
+                "\u{e4}/*",
+            ] {
+                let found = Found {
+                    name: name.into(),
+                    dtype: DType::F32,
+                    shape: vec![10, 10],
+                    standing: Standing {
+                        role: Role::Trainable,
+                        is_member: Some(true),
+                    },
+                };
+                let plan = Plan::new(vec![found], &chosen, &HashSet::new());
+                let path = match scope {
+                    "" => name.to_owned(),
+                    scope => format!("{scope}/{name}"),
+                };
+                let parts = |tag: &Tag| {
+                    assert!(Traits::of_description(&tag.description.to_string()).is_some());
+                    match TagParts::of(&tag.name) {
+                        Some(TagParts::Variable { quantity, path: of }) if of == path => quantity,
+                        other => panic!("{}: {other:?}", tag.name),
+                    }
+                };
+                for subject in [Subject::Weights, Subject::Gradients] {
+                    let tags = variable_tags(&plan, subject, scope, &chosen);
+                    let tags = tags[0].as_ref().expect("a logged variable");
+                    for (quantity, tag) in named(tags) {
+                        assert_eq!(parts(tag), quantity);
+                    }
+                    let (histogram, nonfinite) = match subject {
+                        Subject::Weights => (Quantity::Weights, Quantity::Nonfinite),
+                        Subject::Gradients => (Quantity::Gradients, Quantity::GradientNonfinite),
+                    };
+                    assert_eq!(tags.histogram.as_ref().map(parts), Some(histogram));
+                    assert_eq!(tags.nonfinite.as_ref().map(parts), Some(nonfinite));
+                }
+                assert_eq!(split_scope(&path, [scope]), (scope, name));
+                for aggregate in aggregates(&plan, Subject::Weights, scope, &chosen) {
+                    let (tag, findings) = (aggregate.tag("drift"), aggregate.tag("findings"));
+                    let rest = ["model/", scope, if scope.is_empty() { "" } else { "/" }].concat();
+                    let path = tag.strip_suffix("/drift").unwrap_or_default();
+                    let path = format!("{path}/");
+                    let group = path.strip_prefix(&rest).unwrap_or("");
+                    assert!(["", "g/rp/"].contains(&group), "{tag}: {group}");
+                    let quantity = Quantity::Statistic(Statistic::WeightDrift);
+                    let of = tag
+                        .strip_prefix("model/")
+                        .and_then(|tag| tag.strip_suffix("drift"));
+                    let path = of.unwrap_or_default().trim_end_matches('/');
+                    assert_eq!(
+                        TagParts::of(&tag),
+                        Some(TagParts::Aggregate { quantity, path })
+                    );
+                    if aggregate.is_model {
+                        assert_eq!(TagParts::of(&findings), Some(TagParts::Findings { scope }));
+                    }
+                }
+            }
+        }
     }
 }

@@ -18,12 +18,14 @@ use crate::weights::aggregate::aggregate_points;
 use crate::weights::board::scope_board;
 use crate::weights::capture::{Snapshot, Subject};
 use crate::weights::checkup::Checkup;
+use crate::weights::description::Description;
 use crate::weights::plan::{Due, Plan, Variable};
 use crate::weights::points::{Points, ScalarPoint};
 use crate::weights::state::{State, elements};
-use crate::weights::tags::{Aggregate, Description, Tier, aggregates, variable_tags};
+use crate::weights::tag_parts::FINDINGS;
+use crate::weights::tags::{Aggregate, Tier, aggregates, variable_tags};
 
-const FINDINGS: &str =
+const FINDINGS_TEXT: &str =
     "Variables with a fault in force, as the report under Text lists them. Healthy: 0.";
 
 /// One model in one scope.
@@ -300,10 +302,11 @@ impl Watch {
             .filter(|_| general.scalars && self.checkup.is_some())
         {
             points.scalars.push(ScalarPoint {
-                tag: model.tag("findings"),
+                tag: model.tag(FINDINGS),
                 description: Description {
-                    text: FINDINGS,
+                    text: FINDINGS_TEXT,
                     sample: None,
+                    variable: None,
                 },
                 value: self.faults().len() as f64,
             });
@@ -331,7 +334,7 @@ impl Watch {
                     scope: self.scope.to_string(),
                     name: variable.name.to_string(),
                     shape: variable.shape.clone(),
-                    dtype: variable.dtype,
+                    dtype: Some(variable.dtype),
                     role: variable.standing.role,
                     step: step.unwrap_or_default(),
                     mean: weights.and_then(|weights| weights.std().map(|_| weights.mean)),

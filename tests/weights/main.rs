@@ -12,6 +12,7 @@ mod closing;
 mod deltas;
 mod estimates;
 mod idle;
+mod logged;
 mod nonfinite;
 mod scopes;
 mod selection;
@@ -23,11 +24,15 @@ mod gradients;
 #[cfg(feature = "tch")]
 mod graph;
 #[cfg(feature = "tch")]
+mod logged_faults;
+#[cfg(feature = "tch")]
 mod model;
 #[cfg(feature = "tch")]
 mod roles;
 #[cfg(feature = "tch")]
 mod stores;
+#[cfg(feature = "tch")]
+mod training;
 #[cfg(feature = "tch")]
 mod verdicts;
 #[cfg(feature = "tch")]

@@ -2,7 +2,6 @@
 //! does exactly what its test says; whole architectures and optimizers are tried by `make bench-faults`.
 
 use prost::Message;
-use tch::nn::{Optimizer, OptimizerConfig, Sgd, VarStore};
 use tch::{Kind, Tensor};
 use tch_tensorboard::proto::custom_scalar::Layout;
 use tch_tensorboard::proto::summary::value;
@@ -10,56 +9,7 @@ use tch_tensorboard::{Cause, Finding, GradientState, Role, Trend, Verdict, Weigh
 
 use crate::model::{Net, add_variable, cpu_store, tensor, variable};
 use crate::run::{Run, every_call};
-
-/// A net under training.
-struct Training {
-    run: Run,
-    vs: VarStore,
-    net: Net,
-    optimizer: Optimizer,
-    step: i64,
-}
-
-impl Training {
-    fn new() -> Training {
-        let vs = cpu_store();
-        let net = Net::new(&vs.root(), 0);
-        Training {
-            run: Run::with(every_call()),
-            optimizer: Sgd::default().build(&vs, 0.05).unwrap(),
-            net,
-            vs,
-            step: 0,
-        }
-    }
-
-    fn backward(&mut self) {
-        let (x, y) = Net::batch(self.step as u32);
-        self.optimizer.zero_grad();
-        self.net.loss(&x, &y).backward();
-    }
-
-    fn log(&mut self) {
-        self.run.log_weights(&self.vs, self.step).unwrap();
-        self.step += 1;
-    }
-
-    fn train(&mut self, steps: i64) {
-        for _ in 0..steps {
-            self.backward();
-            self.optimizer.step();
-            self.log();
-        }
-    }
-
-    fn report(&self) -> WeightReport {
-        self.run.weight_report().unwrap()
-    }
-
-    fn verdict(&self, name: &str) -> Verdict {
-        self.report().parameter(name).unwrap().verdict
-    }
-}
+use crate::training::Training;
 
 fn of(findings: &[Finding]) -> Vec<(Option<&str>, Verdict)> {
     findings

@@ -8,7 +8,9 @@ const EXIT_CODES: &str = "\
 Exit status:
   0  all is well
   1  damage was found; what is whole was read all the same
-  2  something could not be done: a wrong argument, a file that cannot be opened or read, nothing to read";
+  2  something could not be done: a wrong argument, a file that cannot be opened or read, nothing to read
+  3  report found a fault in the weights
+Of several, 2 comes before 3 and 3 before 1.";
 
 /// Inspects, checks and exports TensorBoard log directories, whoever wrote them.
 #[derive(Debug, Parser)]
@@ -39,6 +41,15 @@ pub enum Command {
     /// run wrote again come again.
     #[command(after_help = EXIT_CODES)]
     Export(Export),
+    /// Says of each variable whether it learns, and if not, why: the weight report, recomputed from the log
+    ///
+    /// The table is that of Logger::weight_report(), by the same rules. Of logs of this crate it needs what log_weights writes
+    /// by default, and tells more where log_gradients has written gradients, too. Where the run's own report, which has seen
+    /// more, says otherwise, a note tells so. Histograms that others have written (add_histogram of torch and tensorboardX,
+    /// one tag a variable) tell which variables do not move from point to point. Notes below the table say what the log
+    /// does not allow to decide.
+    #[command(after_help = EXIT_CODES)]
+    Report(Report),
 }
 
 #[derive(Debug, clap::Args)]
@@ -85,6 +96,37 @@ pub struct Export {
     /// Write to this file, which must not exist, instead of standard output
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Report {
+    /// A log directory with runs below it, a run, or an event file
+    #[arg(value_name = "LOGDIR")]
+    pub logdir: PathBuf,
+    /// Only runs whose name matches this glob (* also matches slashes); several add up
+    #[arg(long, value_name = "GLOB")]
+    pub run: Vec<String>,
+    /// Only variables whose name matches this glob, as if they were the whole model; several add up
+    #[arg(long, value_name = "GLOB")]
+    pub variable: Vec<String>,
+    /// Without variables whose name matches this glob: activations beside weights, for one; several add up
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+    /// Variables that are not meant to move, where the log does not tell (that of another writer); several add up
+    #[arg(long, value_name = "GLOB")]
+    pub frozen: Vec<String>,
+    /// Points that rules look back over, 4 to 1000: fewer for a log with a point an epoch
+    #[arg(long, value_name = "POINTS", default_value_t = 20)]
+    pub window: u32,
+    /// Exit with status 3 only for these verdicts, by their names in the JSON [default: all faults]
+    #[arg(long, value_name = "VERDICT")]
+    pub fail_on: Vec<String>,
+    /// Write one JSON object a run with weights
+    #[arg(long, conflicts_with = "markdown")]
+    pub json: bool,
+    /// Write Markdown, for a pull request or a page of results
+    #[arg(long)]
+    pub markdown: bool,
 }
 
 /// Which runs and tags.

@@ -6,6 +6,7 @@ mod export;
 mod inspect;
 mod output;
 mod progress;
+mod report;
 mod selection;
 mod verify;
 
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Report(args) => report::run(&args),
     };
     match done {
         Ok(status) => status.into(),
@@ -36,5 +38,11 @@ fn main() -> ExitCode {
 impl From<tch_tensorboard::ReadError> for Failure {
     fn from(error: tch_tensorboard::ReadError) -> Failure {
         Failure::Read(error)
+    }
+}
+
+impl From<tch_tensorboard::Error> for Failure {
+    fn from(error: tch_tensorboard::Error) -> Failure {
+        Failure::Option(error)
     }
 }

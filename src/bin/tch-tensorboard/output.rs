@@ -8,12 +8,14 @@ use std::process::ExitCode;
 use serde::{Serialize, Serializer};
 use tch_tensorboard::ReadError;
 
-/// How a command ended. The numbers are promised in `--help`.
+/// How a command ended, what matters more later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
-    Fine = 0,
-    Damage = 1,
-    CouldNot = 2,
+    Fine,
+    Damage,
+    /// In the weights.
+    Fault,
+    CouldNot,
 }
 
 impl Status {
@@ -29,7 +31,13 @@ impl Status {
 
 impl From<Status> for ExitCode {
     fn from(status: Status) -> ExitCode {
-        ExitCode::from(status as u8)
+        // Promised in `--help`.
+        ExitCode::from(match status {
+            Status::Fine => 0,
+            Status::Damage => 1,
+            Status::CouldNot => 2,
+            Status::Fault => 3,
+        })
     }
 }
 
@@ -42,6 +50,8 @@ pub enum Failure {
     Output(#[from] io::Error),
     #[error("cannot write the output: {0}")]
     Csv(#[from] csv::Error),
+    #[error("{0}")]
+    Option(tch_tensorboard::Error),
     #[error("cannot create {}: {source}", path.display())]
     Create { path: PathBuf, source: io::Error },
     #[error("{0}")]

@@ -18,9 +18,14 @@ pub struct Selection {
 impl Selection {
     /// Fails when there is nothing to read.
     pub fn new(logdir: &Path, select: &Select) -> Result<Selection, Failure> {
+        Selection::of(logdir, &select.run, &select.tag)
+    }
+
+    /// By the patterns of runs and of tags.
+    pub fn of(logdir: &Path, runs: &[String], tags: &[String]) -> Result<Selection, Failure> {
         let selection = Selection {
-            runs: globs(&select.run)?,
-            tags: globs(&select.tag)?,
+            runs: globs(runs)?,
+            tags: globs(tags)?,
             log: open(logdir)?,
         };
         if selection.runs().next().is_none() {

@@ -1,0 +1,353 @@
+//! The weight report recomputed from the event files of a run: what its tags say, step by step, before the same rules that judge
+//! while training runs.
+
+mod distribution;
+mod index;
+mod limits;
+mod model;
+mod recorded;
+mod sessions;
+mod sighting;
+mod variable;
+
+use std::path::{Path, PathBuf};
+
+use crate::error::Result;
+use crate::event_file::ReadError;
+use crate::log_reader::{PointValue, Run, RunReader};
+use crate::log_report::index::Index;
+use crate::log_report::recorded::Recorded;
+use crate::log_report::sessions::Sessions;
+use crate::options::{Pattern, Selection, WeightOptions};
+use crate::proto::{Event, Summary, event::What};
+use crate::report::{Verdict, WeightReport};
+use crate::weights::tag_parts::WEIGHT_REPORT;
+
+/// The weight report of a run, recomputed from its event files.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct LoggedReport {
+    /// As [`Logger::weight_report`](crate::Logger::weight_report) gives it. Its notes say what the log does not allow to
+    /// decide. Without variables where the log has no weights.
+    pub report: WeightReport,
+    /// What the report that the run itself has written last says otherwise of a variable, where either of them sees a fault.
+    /// The run has seen gradients and elements that are in no log.
+    pub recorded: Vec<RecordedVerdict>,
+}
+
+impl LoggedReport {
+    /// The verdicts that are faults: those of the report, and those that the run has recorded.
+    pub fn faults(&self) -> impl Iterator<Item = Verdict> {
+        let recomputed = self.report.parameters.iter().map(|one| one.verdict);
+        let findings = self.report.findings.iter().map(|finding| finding.verdict);
+        let recorded = self.recorded.iter().map(|recorded| recorded.verdict);
+        recomputed
+            .chain(findings)
+            .chain(recorded)
+            .filter(|verdict| verdict.is_fault())
+    }
+}
+
+/// A verdict in the report that a run itself has written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecordedVerdict {
+    /// The variable, behind its scope and a slash where there is one.
+    pub variable: String,
+    /// The step of the report.
+    pub step: i64,
+    /// What it says.
+    pub verdict: Verdict,
+}
+
+/// Recomputes the weight report of a run event by event, with an eye on errors and on how far it is.
+///
+/// [`Run::weight_report`] does it in one call. Logs of this crate give the verdicts that the run itself came to, but for what
+/// needs gradients (unless [`log_gradients`](crate::Logger::log_gradients) wrote them) or single elements. Histograms that others
+/// have written (`add_histogram` of torch and tensorboardX) tell which variables move between points. The notes of the report
+/// say what could not be decided. Memory is bounded by the number of variables, of which 10 000 are judged.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path();
+/// use tch_tensorboard::{LogDir, Logger, ReportReader, Verdict};
+///
+/// let logger = Logger::create(path.join("run"))?;
+/// for step in 0..30 {
+///     let weights = [("moves", vec![1.0 / (step + 1) as f32]), ("rests", vec![1.0])];
+///     logger.log_weights(&weights[..], step)?;
+/// }
+/// logger.close()?;
+///
+/// for run in LogDir::open(path)?.runs() {
+///     let mut reader = ReportReader::new(run);
+///     while let Some(read) = reader.read_event() {
+///         if let Err(error) = read {
+///             eprintln!("{error}"); // one file is damaged; reading goes on
+///         }
+///     }
+///     let found = reader.finish();
+///     println!("{}", found.report);
+///     assert_eq!(found.report.parameter("moves").map(|one| one.verdict), Some(Verdict::Learning));
+///     assert_eq!(found.faults().count(), 2); // the verdict of "rests", and the finding
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct ReportReader {
+    run: PathBuf,
+    events: RunReader,
+    sessions: Sessions,
+    judge: Judge,
+}
+
+/// What was read, whatever it was read from.
+#[derive(Debug)]
+pub(crate) struct Judge {
+    index: Index,
+    recorded: Recorded,
+}
+
+impl ReportReader {
+    /// Begins with the first file of a run.
+    pub fn new(run: &Run) -> ReportReader {
+        // What cannot be listed is told by the first event.
+        let files = run.files().unwrap_or_default();
+        ReportReader {
+            run: run.path().to_owned(),
+            events: run.events(),
+            sessions: Sessions::of(&files),
+            judge: Judge::new(),
+        }
+    }
+
+    /// Chooses as in writing: variables by [`select`](WeightOptions::select) and [`exclude`](WeightOptions::exclude), which the
+    /// report then takes for the whole model, and [`thresholds`](WeightOptions::thresholds).
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption).
+    pub fn options(mut self, options: WeightOptions) -> Result<ReportReader> {
+        self.judge.index.selection = Selection::new(options)?;
+        Ok(self)
+    }
+
+    /// Variables that are not meant to move, where the log does not say so itself.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption).
+    pub fn frozen<I>(mut self, patterns: I) -> Result<ReportReader>
+    where
+        I: IntoIterator,
+        I::Item: Into<Pattern>,
+    {
+        let patterns = patterns.into_iter().map(Into::into).collect();
+        self.judge.index.set_frozen(patterns)?;
+        Ok(self)
+    }
+
+    /// Whether to go on behind damage within a file: see [`RunReader::resync`].
+    #[must_use]
+    pub fn resync(mut self, resync: bool) -> ReportReader {
+        self.events = self.events.resync(resync);
+        self
+    }
+
+    /// Reads the next event. `None` when nothing more is there; an error is about one file, and reading goes on behind it.
+    pub fn read_event(&mut self) -> Option<std::result::Result<(), ReadError>> {
+        Some(self.events.next()?.map(|event| self.take(event)))
+    }
+
+    /// The reader underneath, to ask where it is.
+    pub fn events(&self) -> &RunReader {
+        &self.events
+    }
+
+    fn take(&mut self, event: Event) {
+        if !self.sessions.is_empty()
+            && let Some((file, _)) = self.events.position()
+            && self.sessions.took_back(file, event.step)
+        {
+            return;
+        }
+        self.judge.take(event);
+    }
+
+    /// The report over what was read.
+    pub fn finish(self) -> LoggedReport {
+        self.judge.finish(&self.run)
+    }
+}
+
+impl Judge {
+    pub(crate) fn new() -> Judge {
+        Judge {
+            index: Index::new(Selection::default()),
+            recorded: Recorded::default(),
+        }
+    }
+
+    pub(crate) fn take(&mut self, event: Event) {
+        let Some(What::Summary(Summary { value: mut values })) = event.what else {
+            return;
+        };
+        let texts = values.extract_if(.., |value| value.tag == WEIGHT_REPORT);
+        for value in texts {
+            if let PointValue::Text(cells) = PointValue::of(value, "text") {
+                self.recorded.take(event.step, cells);
+            }
+        }
+        self.index.take(event.step, values);
+    }
+
+    pub(crate) fn finish(mut self, run: &Path) -> LoggedReport {
+        let models = &mut self.index.models;
+        models.iter_mut().for_each(|model| model.judge());
+        // Histograms beside weights that this crate has logged are of something else.
+        let has_own = models
+            .iter()
+            .any(|model| !model.is_foreign && model.has_members());
+        models.retain(|model| model.has_members() && model.is_foreign != has_own);
+        let mut report = WeightReport::default();
+        for model in models.iter() {
+            model.report(run, &mut report);
+        }
+        let is_whole = !self.index.selection.is_narrowed();
+        let recorded = self.recorded.differences(&report, is_whole);
+        limits::tell(&self.index, &self.recorded, &recorded, &mut report);
+        LoggedReport { report, recorded }
+    }
+}
+
+impl Run {
+    /// The weight report recomputed from the run's event files: see [`ReportReader`], which also goes on behind damage.
+    ///
+    /// # Errors
+    /// The first [`ReadError`] but for a half-written last record.
+    pub fn weight_report(&self) -> std::result::Result<LoggedReport, ReadError> {
+        let mut reader = ReportReader::new(self);
+        while let Some(read) = reader.read_event() {
+            read.or_else(|error| match error.is_truncated() {
+                true => Ok(()),
+                false => Err(error),
+            })?;
+        }
+        Ok(reader.finish())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::summary::{Value, value::Value as Field};
+    use crate::proto::{HistogramProto, SummaryMetadata};
+    use proptest::prelude::*;
+
+    fn tag() -> impl Strategy<Value = String> {
+        let first = prop::sample::select(vec![
+            "weights/",
+            "weight_deltas/",
+            "weight_gradients/",
+            "weight_mean/",
+            "weight_std/",
+            "weight_norm/",
+            "weight_delta_mean/",
+            "weight_delta_std/",
+            "weight_update_ratio_log10/",
+            "weight_changed_fraction/",
+            "weight_nonfinite/",
+            "weight_gradient_norm/",
+            "weight_gradient_nonfinite/",
+            "model/",
+            "",
+            "grads/",
+            "a/",
+        ]);
+        let last = prop::sample::select(vec![
+            "w",
+            "w.grad",
+            "G/w",
+            "findings",
+            "G/findings",
+            "h.*.w",
+            "h.*.w/weight_std",
+            "h.*.w/changed_fraction",
+            "learning_rate",
+            "G/learning_rate",
+            "",
+            "/",
+        ]);
+        (first, last).prop_map(|(first, last)| format!("{first}{last}"))
+    }
+
+    fn number() -> impl Strategy<Value = f64> {
+        prop_oneof![
+            Just(0.0),
+            Just(-8.0),
+            Just(1.0),
+            Just(f64::MAX),
+            Just(f64::NEG_INFINITY),
+            Just(f64::NAN),
+            any::<f64>(),
+            -1.0..1.0_f64,
+        ]
+    }
+
+    fn field() -> impl Strategy<Value = Field> {
+        let histogram = (prop::array::uniform5(number()), number()).prop_map(
+            |([min, max, num, sum, squares], at)| {
+                Field::Histo(HistogramProto {
+                    min,
+                    max,
+                    num,
+                    sum,
+                    sum_squares: squares,
+                    bucket_limit: vec![at],
+                    bucket: vec![num],
+                })
+            },
+        );
+        prop_oneof![
+            number().prop_map(|number| Field::SimpleValue(number as f32)),
+            histogram
+        ]
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let description = prop::sample::select(vec![
+            "",
+            crate::weights::tags::WEIGHTS,
+            "Variable: f32 9223372036854775807x9223372036854775807x2, trainable.",
+            "Variable: bf16 0x3, frozen.",
+            "Variable: f64 scalar, buffer.",
+        ]);
+        (tag(), description, field()).prop_map(|(tag, description, field)| Value {
+            tag,
+            metadata: Some(SummaryMetadata {
+                summary_description: description.to_owned(),
+                ..Default::default()
+            }),
+            value: Some(field),
+        })
+    }
+
+    proptest! {
+        // Whatever a file says: a report comes of it, and its numbers are numbers.
+        #[test]
+        fn any_values_give_a_report(
+            events in prop::collection::vec((0..40_i64, prop::collection::vec(value(), 0..12)), 0..60)
+        ) {
+            let mut judge = Judge::new();
+            for (step, value) in events {
+                let what = Some(What::Summary(Summary { value }));
+                judge.take(Event { step, what, ..Default::default() });
+            }
+            let found = judge.finish(Path::new("run"));
+            for one in &found.report.parameters {
+                for number in [one.mean, one.std, one.norm, one.update_ratio, one.drift] {
+                    prop_assert!(number.is_none_or(|number| !number.is_nan()), "{one:?}");
+                }
+            }
+            let _ = (found.report.to_string(), found.report.to_markdown());
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The report that a run itself has written: it has seen gradients and elements that are in no log.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::log_report::RecordedVerdict;
+use crate::report::{ParameterReport, Verdict, WeightReport, full_name, verdicts};
+
+/// The newest report in a log.
+#[derive(Debug, Default)]
+pub(crate) struct Recorded {
+    newest: Option<(i64, String)>,
+}
+
+impl Recorded {
+    pub(crate) fn take(&mut self, step: i64, cells: Vec<String>) {
+        self.newest = cells.into_iter().next().map(|text| (step, text));
+    }
+
+    /// Its step.
+    pub(crate) fn step(&self) -> Option<i64> {
+        Some(self.newest.as_ref()?.0)
+    }
+
+    /// Where it says otherwise than what was recomputed, and either is a fault. `is_whole`: the report is about all variables.
+    pub(crate) fn differences(
+        &self,
+        report: &WeightReport,
+        is_whole: bool,
+    ) -> Vec<RecordedVerdict> {
+        let known: HashMap<String, &ParameterReport> = report
+            .parameters
+            .iter()
+            .map(|parameter| (full_name(parameter), parameter))
+            .collect();
+        let differs = |(step, name, verdict): &(i64, String, Verdict)| match known.get(name) {
+            // By the word of who asks, perhaps.
+            Some(known) if known.verdict == Verdict::Frozen => false,
+            // It is older, or could not tell yet.
+            Some(known) if known.since > Some(*step) || *verdict == Verdict::Undecided => false,
+            Some(known) => {
+                known.verdict.name() != verdict.name()
+                    && (known.verdict.is_fault() || verdict.is_fault())
+            }
+            None => is_whole && verdict.is_fault(),
+        };
+        self.verdicts()
+            .filter(differs)
+            .map(|(step, variable, verdict)| RecordedVerdict {
+                variable,
+                step,
+                verdict,
+            })
+            .collect()
+    }
+
+    /// Variables that it calls frozen and that the log has nothing of: they wrote nothing, since they did not move.
+    pub(crate) fn silent(&self, report: &WeightReport) -> usize {
+        let known: HashSet<String> = report.parameters.iter().map(full_name).collect();
+        self.verdicts()
+            .filter(|(_, name, verdict)| *verdict == Verdict::Frozen && !known.contains(name))
+            .count()
+    }
+
+    fn verdicts(&self) -> impl Iterator<Item = (i64, String, Verdict)> {
+        self.newest.iter().flat_map(|(step, text)| {
+            verdicts(text)
+                .into_iter()
+                .map(|(name, verdict)| (*step, name, verdict))
+        })
+    }
+}
