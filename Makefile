@@ -7,7 +7,7 @@ LOCKED ?= --locked
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo board test test-setup test-checker lint test-rust docs check-range e2e bench bench-peers bench-long-run bench-demo bench-faults bench-reliability fuzz shuttle deny clean
+.PHONY: help setup demo board test test-setup test-checker lint test-rust docs check-range e2e bench bench-peers bench-long-run bench-demo bench-faults bench-reader bench-reliability fuzz shuttle deny clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,6 +86,9 @@ bench-demo: setup ## training time of the demo with and without logging
 
 bench-faults: setup ## verdicts on training runs with a known fault and on healthy ones (BENCH_ARGS="--fault nan --verbose" chooses)
 	$(CARGO) bench $(LOCKED) --bench faults -- $(or $(BENCH_ARGS),--output benches/results/faults.md)
+
+bench-reader: ## how fast the program reads event files of several kinds, by subcommand
+	$(CARGO) bench $(LOCKED) --no-default-features --features cli --bench reader -- $(BENCH_ARGS)
 
 # Needs cargo-fuzz (cargo install cargo-fuzz) and a nightly toolchain. A finding stays in fuzz/artifacts; once mended it
 # belongs into fuzz/corpus, which the unit tests run.

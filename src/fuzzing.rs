@@ -1,5 +1,6 @@
 //! What `fuzz/` feeds with arbitrary bytes: each function panics when a promise is broken. The corpus runs as a unit test, too.
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -9,7 +10,9 @@ use regex::Regex;
 use crate::buffer::Buffer;
 use crate::event_file::{EventReader, glance};
 use crate::kernel::{Elements, Kernel};
-use crate::log_reader::PointValue;
+use crate::log_reader::outline::Outline;
+use crate::log_reader::plugin::{Plugin, Plugins};
+use crate::log_reader::{PointValue, take_apart};
 use crate::log_report::Judge;
 use crate::proto::{
     Event,
@@ -110,6 +113,7 @@ pub fn events(data: &[u8]) {
         let event = Event::decode(data);
         assert!(event.is_ok_and(|event| event.wall_time.to_bits() == time.to_bits()));
     }
+    outlines([data]);
     let mut framed = Vec::new();
     encode_with(&mut framed, |out| out.extend_from_slice(data));
     for source in [data, &framed] {
@@ -132,7 +136,7 @@ pub fn events(data: &[u8]) {
                         "audio",
                         "hparams",
                     ] {
-                        let told = PointValue::of(value.clone(), plugin);
+                        let told = PointValue::of(value.clone(), Plugin::named(plugin));
                         assert!(!told.kind().is_empty());
                     }
                 }
@@ -141,6 +145,40 @@ pub fn events(data: &[u8]) {
             assert!(!found.report.to_string().is_empty());
         }
     }
+}
+
+/// The events of a run in outline tell what decoding tells, or nothing. Gives how many they told.
+pub(crate) fn outlines<'a>(payloads: impl IntoIterator<Item = &'a [u8]>) -> usize {
+    let (mut outline, mut told) = (Outline::default(), 0);
+    let (mut known, mut expected) = (Plugins::default(), Plugins::default());
+    for payload in payloads {
+        let is_read = outline.read(payload, &mut known);
+        let Ok(event) = Event::decode(payload) else {
+            assert!(!is_read, "{payload:?} is no event");
+            continue;
+        };
+        let mut points = VecDeque::new();
+        take_apart(event.clone(), &mut expected, &mut points);
+        if !is_read {
+            take_apart(event, &mut known, &mut VecDeque::new());
+            continue;
+        }
+        told += 1;
+        assert_eq!(outline.len(), points.len());
+        for (index, point) in points.iter().enumerate() {
+            let (tag, kind) = outline.get(index).expect("as many");
+            let scalar = match point.value {
+                PointValue::Scalar(number) => Some(number.to_bits()),
+                _ => None,
+            };
+            assert_eq!((tag, outline.step), (point.tag.as_str(), point.step));
+            assert_eq!(outline.wall_time.to_bits(), point.wall_time.to_bits());
+            assert_eq!(kind.name, point.value.kind(), "{point:?}");
+            assert_eq!(kind.scalar.map(f64::to_bits), scalar, "{point:?}");
+        }
+    }
+    assert_eq!(known, expected);
+    told
 }
 
 /// Tags in the patterns of a layout: they match the tag, and no longer one.

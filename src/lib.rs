@@ -134,7 +134,9 @@ pub use error::{Error, Result};
 pub use event_file::{EventReader, ReadError};
 pub use health::Stats;
 pub use histogram::Histogram;
-pub use log_reader::{HParam, LogDir, Point, PointValue, Points, Run, RunReader};
+pub use log_reader::{
+    HParam, LogDir, Point, PointInfo, PointInfos, PointValue, Points, Run, RunReader,
+};
 pub use log_report::{LoggedReport, RecordedVerdict, ReportReader};
 pub use logger::{Logger, LoggerBuilder};
 pub use named_tensors::{NamedTensors, Role, Visitor};

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use tch_tensorboard::{Logger, proto};
+use tch_tensorboard::{LogDir, Logger, Point, PointValue, proto};
 
 fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_tch-tensorboard"))
@@ -80,6 +80,64 @@ fn inspect_lists_runs_and_tags() {
     assert_eq!((&run["run"], &run["files"]), (&"b/c".into(), &1.into()));
     assert_eq!(run["tags"][0]["last"], 0.1);
     assert_eq!(run["tags"].as_array().unwrap().len(), 1);
+}
+
+// Tags in turn, out of turn, for the first time late, and of several kinds; also those of other writers.
+#[test]
+fn inspect_counts_what_the_points_say() {
+    let logs = logs();
+    let logger = Logger::create(logs.path().join("mixed")).unwrap();
+    for step in 0..300_i64 {
+        for tag in 0..step % 7 {
+            let value = (step * tag) as f64;
+            logger
+                .log_scalar(&format!("t/{}", tag * step % 11), value, step * 10 + tag)
+                .unwrap();
+        }
+        if step % 50 == 3 {
+            logger.log_histogram("h", &[step as f32], step).unwrap();
+        }
+    }
+    logger.close().unwrap();
+    for name in ["torch", "tensorboardx", "tensorflow"] {
+        let to = logs.path().join(name);
+        fs::create_dir(&to).unwrap();
+        let name = format!("{name}.tfevents");
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+        fs::copy(from.join(&name), to.join(&name)).unwrap();
+    }
+    let (code, out, _) = run(&["inspect", "--json"], logs.path());
+    assert_eq!(code, 0);
+    let shown: Vec<serde_json::Value> = out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let log = LogDir::open(logs.path()).unwrap();
+    assert_eq!(shown.len(), log.runs().len());
+    for (run, shown) in log.runs().iter().zip(&shown) {
+        let points: Vec<Point> = run.events().points().map(Result::unwrap).collect();
+        let tags = shown["tags"].as_array().unwrap();
+        let mut names: Vec<&str> = points.iter().map(|point| point.tag.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(tags.len(), names.len(), "{run}");
+        for tag in tags {
+            let points: Vec<&Point> = points
+                .iter()
+                .filter(|point| tag["tag"] == point.tag.as_str())
+                .collect();
+            let steps = || points.iter().map(|point| point.step);
+            assert_eq!(tag["points"], points.len(), "{tag}");
+            assert_eq!(tag["kind"], points[0].value.kind(), "{tag}");
+            assert_eq!(tag["first_step"], steps().min().unwrap(), "{tag}");
+            assert_eq!(tag["last_step"], steps().max().unwrap(), "{tag}");
+            if let PointValue::Scalar(last) = points[points.len() - 1].value {
+                let same = tag["last"] == "NaN"
+                    || tag["last"].as_f64().map(|x| x as f32) == Some(last as f32);
+                assert!(same, "{tag}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -16,6 +16,11 @@ const PER_BYTE: u64 = 16;
 /// No byte becomes more than this many: an empty summary value has two.
 const MOST_PER_BYTE: u64 = size_of::<Value>() as u64;
 
+/// True when a record takes no more memory than it may.
+pub(crate) fn fits_memory(payload: &[u8]) -> bool {
+    decoded_len(payload) <= max_decoded_len(payload)
+}
+
 /// Bytes of memory that a record may take.
 pub(crate) fn max_decoded_len(payload: &[u8]) -> u64 {
     ANY + PER_BYTE * payload.len() as u64

@@ -111,7 +111,15 @@ fn after<'a>(field: Field, bytes: &'a [u8], time: &mut f64) -> Option<&'a [u8]> 
 }
 
 /// A number of up to nine bytes, and what follows. Ten bytes have their own rules for overflow.
-fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+#[inline]
+pub(crate) fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    match bytes.split_first()? {
+        (&byte, rest) if byte < 0x80 => Some((byte.into(), rest)),
+        _ => long_varint(bytes),
+    }
+}
+
+fn long_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut number = 0;
     for (index, &byte) in bytes.iter().take(9).enumerate() {
         number |= u64::from(byte & 0x7f) << (7 * index);

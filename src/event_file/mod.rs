@@ -7,7 +7,9 @@ mod writer;
 
 use std::ffi::OsStr;
 
+pub(crate) use decoded::fits_memory;
 pub use reader::{EventReader, ReadError};
+pub(crate) use reader::{NoEvent, decode};
 pub(crate) use writer::{EventWriter, Fault, Loss, session_event};
 
 /// What the name of every event file contains; TensorBoard reads all files that do.

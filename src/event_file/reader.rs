@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 
-use crate::event_file::decoded::{decoded_len, max_decoded_len};
+use crate::event_file::decoded::{decoded_len, fits_memory, max_decoded_len};
 use crate::event_file::glance;
 use crate::proto;
 use crate::record::{RecordError, RecordReader};
@@ -119,16 +119,16 @@ impl<R: Read> EventReader<R> {
     /// times faster. `None` and errors are those of the iterator.
     pub fn check_next(&mut self) -> Option<Result<f64, ReadError>> {
         let check = |payload: &[u8]| match glance::wall_time(payload) {
-            Some(time) if decoded_len(payload) <= max_decoded_len(payload) => Ok(time),
+            Some(time) if fits_memory(payload) => Ok(time),
             _ => decode(payload).map(|event| event.wall_time),
         };
         self.next_with(check).transpose()
     }
 
     /// What `f` makes of the next record.
-    fn next_with<T>(
+    pub(crate) fn next_with<T>(
         &mut self,
-        f: impl Fn(&[u8]) -> Result<T, NoEvent>,
+        f: impl FnOnce(&[u8]) -> Result<T, NoEvent>,
     ) -> Result<Option<T>, ReadError> {
         let offset = self.records.offset();
         let path = &self.path;
@@ -153,12 +153,13 @@ impl<R: Read> EventReader<R> {
 }
 
 /// Why a payload gives no event.
-enum NoEvent {
+pub(crate) enum NoEvent {
     Invalid(prost::DecodeError),
     TooManyParts { decoded: u64, max: u64 },
 }
 
-fn decode(payload: &[u8]) -> Result<proto::Event, NoEvent> {
+/// The event that a payload is.
+pub(crate) fn decode(payload: &[u8]) -> Result<proto::Event, NoEvent> {
     let (decoded, max) = (decoded_len(payload), max_decoded_len(payload));
     if decoded > max {
         return Err(NoEvent::TooManyParts { decoded, max });

@@ -1,5 +1,8 @@
 //! Reading a log directory: its runs, their files, their events and what these say, whoever wrote them.
 
+pub(crate) mod outline;
+pub(crate) mod plugin;
+mod point_infos;
 mod points;
 mod run_reader;
 mod value;
@@ -11,6 +14,9 @@ use std::path::{Path, PathBuf};
 
 use crate::event_file::{ReadError, is_event_file_name};
 
+pub use point_infos::{PointInfo, PointInfos};
+#[cfg(any(test, fuzzing))]
+pub(crate) use points::take_apart;
 pub use points::{Point, Points};
 pub use run_reader::RunReader;
 pub use value::{HParam, PointValue};

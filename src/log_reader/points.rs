@@ -1,8 +1,10 @@
 //! Events taken apart into points: one tag, one step, one value.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
-use crate::event_file::ReadError;
+use crate::event_file::{ReadError, decode, fits_memory};
+use crate::log_reader::outline::Outline;
+use crate::log_reader::plugin::{Plugin, Plugins};
 use crate::log_reader::{PointValue, RunReader};
 use crate::proto::{self, event::What, summary};
 
@@ -31,7 +33,8 @@ pub struct Point {
 #[derive(Debug)]
 pub struct Points {
     events: RunReader,
-    plugins: HashMap<String, Box<str>>,
+    plugins: Plugins,
+    outline: Outline,
     ready: VecDeque<Point>,
 }
 
@@ -39,7 +42,8 @@ impl Points {
     pub(crate) fn new(events: RunReader) -> Points {
         Points {
             events,
-            plugins: HashMap::new(),
+            plugins: Plugins::default(),
+            outline: Outline::default(),
             ready: VecDeque::new(),
         }
     }
@@ -47,45 +51,6 @@ impl Points {
     /// The reader underneath, to ask where it is.
     pub fn events(&self) -> &RunReader {
         &self.events
-    }
-
-    fn take_apart(&mut self, event: proto::Event) {
-        let (step, wall_time) = (event.step, event.wall_time);
-        match event.what {
-            Some(What::Summary(summary)) => {
-                for value in summary.value {
-                    let point = self.point(value, step, wall_time);
-                    self.ready.push_back(point);
-                }
-            }
-            Some(What::GraphDef(graph)) => self.ready.push_back(Point {
-                tag: GRAPH_TAG.to_owned(),
-                step,
-                wall_time,
-                value: PointValue::Graph(graph),
-            }),
-            _ => {}
-        }
-    }
-
-    fn point(&mut self, mut value: summary::Value, step: i64, wall_time: f64) -> Point {
-        let tag = std::mem::take(&mut value.tag);
-        let named = value.metadata.as_ref().and_then(|metadata| {
-            let plugin = &metadata.plugin_data.as_ref()?.plugin_name;
-            (!plugin.is_empty()).then_some(plugin)
-        });
-        let known = self.plugins.get(&tag);
-        let plugin = known.map(|plugin| &**plugin).or(named.map(String::as_str));
-        let plugin = plugin.unwrap_or_default().to_owned();
-        if known.is_none() && !plugin.is_empty() {
-            self.plugins.insert(tag.clone(), plugin.as_str().into());
-        }
-        Point {
-            tag,
-            step,
-            wall_time,
-            value: PointValue::of(value, &plugin),
-        }
     }
 }
 
@@ -97,10 +62,60 @@ impl Iterator for Points {
             if let Some(point) = self.ready.pop_front() {
                 return Some(Ok(point));
             }
-            match self.events.next()? {
-                Ok(event) => self.take_apart(event),
+            let (outline, plugins) = (&mut self.outline, &mut self.plugins);
+            // All there is to a scalar stands in the outline.
+            match outlined(&mut self.events, outline, plugins, Outline::is_of_scalars)? {
+                Ok(None) => self.ready.extend(outline.points()),
+                Ok(Some(event)) => take_apart(event, plugins, &mut self.ready),
                 Err(error) => return Some(Err(error)),
             }
         }
     }
+}
+
+/// The next event: in outline if that is `enough`, or else decoded.
+pub(super) fn outlined(
+    events: &mut RunReader,
+    outline: &mut Outline,
+    plugins: &mut Plugins,
+    enough: impl Fn(&Outline) -> bool,
+) -> Option<Result<Option<proto::Event>, ReadError>> {
+    outline.clear();
+    events.next_with(|payload| {
+        if fits_memory(payload) && outline.read(payload, plugins) && enough(outline) {
+            return Ok(None);
+        }
+        outline.clear();
+        decode(payload).map(Some)
+    })
+}
+
+/// Appends the points of an event to those that are `ready`.
+pub(crate) fn take_apart(event: proto::Event, plugins: &mut Plugins, ready: &mut VecDeque<Point>) {
+    let (step, wall_time) = (event.step, event.wall_time);
+    let mut add = |tag, value| {
+        ready.push_back(Point {
+            tag,
+            step,
+            wall_time,
+            value,
+        });
+    };
+    match event.what {
+        Some(What::Summary(summary)) => {
+            for mut value in summary.value {
+                let tag = std::mem::take(&mut value.tag);
+                let plugin = plugins.of(&tag, named(&value));
+                add(tag, PointValue::of(value, plugin));
+            }
+        }
+        Some(What::GraphDef(graph)) => add(GRAPH_TAG.to_owned(), PointValue::Graph(graph)),
+        _ => {}
+    }
+}
+
+/// The plugin that the metadata of a value names.
+fn named(value: &summary::Value) -> Option<Plugin> {
+    let plugin = value.metadata.as_ref()?.plugin_data.as_ref()?;
+    Plugin::named(&plugin.plugin_name)
 }

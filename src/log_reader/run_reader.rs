@@ -5,8 +5,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::event_file::{EventReader, ReadError};
-use crate::log_reader::{Place, Points};
+use crate::event_file::{EventReader, NoEvent, ReadError, decode};
+use crate::log_reader::{Place, PointInfos, Points};
 use crate::proto;
 
 /// Reads the events of a run, file after file in the order of their names.
@@ -72,6 +72,12 @@ impl RunReader {
     /// What the events say: scalars, histograms, texts and so on, whatever form the writer chose.
     pub fn points(self) -> Points {
         Points::new(self)
+    }
+
+    /// Which points there are: tags, steps, times and kinds, and the numbers of scalars. Several times faster than
+    /// [`points`](RunReader::points).
+    pub fn point_infos(self) -> PointInfos {
+        PointInfos::new(self)
     }
 
     /// The file read last, and where its next record begins, in bytes from its start.
@@ -140,6 +146,32 @@ impl RunReader {
         Ok(())
     }
 
+    /// What `f` makes of the next record. `None` and errors are those of the iterator.
+    pub(super) fn next_with<T>(
+        &mut self,
+        mut f: impl FnMut(&[u8]) -> Result<T, NoEvent>,
+    ) -> Option<Result<T, ReadError>> {
+        loop {
+            match self.ensure_open() {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => return Some(Err(error)),
+            }
+            let reader = self.open.as_mut();
+            match reader.and_then(|reader| reader.next_with(&mut f).transpose()) {
+                Some(Err(error)) if !error.can_continue() => {
+                    if let Some(file) = self.next.and_then(|next| self.files.get_mut(next)) {
+                        file.ended = true;
+                    }
+                    self.leave();
+                    return Some(Err(error));
+                }
+                Some(event) => return Some(event),
+                None => self.leave(),
+            }
+        }
+    }
+
     /// Closes the file that is open, and turns to the one after it.
     fn leave(&mut self) {
         let file = self.next.and_then(|next| self.files.get_mut(next));
@@ -154,24 +186,7 @@ impl Iterator for RunReader {
     type Item = Result<proto::Event, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            match self.ensure_open() {
-                Ok(true) => {}
-                Ok(false) => return None,
-                Err(error) => return Some(Err(error)),
-            }
-            match self.open.as_mut().and_then(Iterator::next) {
-                Some(Err(error)) if !error.can_continue() => {
-                    if let Some(file) = self.next.and_then(|next| self.files.get_mut(next)) {
-                        file.ended = true;
-                    }
-                    self.leave();
-                    return Some(Err(error));
-                }
-                Some(event) => return Some(event),
-                None => self.leave(),
-            }
-        }
+        self.next_with(decode)
     }
 }
 

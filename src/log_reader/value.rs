@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use half::{bf16, f16};
 use prost::Message;
 
+use crate::log_reader::plugin::Plugin;
 use crate::proto::{
     DataType, HistogramProto, SummaryMetadata, TensorProto, summary, summary::value::Value as Field,
 };
@@ -69,9 +70,9 @@ impl PointValue {
         }
     }
 
-    /// `plugin` is that of the first value of the tag, empty when it named none.
-    pub(crate) fn of(value: summary::Value, plugin: &str) -> PointValue {
-        if plugin == "hparams"
+    /// `plugin` is that of the tag.
+    pub(crate) fn of(value: summary::Value, plugin: Option<Plugin>) -> PointValue {
+        if plugin == Some(Plugin::HParams)
             && let Some(params) = value.metadata.as_ref().and_then(hparams)
         {
             return PointValue::HParams(params);
@@ -93,19 +94,19 @@ impl PointValue {
     }
 }
 
-fn of_tensor(tensor: TensorProto, plugin: &str) -> PointValue {
+fn of_tensor(tensor: TensorProto, plugin: Option<Plugin>) -> PointValue {
     let known = match plugin {
-        "scalars" => match numbers(&tensor).as_deref() {
+        Some(Plugin::Scalars) => match numbers(&tensor).as_deref() {
             Some(&[number]) => Some(PointValue::Scalar(number)),
             _ => None,
         },
-        "histograms" => rows(&tensor).map(PointValue::Histogram),
-        "text" => strings(&tensor).map(|cells| {
+        Some(Plugin::Histograms) => rows(&tensor).map(PointValue::Histogram),
+        Some(Plugin::Text) => strings(&tensor).map(|cells| {
             let text = |cell: &Vec<u8>| String::from_utf8_lossy(cell).into_owned();
             PointValue::Text(cells.iter().map(text).collect())
         }),
-        "images" => images(&tensor),
-        "audio" => strings(&tensor).map(|clips| {
+        Some(Plugin::Images) => images(&tensor),
+        Some(Plugin::Audio) => strings(&tensor).map(|clips| {
             // Pairs of clip and label, in the shape [k, 2].
             let stride = if shape(&tensor).len() == 2 { 2 } else { 1 };
             PointValue::Audio(clips.iter().step_by(stride).cloned().collect())
@@ -186,7 +187,19 @@ fn listed(tensor: &TensorProto) -> Option<Vec<f64>> {
     })
 }
 
-fn packed(dtype: DataType, bytes: &[u8]) -> Option<Vec<f64>> {
+/// Bytes of an element in `tensor_content`; `None` when it is no real number.
+pub(super) fn element_len(dtype: DataType) -> Option<usize> {
+    Some(match dtype {
+        DataType::DtInt8 | DataType::DtUint8 | DataType::DtBool => 1,
+        DataType::DtHalf | DataType::DtBfloat16 | DataType::DtInt16 | DataType::DtUint16 => 2,
+        DataType::DtFloat | DataType::DtInt32 | DataType::DtUint32 => 4,
+        DataType::DtDouble | DataType::DtInt64 | DataType::DtUint64 => 8,
+        _ => return None,
+    })
+}
+
+/// The elements in `tensor_content`.
+pub(super) fn packed(dtype: DataType, bytes: &[u8]) -> Option<Vec<f64>> {
     fn each<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f64) -> Option<Vec<f64>> {
         let (cells, rest) = bytes.as_chunks::<N>();
         rest.is_empty()
@@ -305,7 +318,7 @@ mod tests {
         let minus = |dtype, bytes: &[u8]| {
             let mut tensor = tensor(dtype, &[]);
             tensor.tensor_content = bytes.to_vec();
-            of_tensor(tensor, "scalars")
+            of_tensor(tensor, Some(Plugin::Scalars))
         };
         for (dtype, bytes) in [
             (DtFloat, &(-2.0_f32).to_le_bytes()[..]),
@@ -329,12 +342,18 @@ mod tests {
         }
         let mut half = tensor(DtHalf, &[]);
         half.half_val = vec![i32::from(f16::from_f32(0.5).to_bits())];
-        assert_eq!(of_tensor(half, "scalars"), PointValue::Scalar(0.5));
+        assert_eq!(
+            of_tensor(half, Some(Plugin::Scalars)),
+            PointValue::Scalar(0.5)
+        );
         let mut truth = tensor(DtBool, &[]);
         truth.bool_val = vec![true];
-        assert_eq!(of_tensor(truth.clone(), "scalars"), PointValue::Scalar(1.0));
         assert_eq!(
-            of_tensor(truth.clone(), "somebody's"),
+            of_tensor(truth.clone(), Some(Plugin::Scalars)),
+            PointValue::Scalar(1.0)
+        );
+        assert_eq!(
+            of_tensor(truth.clone(), Some(Plugin::Other)),
             PointValue::Tensor(Box::new(truth))
         );
     }
@@ -344,8 +363,14 @@ mod tests {
     fn a_shape_costs_no_memory() {
         let mut one = tensor(DataType::DtDouble, &[i64::MAX, 3]);
         one.double_val = vec![1.0];
-        assert_eq!(of_tensor(one.clone(), "histograms").kind(), "tensor");
-        assert_eq!(of_tensor(one, "scalars"), PointValue::Scalar(1.0));
+        assert_eq!(
+            of_tensor(one.clone(), Some(Plugin::Histograms)).kind(),
+            "tensor"
+        );
+        assert_eq!(
+            of_tensor(one, Some(Plugin::Scalars)),
+            PointValue::Scalar(1.0)
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::hash::{DefaultHasher, Hasher};
 
 use crate::log_reader::PointValue;
+use crate::log_reader::plugin::Plugin;
 use crate::proto::{HistogramProto, summary};
 
 /// Count, spread and extremes of the finite elements.
@@ -26,7 +27,7 @@ impl Distribution {
         if let Some(summary::value::Value::Histo(histogram)) = &value.value {
             return Distribution::of_sums(histogram);
         }
-        match PointValue::of(value, plugin) {
+        match PointValue::of(value, Plugin::named(plugin)) {
             PointValue::Histogram(rows) => Distribution::of_rows(&rows),
             _ => None,
         }

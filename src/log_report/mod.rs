@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Result;
 use crate::event_file::ReadError;
+use crate::log_reader::plugin::Plugin;
 use crate::log_reader::{PointValue, Run, RunReader};
 use crate::log_report::index::Index;
 use crate::log_report::recorded::Recorded;
@@ -192,7 +193,7 @@ impl Judge {
         };
         let texts = values.extract_if(.., |value| value.tag == WEIGHT_REPORT);
         for value in texts {
-            if let PointValue::Text(cells) = PointValue::of(value, "text") {
+            if let PointValue::Text(cells) = PointValue::of(value, Some(Plugin::Text)) {
                 self.recorded.take(event.step, cells);
             }
         }

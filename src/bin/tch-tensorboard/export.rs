@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
 use serde::Serialize;
-use tch_tensorboard::{HParam, Point, PointValue};
+use tch_tensorboard::{HParam, Point, PointValue, ReadError, Run};
 
 use crate::args::{Export, Format, Kind};
 use crate::output::{Failure, Number, Status};
@@ -15,29 +15,79 @@ use crate::selection::Selection;
 pub fn run(args: &Export) -> Result<Status, Failure> {
     let kinds = kinds(args)?;
     let selection = Selection::new(&args.logdir, &args.select)?;
-    let mut status = selection.status();
-    let mut writer = Writer::new(args.format, &kinds, open_output(args)?)?;
-    let mut progress = Progress::new(selection.runs().map(bytes).sum());
+    let mut copy = Copy {
+        status: selection.status(),
+        writer: Writer::new(args.format, &kinds, open_output(args)?)?,
+        progress: Progress::new(selection.runs().map(bytes).sum()),
+        selection: &selection,
+        kinds,
+    };
     for run in selection.runs() {
+        match copy.kinds[..] {
+            [Kind::Scalar] => copy.scalars(run)?,
+            _ => copy.points(run)?,
+        }
+    }
+    copy.writer.finish()?;
+    Ok(copy.status)
+}
+
+/// Points on their way.
+struct Copy<'a> {
+    selection: &'a Selection,
+    kinds: Vec<Kind>,
+    writer: Writer,
+    progress: Progress,
+    status: Status,
+}
+
+impl Copy<'_> {
+    fn points(&mut self, run: &Run) -> Result<(), Failure> {
         let mut points = run.events().resync(true).points();
         while let Some(point) = points.next() {
             match point {
-                Ok(point) if wanted(&kinds, &point) && selection.has_tag(&point.tag) => {
-                    writer.write(run.name(), &point)?;
+                Ok(point) if self.wants(&point) => {
+                    let place = Place::of(run, &point.tag, point.step, point.wall_time);
+                    self.writer.write(place, &point.value)?;
                 }
                 Ok(_) => {}
-                Err(error) => {
-                    status = status.max(Status::of(&error));
-                    progress.complain(error);
-                }
+                Err(error) => self.complain(error),
             }
-            if let Some((file, offset)) = points.events().position() {
-                progress.at(file, offset);
-            }
+            self.progress.follow(points.events());
         }
+        Ok(())
     }
-    writer.finish()?;
-    Ok(status)
+
+    /// As `points`, when only scalars are asked for: nothing else need be decoded.
+    fn scalars(&mut self, run: &Run) -> Result<(), Failure> {
+        let mut points = run.events().resync(true).point_infos();
+        while let Some(point) = points.next_info() {
+            match point {
+                Ok(point) => {
+                    if let Some(number) = point.scalar
+                        && self.selection.has_tag(point.tag)
+                    {
+                        let place = Place::of(run, point.tag, point.step, point.wall_time);
+                        self.writer.write_scalar(place, number)?;
+                    }
+                }
+                Err(error) => self.complain(error),
+            }
+            self.progress.follow(points.events());
+        }
+        Ok(())
+    }
+
+    fn wants(&self, point: &Point) -> bool {
+        let mut kinds = self.kinds.iter();
+        (self.kinds.is_empty() || kinds.any(|kind| kind.name() == point.value.kind()))
+            && self.selection.has_tag(&point.tag)
+    }
+
+    fn complain(&mut self, error: ReadError) {
+        self.status = self.status.max(Status::of(&error));
+        self.progress.complain(error);
+    }
 }
 
 /// The kinds asked for; none for all.
@@ -52,10 +102,6 @@ fn kinds(args: &Export) -> Result<Vec<Kind>, Failure> {
                 .to_owned(),
         )),
     }
-}
-
-fn wanted(kinds: &[Kind], point: &Point) -> bool {
-    kinds.is_empty() || kinds.iter().any(|kind| kind.name() == point.value.kind())
 }
 
 /// The only file that is written is the one the user names, and never one that exists.
@@ -77,13 +123,35 @@ enum Writer {
     JsonLines(BufWriter<Box<dyn Write>>),
 }
 
-/// One JSON line.
-#[derive(Serialize)]
-struct Line<'a> {
+/// Where a value belongs: what each line begins with.
+#[derive(Clone, Copy, Serialize)]
+struct Place<'a> {
     run: &'a str,
     tag: &'a str,
     step: i64,
     wall_time: Number,
+}
+
+impl<'a> Place<'a> {
+    fn of(run: &'a Run, tag: &'a str, step: i64, wall_time: f64) -> Place<'a> {
+        Place {
+            run: run.name(),
+            tag,
+            step,
+            wall_time: Number(wall_time),
+        }
+    }
+
+    fn columns(self) -> (&'a str, &'a str, i64, Number) {
+        (self.run, self.tag, self.step, self.wall_time)
+    }
+}
+
+/// One JSON line.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    place: Place<'a>,
     kind: &'static str,
     value: Value<'a>,
 }
@@ -190,37 +258,34 @@ impl Writer {
         Ok(Writer::Csv(Box::new(csv)))
     }
 
-    fn write(&mut self, run: &str, point: &Point) -> Result<(), Failure> {
-        let (tag, step, wall_time) = (&point.tag, point.step, Number(point.wall_time));
-        match (self, &point.value) {
+    fn write(&mut self, place: Place, value: &PointValue) -> Result<(), Failure> {
+        match (self, value) {
+            (writer, PointValue::Scalar(number)) => writer.write_scalar(place, *number)?,
             (Writer::JsonLines(out), value) => {
-                let line = Line {
-                    run,
-                    tag,
-                    step,
-                    wall_time,
-                    kind: value.kind(),
-                    value: Value::of(value),
-                };
-                serde_json::to_writer(&mut *out, &line)?;
-                out.write_all(b"\n")?;
-            }
-            (Writer::Csv(csv), PointValue::Scalar(value)) => {
-                csv.serialize((run, tag, step, wall_time, Number(*value)))?;
+                let (kind, value) = (value.kind(), Value::of(value));
+                write_line(out, &Line { place, kind, value })?;
             }
             (Writer::Csv(csv), PointValue::Histogram(rows)) => {
                 for row in rows {
-                    csv.serialize((run, tag, step, wall_time, row.map(Number)))?;
+                    csv.serialize((place.columns(), row.map(Number)))?;
                 }
             }
             (Writer::Csv(csv), PointValue::Text(cells)) => {
                 for (cell, text) in cells.iter().enumerate() {
-                    csv.serialize((run, tag, step, wall_time, cell, text))?;
+                    csv.serialize((place.columns(), cell, text))?;
                 }
             }
             (Writer::Csv(_), _) => {}
         }
         Ok(())
+    }
+
+    fn write_scalar(&mut self, place: Place, number: f64) -> Result<(), Failure> {
+        let (kind, value) = ("scalar", Value::Number(Number(number)));
+        match self {
+            Writer::JsonLines(out) => write_line(out, &Line { place, kind, value }),
+            Writer::Csv(csv) => Ok(csv.serialize((place.columns(), Number(number)))?),
+        }
     }
 
     fn finish(self) -> Result<(), Failure> {
@@ -230,4 +295,9 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+fn write_line(out: &mut impl Write, line: &Line) -> Result<(), Failure> {
+    serde_json::to_writer(&mut *out, line)?;
+    Ok(out.write_all(b"\n")?)
 }

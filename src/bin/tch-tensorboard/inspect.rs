@@ -1,11 +1,11 @@
 //! `inspect`: what runs there are, and what is in them.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, BufWriter, Write};
 
 use serde::Serialize;
-use tch_tensorboard::{Point, PointValue, Run};
+use tch_tensorboard::{PointInfo, Run};
 
 use crate::args::Inspect;
 use crate::output::{Failure, Number, Status, shown, size};
@@ -56,6 +56,78 @@ struct Tag {
     last: Option<Number>,
 }
 
+/// The tags of a run, found by their names.
+#[derive(Default)]
+struct Tags {
+    list: Vec<Known>,
+    places: HashMap<Box<str>, usize>,
+    /// Where the tag of the point before is in the list.
+    last: usize,
+}
+
+struct Known {
+    tag: Tag,
+    is_wanted: bool,
+    /// Where the tag is that came behind this one. Training logs the same tags in turn, so it mostly comes again, and comparing
+    /// it is faster than looking it up.
+    next: usize,
+}
+
+impl Tags {
+    /// The tag of a point, if it was asked for.
+    fn of(&mut self, point: &PointInfo, selection: &Selection) -> Option<&mut Tag> {
+        let is_at = |place: usize| {
+            let known = self.list.get(place);
+            known.is_some_and(|known| known.tag.tag == point.tag)
+        };
+        let guess = self.list.get(self.last).map_or(0, |last| last.next);
+        let place = match is_at(guess) {
+            true => guess,
+            false => self.place(point, selection),
+        };
+        if let Some(last) = self.list.get_mut(self.last) {
+            last.next = place;
+        }
+        self.last = place;
+        let known = self.list.get_mut(place)?;
+        known.is_wanted.then_some(&mut known.tag)
+    }
+
+    fn place(&mut self, point: &PointInfo, selection: &Selection) -> usize {
+        if let Some(place) = self.places.get(point.tag) {
+            return *place;
+        }
+        let place = self.list.len();
+        self.list.push(Known {
+            tag: Tag::new(point),
+            is_wanted: selection.has_tag(point.tag),
+            next: 0,
+        });
+        self.places.insert(point.tag.into(), place);
+        place
+    }
+}
+
+impl Tag {
+    fn new(point: &PointInfo) -> Tag {
+        Tag {
+            tag: point.tag.to_owned(),
+            kind: point.kind,
+            points: 0,
+            first_step: point.step,
+            last_step: point.step,
+            last: None,
+        }
+    }
+
+    fn add(&mut self, point: &PointInfo) {
+        self.points += 1;
+        self.first_step = self.first_step.min(point.step);
+        self.last_step = self.last_step.max(point.step);
+        self.last = point.scalar.map(Number).or(self.last);
+    }
+}
+
 impl<'a> Contents<'a> {
     fn of(run: &'a Run, selection: &Selection, progress: &mut Progress) -> (Contents<'a>, Status) {
         let mut contents = Contents {
@@ -68,12 +140,16 @@ impl<'a> Contents<'a> {
             tags: Vec::new(),
         };
         let mut status = Status::Fine;
-        let mut tags = BTreeMap::new();
-        let mut points = run.events().resync(true).points();
-        while let Some(point) = points.next() {
+        let mut tags = Tags::default();
+        let mut points = run.events().resync(true).point_infos();
+        while let Some(point) = points.next_info() {
             match point {
-                Ok(point) if selection.has_tag(&point.tag) => contents.add(&mut tags, point),
-                Ok(_) => {}
+                Ok(point) => {
+                    if let Some(tag) = tags.of(&point, selection) {
+                        tag.add(&point);
+                        contents.add_time(point.wall_time);
+                    }
+                }
                 Err(error) => {
                     let found = Status::of(&error);
                     contents.faults += u64::from(found == Status::Damage);
@@ -81,19 +157,17 @@ impl<'a> Contents<'a> {
                     progress.complain(error);
                 }
             }
-            if let Some((file, offset)) = points.events().position() {
-                progress.at(file, offset);
-            }
+            progress.follow(points.events());
         }
-        contents.tags = tags.into_values().collect();
+        let wanted = tags.list.into_iter().filter(|known| known.is_wanted);
+        contents.tags = wanted.map(|known| known.tag).collect();
         contents
             .tags
-            .sort_by(|a, b| alphanumeric_sort::compare_str(&a.tag, &b.tag));
+            .sort_by(|a, b| alphanumeric_sort::compare_str(&a.tag, &b.tag).then(a.tag.cmp(&b.tag)));
         (contents, status)
     }
 
-    fn add(&mut self, tags: &mut BTreeMap<String, Tag>, point: Point) {
-        let time = point.wall_time;
+    fn add_time(&mut self, time: f64) {
         if time.is_finite() {
             let first = self
                 .first_wall_time
@@ -102,29 +176,6 @@ impl<'a> Contents<'a> {
                 .last_wall_time
                 .map_or(time, |Number(last)| last.max(time));
             (self.first_wall_time, self.last_wall_time) = (Some(Number(first)), Some(Number(last)));
-        }
-        let last = match point.value {
-            PointValue::Scalar(value) => Some(Number(value)),
-            _ => None,
-        };
-        match tags.get_mut(&point.tag) {
-            Some(tag) => {
-                tag.points += 1;
-                tag.first_step = tag.first_step.min(point.step);
-                tag.last_step = tag.last_step.max(point.step);
-                tag.last = last.or(tag.last);
-            }
-            None => {
-                let tag = Tag {
-                    tag: point.tag.clone(),
-                    kind: point.value.kind(),
-                    points: 1,
-                    first_step: point.step,
-                    last_step: point.step,
-                    last,
-                };
-                tags.insert(point.tag, tag);
-            }
         }
     }
 

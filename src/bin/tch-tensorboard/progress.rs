@@ -4,12 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tch_tensorboard::Run;
+use tch_tensorboard::{Run, RunReader};
 
 use crate::output::complain;
 
 /// Below this the answer is there before a bar could be read.
 const WORTH_SHOWING: u64 = 64 << 20;
+
+/// Bytes between two updates: the bar asks for the time, which takes as long as a small record.
+const PER_UPDATE: u64 = 256 << 10;
 
 /// A bar on standard error; nothing when that is no terminal, or the log is small.
 pub struct Progress {
@@ -40,10 +43,23 @@ impl Progress {
         }
     }
 
+    /// Reading goes on; to be called for each record or point.
+    pub fn follow(&mut self, events: &RunReader) {
+        let Some((file, offset)) = events.position() else {
+            return;
+        };
+        // Compared as bytes: as paths they would be taken apart.
+        let is_new = self.file.as_os_str() != file.as_os_str();
+        if is_new || offset.saturating_sub(self.offset) >= PER_UPDATE {
+            self.at(file, offset);
+        }
+    }
+
     /// Reading is at this byte of this file.
     pub fn at(&mut self, file: &Path, offset: u64) {
-        if self.file != file {
-            self.before += self.offset;
+        if self.file.as_os_str() != file.as_os_str() {
+            // Where reading of it ended may not have been told.
+            self.before += fs::metadata(&self.file).map_or(self.offset, |file| file.len());
             self.file = file.to_owned();
         }
         self.offset = offset;
