@@ -171,6 +171,41 @@ fn export_gives_every_point_as_it_is() {
     assert!(lines.iter().any(|line| line["kind"] == "histogram"));
 }
 
+// A tag of a file from anywhere must not run when its CSV is opened in a spreadsheet program.
+#[test]
+fn export_makes_no_formulas_of_names() {
+    let temp = tempfile::tempdir().unwrap();
+    let logger = Logger::create(temp.path().join("=run")).unwrap();
+    let tag = "=HYPERLINK(\"x\",1)";
+    logger.log_scalar(tag, -1.0, 1).unwrap();
+    logger.log_scalar("loss", -1.0, 1).unwrap();
+    logger.close().unwrap();
+    let cells = |args: &[&str]| -> Vec<Vec<String>> {
+        let (code, out, _) = run(args, temp.path());
+        assert_eq!(code, 0);
+        let mut csv = csv::Reader::from_reader(out.as_bytes());
+        let cells = |row: csv::StringRecord| row.iter().map(str::to_owned).collect();
+        csv.records().map(|row| cells(row.unwrap())).collect()
+    };
+    let safe = cells(&["export"]);
+    assert_eq!(
+        (&safe[0][0], &safe[0][1]),
+        (&"'=run".to_owned(), &format!("'{tag}"))
+    );
+    assert_eq!(
+        (&safe[1][1], &safe[1][4]),
+        (&"loss".to_owned(), &"-1.0".to_owned())
+    );
+    let raw = cells(&["export", "--raw"]);
+    assert_eq!(
+        (&raw[0][0], &raw[0][1]),
+        (&"=run".to_owned(), &tag.to_owned())
+    );
+    let (_, out, _) = run(&["export", "--format", "jsonl"], temp.path());
+    let line: serde_json::Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
+    assert_eq!((&line["run"], &line["tag"]), (&"=run".into(), &tag.into()));
+}
+
 #[test]
 fn export_writes_only_the_file_it_is_told_and_none_that_exists() {
     let logs = logs();

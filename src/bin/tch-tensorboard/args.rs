@@ -39,6 +39,10 @@ pub enum Command {
     /// with run, tag, step, wall_time, kind and value, where NaN and infinities are the strings NaN, Infinity and -Infinity, and
     /// images, sounds and graphs are told by their sizes. Points come in the order of the files; those that a resumed
     /// run wrote again come again.
+    ///
+    /// Spreadsheet programs take a cell that begins with = + - @ or white space for a formula and run it, and names and texts are
+    /// whatever a file says. In CSV such a run, tag or text gets an apostrophe in front, and so does one that begins with an
+    /// apostrophe: whoever takes one apostrophe off has what was logged. With --raw, and in JSON lines, all is as it is.
     #[command(after_help = EXIT_CODES)]
     Export(Export),
     /// Says of each variable whether it learns, and if not, why: the weight report, recomputed from the log
@@ -93,6 +97,9 @@ pub struct Export {
     /// Which kinds of values; of CSV exactly one [default: scalar for CSV, all for JSON lines]
     #[arg(long, short, value_enum, value_name = "KIND")]
     pub kind: Vec<Kind>,
+    /// Write texts to CSV as they are, also those that a spreadsheet program would run as a formula
+    #[arg(long)]
+    pub raw: bool,
     /// Write to this file, which must not exist, instead of standard output
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,

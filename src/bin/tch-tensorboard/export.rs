@@ -1,5 +1,6 @@
 //! `export`: points as CSV or JSON lines.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -17,7 +18,7 @@ pub fn run(args: &Export) -> Result<Status, Failure> {
     let selection = Selection::new(&args.logdir, &args.select)?;
     let mut copy = Copy {
         status: selection.status(),
-        writer: Writer::new(args.format, &kinds, open_output(args)?)?,
+        writer: Writer::new(args, &kinds, open_output(args)?)?,
         progress: Progress::new(selection.runs().map(bytes).sum()),
         selection: &selection,
         kinds,
@@ -119,8 +120,39 @@ fn open_output(args: &Export) -> Result<Box<dyn Write>, Failure> {
 }
 
 enum Writer {
-    Csv(Box<csv::Writer<Box<dyn Write>>>),
+    Csv(Box<csv::Writer<Box<dyn Write>>>, Cells),
     JsonLines(BufWriter<Box<dyn Write>>),
+}
+
+/// How text is written to a cell of CSV.
+#[derive(Clone, Copy)]
+enum Cells {
+    /// So that no spreadsheet program takes it for a formula.
+    Safe,
+    Raw,
+}
+
+impl Cells {
+    /// Signs and white space are those of OWASP's advice on CSV injection. The apostrophe itself makes it clear which
+    /// apostrophe was put in front.
+    fn text(self, text: &str) -> Cow<'_, str> {
+        const FIRST: [char; 12] = [
+            '=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}',
+            '\'',
+        ];
+        match self {
+            Cells::Safe if text.starts_with(FIRST) => Cow::Owned(format!("'{text}")),
+            _ => Cow::Borrowed(text),
+        }
+    }
+
+    /// What each line begins with.
+    fn place<'a>(self, place: Place<'a>) -> (Cow<'a, str>, Cow<'a, str>, i64, Number) {
+        let Place {
+            step, wall_time, ..
+        } = place;
+        (self.text(place.run), self.text(place.tag), step, wall_time)
+    }
 }
 
 /// Where a value belongs: what each line begins with.
@@ -140,10 +172,6 @@ impl<'a> Place<'a> {
             step,
             wall_time: Number(wall_time),
         }
-    }
-
-    fn columns(self) -> (&'a str, &'a str, i64, Number) {
-        (self.run, self.tag, self.step, self.wall_time)
     }
 }
 
@@ -244,18 +272,19 @@ fn hparam(value: &HParam) -> Option<HParamValue<'_>> {
 }
 
 impl Writer {
-    fn new(format: Format, kinds: &[Kind], out: Box<dyn Write>) -> Result<Writer, Failure> {
-        if format == Format::Jsonl {
+    fn new(args: &Export, kinds: &[Kind], out: Box<dyn Write>) -> Result<Writer, Failure> {
+        if args.format == Format::Jsonl {
             return Ok(Writer::JsonLines(BufWriter::new(out)));
         }
         let mut csv = csv::Writer::from_writer(out);
+        let cells = if args.raw { Cells::Raw } else { Cells::Safe };
         let values: &[&str] = match kinds {
             [Kind::Histogram] => &["left", "right", "count"],
             [Kind::Text] => &["cell", "text"],
             _ => &["value"],
         };
         csv.write_record(["run", "tag", "step", "wall_time"].iter().chain(values))?;
-        Ok(Writer::Csv(Box::new(csv)))
+        Ok(Writer::Csv(Box::new(csv), cells))
     }
 
     fn write(&mut self, place: Place, value: &PointValue) -> Result<(), Failure> {
@@ -265,17 +294,17 @@ impl Writer {
                 let (kind, value) = (value.kind(), Value::of(value));
                 write_line(out, &Line { place, kind, value })?;
             }
-            (Writer::Csv(csv), PointValue::Histogram(rows)) => {
+            (Writer::Csv(csv, cells), PointValue::Histogram(rows)) => {
                 for row in rows {
-                    csv.serialize((place.columns(), row.map(Number)))?;
+                    csv.serialize((cells.place(place), row.map(Number)))?;
                 }
             }
-            (Writer::Csv(csv), PointValue::Text(cells)) => {
-                for (cell, text) in cells.iter().enumerate() {
-                    csv.serialize((place.columns(), cell, text))?;
+            (Writer::Csv(csv, cells), PointValue::Text(texts)) => {
+                for (cell, text) in texts.iter().enumerate() {
+                    csv.serialize((cells.place(place), cell, cells.text(text)))?;
                 }
             }
-            (Writer::Csv(_), _) => {}
+            (Writer::Csv(..), _) => {}
         }
         Ok(())
     }
@@ -284,13 +313,13 @@ impl Writer {
         let (kind, value) = ("scalar", Value::Number(Number(number)));
         match self {
             Writer::JsonLines(out) => write_line(out, &Line { place, kind, value }),
-            Writer::Csv(csv) => Ok(csv.serialize((place.columns(), Number(number)))?),
+            Writer::Csv(csv, cells) => Ok(csv.serialize((cells.place(place), Number(number)))?),
         }
     }
 
     fn finish(self) -> Result<(), Failure> {
         match self {
-            Writer::Csv(mut csv) => csv.flush()?,
+            Writer::Csv(mut csv, _) => csv.flush()?,
             Writer::JsonLines(mut out) => out.flush()?,
         }
         Ok(())
@@ -300,4 +329,38 @@ impl Writer {
 fn write_line(out: &mut impl Write, line: &Line) -> Result<(), Failure> {
     serde_json::to_writer(&mut *out, line)?;
     Ok(out.write_all(b"\n")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cell_is_a_formula_and_each_can_be_told_back() {
+        for text in [
+            "=1+1",
+            "+a",
+            "-a",
+            "@SUM(A1)",
+            "\t=1",
+            "\r=1",
+            "\n=1",
+            "\u{ff1d}1",
+            "'",
+            "'=1",
+            "''",
+            "loss",
+            "",
+            "a=1",
+            "\u{fc}",
+        ] {
+            let cell = Cells::Safe.text(text);
+            assert!(
+                !cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}']),
+                "{cell:?}"
+            );
+            assert_eq!(cell.strip_prefix('\'').unwrap_or(&cell), text);
+            assert_eq!(Cells::Raw.text(text), text);
+        }
+    }
 }
