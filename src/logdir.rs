@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::event_file::is_event_file_name;
+use crate::event_file::files_in;
 use crate::types::Existing;
 
 /// The file that marks a directory as taken. TensorBoard ignores it.
@@ -273,17 +273,10 @@ fn make_marker(dir: &Path) -> Result<Option<File>> {
 
 /// True when an event file lies directly in `dir`.
 fn holds_events(dir: &Path) -> Result<bool> {
-    let failed = |e| Error::io("list", dir, e);
-    for entry in fs::read_dir(dir).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        if is_event_file_name(&entry.file_name()) {
-            // Links to files count as TensorBoard follows them. What vanished meanwhile does not.
-            if fs::metadata(entry.path()).is_ok_and(|found| found.is_file()) {
-                return Ok(true);
-            }
-        }
+    match files_in(dir) {
+        Ok(files) => Ok(!files.is_empty()),
+        Err(e) => Err(Error::io("list", dir, e)),
     }
-    Ok(false)
 }
 
 #[cfg(test)]

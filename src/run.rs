@@ -11,12 +11,12 @@ use crate::error::{Error, Result};
 use crate::event_file::{EventWriter, Fault, Loss, session_event};
 use crate::health::Health;
 use crate::histogram::Histogram;
-use crate::history::{History, Kind};
 use crate::logdir::Claim;
 use crate::proto::custom_scalar::Category;
 use crate::proto::session_log::SessionStatus;
 use crate::proto::summary::Value;
 use crate::proto::{Event, Summary, event::What};
+use crate::run_history::{Kind, RunHistory};
 use crate::summary;
 use crate::types::{SyncPolicy, WallTime};
 use crate::weights::description::Description;
@@ -50,7 +50,7 @@ pub(crate) struct FileOptions {
 pub(crate) struct Opened {
     claim: Claim,
     writer: EventWriter,
-    history: History,
+    history: RunHistory,
     files: FileOptions,
 }
 
@@ -64,7 +64,7 @@ impl Opened {
     /// [`Error::Io`]; the claim is given back.
     pub(crate) fn new(
         claim: Claim,
-        history: History,
+        history: RunHistory,
         resumed_at: Option<i64>,
         files: FileOptions,
     ) -> Result<Opened> {

@@ -12,7 +12,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::event_file::{ReadError, is_event_file_name};
+use crate::event_file::{ReadError, files_in, is_event_file_name};
 
 pub use point_infos::{PointInfo, PointInfos};
 #[cfg(any(test, fuzzing))]
@@ -131,20 +131,11 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// The event files, in the order in which TensorBoard reads them: by name, as bytes. One that vanished is left out.
+    /// The event files, in the order in which TensorBoard reads them.
     fn files(&self) -> Result<Vec<PathBuf>, ReadError> {
         match self {
             Place::File(file) => Ok(vec![file.clone()]),
-            Place::Directory(dir) => {
-                let mut files = Vec::new();
-                list(dir, |path, is_dir| {
-                    if !is_dir && path.file_name().is_some_and(is_event_file_name) {
-                        files.push(path);
-                    }
-                })?;
-                files.sort();
-                Ok(files)
-            }
+            Place::Directory(dir) => files_in(dir).map_err(|error| unopened(dir, error)),
         }
     }
 }

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use crate::error::Result;
-use crate::history::History;
 use crate::logdir::{claim_again, claim_run};
 use crate::run::{FileOptions, Opened};
+use crate::run_history::RunHistory;
 use crate::types::Existing;
 
 /// See the module.
@@ -30,11 +30,11 @@ impl Opening {
     pub(super) fn open_run(&self, logdir: &Path) -> Result<(Opened, Option<i64>)> {
         let Some(resume) = self.resume else {
             let claim = claim_run(logdir, self.existing)?;
-            let opened = Opened::new(claim, History::default(), None, self.files)?;
+            let opened = Opened::new(claim, RunHistory::default(), None, self.files)?;
             return Ok((opened, None));
         };
         let claim = claim_again(logdir)?;
-        let history = History::read(claim.directory())?;
+        let history = RunHistory::read(claim.directory())?;
         let step = match resume {
             Resume::AtTheirEnd => history.next_step(),
             Resume::At(step) => Some(step),

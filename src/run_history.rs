@@ -1,11 +1,10 @@
 //! What the files of a run tell to one who goes on with it.
 
 use std::collections::HashMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::event_file::{EventReader, ReadError, is_event_file_name};
+use crate::event_file::{EventReader, ReadError, files_in};
 use crate::proto::session_log::SessionStatus;
 use crate::proto::summary::{Value, value};
 use crate::proto::{Event, event::What};
@@ -20,7 +19,7 @@ pub(crate) enum Kind {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(crate) struct History {
+pub(crate) struct RunHistory {
     /// The newest step of a summary that was not taken back by a later session.
     newest: Option<i64>,
     /// The session that wrote it was closed, so all of that step is there.
@@ -35,16 +34,16 @@ pub(crate) struct History {
     pub(crate) tags: Vec<(Box<str>, Kind)>,
 }
 
-impl History {
+impl RunHistory {
     /// Reads all event files directly in `dir`, in the order in which TensorBoard does. Damage ends a file, as it does
     /// there: a torn tail, or what follows a damaged length.
     ///
     /// # Errors
     /// [`Error::Io`] when the directory or a file cannot be read.
-    pub(crate) fn read(dir: &Path) -> Result<History> {
-        let mut history = History::default();
+    pub(crate) fn read(dir: &Path) -> Result<RunHistory> {
+        let mut history = RunHistory::default();
         let mut known = HashMap::new();
-        for file in event_files(dir)? {
+        for file in files_in(dir).map_err(|error| Error::io("list", dir, error))? {
             let events =
                 EventReader::open(&file).map_err(|error| failed(&file, error.to_string()))?;
             for event in events {
@@ -123,21 +122,6 @@ fn kind_of(value: &Value) -> Option<Kind> {
     }
 }
 
-fn event_files(dir: &Path) -> Result<Vec<PathBuf>> {
-    let listed = |error| Error::io("list", dir, error);
-    let mut files = Vec::new();
-    for entry in fs::read_dir(dir).map_err(listed)? {
-        let entry = entry.map_err(listed)?;
-        if is_event_file_name(&entry.file_name())
-            && fs::metadata(entry.path()).is_ok_and(|found| found.is_file())
-        {
-            files.push(entry.path());
-        }
-    }
-    files.sort_unstable();
-    Ok(files)
-}
-
 fn failed(file: &Path, reason: String) -> Error {
     Error::io("read", file, std::io::Error::other(reason))
 }
@@ -145,6 +129,8 @@ fn failed(file: &Path, reason: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+
     use crate::event_file::{EventWriter, session_event};
     use crate::histogram::Histogram;
     use crate::proto::Summary;
@@ -164,7 +150,7 @@ mod tests {
     }
 
     /// Each list becomes a file behind the one before.
-    fn history(files: &[&[Event]]) -> History {
+    fn history(files: &[&[Event]]) -> RunHistory {
         let dir = tempfile::tempdir().unwrap();
         for events in files {
             let mut writer = EventWriter::create(dir.path(), None, SyncPolicy::Never).unwrap();
@@ -173,7 +159,7 @@ mod tests {
             }
             writer.flush().unwrap();
         }
-        History::read(dir.path()).unwrap()
+        RunHistory::read(dir.path()).unwrap()
     }
 
     const START: SessionStatus = SessionStatus::Start;
@@ -237,11 +223,11 @@ mod tests {
         let mut bytes = fs::read(writer.path()).unwrap();
         bytes.truncate(bytes.len() - 3);
         fs::write(writer.path(), &bytes).unwrap();
-        assert_eq!(History::read(dir.path()).unwrap().next_step(), Some(8));
+        assert_eq!(RunHistory::read(dir.path()).unwrap().next_step(), Some(8));
         // One bit in the content of the last whole record.
         let at = bytes.len() - 60;
         bytes[at] ^= 1;
         fs::write(writer.path(), &bytes).unwrap();
-        assert!(History::read(dir.path()).unwrap().next_step() >= Some(7));
+        assert!(RunHistory::read(dir.path()).unwrap().next_step() >= Some(7));
     }
 }
