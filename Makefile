@@ -45,7 +45,9 @@ test-rust: setup ## unit, integration and documentation tests, with and without 
 	@echo "== tests"
 	$(CARGO) test $(LOCKED)
 
-docs: setup ## build the documentation; a warning is an error
+docs: setup ## build the documentation with and without the tch feature; a warning is an error
+	@echo "== documentation without libtorch"
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps --no-default-features --features cli
 	@echo "== documentation"
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps
 

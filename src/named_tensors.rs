@@ -19,9 +19,17 @@ pub enum Role {
     Buffer,
 }
 
-/// A source of named tensors: a [`tch::nn::VarStore`], a part of one ([`SubStore`](crate::SubStore)), a
-/// [`tch::CModule`], a pair `(name, values)`, a map, or a slice, array or vector of any of these. A
-/// `TrainableCModule` is logged through the `VarStore` that it was loaded into.
+#[cfg_attr(
+    feature = "tch",
+    doc = "A source of named tensors: a [`tch::nn::VarStore`], a part of one ([`SubStore`](crate::SubStore)), a
+[`tch::CModule`], a pair `(name, values)`, a map, or a slice, array or vector of any of these. A
+`TrainableCModule` is logged through the `VarStore` that it was loaded into."
+)]
+#[cfg_attr(
+    not(feature = "tch"),
+    doc = "A source of named tensors: a pair `(name, values)`, a map, or a slice, array or vector of any of these. With the
+feature `tch` also a `VarStore`, a part of one, and a `CModule`."
+)]
 ///
 /// Implement it for a model of your own by calling [`Visitor::variable`] for each tensor:
 ///
