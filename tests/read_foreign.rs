@@ -1,6 +1,6 @@
 //! Event files that other programs wrote are read back with the values that went in. The programs, with their versions,
-//! are `tests/data/make_torch.py`, `make_tensorboardx.py` and `make_tensorflow.py` there. What tensorboard-rs writes is
-//! written and read back in `tensorboard_rs.rs`.
+//! are `tests/data/make_torch.py`, `make_torch_hparams.py`, `make_tensorboardx.py` and `make_tensorflow.py` there, and
+//! `write_the_fixture` in `tensorboard_rs.rs`.
 
 mod common;
 
@@ -266,6 +266,93 @@ fn a_file_of_tensorflow() {
     let params = params.map(|(name, value)| (name.to_owned(), value));
     let tag = "_hparams_/session_start_info";
     assert_eq!(value(&points, tag), PointValue::HParams(params.into()));
+}
+
+// By `write_the_fixture` in tests/tensorboard_rs.rs. It writes no times of its own, and no metadata.
+#[test]
+fn a_file_of_tensorboard_rs() {
+    let points = points("tensorboard_rs.tfevents");
+    let losses: Vec<(i64, PointValue)> = points
+        .iter()
+        .filter(|point| point.tag == "loss/train")
+        .map(|point| (point.step, point.value.clone()))
+        .collect();
+    let expected =
+        (0..5).map(|step| (step, PointValue::Scalar(f64::from(1.0 / (step + 1) as f32))));
+    assert_eq!(losses, expected.collect::<Vec<_>>());
+    assert!(points.iter().all(|point| point.wall_time > 1.7e9));
+    let rows = [
+        [-1.0, -1.0, 1.0],
+        [-1.0, -0.3125, 2.0],
+        [-0.3125, 0.375, 3.0],
+        [0.375, 1.0625, 3.0],
+        [1.0625, 1.75, 3.0],
+    ];
+    assert_eq!(
+        value(&points, "weights"),
+        PointValue::Histogram(rows.to_vec())
+    );
+    let PointValue::Images {
+        width: 4,
+        height: 2,
+        encoded,
+    } = value(&points, "red")
+    else {
+        panic!("no image")
+    };
+    assert!(encoded.len() == 1 && encoded[0].starts_with(b"\x89PNG"));
+    assert_eq!(points.len(), 7);
+}
+
+// By tests/data/make_torch_hparams.py. Python's True is a number there; the experiment's description and the end of the session
+// are values without content.
+#[test]
+fn hyperparameters_of_torch() {
+    let points = points("torch_hparams.tfevents");
+    let params = [
+        ("augment", HParam::Number(1.0)),
+        ("layers", HParam::Number(3.0)),
+        ("optimizer", HParam::Text("adam".to_owned())),
+        ("rate", HParam::Number(0.125)),
+    ];
+    let params = params.map(|(name, value)| (name.to_owned(), value));
+    let tag = "_hparams_/session_start_info";
+    assert_eq!(value(&points, tag), PointValue::HParams(params.into()));
+    for tag in ["_hparams_/experiment", "_hparams_/session_end_info"] {
+        assert_eq!(value(&points, tag), PointValue::Unknown, "{tag}");
+    }
+    for (tag, metric) in [("hparam/accuracy", 0.875), ("hparam/loss", 0.25)] {
+        assert_eq!(value(&points, tag), PointValue::Scalar(metric), "{tag}");
+    }
+    assert!(points.iter().all(|point| point.step == 7));
+    assert_eq!(points.len(), 5);
+}
+
+// Whoever asks only what there is learns the same as who reads all of it.
+#[test]
+fn point_infos_are_those_of_the_points() {
+    for file in [
+        "torch",
+        "torch_hparams",
+        "tensorboardx",
+        "tensorflow",
+        "tensorboard_rs",
+    ] {
+        let file = format!("{file}.tfevents");
+        let log = LogDir::open(data(&file)).unwrap();
+        let mut infos = log.runs()[0].events().point_infos();
+        for point in points(&file) {
+            let info = infos.next_info().unwrap().unwrap();
+            let scalar = match point.value {
+                PointValue::Scalar(number) => Some(number),
+                _ => None,
+            };
+            assert_eq!((info.tag, info.step), (point.tag.as_str(), point.step));
+            assert_eq!((info.kind, info.scalar), (point.value.kind(), scalar));
+            assert_eq!(info.wall_time, point.wall_time);
+        }
+        assert!(infos.next_info().is_none(), "{file}");
+    }
 }
 
 // The same values from writers of either form.

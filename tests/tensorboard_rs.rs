@@ -1,4 +1,5 @@
-//! The same training written through the crate tensorboard-rs and through our logger reads back the same.
+//! The same training written through the crate tensorboard-rs and through our logger reads back the same. And the program that
+//! wrote the fixture of `read_foreign.rs`.
 
 mod common;
 
@@ -146,4 +147,34 @@ fn check_histogram(rows: &[[f64; 3]], histo: &HistogramProto, values: &[f32]) {
         );
     }
     assert_eq!(below, total);
+}
+
+/// Writes tests/data/tensorboard_rs.tfevents with tensorboard-rs 0.5.9:
+///
+/// `cargo test --no-default-features --test tensorboard_rs write_the_fixture -- --ignored`
+///
+/// It has neither texts nor hyperparameters: their calls are not implemented.
+#[test]
+#[ignore = "writes into the repository"]
+fn write_the_fixture() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = SummaryWriter::new(dir.path());
+    for step in 0..5 {
+        writer.add_scalar("loss/train", 1.0 / (step + 1) as f32, step);
+    }
+    // The values -1, -0.75, ... 1.75 in buckets up to these limits.
+    let (limits, counts) = (
+        [-1.0, -0.3125, 0.375, 1.0625, 1.75],
+        [1.0, 2.0, 3.0, 3.0, 3.0],
+    );
+    writer.add_histogram_raw(
+        "weights", -1.0, 1.75, 12.0, 4.5, 10.625, &limits, &counts, 3,
+    );
+    let red = [255, 0, 0].repeat(2 * 4);
+    writer.add_image("red", &red, &[3, 2, 4], 4);
+    drop(writer);
+    let written = common::event_files(dir.path()).remove(0);
+    // Under another name: the writer's holds the name of the machine.
+    let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    std::fs::copy(written, data.join("tensorboard_rs.tfevents")).unwrap();
 }
