@@ -63,14 +63,20 @@ e2e: test-checker ## train, read the log back through the real TensorBoard (both
 	@echo "== end to end, through TensorBoard"
 	@python=$$($(PYTHON) scripts/setup --print-python) && CARGO="$(CARGO)" tests/end_to_end/run "$$python"
 
+# Builds a benchmark and prints where it lies.
+executable = json=$$($(CARGO) bench $(LOCKED) $(1) --no-run --message-format json-render-diagnostics) && \
+	printf '%s\n' "$$json" | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1
+
 # Timings are for reading; no test asserts one. Run these on a quiet machine.
 bench: setup ## what logging costs, in copies of the same tensors (BENCH_ARGS="caller cpu resnet18" chooses)
 	$(CARGO) bench $(LOCKED) --bench logger -- $(BENCH_ARGS)
 
+# The peers are installed beside the build results: the Python that set-up has found may be the user's own.
 bench-peers: setup ## the same work by this crate, torch.utils.tensorboard, tensorboardX and tensorboard-rs, to benches/results/
-	@python=$$($(PYTHON) scripts/setup --print-python) && "$$python" -m pip install --quiet --requirement benches/requirements.txt && \
-	program=$$($(CARGO) bench $(LOCKED) --bench peers --no-run --message-format json 2>/dev/null | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1) && \
-	"$$python" benches/peers/peers.py "$$program" $(BENCH_ARGS)
+	@python=$$($(PYTHON) scripts/setup --print-python) && \
+	"$$python" -m pip install --quiet --no-deps --upgrade --target target/peers --requirement benches/requirements.txt && \
+	program=$$($(call executable,--bench peers)) && \
+	PYTHONPATH=target/peers "$$python" benches/peers/peers.py "$$program" $(BENCH_ARGS)
 
 bench-long-run: setup ## 100 000 calls for 300 tensors with the defaults, and how TensorBoard loads them
 	rm -rf target/long_run
@@ -79,7 +85,7 @@ bench-long-run: setup ## 100 000 calls for 300 tensors with the defaults, and ho
 
 bench-reliability: setup ## the same faults for this crate, tensorboard-rs and torch.utils.tensorboard, as a table
 	@python=$$($(PYTHON) scripts/setup --print-python) && \
-	program=$$($(CARGO) bench $(LOCKED) --no-default-features --bench reliability --no-run --message-format json 2>/dev/null | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1) && \
+	program=$$($(call executable,--no-default-features --bench reliability)) && \
 	"$$python" benches/reliability/trial.py "$$program" $(BENCH_ARGS)
 
 bench-demo: setup ## training time of the demo with and without logging
