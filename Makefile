@@ -1,4 +1,4 @@
-# Two commands do all from a bare clone: `make demo` and `make test`. Needed before: Rust, a C++ compiler, Python 3.10 or newer.
+# Two commands do all from a bare clone: `make demo` and `make test`. Needed before: Rust, a C++ compiler, Python 3.10 or newer with its venv module.
 
 PYTHON ?= python3
 CARGO ?= cargo
@@ -10,7 +10,7 @@ LOCKED ?= --locked
 .PHONY: help setup demo board test test-setup test-checker lint test-rust docs check-range e2e bench bench-peers bench-long-run bench-demo bench-faults bench-reader bench-reliability fuzz shuttle deny clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## find libtorch and TensorBoard, or install both into .venv (every target below that needs it does this)
 	@command -v $(PYTHON) >/dev/null 2>&1 || { \
@@ -103,7 +103,7 @@ bench-reader: ## how fast the program reads event files of several kinds, by sub
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= records events tags histogram
 
-fuzz: ## feed the readers, layout patterns and histograms arbitrary bytes (FUZZ_SECONDS=1800 FUZZ_TARGETS=events)
+fuzz: ## feed the readers, the report, layout patterns and histograms arbitrary bytes (FUZZ_SECONDS=1800 FUZZ_TARGETS=events)
 	@for target in $(FUZZ_TARGETS); do \
 		mkdir -p fuzz/target/corpus/$$target; \
 		$(CARGO) +nightly fuzz run $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- \

@@ -26,7 +26,10 @@ fn main() -> anyhow::Result<()> {
     }
     println!("written to {}", logger.logdir().display());
     logger.close()?;
-    println!("look at it with: tensorboard --logdir runs");
+    println!(
+        "look at it with: tensorboard --logdir {}",
+        logger.logdir().display()
+    );
     Ok(())
 }
 

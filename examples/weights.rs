@@ -1,6 +1,6 @@
 //! Watches the weights of a tiny tch model: `cargo run --example weights`, then `tensorboard --logdir runs`.
 //!
-//! On screen: the loss, and a table of the four variables: norm, update ratio, changed share, drift. In
+//! On screen: the loss, and a table of the four variables: norm, update ratio, changed share, drift, verdict. In
 //! TensorBoard: `loss`, histograms of weights and weight deltas, and scalars under tags that begin with `weight` and
 //! `model`. Look at `weight_update_ratio_log10` first: about -3 is healthy.
 
@@ -37,7 +37,7 @@ fn main() -> anyhow::Result<()> {
     );
     println!("{}", logger.weight_report()?);
     println!(
-        "written to {}; look at it with: tensorboard --logdir runs",
+        "written to {0}; look at it with: tensorboard --logdir {0}",
         logger.logdir().display()
     );
     logger.close()?;

@@ -45,7 +45,7 @@ pub enum Error {
         /// How many names were tried.
         tried: u32,
     },
-    /// A tag, scope, group or sub-run name that cannot be used.
+    /// A tag, scope, sub-run or variable name that cannot be used, or a tag that was used for two kinds of values.
     #[error("tag {tag:?}: {reason}")]
     InvalidTag {
         /// The name as given.
@@ -109,7 +109,7 @@ pub enum Error {
         /// The run's directory.
         path: PathBuf,
     },
-    /// The worker thread is gone, which only a bug in this crate (or in an `on_error` callback that panicked) can cause.
+    /// There is no writer thread: the process was forked from the one that made the logger, or a bug in this crate ended it.
     #[error("the writer thread for {} stopped: {reason}", path.display())]
     WorkerStopped {
         /// The run's directory.

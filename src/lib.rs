@@ -1,7 +1,7 @@
 //! Watch whether a tch (libtorch) model's weights are really learning, in the TensorBoard you already have.
 //!
 //! A loss that falls does not say that every layer learns: one that was never given to the optimizer, or whose updates are
-//! rounded away in bf16, costs two points of accuracy and no error message. This crate copies the weights of a model at each
+//! rounded away in bf16, costs a point of accuracy and no error message. This crate copies the weights of a model at each
 //! training step and writes what they are, and what the step changed, into event files that plain
 //! `tensorboard --logdir runs` shows.
 //!
@@ -68,16 +68,17 @@
 //!
 //! # Errors and panics
 //!
-//! `log_*` calls return an [`Error`] only for a mistake in the call, which the first step shows. What a disk does is told once
+//! `log_*` calls return an [`Error`] only for a mistake in the call. What a disk does is told once
 //! through [`LoggerBuilder::on_error`], counted in [`Logger::stats`], and returned by [`Logger::flush`] and
 //! [`Logger::close`]; unwritten records are kept and tried again. Nothing panics on what data or a disk can cause.
 //!
 //! # Accuracy
 //!
-//! Moments are accumulated in `f64` around a value of the data, block by block, merged by Chan's formula: relative errors of
-//! mean, spread and norm stay below 1e-6 also for ten million elements whose mean is 10 000 times their spread. f16 and bf16
+//! Moments are summed block by block around a value of the data, four elements at a time in `f32` and these sums in `f64` (all
+//! in `f64` for `f64` tensors), and merged by Chan's formula: relative errors of mean, spread and norm stay below 1e-6 also for ten million elements whose mean is 10 000 times their spread. f16 and bf16
 //! widen to f32, deltas are differences in the widened type. NaN and infinite elements are counted, and left out of every
-//! other number. Row counts of histograms are exact; what TensorBoard draws from 64 rows differs from the exact 30 bins
+//! other number. Row counts of histograms are exact (under [`WeightOptions::sample_limit`] those of the sample, scaled to the
+//! whole); what TensorBoard draws from 64 rows differs from the exact 30 bins
 //! by 0.1 % of the mass for a normal distribution. TensorBoard keeps scalars as `f32`.
 //!
 //! # Limitations
@@ -91,6 +92,7 @@
 //!
 //! - `tch` (default): tensors and `VarStore`s. Without it nothing of libtorch is needed.
 //! - `download-libtorch`: torch-sys downloads libtorch at build time.
+//! - `cli`: the program `tch-tensorboard` (`inspect`, `verify`, `export`, `report`), which needs no libtorch.
 //! - `doc-only`: checks and documents without libtorch; nothing links.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
@@ -133,7 +135,6 @@ pub use cadence::Cadence;
 pub use error::{Error, Result};
 pub use event_file::{EventReader, ReadError};
 pub use health::Stats;
-pub use histogram::Histogram;
 pub use log_reader::{
     HParam, LogDir, Point, PointInfo, PointInfos, PointValue, Points, Run, RunReader,
 };
@@ -145,7 +146,6 @@ pub use report::{
     Cause, Evidence, Finding, GradientState, ModelReport, ParameterReport, StyledReport,
     Thresholds, Trend, Verdict, WeightReport,
 };
-pub use stats::Moments;
 #[cfg(feature = "tch")]
 pub use tensor::SubStore;
 pub use types::{DType, Existing, OnFull, Step, SyncPolicy};

@@ -254,7 +254,7 @@ impl WeightOptions {
     }
 
     /// How many single weights of each variable become lines (`weight_samples/…`). Default: 4 for up to 32 variables, 64
-    /// lines in all for larger models. The elements are fixed by the name of the variable.
+    /// lines in all up to 1000, above that one for each variable that is written by itself. The elements are fixed by the name of the variable.
     pub fn samples(mut self, count: usize) -> WeightOptions {
         self.samples = Some(count);
         self
@@ -282,7 +282,8 @@ impl WeightOptions {
     /// For models too large to copy whole: at most about this many elements of all tensors together are copied at a call,
     /// spread evenly over each tensor and fixed by seed and name. Small tensors stay whole. Statistics of the others are
     /// estimates, and say so in their description: with k elements, the relative error of a standard deviation or norm
-    /// is about 1 / sqrt(2 k) for normal data, and extremes are those of the sample.
+    /// is about 1 / sqrt(2 k) for normal data. Counts of histograms are scaled to the whole tensor, so that roles weigh their
+    /// members by size; extremes are those of the sample.
     pub fn sample_limit(mut self, elements: usize) -> WeightOptions {
         self.sample_limit = Some(elements);
         self

@@ -6,25 +6,25 @@
 /// single NaN does not hide the state of the rest. Merging is exact for the counts and extremes; mean and `m2` merge by
 /// the pairwise update of Chan, Golub and LeVeque (1979), which keeps the spread right where the mean is far larger.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Moments {
+pub(crate) struct Moments {
     /// All elements, the non-finite ones included.
-    pub count: u64,
+    pub(crate) count: u64,
     /// Elements that are NaN.
-    pub nan: u64,
+    pub(crate) nan: u64,
     /// Elements that are +infinity.
-    pub pos_inf: u64,
+    pub(crate) pos_inf: u64,
     /// Elements that are -infinity.
-    pub neg_inf: u64,
+    pub(crate) neg_inf: u64,
     /// Elements that are exactly zero, of either sign.
-    pub zeros: u64,
+    pub(crate) zeros: u64,
     /// Smallest finite element; +infinity when there is none.
-    pub min: f64,
+    pub(crate) min: f64,
     /// Largest finite element; -infinity when there is none.
-    pub max: f64,
+    pub(crate) max: f64,
     /// Arithmetic mean of the finite elements; 0 when there is none.
-    pub mean: f64,
+    pub(crate) mean: f64,
     /// Sum of squared distances of the finite elements from their mean.
-    pub m2: f64,
+    pub(crate) m2: f64,
 }
 
 impl Default for Moments {
@@ -46,17 +46,17 @@ impl Default for Moments {
 
 impl Moments {
     /// Elements that are neither NaN nor infinite.
-    pub fn finite(&self) -> u64 {
+    pub(crate) fn finite(&self) -> u64 {
         self.count.saturating_sub(self.nonfinite())
     }
 
     /// Elements that are NaN or infinite.
-    pub fn nonfinite(&self) -> u64 {
+    pub(crate) fn nonfinite(&self) -> u64 {
         self.nan + self.pos_inf + self.neg_inf
     }
 
     /// Population variance (`torch.var(correction=0)`), `None` when no element is finite.
-    pub fn variance(&self) -> Option<f64> {
+    pub(crate) fn variance(&self) -> Option<f64> {
         match self.finite() {
             0 => None,
             finite => Some(self.m2 / finite as f64),
@@ -64,25 +64,17 @@ impl Moments {
     }
 
     /// Population standard deviation (`torch.std(correction=0)`), `None` when no element is finite.
-    pub fn std(&self) -> Option<f64> {
+    pub(crate) fn std(&self) -> Option<f64> {
         self.variance().map(f64::sqrt)
     }
 
     /// Euclidean norm of the finite elements: `sqrt(sum of squares) = sqrt(m2 + n * mean^2)`; 0 when there is none.
-    pub fn norm(&self) -> f64 {
+    pub(crate) fn norm(&self) -> f64 {
         (self.m2 + self.finite() as f64 * self.mean * self.mean).sqrt()
     }
 
-    /// Root mean square of the finite elements, `norm / sqrt(n)`; `None` when there is none.
-    pub fn rms(&self) -> Option<f64> {
-        match self.finite() {
-            0 => None,
-            finite => Some(self.norm() / (finite as f64).sqrt()),
-        }
-    }
-
     /// Largest magnitude of a finite element, `None` when there is none.
-    pub fn max_abs(&self) -> Option<f64> {
+    pub(crate) fn max_abs(&self) -> Option<f64> {
         (self.finite() > 0).then(|| self.max.max(-self.min))
     }
 
@@ -101,7 +93,7 @@ impl Moments {
     }
 
     /// Adds the elements behind `other` to these.
-    pub fn merge(&mut self, other: &Moments) {
+    pub(crate) fn merge(&mut self, other: &Moments) {
         let (ours, theirs) = (self.finite() as f64, other.finite() as f64);
         if ours == 0.0 {
             // The distance of nothing from a large mean would overflow below.
@@ -137,24 +129,24 @@ fn scaled(count: u64, factor: f64) -> u64 {
 
 /// How a tensor differs from itself one snapshot earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Change {
+pub(crate) struct Change {
     /// Moments of `w - previous`, subtracted in the type the elements widen to (f32 for f16, bf16 and f32, else f64).
-    pub deltas: Moments,
+    pub(crate) deltas: Moments,
     /// Elements whose bits changed.
-    pub changed: u64,
+    pub(crate) changed: u64,
     /// Of those, the ones that moved by exactly one unit in the last place of their own type (integers: by one): moves
     /// that rounding allowed barely or not at all.
-    pub one_ulp: u64,
+    pub(crate) one_ulp: u64,
     /// Rows, the slices along the first dimension: 1 for scalars and vectors. 0 where neither rows nor `one_ulp` are known,
     /// as in a log.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// Rows with at least one changed element.
-    pub changed_rows: u64,
+    pub(crate) changed_rows: u64,
 }
 
 impl Change {
     /// Share of the elements whose bits changed, 0 to 1; `None` for a tensor without elements.
-    pub fn changed_fraction(&self) -> Option<f64> {
+    pub(crate) fn changed_fraction(&self) -> Option<f64> {
         (self.deltas.count > 0).then(|| self.changed as f64 / self.deltas.count as f64)
     }
 
@@ -175,7 +167,7 @@ impl Change {
     }
 
     /// Adds the change of other elements, and of their rows, to this one.
-    pub fn merge(&mut self, other: &Change) {
+    pub(crate) fn merge(&mut self, other: &Change) {
         self.deltas.merge(&other.deltas);
         self.changed += other.changed;
         self.one_ulp += other.one_ulp;
@@ -216,7 +208,6 @@ mod tests {
         assert!((moments.mean - 0.8).abs() < 1e-15);
         assert!((moments.variance().unwrap() - 5.36).abs() < 1e-14);
         assert!((moments.norm() - 30f64.sqrt()).abs() < 1e-14);
-        assert!((moments.rms().unwrap() - 6f64.sqrt()).abs() < 1e-14);
     }
 
     #[test]
@@ -255,13 +246,8 @@ mod tests {
             (3, 0, 3)
         );
         assert_eq!(
-            (
-                moments.variance(),
-                moments.std(),
-                moments.rms(),
-                moments.max_abs()
-            ),
-            (None, None, None, None)
+            (moments.variance(), moments.std(), moments.max_abs()),
+            (None, None, None)
         );
         assert_eq!(moments.norm(), 0.0);
         moments.merge(&of(&[7.0]));

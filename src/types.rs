@@ -67,14 +67,14 @@ pub enum Existing {
     Fail,
 }
 
-/// What `log_weights` does when the worker is still busy with the snapshots before.
+/// What log calls do when the writer thread is behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OnFull {
-    /// Wait for a buffer; the time is counted in [`Stats`](crate::Stats).
+    /// Wait until there is room; the time is counted in [`Stats`](crate::Stats).
     #[default]
     Block,
-    /// Leave this snapshot out before it is copied, count it, and write no delta over the gap.
+    /// Give the call up and count it. A snapshot is left out before it is copied, and no delta is written over the gap.
     Drop,
 }
 

@@ -5,7 +5,7 @@
 //! tensorboard --logdir runs
 //! ```
 //!
-//! On screen: a progress bar, the accuracy, a table of the variables (norm, update ratio, changed share, drift), and the
+//! On screen: a progress bar, the accuracy, a table of the variables (norm, update ratio, changed share, drift, verdict), and the
 //! address of a page with the telling charts pinned. In TensorBoard: `loss` and `accuracy` with training and validation in
 //! one chart, `learning_rate`, then everything about weights, their changes and their gradients under tags that begin with
 //! `weight` and `model`, as scalars, histograms and the *custom scalars* layout.

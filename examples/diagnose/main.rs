@@ -72,7 +72,7 @@ fn run(args: &Args) -> Result<()> {
     };
     let usual = || PathBuf::from(format!("runs/diagnose-{}", fault.name()));
     let dir = args.logdir.clone().unwrap_or_else(usual);
-    train(args, &data, fault, &dir)?;
+    let dir = train(args, &data, fault, &dir)?;
     how_to_look(&dir)
 }
 
@@ -94,7 +94,8 @@ impl ModuleT for Faulty {
 }
 
 /// Trains one model, telling findings as they come and the report at the end.
-fn train(args: &Args, data: &Dataset, fault: Fault, dir: &Path) -> Result<()> {
+/// Returns the directory of the run: a numbered one where the one asked for was taken.
+fn train(args: &Args, data: &Dataset, fault: Fault, dir: &Path) -> Result<PathBuf> {
     let mut out = io::stdout().lock();
     tch::manual_seed(i64::from(args.seed));
     let mut vs = nn::VarStore::new(Device::Cpu);
@@ -144,7 +145,7 @@ fn train(args: &Args, data: &Dataset, fault: Fault, dir: &Path) -> Result<()> {
         report.styled(),
         logger.logdir().display()
     )?;
-    Ok(())
+    Ok(logger.logdir().to_owned())
 }
 
 fn how_to_look(dir: &Path) -> Result<()> {

@@ -275,9 +275,9 @@ impl Logger {
     ///
     /// Copies the selected tensors once; everything else happens on the writer thread. A delta is that of one step,
     /// however far apart the points lie: the first call has none, nor does one after a gap that
-    /// [`OnFull::Drop`](crate::OnFull::Drop) left, nor the one after [`new_baseline`](Logger::new_baseline). Calls between which no weight moved (gradient accumulation,
-    /// the other model's turn) are no steps and write nothing, up to the twentieth in a row: standing still is worth
-    /// seeing. A variable whose shape or type changes starts anew.
+    /// [`OnFull::Drop`](crate::OnFull::Drop) left, nor the one after [`new_baseline`](Logger::new_baseline). Calls between which
+    /// no weight moved (gradient accumulation, the other model's turn) are no steps and write nothing, up to the twentieth in
+    /// a row: standing still is worth seeing. A variable whose shape or type changes starts anew.
     ///
     /// # Errors
     /// A step that does not increase within this scope, the same name twice, a complex or undefined tensor, a store that

@@ -50,13 +50,13 @@ pub enum Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cause {
-    /// It is not among the variables that its store gives to optimizers, or those of no store.
+    /// No optimizer that is built from its store has it: the store does not list it as trainable, or it is in no store.
     NotInOptimizer,
     /// Its learning rate, or that of its parameter group, is zero.
     LearningRateZero,
     /// `step` is never called.
     StepNotCalled,
-    /// The loss does not reach it; gradients were cleared before the call, so that nobody could see.
+    /// Perhaps the loss does not reach it: gradients were cleared before the call, so that nobody could see.
     NoGradient,
     /// The updates are smaller than half a unit in the last place of the weights.
     Rounding,
@@ -253,7 +253,7 @@ impl Verdict {
         }
     }
 
-    /// The name in snake case, as tables and `Serialize` spell it.
+    /// The name in snake case, as `tch-tensorboard report --json` and `--fail-on` spell it.
     pub fn name(self) -> &'static str {
         match self {
             Verdict::NonFinite => "non_finite",
@@ -363,7 +363,7 @@ impl fmt::Display for Trend {
     }
 }
 
-/// `conv2.weight: not updated: not in the optimizer (…), since step 0. What to do: …`
+/// `conv2.weight: not updated: not in the optimizer since step 0: <the evidence>; <what to do>`
 impl fmt::Display for Finding {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let separator = if self.scope.is_empty() { "" } else { "/" };

@@ -1,4 +1,5 @@
-//! Values to `Summary` messages, one file a dashboard. All plugin names and message literals live here, and no IO does.
+//! Values to `Summary` messages, one file a dashboard. All plugin names and message literals of
+//! what is written live here, and no IO does.
 
 pub(crate) mod custom_scalars;
 pub(crate) mod histograms;

@@ -12,7 +12,7 @@ Exit status:
   3  report found a fault in the weights
 Of several, 2 comes before 3 and 3 before 1.";
 
-/// Inspects, checks and exports TensorBoard log directories, whoever wrote them.
+/// Inspects, checks and exports TensorBoard log directories, whoever wrote them, and reports whether their weights learn.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXIT_CODES, max_term_width = 100)]
 pub struct Args {

@@ -1,4 +1,4 @@
-//! Inspects, checks and exports TensorBoard log directories, whoever wrote them.
+//! Inspects, checks and exports TensorBoard log directories, whoever wrote them, and reports whether their weights learn.
 #![deny(unsafe_code)]
 
 mod args;

@@ -24,13 +24,13 @@ const FAULTS: [&str; 14] = [
     "all_zero",
     "dead_gradient",
     "stalled",
+    "vanishing",
     "not_updated",
     "rounded_away",
+    "poor_init",
     "exploding",
     "large_updates",
     "erratic",
-    "vanishing",
-    "poor_init",
     "scale_drift",
 ];
 
