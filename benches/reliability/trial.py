@@ -84,7 +84,13 @@ class Writer:
     def end(self):
         """How it ended, and what it said on standard error."""
         try:
-            said = self.process.communicate("exit\n", timeout=60)[1]
+            self.process.stdin.write("exit\n")
+            self.process.stdin.close()
+        except BrokenPipeError:
+            pass  # it has ended by itself
+        self.process.stdin = None
+        try:
+            said = self.process.communicate(timeout=60)[1]
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.communicate()
