@@ -4,7 +4,7 @@
 //! The kernel is no public interface, so its sources are compiled into the bench.
 #![allow(dead_code, unused_imports)]
 
-#[path = "../src/histogram.rs"]
+#[path = "../src/histogram/mod.rs"]
 mod histogram;
 #[path = "../src/kernel/mod.rs"]
 mod kernel;
@@ -87,6 +87,26 @@ fn norm_layer_refined(bencher: Bencher, len: usize) {
         .iter_mut()
         .chain(&mut previous)
         .for_each(|weight| *weight = 1.0 + *weight * 0.005);
+    let mut kernel = Kernel::new();
+    bencher.counter(ItemsCount::new(len)).bench_local(|| {
+        kernel.analyse(
+            Elements::F32(black_box(&current)),
+            Some(Elements::F32(black_box(&previous))),
+            1,
+            true,
+        )
+    });
+}
+
+/// Most rows of an embedding rest, so that nearly all changes fall into one bucket.
+#[divan::bench(args = SIZES)]
+fn one_row_in_twenty_moves(bencher: Bencher, len: usize) {
+    let (mut current, previous) = layer(len);
+    for (row, (now, before)) in current.chunks_mut(64).zip(previous.chunks(64)).enumerate() {
+        if row % 20 > 0 {
+            now.copy_from_slice(before);
+        }
+    }
     let mut kernel = Kernel::new();
     bencher.counter(ItemsCount::new(len)).bench_local(|| {
         kernel.analyse(

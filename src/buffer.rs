@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::huge_pages;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::types::OnFull;
 use crate::values::Glimpse;
@@ -28,20 +29,30 @@ impl Buffer {
     /// Alignment of the first byte.
     pub(crate) const ALIGNMENT: usize = 64;
 
-    pub(crate) fn with_bytes(bytes: usize) -> Buffer {
-        Buffer {
-            lines: vec![Line::zeroed(); bytes.div_ceil(Buffer::ALIGNMENT)],
-            ..Buffer::default()
-        }
-    }
-
-    /// `None` when the system has no room for it.
+    /// `None` when the system has no room for it. Its pages are there, so that the copies into it are all alike.
     pub(crate) fn try_with_bytes(bytes: usize) -> Option<Buffer> {
-        let lines = bytemuck::try_zeroed_vec(bytes.div_ceil(Buffer::ALIGNMENT)).ok()?;
+        let mut lines = Buffer::reserve(bytes)?;
+        huge_pages::ask_for(lines.spare_capacity_mut());
+        lines.resize(Buffer::lines(bytes), Line::zeroed());
         Some(Buffer {
             lines,
             ..Buffer::default()
         })
+    }
+
+    /// True when the system has room for a buffer of this size. Nothing is touched.
+    pub(crate) fn has_room(bytes: usize) -> bool {
+        Buffer::reserve(bytes).is_some()
+    }
+
+    fn reserve(bytes: usize) -> Option<Vec<Line>> {
+        let mut lines = Vec::new();
+        lines.try_reserve_exact(Buffer::lines(bytes)).ok()?;
+        Some(lines)
+    }
+
+    fn lines(bytes: usize) -> usize {
+        bytes.div_ceil(Buffer::ALIGNMENT)
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -61,7 +72,7 @@ impl Buffer {
     }
 
     fn fits(&self, bytes: usize) -> bool {
-        self.lines.len() == bytes.div_ceil(Buffer::ALIGNMENT)
+        self.lines.len() == Buffer::lines(bytes)
     }
 }
 
@@ -242,7 +253,7 @@ mod tests {
     #[test]
     fn buffers_are_aligned_and_large_enough() {
         for bytes in [0, 1, 63, 64, 65, 1000] {
-            let mut buffer = Buffer::with_bytes(bytes);
+            let mut buffer = Buffer::try_with_bytes(bytes).expect("room");
             assert!(buffer.bytes().len() >= bytes);
             assert_eq!(buffer.bytes_mut().as_ptr() as usize % Buffer::ALIGNMENT, 0);
         }

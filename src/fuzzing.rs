@@ -226,7 +226,9 @@ pub fn histogram(data: &[u8]) {
     let dtype = kinds[usize::from(*kind) % kinds.len()];
     let max_rows = usize::from(*rows).max(2);
     let whole = bytes.len() / dtype.size() * dtype.size();
-    let mut buffer = Buffer::with_bytes(whole);
+    let Some(mut buffer) = Buffer::try_with_bytes(whole) else {
+        return;
+    };
     buffer.bytes_mut()[..whole].copy_from_slice(&bytes[..whole]);
     let Some(elements) = Elements::from_bytes(dtype, &buffer.bytes()[..whole]) else {
         panic!("an aligned buffer of whole elements");

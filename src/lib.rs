@@ -108,6 +108,7 @@ mod event_file;
 pub mod fuzzing;
 mod health;
 mod histogram;
+mod huge_pages;
 mod kernel;
 mod log_reader;
 mod log_report;
@@ -122,6 +123,7 @@ mod run;
 mod run_history;
 mod scalar_queue;
 mod stats;
+mod streaming;
 mod summary;
 mod sync;
 #[cfg_attr(not(feature = "tch"), path = "no_tensor.rs")]

@@ -6,6 +6,7 @@ use std::ops::Range;
 use half::{bf16, f16};
 
 use crate::error::Result;
+use crate::streaming;
 use crate::tensor::{self, Remote, Tensor};
 use crate::types::{DType, sealed::Sealed};
 
@@ -90,18 +91,11 @@ pub(crate) enum Glimpse {
 pub(crate) enum Way {
     /// By the caller's thread.
     Alone,
+    /// By the caller's thread past the caches: see [`streaming`].
+    Streaming,
     /// By libtorch's threads, which wait for work beside a training step: twice as fast while cores are free, and several
     /// times as slow while one is not.
     Threads,
-}
-
-impl Way {
-    pub(crate) fn other(self) -> Way {
-        match self {
-            Way::Alone => Way::Threads,
-            Way::Threads => Way::Alone,
-        }
-    }
 }
 
 impl Facts {
@@ -147,7 +141,7 @@ impl Source<'_> {
             // The length, too: a slice that grew a little can hold as many sampled elements as before.
             Source::Host { dtype, bytes } => Ok(*dtype == facts.dtype
                 && bytes.len() == facts.bytes()
-                && copy_elements(bytes, dtype.size(), steps, target)),
+                && copy_elements(bytes, dtype.size(), steps, way, target)),
             Source::Tensor(tensor) => match steps {
                 (0, 1) => tensor::copy(name, tensor, facts, way, target),
                 steps => tensor::copy_strided(name, tensor, facts, steps, target),
@@ -205,17 +199,26 @@ fn copy_elements(
     bytes: &[u8],
     size: usize,
     (start, stride): (usize, usize),
+    way: Way,
     target: &mut [u8],
 ) -> bool {
     if (bytes.len() / size).saturating_sub(start).div_ceil(stride) != target.len() / size {
         return false;
     }
     if (start, stride) == (0, 1) {
-        target.copy_from_slice(bytes);
+        copy_alone(bytes, way, target);
         return true;
     }
     gather(bytes, size, (start, stride), target);
     true
+}
+
+/// What this thread copies by itself; both are as long.
+pub(crate) fn copy_alone(bytes: &[u8], way: Way, target: &mut [u8]) {
+    match way {
+        Way::Streaming => streaming::copy(bytes, target),
+        Way::Alone | Way::Threads => target.copy_from_slice(bytes),
+    }
 }
 
 /// Every `stride`-th element of `size` bytes from `start` on.

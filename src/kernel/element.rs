@@ -20,7 +20,7 @@ pub(super) struct Scan<F> {
 
 /// Count tables that take turns: an increment waits for the store of the one before it to the same address, and equal
 /// elements often stand side by side.
-pub(super) const TURNS: usize = 4;
+pub(super) const TURNS: usize = 2;
 
 /// Bytes that memory hands over at once.
 const CACHE_LINE: usize = 64;

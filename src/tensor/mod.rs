@@ -13,7 +13,7 @@ use tch::{Device, Kind};
 
 use crate::error::{Error, Result};
 use crate::types::DType;
-use crate::values::{Access, Facts, Way, gather};
+use crate::values::{Access, Facts, Way, copy_alone, gather};
 
 pub(crate) use gradient::{Glimpser, gradient};
 pub(crate) use remote::{Remote, fetch_remotes, remote};
@@ -208,7 +208,7 @@ pub(crate) fn copy(
         if way == Way::Threads && bytes.len() >= WORTH_THREADS {
             copy_by_torch(name, tensor, facts, (0, 1), target)?;
         } else {
-            target.copy_from_slice(bytes);
+            copy_alone(bytes, way, target);
         }
         return Ok(true);
     }

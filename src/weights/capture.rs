@@ -10,8 +10,7 @@ use crate::named_tensors::{NamedTensors, Visitor};
 use crate::options::Selection;
 use crate::tensor;
 use crate::types::{OnFull, WallTime};
-use crate::values::Way;
-use crate::weights::pace::{Pace, WORTH_CHOOSING};
+use crate::weights::pace::Pace;
 use crate::weights::plan::{Due, Plan};
 use crate::weights::walk::{Comparer, Copier, Fingerprint, Planned, Planner};
 
@@ -251,16 +250,9 @@ impl Capture {
         source.visit(&mut Visitor::new(&mut planner))?;
         let planned = planner.finish(&self.moved)?;
         let bytes = planned.plan.bytes;
-        // Nothing is touched, and running out of memory later would end the process.
-        if Buffer::try_with_bytes(bytes).is_none() {
-            let reason = format!(
-                "the variables have {bytes} bytes, more than there is memory for; choose fewer with select(), or a sample \
-                 with sample_limit()"
-            );
-            return Err(Error::UnsupportedTensor {
-                name: self.name(),
-                reason: reason.into(),
-            });
+        // Running out of memory later would end the process.
+        if !Buffer::has_room(bytes) {
+            return Err(self.no_room(bytes));
         }
         self.planned = Some(planned);
         Ok(())
@@ -354,13 +346,16 @@ impl Capture {
         shared: &mut Arc<Buffer>,
     ) -> Result<()> {
         for _ in 0..2 {
-            if let Some(planned) = &mut self.planned {
+            if let Some(planned) = &self.planned {
                 if shared.bytes().len() < planned.plan.bytes {
-                    *shared = Arc::new(Buffer::with_bytes(planned.plan.bytes));
+                    let bytes = planned.plan.bytes;
+                    let larger = Buffer::try_with_bytes(bytes);
+                    *shared = Arc::new(larger.ok_or_else(|| self.no_room(bytes))?);
                 }
                 // The pool hands out only what nobody else holds.
                 if let Some(buffer) = Arc::get_mut(shared) {
-                    let (way, since) = (way(&self.pace, planned.plan.bytes), Instant::now());
+                    let way = self.pace.choose(planned.plan.bytes, tensor::threads());
+                    let since = Instant::now();
                     let parts = buffer.parts_mut();
                     let mut copier = Copier::new(self.subject, planned, way, self.steps, parts);
                     source.visit(&mut Visitor::new(&mut copier))?;
@@ -378,6 +373,17 @@ impl Capture {
                 .into();
         let name = self.name();
         Err(Error::UnsupportedTensor { name, reason })
+    }
+
+    fn no_room(&self, bytes: usize) -> Error {
+        let reason = format!(
+            "the variables have {bytes} bytes, more than there is memory for; choose fewer with select(), or a sample with \
+             sample_limit()"
+        );
+        Error::UnsupportedTensor {
+            name: self.name(),
+            reason: reason.into(),
+        }
     }
 
     /// What errors about all variables call them.
@@ -415,14 +421,5 @@ impl Capture {
             follows,
             rebase: std::mem::take(&mut self.rebase),
         }))
-    }
-}
-
-/// How to copy a snapshot of this size.
-fn way(pace: &Pace, bytes: usize) -> Way {
-    if bytes >= WORTH_CHOOSING && tensor::threads() > 1 {
-        pace.choose()
-    } else {
-        Way::Alone
     }
 }

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
+use crate::streaming::WORTH_STREAMING;
 use crate::values::Way;
 
 /// Calls until the slower way is tried again; doubled each time it is still slower.
-const FIRST_RETRY: u32 = 16;
+const FIRST_RETRY: u32 = 4;
 const LAST_RETRY: u32 = 4096;
 
 /// Below this many bytes in all, both ways take microseconds.
-pub(crate) const WORTH_CHOOSING: usize = 4 << 20;
+const WORTH_CHOOSING: usize = 4 << 20;
 
-/// The times that both ways took lately.
+/// The times that the caller's thread alone and libtorch's threads took lately.
 #[derive(Debug)]
 pub(crate) struct Pace {
     alone: Option<Duration>,
@@ -34,31 +35,43 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// The way for the next call: the faster one, and the other one now and then.
-    pub(crate) fn choose(&self) -> Way {
+    /// The way for the next call, which copies so many bytes: the faster one, and the other one now and then. `threads` are
+    /// those that libtorch has.
+    pub(crate) fn choose(&self, bytes: usize, threads: usize) -> Way {
+        if bytes >= WORTH_CHOOSING && threads > 1 && self.is_for_threads() {
+            Way::Threads
+        } else if bytes >= WORTH_STREAMING {
+            Way::Streaming
+        } else {
+            Way::Alone
+        }
+    }
+
+    fn is_for_threads(&self) -> bool {
         match (self.alone, self.threads) {
-            (None, _) => Way::Alone,
-            (_, None) => Way::Threads,
-            _ if self.calls >= self.retry_at => self.faster().other(),
-            _ => self.faster(),
+            (None, _) => false,
+            (_, None) => true,
+            _ => self.threads_are_faster() != (self.calls >= self.retry_at),
         }
     }
 
     /// Takes the time of a call.
     pub(crate) fn record(&mut self, way: Way, time: Duration) {
-        let faster = self.faster();
-        let known = match way {
-            Way::Alone => &mut self.alone,
-            Way::Threads => &mut self.threads,
+        let by_threads = way == Way::Threads;
+        let were_faster = self.threads_are_faster();
+        let known = if by_threads {
+            &mut self.threads
+        } else {
+            &mut self.alone
         };
         // A retry says how things are now; the way in use is judged by more than its last call.
         *known = Some(match *known {
-            Some(before) if way == faster => (3 * before + time) / 4,
+            Some(before) if by_threads == were_faster => (3 * before + time) / 4,
             _ => time,
         });
         self.calls = self.calls.saturating_add(1);
-        if way != faster {
-            let still_slower = self.faster() == faster;
+        if by_threads != were_faster {
+            let still_slower = self.threads_are_faster() == were_faster;
             self.retry_after = if still_slower {
                 self.retry_after.saturating_mul(2).min(LAST_RETRY)
             } else {
@@ -69,11 +82,8 @@ impl Pace {
         }
     }
 
-    fn faster(&self) -> Way {
-        match (self.alone, self.threads) {
-            (Some(alone), Some(threads)) if threads < alone => Way::Threads,
-            _ => Way::Alone,
-        }
+    fn threads_are_faster(&self) -> bool {
+        matches!((self.alone, self.threads), (Some(alone), Some(threads)) if threads < alone)
     }
 }
 
@@ -85,16 +95,13 @@ mod tests {
     fn taken(pace: &mut Pace, calls: usize, alone: u64, threads: u64) -> (usize, usize) {
         let mut counts = (0, 0);
         for _ in 0..calls {
-            let way = pace.choose();
-            let micros = match way {
-                Way::Alone => {
-                    counts.0 += 1;
-                    alone
-                }
-                Way::Threads => {
-                    counts.1 += 1;
-                    threads
-                }
+            let way = pace.choose(WORTH_CHOOSING, 2);
+            let micros = if way == Way::Threads {
+                counts.1 += 1;
+                threads
+            } else {
+                counts.0 += 1;
+                alone
             };
             pace.record(way, Duration::from_micros(micros));
         }
@@ -107,6 +114,16 @@ mod tests {
         assert!(threads > 9980 && alone > 0, "{alone} {threads}");
         let (alone, threads) = taken(&mut Pace::default(), 10_000, 3500, 6400);
         assert!(alone > 9980 && threads > 1, "{alone} {threads}");
+    }
+
+    #[test]
+    fn small_copies_and_single_threads_have_no_choice_and_large_ones_stream() {
+        let mut pace = Pace::default();
+        taken(&mut pace, 3, 3500, 2300);
+        assert_eq!(pace.choose(WORTH_CHOOSING, 2), Way::Threads);
+        assert_eq!(pace.choose(WORTH_CHOOSING - 1, 2), Way::Alone);
+        assert_eq!(pace.choose(WORTH_CHOOSING, 1), Way::Alone);
+        assert_eq!(pace.choose(WORTH_STREAMING, 1), Way::Streaming);
     }
 
     #[test]

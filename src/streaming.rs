@@ -1,0 +1,93 @@
+//! A copy past the caches, for more bytes than they hold.
+//!
+//! An ordinary store first reads the line that it is about to overwrite, and pushes out of the cache what training needs
+//! next. Stores that stream do neither: of three passes through memory two remain. Below [`WORTH_STREAMING`] the copy is
+//! better left in the cache, from where the worker reads it.
+
+/// Bytes copied by one call from which on streaming pays: about half of what the last cache of a core's neighbourhood holds.
+pub(crate) const WORTH_STREAMING: usize = 16 << 20;
+
+/// Copies `source` to `target`, which has to be as long.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn copy(source: &[u8], target: &mut [u8]) {
+    assert_eq!(
+        source.len(),
+        target.len(),
+        "a copy has the length of its source"
+    );
+    let (head, lines, tail) = bytemuck::pod_align_to_mut::<u8, Line>(target);
+    let (first, rest) = source.split_at(head.len());
+    let (rows, last) = rest.as_chunks::<LINE>();
+    head.copy_from_slice(first);
+    tail.copy_from_slice(last);
+    for (line, row) in lines.iter_mut().zip(rows) {
+        stream(row, line);
+    }
+    #[allow(unsafe_code)]
+    // SAFETY: every x86-64 CPU has the fence. Streamed stores are ordered by nothing else, so it has to stand before the
+    // target is handed on.
+    unsafe {
+        std::arch::x86_64::_mm_sfence();
+    }
+}
+
+/// Elsewhere an ordinary copy.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn copy(source: &[u8], target: &mut [u8]) {
+    target.copy_from_slice(source);
+}
+
+#[cfg(target_arch = "x86_64")]
+const LINE: usize = 64;
+
+/// A cache line: what is streamed in part costs as much as the whole.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
+struct Line([u8; LINE]);
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn stream(row: &[u8; LINE], line: &mut Line) {
+    use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
+    const WORDS: usize = LINE / size_of::<__m128i>();
+    let (from, to) = (
+        row.as_ptr().cast::<__m128i>(),
+        std::ptr::from_mut(line).cast::<__m128i>(),
+    );
+    #[allow(unsafe_code)]
+    // SAFETY: both are as long as the words taken from them, the source may lie anywhere, and a line is aligned to more
+    // than a word. SSE2 is part of x86-64. `copy` fences before anybody else sees the line.
+    unsafe {
+        let words: [__m128i; WORDS] = std::array::from_fn(|word| _mm_loadu_si128(from.add(word)));
+        for (word, value) in words.into_iter().enumerate() {
+            _mm_stream_si128(to.add(word), value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_length_and_offset_is_copied_and_nothing_else() {
+        let source: Vec<u8> = (0..700).map(|number| (number % 251) as u8 + 1).collect();
+        for from in [0, 1, 4, 16, 63] {
+            for to in 0..65 {
+                for len in [0, 1, 5, 63, 64, 65, 127, 128, 300, 512] {
+                    let mut target = vec![0; 700];
+                    super::copy(&source[from..from + len], &mut target[to..to + len]);
+                    assert_eq!(
+                        target[to..to + len],
+                        source[from..from + len],
+                        "{from} {to} {len}"
+                    );
+                    let outside = target[..to].iter().chain(&target[to + len..]);
+                    assert!(
+                        outside.into_iter().all(|&byte| byte == 0),
+                        "{from} {to} {len}"
+                    );
+                }
+            }
+        }
+    }
+}
