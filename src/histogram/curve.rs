@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use super::{FineHistogram, value_of};
+use super::{FineHistogram, TOLD_APART, value_of};
 
 /// A point of the cumulative count.
 #[derive(Debug, Clone, Copy)]
@@ -59,8 +59,6 @@ const PEAK_WEIGHT: f64 = 0.2;
 const DRAWN_BINS: f64 = 30.0;
 /// A row whose picture is wrong by less than this share of the elements is not cut.
 const GOOD_ENOUGH: f64 = 3e-4;
-/// Vertices closer to the one before than this share of the range and of the elements are left out: a tenth of a bin.
-const THINNED: f64 = 300.0;
 /// A curve of fewer vertices is cut as fast as it is thinned out.
 const THINNED_FROM: usize = 128;
 
@@ -116,8 +114,8 @@ impl Curve {
     /// Leaves out vertices that stand next to the one before: the octaves around zero have many that hold nothing, and each
     /// cut looks at all of them again. Atoms stay.
     fn thin_out(&mut self) {
-        let few = (self.total / THINNED).floor();
-        let narrow = self.range / THINNED;
+        let few = (self.total / TOLD_APART).floor();
+        let narrow = self.range / TOLD_APART;
         if self.vertices.len() < THINNED_FROM {
             return;
         }

@@ -41,8 +41,8 @@ const SIGN: u64 = 1 << 63;
 /// Key of exact zero, of either sign.
 const ZERO: u64 = SIGN;
 
-/// The integer in whose order the floats are sorted.
-fn key_of(value: f64) -> u64 {
+/// The integer in whose order the floats are sorted; zeros of both signs have one.
+pub(crate) fn key_of(value: f64) -> u64 {
     let bits = value.to_bits();
     match bits {
         SIGN => ZERO,
@@ -71,8 +71,13 @@ pub(crate) struct Leaf {
 impl Leaf {
     /// `count` elements equal to `value`.
     pub(crate) fn atom(value: f64, count: u64) -> Leaf {
+        Leaf::of_key(key_of(value), count)
+    }
+
+    /// `count` elements with this key.
+    pub(crate) fn of_key(key: u64, count: u64) -> Leaf {
         Leaf {
-            key: key_of(value),
+            key,
             free: 0,
             count,
         }
@@ -102,6 +107,8 @@ fn mask(free: u32) -> u64 {
     u64::MAX.checked_shl(free).unwrap_or(0)
 }
 
+/// What lies within this part of the range and holds less than this part of the elements is not told apart: a tenth of a bin.
+pub(crate) const TOLD_APART: f64 = 300.0;
 /// The last sixteenth of the rows pays least: it is used where each value has its row, and saved where rows are cut.
 const SAVED_SHARE: usize = 16;
 

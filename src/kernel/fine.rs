@@ -1,8 +1,10 @@
 //! From the count table to the leaves of a fine histogram, with further passes where a bucket holds too much.
 
+use std::ops::RangeInclusive;
+
 use super::element::{Element, TURNS, Wide};
 use super::pass::{ALL_ATOMS, Blocks, Source, Spread};
-use crate::histogram::{FineHistogram, Leaf};
+use crate::histogram::{FineHistogram, Leaf, TOLD_APART, key_of};
 use crate::stats::Moments;
 
 /// A leaf with more than this share of the values is split, one fiftieth: two thirds of a bin of uniform data.
@@ -20,8 +22,8 @@ pub(super) struct Fine<F: Wide> {
     /// Made at first use; all zero between calls.
     table: Option<Box<F::Table>>,
     refinement: Refinement,
-    /// Values of a small tensor.
-    values: Vec<f64>,
+    /// Those of a small tensor's values.
+    keys: Vec<u64>,
 }
 
 impl<F: Wide> Default for Fine<F> {
@@ -29,7 +31,7 @@ impl<F: Wide> Default for Fine<F> {
         Fine {
             table: None,
             refinement: Refinement::default(),
-            values: Vec::new(),
+            keys: Vec::new(),
         }
     }
 }
@@ -73,6 +75,16 @@ struct Frame {
 }
 
 impl Frame {
+    /// True for an octave, above the subnormals, that holds too little in too small a space for its buckets to matter. Where
+    /// buckets are single values they do.
+    fn is_invisible<F: Wide>(&self, octave: &Piece) -> bool {
+        // An octave is as wide as the distance of its nearer end from zero.
+        let width = F::from_bits(octave.bits).to_f64().abs();
+        (octave.count as f64) * TOLD_APART < self.total as f64
+            && width * TOLD_APART < self.range
+            && self.grid < F::FREE
+    }
+
     fn is_heavy(&self, leaf: &Leaf, piece: &Piece) -> bool {
         let wide = || piece.count > self.total / WIDE && leaf.width() > self.range / WIDE_ROWS;
         piece.free > self.grid && piece.count > 1 && (piece.count > self.total / HEAVY || wide())
@@ -134,22 +146,17 @@ impl<F: Wide> Fine<F> {
         blocks: &mut Blocks<F>,
         source: Source<'_, E>,
     ) {
-        self.values.clear();
+        self.keys.clear();
         source.visit(blocks, |block| {
-            self.values.extend(
-                block
-                    .iter()
-                    .filter(|value| value.is_finite())
-                    .map(|value| value.to_f64()),
-            );
+            let finite = block.iter().filter(|value| value.is_finite());
+            self.keys.extend(finite.map(|value| key_of(value.to_f64())));
         });
-        self.values.sort_unstable_by(f64::total_cmp);
-        for same in self.values.chunk_by(|one, other| one == other) {
-            leaves.extend(
-                same.first()
-                    .map(|&value| Leaf::atom(value, same.len() as u64)),
-            );
-        }
+        // As integers, which compare in one instruction.
+        self.keys.sort_unstable();
+        let values = self.keys.chunk_by(|one, other| one == other);
+        leaves.extend(
+            values.filter_map(|same| Some(Leaf::of_key(*same.first()?, same.len() as u64))),
+        );
     }
 
     fn collect<E: Element<Wide = F>>(
@@ -164,45 +171,88 @@ impl<F: Wide> Fine<F> {
         let Some(table) = &mut self.table else { return };
         let counts = F::counts(table);
         let least = spread.least_less_one.wrapping_add(1);
-        let first = (least >> F::FREE) as usize;
+        // The sign is the uppermost bit.
+        let (positive, negative) = counts.split_at_mut(F::BUCKETS.min(counts.len()));
         let mut heavy = Vec::new();
-        for (extreme, negative) in [(-moments.min, true), (moments.max, false)] {
-            let base = if negative { F::BUCKETS } else { 0 };
-            let half = counts.get_mut(base..base + F::BUCKETS).unwrap_or_default();
-            let last = (bits_of::<F>(extreme) >> F::FREE) as usize;
-            let touched = if extreme > 0.0 {
-                half.get_mut(first.max(1)..=last).unwrap_or_default()
-            } else {
-                &mut []
-            };
-            for (bucket, turns) in (base + first.max(1)..).zip(touched) {
-                let count = take(turns);
-                if count > 0 {
-                    let piece = Piece {
-                        bits: (bucket as u64) << F::FREE,
-                        free: F::FREE,
-                        count,
-                    };
-                    let leaf = piece.to_leaf::<F>(frame.grid);
-                    if frame.is_heavy(&leaf, &piece) {
-                        heavy.push(piece)
-                    } else {
-                        leaves.push(leaf)
-                    }
-                }
-            }
+        for (half, extreme, sign) in [
+            (negative, -moments.min, F::BUCKETS as u64),
+            (positive, moments.max, 0),
+        ] {
+            let from = leaves.len();
             // The bucket of zero and of the smallest subnormals: the former are known, the latter counted below.
             if let Some(turns) = half.first_mut() {
                 *turns = [0; TURNS];
             }
-        }
-        if moments.zeros > 0 {
-            leaves.push(Leaf::atom(0.0, moments.zeros));
+            if extreme > 0.0 {
+                let touched = (least >> F::FREE) as usize / OCTAVE
+                    ..=(bits_of::<F>(extreme) >> F::FREE) as usize / OCTAVE;
+                collect_half::<F>(leaves, &mut heavy, frame, half, touched, sign);
+            }
+            if sign > 0 {
+                // From the largest magnitude to the smallest, with zero next: the leaves are nearly sorted.
+                leaves.get_mut(from..).unwrap_or_default().reverse();
+                if moments.zeros > 0 {
+                    leaves.push(Leaf::atom(0.0, moments.zeros));
+                }
+            }
         }
         if least >> F::FREE == 0 && least > 0 {
             underflow(leaves, frame, blocks, source);
         }
         self.refinement.refine(leaves, heavy, frame, blocks, source);
+    }
+}
+
+/// Buckets of an octave: five bits of mantissa.
+const OCTAVE: usize = 32;
+
+/// The leaves and heavy pieces of one sign, whose buckets are empty again. `touched` are the octaves that may hold any.
+fn collect_half<F: Wide>(
+    leaves: &mut Vec<Leaf>,
+    heavy: &mut Vec<Piece>,
+    frame: &Frame,
+    half: &mut [[u32; TURNS]],
+    touched: RangeInclusive<usize>,
+    sign: u64,
+) {
+    let (octaves, _) = half.as_chunks_mut::<OCTAVE>();
+    let octaves = (*touched.start()..).zip(octaves.get_mut(touched).unwrap_or_default());
+    for (octave, buckets) in octaves {
+        let count = buckets
+            .as_flattened()
+            .iter()
+            .map(|&count| u64::from(count))
+            .sum();
+        if count == 0 {
+            continue;
+        }
+        let first = sign + (octave * OCTAVE) as u64;
+        let whole = Piece {
+            bits: first << F::FREE,
+            free: F::FREE + OCTAVE.ilog2(),
+            count,
+        };
+        if octave > 0 && frame.is_invisible::<F>(&whole) {
+            buckets.fill([0; TURNS]);
+            leaves.push(whole.to_leaf::<F>(frame.grid));
+            continue;
+        }
+        for (bucket, turns) in (first..).zip(buckets) {
+            let count = take(turns);
+            if count > 0 {
+                let piece = Piece {
+                    bits: bucket << F::FREE,
+                    free: F::FREE,
+                    count,
+                };
+                let leaf = piece.to_leaf::<F>(frame.grid);
+                if frame.is_heavy(&leaf, &piece) {
+                    heavy.push(piece);
+                } else {
+                    leaves.push(leaf);
+                }
+            }
+        }
     }
 }
 

@@ -19,8 +19,6 @@ pub(crate) struct Origin {
     /// Every fourth of the newest values, and of their newest changes; no changes after a gap.
     newest: Vec<f64>,
     deltas: Vec<f64>,
-    /// The values of a snapshot, kept for its memory.
-    now: Vec<f64>,
 }
 
 /// Squared norms of (now - origin) and of the origin.
@@ -38,7 +36,6 @@ impl Origin {
             numbers,
             newest: Vec::new(),
             deltas: Vec::new(),
-            now: Vec::with_capacity(first.len()),
             first: first.into_boxed_slice(),
         }
     }
@@ -49,32 +46,32 @@ impl Origin {
 
     /// Takes a snapshot of a variable of `all` elements. `follows` when the one before is that of the step before.
     /// Returns how far it lies from the first, scaled from the sample to all elements, and the cosine between this change
-    /// and the one before.
+    /// and the one before. `now` is memory for the sample, whatever it holds.
     pub(crate) fn follow(
         &mut self,
         values: Elements<'_>,
         all: usize,
         follows: bool,
+        now: &mut Vec<f64>,
     ) -> (Option<Drift>, Option<f64>) {
-        self.now.clear();
-        values.gather(&self.numbers, &mut self.now);
-        let drift = self.drift(all);
+        now.clear();
+        values.gather(&self.numbers, now);
+        let drift = self.drift(now, all);
         let cosine = if follows {
-            self.turn()
+            self.turn(now)
         } else {
             self.deltas.clear();
             None
         };
         self.newest.clear();
-        self.newest
-            .extend(self.now.iter().step_by(DIRECTION_STRIDE));
+        self.newest.extend(now.iter().step_by(DIRECTION_STRIDE));
         (drift, cosine)
     }
 
     /// Elements that are not finite now or then are left out.
-    fn drift(&self, all: usize) -> Option<Drift> {
+    fn drift(&self, now: &[f64], all: usize) -> Option<Drift> {
         let (mut moved, mut origin, mut finite) = (0.0, 0.0, 0_usize);
-        for (now, then) in std::iter::zip(&self.now, &self.first) {
+        for (now, then) in std::iter::zip(now, &self.first) {
             let delta = now - then;
             if delta.is_finite() {
                 moved += delta * delta;
@@ -87,12 +84,12 @@ impl Origin {
     }
 
     /// The cosine between the newest change, which is kept, and the one before; `None` where either is zero or not finite.
-    fn turn(&mut self) -> Option<f64> {
+    fn turn(&mut self, now: &[f64]) -> Option<f64> {
         let had_change = self.deltas.len() == self.newest.len() && !self.deltas.is_empty();
         self.deltas.resize(self.newest.len(), 0.0);
         let (mut dot, mut old, mut new) = (0.0, 0.0, 0.0);
-        let now = self.now.iter().step_by(DIRECTION_STRIDE);
-        for ((now, before), delta) in now.zip(&self.newest).zip(&mut self.deltas) {
+        let sample = now.iter().step_by(DIRECTION_STRIDE);
+        for ((now, before), delta) in sample.zip(&self.newest).zip(&mut self.deltas) {
             let change = now - before;
             dot += change * *delta;
             old += *delta * *delta;
@@ -133,7 +130,7 @@ mod tests {
         let walk = [[0.0_f32; 8], [1.0; 8], [3.0; 8], [2.0; 8]];
         let mut origin = Origin::of(Elements::F32(&walk[1]), 0, &plan.variables[0]);
         let mut follow = |values: &[f32; 8], follows| {
-            let (drift, cosine) = origin.follow(Elements::F32(values), 8, follows);
+            let (drift, cosine) = origin.follow(Elements::F32(values), 8, follows, &mut Vec::new());
             (drift.unwrap(), cosine)
         };
         assert_eq!(follow(&walk[0], false), ((8.0, 8.0), None));
@@ -152,9 +149,15 @@ mod tests {
     fn what_is_not_finite_is_left_out() {
         let plan = variable(3);
         let mut origin = Origin::of(Elements::F32(&[1.0, f32::NAN, 2.0]), 0, &plan.variables[0]);
-        let (drift, _) = origin.follow(Elements::F32(&[2.0, 1.0, f32::INFINITY]), 3, true);
+        let (drift, _) = origin.follow(
+            Elements::F32(&[2.0, 1.0, f32::INFINITY]),
+            3,
+            true,
+            &mut Vec::new(),
+        );
         assert_eq!(drift, Some((1.0, 1.0)));
-        let (drift, cosine) = origin.follow(Elements::F32(&[f32::NAN; 3]), 3, true);
+        let (drift, cosine) =
+            origin.follow(Elements::F32(&[f32::NAN; 3]), 3, true, &mut Vec::new());
         assert_eq!((drift, cosine), (None, None));
     }
 }

@@ -94,6 +94,13 @@ impl State {
         self.analysis.as_ref()
     }
 
+    /// The points are made: what nobody asks for any more.
+    pub(crate) fn drop_histograms(&mut self) {
+        if let Some(analysis) = &mut self.analysis {
+            (analysis.weight_histogram, analysis.delta_histogram) = (None, None);
+        }
+    }
+
     /// Whether a watched variable's bits changed; `None` when they cannot be compared.
     pub(crate) fn moved(&self, current: &Buffer, before: &Buffer) -> Option<bool> {
         let now = self
@@ -109,12 +116,14 @@ impl State {
             .map(|(now, then)| now != then)
     }
 
+    /// Takes what the kernel found. `sample` is memory for a sample of the elements, whatever it holds.
     pub(crate) fn take(
         &mut self,
         analysis: Analysis,
         elements: Elements<'_>,
         seed: u64,
         variable: &Variable,
+        sample: &mut Vec<f64>,
     ) {
         let analysis = analysis.scaled(variable.scale());
         let change = analysis.change.as_ref();
@@ -129,7 +138,7 @@ impl State {
         let (drift, cosine) = self
             .origin
             .as_mut()
-            .map(|origin| origin.follow(elements, variable.all, change.is_some()))
+            .map(|origin| origin.follow(elements, variable.all, change.is_some(), sample))
             .unwrap_or_default();
         self.measured = Measured {
             norm: analysis.weights.norm(),

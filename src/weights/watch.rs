@@ -37,6 +37,8 @@ pub(crate) struct Watch {
     states: Vec<State>,
     aggregates: Vec<Aggregate>,
     newest: Option<Newest>,
+    /// Memory for a sample of one variable.
+    sample: Vec<f64>,
     /// A plan or a fault has come since the board was taken.
     has_new_board: bool,
     /// Of weights.
@@ -66,6 +68,7 @@ impl Watch {
             plan: None,
             states: Vec::new(),
             aggregates: Vec::new(),
+            sample: Vec::new(),
             has_new_board: false,
             newest: None,
         }
@@ -97,6 +100,7 @@ impl Watch {
             self.has_new_board |= checkup.observe(&snapshot, &self.states);
         }
         let points = self.points(&snapshot, before.map(|previous| &*previous.buffer));
+        self.states.iter_mut().for_each(State::drop_histograms);
         let stamp = before
             .filter(|_| same_plan)
             .map(|previous| previous.buffer.stamp);
@@ -224,7 +228,7 @@ impl Watch {
             std::iter::zip(variables, std::iter::zip(&tasks, analyses))
         {
             if let (Some(current), Some(analysis)) = (task.current, analysis) {
-                state.take(analysis, current, seed, variable);
+                state.take(analysis, current, seed, variable, &mut self.sample);
             }
         }
     }
