@@ -40,7 +40,8 @@
 //!   branch and the rest is counted by kind.
 //! - *Buckets by bits*: sign, exponent and five bits of mantissa are a shift away; no logarithm, no search, 3 % wide from
 //!   the smallest normal number to the largest. An increment must wait for the store before it when both hit one bucket,
-//!   so four counts of a bucket take turns; they lie side by side, which costs no further cache line for sparse data.
+//!   so two counts of a bucket take turns, side by side. Four would push the blocks out of a first cache of 32 KiB and gain
+//!   only where nearly all elements are equal.
 //! - *Touched buckets only*: the least and largest magnitude bound what has to be collected and cleared.
 //! - *Refinement*: relative buckets are too wide where the data is narrow around a value that is not zero (norm layers
 //!   near 1, deltas of a sign-like optimizer) or sits on few values. Such leaves hold much of the mass, so they are few, and only
@@ -229,8 +230,8 @@ fn has_avx512() -> bool {
         && is_x86_feature_detected!("avx512vbmi2")
 }
 
-/// Four counts of 32 bits stand for a bucket, and each gets a quarter of the elements.
-const MAX_SEGMENT: usize = (u32::MAX as usize).saturating_mul(2);
+/// Counts have 32 bits.
+const MAX_SEGMENT: usize = u32::MAX as usize;
 
 /// Computes the statistics of tensors, one after the other.
 ///
