@@ -204,12 +204,7 @@ impl Watch {
                 plan.report_moved(variable);
             }
         }
-        // A role's histogram is over all its members, whatever the cadence of each.
-        let for_roles = due.first().is_some_and(|due| due.histograms)
-            && self
-                .aggregates
-                .iter()
-                .any(|aggregate| aggregate.histogram.is_some());
+        let for_roles = self.writes_roles(due);
         let task = |(variable, state): (&Variable, &State)| Task {
             current: elements(variable, current, Some(variable.bytes()))
                 .filter(|_| variable.is_logged()),
@@ -233,16 +228,22 @@ impl Watch {
         }
     }
 
+    /// True when histograms of roles are due. Each is over all its members, whatever the cadence of each.
+    fn writes_roles(&self, due: &[Due]) -> bool {
+        let mut aggregates = self.aggregates.iter();
+        due.first().is_some_and(|due| due.histograms)
+            && aggregates.any(|aggregate| aggregate.histogram.is_some())
+    }
+
     /// Makes up the histograms of the newest snapshot that were not due when it came; the moments are known.
     fn analyse_again(&mut self, kernels: &mut Kernels, newest: &Newest, before: Option<&Buffer>) {
         let Some(plan) = self.plan.clone() else {
             return;
         };
+        let for_roles = self.writes_roles(&newest.unwritten);
         let task = |variable: &Variable| {
-            let wanted = newest
-                .unwritten
-                .get(variable.class)
-                .is_some_and(|due| due.histograms);
+            let due = newest.unwritten.get(variable.class);
+            let wanted = due.is_some_and(|due| due.histograms) || for_roles;
             let current = elements(variable, &newest.buffer, Some(variable.bytes()));
             Task {
                 current: current.filter(|_| wanted && variable.is_logged()),

@@ -149,6 +149,19 @@ fn a_role_is_whole_whatever_the_cadence_of_its_members() {
     assert!(!written.has("weights/h.1.weight"));
 }
 
+/// The last step's role histogram is made when the run ends; some members had theirs at the step itself.
+#[test]
+fn the_last_role_is_whole_whatever_was_written_before() {
+    let often = LayerOptions::new().histograms(Cadence::EveryCall);
+    let options = every_call()
+        .histograms(Cadence::Every(8))
+        .for_matching("h.1*", often);
+    let written = logged(1001, options);
+    let rows = written.histogram("weights/h.*.weight", 1);
+    let total: f64 = rows.iter().map(|row| row[2]).sum();
+    assert_eq!(total, 500.0 * 3.0);
+}
+
 #[test]
 fn above_1000_what_is_pointed_at_is_written_one_by_one() {
     let options = every_call().for_matching("h.7.*", LayerOptions::new().samples(2));
