@@ -42,18 +42,23 @@ fn layer(len: usize) -> (Vec<f32>, Vec<f32>) {
     (current, previous)
 }
 
-#[divan::bench(args = SIZES)]
-fn weights_deltas_histograms(bencher: Bencher, len: usize) {
-    let (current, previous) = layer(len);
+fn both_histograms(bencher: Bencher, current: &[f32], previous: &[f32]) {
     let mut kernel = Kernel::new();
-    bencher.counter(ItemsCount::new(len)).bench_local(|| {
+    let elements = ItemsCount::new(current.len());
+    bencher.counter(elements).bench_local(|| {
         kernel.analyse(
-            Elements::F32(black_box(&current)),
-            Some(Elements::F32(black_box(&previous))),
+            Elements::F32(black_box(current)),
+            Some(Elements::F32(black_box(previous))),
             1,
             true,
         )
     });
+}
+
+#[divan::bench(args = SIZES)]
+fn weights_deltas_histograms(bencher: Bencher, len: usize) {
+    let (current, previous) = layer(len);
+    both_histograms(bencher, &current, &previous);
 }
 
 #[divan::bench(args = SIZES)]
@@ -87,15 +92,7 @@ fn norm_layer_refined(bencher: Bencher, len: usize) {
         .iter_mut()
         .chain(&mut previous)
         .for_each(|weight| *weight = 1.0 + *weight * 0.005);
-    let mut kernel = Kernel::new();
-    bencher.counter(ItemsCount::new(len)).bench_local(|| {
-        kernel.analyse(
-            Elements::F32(black_box(&current)),
-            Some(Elements::F32(black_box(&previous))),
-            1,
-            true,
-        )
-    });
+    both_histograms(bencher, &current, &previous);
 }
 
 /// Most rows of an embedding rest, so that nearly all changes fall into one bucket.
@@ -107,15 +104,7 @@ fn one_row_in_twenty_moves(bencher: Bencher, len: usize) {
             now.copy_from_slice(before);
         }
     }
-    let mut kernel = Kernel::new();
-    bencher.counter(ItemsCount::new(len)).bench_local(|| {
-        kernel.analyse(
-            Elements::F32(black_box(&current)),
-            Some(Elements::F32(black_box(&previous))),
-            1,
-            true,
-        )
-    });
+    both_histograms(bencher, &current, &previous);
 }
 
 #[divan::bench(args = SIZES)]
