@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use super::{FineHistogram, TOLD_APART, value_of};
+use super::{FineHistogram, value_of};
 
 /// A point of the cumulative count.
 #[derive(Debug, Clone, Copy)]
@@ -15,23 +15,30 @@ struct Vertex {
     behind: bool,
 }
 
-/// The cumulative count as a polyline through the edges of all leaves.
+/// The cumulative count as a polyline through the edges of the leaves, column by column: each cut looks at all vertices
+/// between two others, several at a time.
 pub(super) struct Curve {
-    vertices: Vec<Vertex>,
-    atoms_only: bool,
+    x: Vec<f64>,
+    cumulative: Vec<f64>,
+    behind: Vec<bool>,
+    /// From the vertex before to the one behind, scaled.
+    spans: Vec<f64>,
+    /// The distance of each vertex from the chord of the row that it is in.
+    errors: Vec<f64>,
     total: f64,
     /// Factor that keeps differences of `x` finite.
     scale: f64,
     range: f64,
 }
 
-/// A row in the making: the vertices `from..=to`, and where it would best be cut.
+/// A row in the making: the vertices `from..=to`, and how wrong it is.
 #[derive(Debug, Clone, Copy)]
 struct Piece {
     cost: f64,
+    /// The largest distance of a vertex from the chord: where the row would best be cut.
+    peak: f64,
     from: usize,
     to: usize,
-    cut: usize,
 }
 
 impl PartialEq for Piece {
@@ -59,165 +66,151 @@ const PEAK_WEIGHT: f64 = 0.2;
 const DRAWN_BINS: f64 = 30.0;
 /// A row whose picture is wrong by less than this share of the elements is not cut.
 const GOOD_ENOUGH: f64 = 3e-4;
-/// A curve of fewer vertices is cut as fast as it is thinned out.
-const THINNED_FROM: usize = 128;
+/// Rows to begin with: each cut looks at all vertices of a row, and to begin with a single one, at all of them, takes a third
+/// longer for no better rows.
+const FIRST_ROWS: usize = 16;
+/// Vertices looked at side by side: as many as keep an adder busy.
+const LANES: usize = 4;
 
 impl Curve {
     pub(super) fn new(fine: &FineHistogram) -> Curve {
-        let mut vertices: Vec<Vertex> = Vec::with_capacity(2 * fine.leaves.len());
-        let mut cumulative = 0.0;
-        let mut end = 0;
-        let last = fine.leaves.len().saturating_sub(1);
-        for (index, leaf) in fine.leaves.iter().enumerate() {
-            // Leaves less than a grid step apart touch: no value can lie between them.
-            let touches = index > 0 && leaf.key.saturating_sub(end) < 1 << fine.grid;
-            let x = if index == 0 {
-                fine.min
-            } else {
-                value_of(leaf.key)
-            };
-            match vertices.last_mut() {
-                Some(vertex) if touches && !vertex.behind => vertex.x = x,
-                Some(_) if touches && leaf.free > 0 => {}
-                _ => vertices.push(Vertex {
-                    x,
-                    cumulative,
-                    behind: false,
-                }),
-            }
-            cumulative += leaf.count as f64;
-            let x = match leaf.free {
-                0 => value_of(leaf.key),
-                _ if index == last => fine.max,
-                _ => value_of(leaf.end()),
-            };
-            vertices.push(Vertex {
-                x,
-                cumulative,
-                behind: leaf.free == 0,
-            });
-            end = leaf.end();
-        }
+        let leaves = fine.leaves.as_slice();
         let finite = (fine.max - fine.min).is_finite();
         let scale = if finite { 1.0 } else { 0.5 };
+        let room = 2 * leaves.len();
         let mut curve = Curve {
-            atoms_only: fine.leaves.iter().all(|leaf| leaf.free == 0),
-            total: cumulative,
+            x: Vec::with_capacity(room),
+            cumulative: Vec::with_capacity(room),
+            behind: Vec::with_capacity(room),
+            spans: Vec::new(),
+            errors: Vec::new(),
+            total: 0.0,
             scale,
             range: fine.max * scale - fine.min * scale,
-            vertices,
         };
-        curve.thin_out();
+        // Whether the leaf at hand touches the one before, and whether that is an atom.
+        let (mut touches, mut atom_before) = (false, false);
+        for (index, leaf) in leaves.iter().enumerate() {
+            let is_atom = leaf.free == 0;
+            if !touches || (is_atom && atom_before) {
+                let x = if index == 0 {
+                    fine.min
+                } else {
+                    value_of(leaf.key)
+                };
+                curve.push(x, false);
+            }
+            curve.total += leaf.count as f64;
+            // Leaves less than a grid step apart touch: no value can lie between them.
+            let next = leaves.get(index + 1);
+            let touching = next.filter(|next| next.key.saturating_sub(leaf.end()) < 1 << fine.grid);
+            let x = match (is_atom, next, touching) {
+                (true, ..) => value_of(leaf.key),
+                (_, None, _) => fine.max,
+                (.., Some(touching)) => value_of(touching.key),
+                (_, Some(_), None) => value_of(leaf.end()),
+            };
+            curve.push(x, is_atom);
+            (touches, atom_before) = (touching.is_some(), is_atom);
+        }
+        curve.spans.push(0.0);
+        let pairs = std::iter::zip(&curve.x, curve.x.iter().skip(2));
+        curve
+            .spans
+            .extend(pairs.map(|(before, behind)| behind * scale - before * scale));
+        curve.spans.push(0.0);
+        curve.errors.resize(curve.x.len(), 0.0);
         curve
     }
 
-    /// Leaves out vertices that stand next to the one before: the octaves around zero have many that hold nothing, and each
-    /// cut looks at all of them again. Atoms stay.
-    fn thin_out(&mut self) {
-        let few = (self.total / TOLD_APART).floor();
-        let narrow = self.range / TOLD_APART;
-        if self.vertices.len() < THINNED_FROM {
-            return;
-        }
-        let scale = self.scale;
-        let mut kept: Vec<Vertex> = Vec::with_capacity(self.vertices.len());
-        for (index, vertex) in self.vertices.iter().enumerate() {
-            let next = self.vertices.get(index + 1);
-            let spare = match (kept.last(), next) {
-                (Some(last), Some(next)) => {
-                    let stroke = vertex.behind || (next.behind && next.x == vertex.x);
-                    !stroke
-                        && next.cumulative - last.cumulative < few
-                        && (next.x - last.x) * scale < narrow
-                }
-                _ => false,
-            };
-            if !spare {
-                kept.push(*vertex);
-            }
-        }
-        self.vertices = kept;
+    /// A vertex at the height reached so far.
+    fn push(&mut self, x: f64, behind: bool) {
+        self.x.push(x);
+        self.cumulative.push(self.total);
+        self.behind.push(behind);
     }
 
-    /// The number of values, when each of them is known.
-    ///
-    /// Then each value gets its row, and each gap between two where there is room: TensorBoard interpolates a percentile
-    /// from the right edge of the row before, not from the left edge of the row it falls into.
-    pub(super) fn atoms(&self) -> Option<usize> {
-        self.atoms_only.then_some(self.vertices.len() / 2)
+    fn vertex(&self, index: usize) -> Option<Vertex> {
+        Some(Vertex {
+            x: *self.x.get(index)?,
+            cumulative: *self.cumulative.get(index)?,
+            behind: *self.behind.get(index)?,
+        })
     }
 
-    /// A row from each vertex to the next.
-    pub(super) fn all_rows(&self) -> Vec<[f64; 3]> {
-        self.rows(0..self.vertices.len())
-    }
-
-    /// At most `max_rows` rows: that with the largest error is cut where its error is largest, until they are used up.
-    pub(super) fn cut_rows(&self, max_rows: usize) -> Vec<[f64; 3]> {
-        if self.vertices.len() < 2 {
+    /// At most `max_rows` rows: a few of equal mass, of which that with the largest error is cut where its error is largest,
+    /// until they are used up.
+    pub(super) fn cut_rows(mut self, max_rows: usize) -> Vec<[f64; 3]> {
+        let Some(last) = self.x.len().checked_sub(1).filter(|&last| last > 0) else {
             return Vec::new();
-        }
+        };
         let mut open = BinaryHeap::with_capacity(max_rows + 1);
         let mut cuts = Vec::with_capacity(max_rows + 2);
-        cuts.extend([0, self.vertices.len() - 1]);
-        open.push(self.piece(0, self.vertices.len() - 1));
-        while cuts.len() <= max_rows {
-            match open.pop() {
-                Some(worst) if worst.cost > GOOD_ENOUGH => {
-                    cuts.push(worst.cut);
-                    open.push(self.piece(worst.from, worst.cut));
-                    open.push(self.piece(worst.cut, worst.to));
+        cuts.push(0);
+        let mut from = 0;
+        for to in self.first_cuts(max_rows, last) {
+            if to > from {
+                cuts.push(to);
+                open.extend(self.piece(from, to));
+                from = to;
+            }
+        }
+        while cuts.len() <= max_rows
+            && let Some(worst) = open.pop()
+        {
+            if let Some(cut) = self.cut(&worst) {
+                cuts.push(cut);
+                for piece in [self.piece(worst.from, cut), self.piece(cut, worst.to)] {
+                    piece.into_iter().for_each(|piece| open.push(piece));
                 }
-                _ => break,
             }
         }
         cuts.sort_unstable();
-        self.rows(cuts)
+        self.rows(&cuts)
     }
 
-    /// The error of one row over all these vertices: the area between curve and chord as a share of what 30 bins show, and
-    /// the largest distance.
-    fn piece(&self, from: usize, to: usize) -> Piece {
-        let mut piece = Piece {
-            cost: 0.0,
+    /// Where rows of equal mass would end, and the last vertex.
+    fn first_cuts(&self, max_rows: usize, last: usize) -> Vec<usize> {
+        let rows = FIRST_ROWS.min(max_rows / 2).max(1);
+        let share = self.total / rows as f64;
+        let cut = |row| {
+            let mass = share * row as f64;
+            self.cumulative
+                .partition_point(|&below| below < mass)
+                .min(last)
+        };
+        (1..rows).map(cut).chain([last]).collect()
+    }
+
+    /// The row over all these vertices, when it is worth being cut: its error is the area between curve and chord, as a
+    /// share of what 30 bins show, and the largest distance.
+    fn piece(&mut self, from: usize, to: usize) -> Option<Piece> {
+        let columns = Columns {
+            x: self.x.get(from..=to)?,
+            cumulative: self.cumulative.get(from..=to)?,
+            spans: self.spans.get(from..=to)?,
+            scale: self.scale,
+        };
+        let (area, peak) = columns.measure(self.errors.get_mut(from + 1..to)?)?;
+        let cost = (area / self.range * DRAWN_BINS + PEAK_WEIGHT * peak) / self.total;
+        (cost > GOOD_ENOUGH).then_some(Piece {
+            cost,
+            peak,
             from,
             to,
-            cut: from,
-        };
-        let Some(slice) = self.vertices.get(from..=to) else {
-            return piece;
-        };
-        let [first, _, .., last] = slice else {
-            return piece;
-        };
-        let width = (last.x - first.x) * self.scale;
-        if width <= 0.0 {
-            return piece;
-        }
-        let rise = last.cumulative - first.cumulative;
-        let slope = rise / width * self.scale;
-        // The trapezoids, added up by their corners; both ends lie on the chord.
-        let (mut area, mut peak) = (0.0, 0.0);
-        for (offset, three) in slice.windows(3).enumerate() {
-            let [before, vertex, after] = three else {
-                continue;
-            };
-            let line = (vertex.x - first.x) * slope;
-            let error = (vertex.cumulative - first.cumulative - line).abs();
-            area += error * (after.x - before.x);
-            if error > peak {
-                (peak, piece.cut) = (error, from + 1 + offset);
-            }
-        }
-        area *= self.scale / 2.0;
-        piece.cost = (area / self.range * DRAWN_BINS + PEAK_WEIGHT * peak) / self.total;
-        piece
+        })
     }
 
-    fn rows(&self, cuts: impl IntoIterator<Item = usize>) -> Vec<[f64; 3]> {
-        let cuts = cuts.into_iter();
-        let mut rows: Vec<[f64; 3]> = Vec::with_capacity(cuts.size_hint().0);
-        let mut ends = cuts.filter_map(|cut| self.vertices.get(cut));
+    /// The first vertex of the piece that has the largest error.
+    fn cut(&self, piece: &Piece) -> Option<usize> {
+        let inner = self.errors.get(piece.from + 1..piece.to)?;
+        let place = inner.iter().position(|&error| error == piece.peak)?;
+        Some(piece.from + 1 + place)
+    }
+
+    fn rows(&self, cuts: &[usize]) -> Vec<[f64; 3]> {
+        let mut rows: Vec<[f64; 3]> = Vec::with_capacity(cuts.len());
+        let mut ends = cuts.iter().filter_map(|&cut| self.vertex(cut));
         let Some(mut from) = ends.next() else {
             return rows;
         };
@@ -234,8 +227,8 @@ impl Curve {
             }
             from = to;
         }
-        if let (Some(row), Some(end)) = (rows.last_mut(), self.vertices.last()) {
-            row[1] = end.x;
+        if let (Some(row), Some(&end)) = (rows.last_mut(), self.x.last()) {
+            row[1] = end;
         }
         rows
     }
@@ -249,5 +242,54 @@ impl Vertex {
         } else {
             self.x
         }
+    }
+}
+
+/// The vertices of a row.
+struct Columns<'a> {
+    x: &'a [f64],
+    cumulative: &'a [f64],
+    spans: &'a [f64],
+    scale: f64,
+}
+
+impl Columns<'_> {
+    /// Writes how far each vertex but the first and the last lies from the straight line between those two. Returns the area
+    /// between curve and line (trapezoids, added up by their corners) and the largest distance; `None` without a vertex in
+    /// between or without width.
+    fn measure(&self, errors: &mut [f64]) -> Option<(f64, f64)> {
+        let inner = errors.len();
+        let (left, right) = (self.x.first()? * self.scale, self.x.last()? * self.scale);
+        let (below, above) = (*self.cumulative.first()?, self.cumulative.last()?);
+        if inner == 0 || right <= left {
+            return None;
+        }
+        let (scale, slope) = (self.scale, (above - below) / (right - left));
+        let vertices = std::iter::zip(self.x.get(1..=inner)?, self.cumulative.get(1..=inner)?);
+        for (error, (x, cumulative)) in errors.iter_mut().zip(vertices) {
+            *error = (cumulative - below - (x * scale - left) * slope).abs();
+        }
+        let spans = self.spans.get(1..=inner)?;
+        let (rows, rest) = errors.as_chunks::<LANES>();
+        let (spans, rest_spans) = spans.as_chunks::<LANES>();
+        let (mut areas, mut peaks) = ([0.0; LANES], [0.0_f64; LANES]);
+        for (errors, spans) in rows.iter().zip(spans) {
+            for ((area, error), span) in areas.iter_mut().zip(errors).zip(spans) {
+                *area += error * span;
+            }
+            for (peak, &error) in peaks.iter_mut().zip(errors) {
+                *peak = if error > *peak { error } else { *peak };
+            }
+        }
+        let (mut area, mut peak) = (0.0, 0.0);
+        for (error, span) in rest.iter().zip(rest_spans) {
+            area += error * span;
+            peak = if *error > peak { *error } else { peak };
+        }
+        area += areas.iter().sum::<f64>();
+        for other in peaks {
+            peak = if other > peak { other } else { peak };
+        }
+        Some((area / 2.0, peak))
     }
 }

@@ -145,6 +145,12 @@ impl FineHistogram {
         self.leaves.iter().map(|leaf| leaf.count).sum()
     }
 
+    /// Leaves: what later work is in proportion to.
+    #[cfg(test)]
+    pub(crate) fn leaves(&self) -> usize {
+        self.leaves.len()
+    }
+
     /// Adds the values behind `other`. Where a leaf of one holds finer leaves of the other, the coarse one takes them in.
     pub(crate) fn merge(&mut self, other: &FineHistogram) {
         if other.leaves.is_empty() {
@@ -184,11 +190,12 @@ impl FineHistogram {
 
     /// The at most `max_rows` rows whose picture in TensorBoard is closest to the data.
     pub(crate) fn to_histogram(&self, max_rows: usize) -> Histogram {
-        let curve = Curve::new(self);
         let max_rows = max_rows.max(1);
-        let mut rows = match curve.atoms() {
-            Some(atoms) if atoms <= max_rows => curve.all_rows(),
-            _ => curve.cut_rows(max_rows - max_rows / SAVED_SHARE),
+        let are_atoms = self.leaves.iter().all(|leaf| leaf.free == 0);
+        let mut rows = if are_atoms && self.leaves.len() <= max_rows {
+            self.row_of_each_value()
+        } else {
+            Curve::new(self).cut_rows(max_rows - max_rows / SAVED_SHARE)
         };
         if rows.len() > max_rows {
             // Each value has its row; there is no room for the gaps between them.
@@ -196,6 +203,21 @@ impl FineHistogram {
         }
         self.open_last(&mut rows);
         Histogram { rows }
+    }
+
+    /// A row for each atom, and one for each gap between two: TensorBoard interpolates a percentile from the right edge of the
+    /// row before, not from the left edge of the row it falls into.
+    fn row_of_each_value(&self) -> Vec<[f64; 3]> {
+        let mut rows: Vec<[f64; 3]> = Vec::with_capacity(2 * self.leaves.len());
+        for leaf in &self.leaves {
+            let value = value_of(leaf.key);
+            let gap = rows.last().map(|before| before[1].next_up());
+            if let Some(left) = gap.filter(|&left| left < value) {
+                rows.push([left, value, 0.0]);
+            }
+            rows.push([value, value, leaf.count as f64]);
+        }
+        rows
     }
 
     /// Gives a row of zero width at the maximum a little width to the left, in the gap below it: see [`Histogram`].

@@ -75,14 +75,20 @@ struct Frame {
 }
 
 impl Frame {
-    /// True for an octave, above the subnormals, that holds too little in too small a space for its buckets to matter. Where
-    /// buckets are single values they do.
-    fn is_invisible<F: Wide>(&self, octave: &Piece) -> bool {
-        // An octave is as wide as the distance of its nearer end from zero.
-        let width = F::from_bits(octave.bits).to_f64().abs();
-        (octave.count as f64) * TOLD_APART < self.total as f64
-            && width * TOLD_APART < self.range
-            && self.grid < F::FREE
+    /// How many pieces side by side no picture tells apart, as a power of two, if they hold little; `width` is that of one.
+    fn grouped(&self, width: f64, most: u32) -> u32 {
+        let fitting = self.range / TOLD_APART / width;
+        let can_be_little = self.total as f64 > TOLD_APART;
+        // The exponent; one of a value that is not finite, or below 1, says nothing.
+        match can_be_little && fitting.is_finite() && fitting >= 1.0 {
+            true => most.min((fitting.to_bits() >> (f64::MANTISSA_DIGITS - 1)) as u32 - 1023),
+            false => 0,
+        }
+    }
+
+    /// True for so few values that where exactly they lie in a narrow place cannot be seen.
+    fn is_little(&self, count: u64) -> bool {
+        (count as f64) * TOLD_APART < self.total as f64
     }
 
     fn is_heavy(&self, leaf: &Leaf, piece: &Piece) -> bool {
@@ -186,7 +192,15 @@ impl<F: Wide> Fine<F> {
             if extreme > 0.0 {
                 let touched = (least >> F::FREE) as usize / OCTAVE
                     ..=(bits_of::<F>(extreme) >> F::FREE) as usize / OCTAVE;
-                collect_half::<F>(leaves, &mut heavy, frame, half, touched, sign);
+                collect_half::<F>(
+                    leaves,
+                    &mut heavy,
+                    frame,
+                    half,
+                    touched,
+                    sign,
+                    &mut self.refinement.below,
+                );
             }
             if sign > 0 {
                 // From the largest magnitude to the smallest, with zero next: the leaves are nearly sorted.
@@ -214,58 +228,91 @@ fn collect_half<F: Wide>(
     half: &mut [[u32; TURNS]],
     touched: RangeInclusive<usize>,
     sign: u64,
+    below: &mut Vec<u64>,
 ) {
     let (octaves, _) = half.as_chunks_mut::<OCTAVE>();
     let octaves = (*touched.start()..).zip(octaves.get_mut(touched).unwrap_or_default());
     for (octave, buckets) in octaves {
-        let count = buckets
+        if buckets
             .as_flattened()
             .iter()
-            .map(|&count| u64::from(count))
-            .sum();
-        if count == 0 {
+            .fold(0, |any, &count| any | count)
+            == 0
+        {
             continue;
         }
         let first = sign + (octave * OCTAVE) as u64;
-        let whole = Piece {
-            bits: first << F::FREE,
-            free: F::FREE + OCTAVE.ilog2(),
-            count,
+        let start = F::from_bits(first << F::FREE).to_f64().abs();
+        // The lowest octave has the bucket of zero; and where buckets are single values, these are shown.
+        let grouped = match octave {
+            1.. if frame.grid < F::FREE => frame.grouped(start / OCTAVE as f64, OCTAVE.ilog2()),
+            _ => 0,
         };
-        if octave > 0 && frame.is_invisible::<F>(&whole) {
-            buckets.fill([0; TURNS]);
-            leaves.push(whole.to_leaf::<F>(frame.grid));
-            continue;
-        }
-        for (bucket, turns) in (first..).zip(buckets) {
-            let count = take(turns);
+        for_each_piece(frame, buckets, grouped, below, |index, more, count| {
+            let piece = Piece {
+                bits: (first + index as u64) << F::FREE,
+                free: F::FREE + more,
+                count,
+            };
+            let leaf = piece.to_leaf::<F>(frame.grid);
+            if frame.is_heavy(&leaf, &piece) {
+                heavy.push(piece);
+            } else {
+                leaves.push(leaf);
+            }
+        });
+        buckets.fill([0; TURNS]);
+    }
+}
+
+/// Hands out what was counted: the number of the first bucket, for how many it stands as a power of two, at most
+/// `1 << grouped`, and the count. These are as many buckets side by side as hold little. `below` is memory for the sums of
+/// the buckets before each.
+#[inline(always)]
+fn for_each_piece(
+    frame: &Frame,
+    buckets: &[[u32; TURNS]],
+    grouped: u32,
+    below: &mut Vec<u64>,
+    mut found: impl FnMut(usize, u32, u64),
+) {
+    let count = |turns: &[u32; TURNS]| turns.iter().map(|&count| u64::from(count)).sum::<u64>();
+    if grouped == 0 {
+        for (index, turns) in buckets.iter().enumerate() {
+            let count = count(turns);
             if count > 0 {
-                let piece = Piece {
-                    bits: bucket << F::FREE,
-                    free: F::FREE,
-                    count,
-                };
-                let leaf = piece.to_leaf::<F>(frame.grid);
-                if frame.is_heavy(&leaf, &piece) {
-                    heavy.push(piece);
-                } else {
-                    leaves.push(leaf);
-                }
+                found(index, 0, count);
             }
         }
+        return;
+    }
+    below.clear();
+    below.push(0);
+    let mut sum = 0;
+    below.extend(buckets.iter().map(|turns| {
+        sum += count(turns);
+        sum
+    }));
+    let mut first = 0;
+    while first < buckets.len() {
+        let mut size = grouped.min(first.trailing_zeros());
+        let (Some(&from), Some(mut to)) = (below.get(first), below.get(first + (1 << size))) else {
+            break;
+        };
+        while size > 0 && *to > from && !frame.is_little(*to - from) {
+            size -= 1;
+            to = below.get(first + (1 << size)).unwrap_or(to);
+        }
+        if *to > from {
+            found(first, size, *to - from);
+        }
+        first += 1 << size;
     }
 }
 
 /// The magnitude of an extreme in the bits of the wide type it came from.
 fn bits_of<F: Wide>(extreme: f64) -> u64 {
     F::from_f64(extreme).magnitude()
-}
-
-fn take(turns: &mut [u32; TURNS]) -> u64 {
-    std::mem::take(turns)
-        .iter()
-        .map(|&count| u64::from(count))
-        .sum()
 }
 
 /// Subnormals that share the lowest bucket with zero: an octave is a leaf.
@@ -323,6 +370,8 @@ struct Refinement {
     /// Levels of earlier calls, kept for their memory.
     spare: Vec<Level>,
     counts: Vec<[u32; TURNS]>,
+    /// See [`for_each_piece`].
+    below: Vec<u64>,
     step: u32,
 }
 
@@ -426,26 +475,34 @@ impl Refinement {
         level.shift = free;
         level.inner.clear();
         level.inner.resize(self.counts.len(), 0);
-        for (index, turns) in self.counts.iter_mut().enumerate().skip(ways) {
-            let count = take(turns);
-            let Some(piece) = heavy.get(index / ways - 1).filter(|_| count > 0) else {
-                continue;
-            };
-            let part = Piece {
-                bits: piece.bits | ((index % ways) as u64) << free,
-                free,
+        // The first ones are of what is not heavy.
+        let parts = self.counts.chunks(ways).skip(1);
+        let inner = level.inner.chunks_mut(ways).skip(1);
+        for ((piece, parts), inner) in heavy.iter().zip(parts).zip(inner) {
+            let part = |index: usize, more: u32, count| Piece {
+                bits: piece.bits | (index as u64) << free,
+                free: free + more,
                 count,
             };
-            let leaf = part.to_leaf::<F>(frame.grid);
-            match u8::try_from(still.len() + 1) {
-                Ok(number) if frame.is_heavy(&leaf, &part) => {
-                    still.push(part);
-                    if let Some(inner) = level.inner.get_mut(index) {
-                        *inner = number;
+            let start = |index| F::from_bits(part(index, 0, 0).bits).to_f64();
+            let grouped = frame.grouped((start(1) - start(0)).abs(), self.step);
+            for_each_piece(
+                frame,
+                parts,
+                grouped,
+                &mut self.below,
+                |index, more, count| {
+                    let part = part(index, more, count);
+                    let leaf = part.to_leaf::<F>(frame.grid);
+                    match (u8::try_from(still.len() + 1), inner.get_mut(index)) {
+                        (Ok(number), Some(inner)) if frame.is_heavy(&leaf, &part) => {
+                            still.push(part);
+                            *inner = number;
+                        }
+                        _ => leaves.push(leaf),
                     }
-                }
-                _ => leaves.push(leaf),
-            }
+                },
+            );
         }
         self.levels.push(level);
         still

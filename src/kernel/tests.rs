@@ -538,6 +538,24 @@ fn small_tensors_show_each_value() {
 }
 
 #[test]
+fn what_no_picture_tells_apart_is_one_leaf() {
+    let mut random = Random(4);
+    for (center, spread) in [(0.0, 1.0), (1.0, 1e-4), (1.0, 0.05), (-3.0, 1e-5)] {
+        let data: Vec<f32> = (0..200_000)
+            .map(|_| (center + spread * random.normal()) as f32)
+            .collect();
+        let found = Kernel::new().analyse(Elements::F32(&data), None, 1, true);
+        let histogram = found.weight_histogram.unwrap();
+        assert_eq!(histogram.total(), 200_000);
+        assert!(
+            histogram.leaves() < 700,
+            "{center} +- {spread}: {} leaves",
+            histogram.leaves()
+        );
+    }
+}
+
+#[test]
 fn scratch_is_clean_between_calls() {
     // The same kernel over tensors of every shape gives what a new one gives.
     let mut kernel = Kernel::new();
