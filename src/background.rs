@@ -1,4 +1,41 @@
-//! Keeps the writer thread from pushing the training thread aside.
+//! Keeps the writer thread from pushing the training thread aside, and from having to be woken by it.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long the writer sleeps between two looks.
+const NAP: Duration = Duration::from_millis(2);
+
+/// Snapshots that follow each other faster are looked for.
+const RHYTHM: Duration = Duration::from_millis(20);
+
+/// The rhythm in which snapshots come.
+///
+/// To wake a thread that sleeps on another core takes the caller 10 to 30 µs, in a virtual machine above all: as much as
+/// copying a small model. While small snapshots come every few milliseconds, the writer therefore sleeps by the clock and
+/// looks for the next ones by itself. There are buffers enough for those that come meanwhile.
+#[derive(Default)]
+pub(crate) struct Rhythm {
+    newest: Option<Instant>,
+}
+
+impl Rhythm {
+    /// A snapshot came, small enough to be looked for (`are_plenty` of its buffers), or not.
+    pub(crate) fn beat(&mut self, are_plenty: bool) {
+        self.newest = are_plenty.then(Instant::now);
+    }
+
+    /// Sleeps for a moment, or until unparked, when the next snapshot is near; false when it is not or when something else
+    /// is due sooner, without a wait.
+    pub(crate) fn nap(&self, due_in: Duration) -> bool {
+        let is_near = self.newest.is_some_and(|newest| newest.elapsed() < RHYTHM);
+        if is_near && due_in >= NAP {
+            thread::park_timeout(NAP);
+            return true;
+        }
+        false
+    }
+}
 
 /// Tells the system that the calling thread computes in the background.
 ///
@@ -17,8 +54,26 @@ pub(crate) fn enter() {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn naps_are_taken_while_small_snapshots_come() {
+        let mut rhythm = Rhythm::default();
+        assert!(!rhythm.nap(RHYTHM));
+        rhythm.beat(true);
+        assert!(rhythm.nap(RHYTHM) && !rhythm.nap(NAP / 2));
+        rhythm.newest = Instant::now().checked_sub(RHYTHM);
+        assert!(!rhythm.nap(RHYTHM));
+        rhythm.beat(true);
+        rhythm.beat(false);
+        assert!(!rhythm.nap(RHYTHM));
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod policy_tests {
     /// The 41st field of `/proc/…/stat`, behind the name in parentheses: see proc(5).
     fn policy() -> Option<String> {
         let stat = std::fs::read_to_string("/proc/thread-self/stat").ok()?;

@@ -88,6 +88,11 @@ fn most_buffers(bytes: usize) -> usize {
     BUFFERS + (FURTHER_BYTES / bytes.max(1)).min(FURTHER_BUFFERS)
 }
 
+/// True for snapshots so small that there are buffers enough while the worker looks away for some milliseconds.
+pub(crate) fn are_plenty(bytes: usize) -> bool {
+    most_buffers(bytes) >= 2 * BUFFERS
+}
+
 /// Returns of a buffer, in a row, that found another one idle, after which the idle one is given back to the system.
 const IDLE_RETURNS: u32 = 32;
 

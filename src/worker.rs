@@ -9,8 +9,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::background;
-use crate::buffer::{Budget, Buffer, Pool};
+use crate::background::{self, Rhythm};
+use crate::buffer::{Budget, Buffer, Pool, are_plenty};
 use crate::error::{Error, Result};
 use crate::health::Health;
 use crate::kernel::{Elements, Kernels, Task};
@@ -152,6 +152,7 @@ pub(crate) struct Worker {
     text_written: Option<Instant>,
     flush_interval: Duration,
     written: Instant,
+    rhythm: Rhythm,
 }
 
 impl Worker {
@@ -167,6 +168,7 @@ impl Worker {
             selection,
             flush_interval,
             written: Instant::now(),
+            rhythm: Rhythm::default(),
             runs: BTreeMap::new(),
             watches: BTreeMap::new(),
             kernels: Kernels::new(threads),
@@ -184,12 +186,7 @@ impl Worker {
         SERVED.set(Arc::as_ptr(&self.shared));
         let mut tended = Instant::now();
         loop {
-            let due_in = self.flush_interval.saturating_sub(self.written.elapsed());
-            let mut next = match commands.recv_timeout(due_in.min(TICK)) {
-                Ok(command) => Some(command),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => Some(Command::Close(None)),
-            };
+            let mut next = self.next(commands);
             while let Some(command) = next {
                 if let Command::Close(closing) = command {
                     return self.close(commands, closing);
@@ -205,6 +202,23 @@ impl Worker {
                 self.write(false);
             }
             tended = Instant::now();
+        }
+    }
+
+    /// The next command, waited for until scalars or the file have their turn.
+    fn next(&self, commands: &Receiver<Command>) -> Option<Command> {
+        loop {
+            let due_in = self.flush_interval.saturating_sub(self.written.elapsed());
+            if !self.rhythm.nap(due_in) {
+                return match commands.recv_timeout(due_in.min(TICK)) {
+                    Ok(command) => Some(command),
+                    Err(RecvTimeoutError::Timeout) => None,
+                    Err(RecvTimeoutError::Disconnected) => Some(Command::Close(None)),
+                };
+            }
+            if let Ok(command) = commands.try_recv() {
+                return Some(command);
+            }
         }
     }
 
@@ -229,7 +243,10 @@ impl Worker {
                     },
                 );
             }
-            Command::Snapshot { watch, snapshot } => self.snapshot(watch, *snapshot),
+            Command::Snapshot { watch, snapshot } => {
+                self.rhythm.beat(are_plenty(snapshot.plan.bytes));
+                self.snapshot(watch, *snapshot);
+            }
             Command::Histogram {
                 run,
                 step,

@@ -185,6 +185,7 @@ impl LoggerBuilder {
         let core = Core {
             commands,
             shared,
+            thread: thread.thread().clone(),
             worker: Mutex::new(Some(thread)),
             closed: AtomicBool::new(false),
             registry: Mutex::default(),

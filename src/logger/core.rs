@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
 use crate::buffer::Buffer;
@@ -24,6 +24,8 @@ pub(super) struct Core {
     pub(super) commands: SyncSender<Command>,
     pub(super) shared: Arc<Shared>,
     pub(super) worker: Mutex<Option<JoinHandle<()>>>,
+    /// The same thread, to be called out of a nap.
+    pub(super) thread: Thread,
     pub(super) closed: AtomicBool,
     pub(super) registry: Mutex<Registry>,
     /// Held while a sub-run's directory is made, so that two threads do not make it twice.
@@ -218,6 +220,7 @@ impl Core {
             return None;
         }
         self.commands.send(command).ok()?;
+        self.thread.unpark();
         answer.recv().ok()
     }
 
