@@ -5,7 +5,7 @@ without logging.
     demo.py PROGRAM [--pairs 5] [--epochs 20]
 
 PROGRAM is the `cnn` example built by cargo. Runs alternate, so that both see the same machine. On Linux the scheduler's own
-counts (/proc/.../schedstat, looked at every 20 ms) tell where the time goes: what the writer computes, and how long the
+counts (/proc/.../schedstat, looked at every 100 ms) tell where the time goes: what the writer computes, and how long the
 threads of training were ready to run and had no core.
 """
 
@@ -50,7 +50,7 @@ def run(program, arguments, directory):
             now = schedule(process.pid)
             # The writer is gone when the program ends.
             counts = tuple(max(pair) for pair in zip(counts, now))
-            time.sleep(0.02)
+            time.sleep(0.1)
         said = process.stdout.read()
     if process.returncode != 0:
         raise SystemExit(f"{program} ended with {process.returncode}")
