@@ -63,6 +63,9 @@ mod tests {
         let mut rhythm = Rhythm::default();
         assert!(!rhythm.nap(RHYTHM));
         rhythm.beat(true);
+        assert!(rhythm.newest.is_some());
+        // A snapshot yet to come is near, however long this test is kept waiting.
+        rhythm.newest = Instant::now().checked_add(Duration::from_secs(3600));
         assert!(rhythm.nap(RHYTHM) && !rhythm.nap(NAP / 2));
         rhythm.newest = Instant::now().checked_sub(RHYTHM);
         assert!(!rhythm.nap(RHYTHM));
