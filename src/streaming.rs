@@ -1,11 +1,11 @@
-//! A copy past the caches, for more bytes than they hold.
+//! A copy past the caches.
 //!
-//! An ordinary store first reads the line that it is about to overwrite, and pushes out of the cache what training needs
-//! next. Stores that stream do neither: of three passes through memory two remain. Below [`WORTH_STREAMING`] the copy is
-//! better left in the cache, from where the worker reads it.
+//! An ordinary store first fetches the line that it is about to overwrite. Those of a large snapshot come from memory, and
+//! what training needs next is pushed out of the cache for them; those of a small one come from the cache of the worker's
+//! core, which has read the snapshot before. Stores that stream fetch nothing. Below [`WORTH_STREAMING`] neither matters.
 
-/// Bytes copied by one call from which on streaming pays: about half of what the last cache of a core's neighbourhood holds.
-pub(crate) const WORTH_STREAMING: usize = 16 << 20;
+/// Bytes copied by one call from which on streaming pays. What fewer would fetch is too little to be waited for.
+pub(crate) const WORTH_STREAMING: usize = 128 << 10;
 
 /// A piece of fewer bytes takes the ordinary way: waiting for its last lines would cost more than they do.
 #[cfg(target_arch = "x86_64")]

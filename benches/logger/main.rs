@@ -170,14 +170,15 @@ fn caller_row(model: &mut Model, between: Between, calls: u64) -> Result {
     let [mut logged, mut plain, mut torch] = [const { Vec::new() }; 3];
     let mut waited = Duration::ZERO;
     for call in 0..WARM_UP + calls {
-        model.step();
-        // The yardstick is one of the copies, near the end of the step and under the same load as the call.
         match between {
             Between::Copies(copies) => {
                 Between::Copies(copies.saturating_sub(2)).work(&mut yardstick)
             }
             busy => busy.work(&mut yardstick),
         }
+        // As in training: what the optimizer has just read and written is what is logged.
+        model.step();
+        // The yardstick is one of the copies, near the end of the step and under the same load as the call.
         // After `copy_` libtorch's threads spin for a while; such calls are made, and not counted.
         let (is_plain, warm) = (call % 4 != 0, call >= WARM_UP);
         let time = seconds(|| {

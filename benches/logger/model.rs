@@ -11,7 +11,7 @@ const STEP: f64 = 1e-4;
 /// Steps in one direction before the sign of all changes turns, so that long runs stay where they began.
 const TURN: u64 = 16;
 
-/// Variables in a store, and by how much each is moved.
+/// Variables in a store, and by how much each is moved: their gradients, which each call of `log_weights` looks at, too.
 pub struct Model {
     pub store: VarStore,
     pub name: String,
@@ -55,7 +55,9 @@ impl Model {
             let change = Tensor::randn(shape.as_slice(), options) * STEP;
             changes.push((tensor, change));
         }
-        leave_gradients(&changes);
+        for (tensor, change) in &mut changes {
+            *change = left_as_gradient(tensor, change);
+        }
         Model {
             store,
             name: name.into(),
@@ -111,11 +113,10 @@ impl Model {
     }
 }
 
-/// What a backward pass leaves and each call looks at.
-fn leave_gradients(changes: &[(Tensor, Tensor)]) {
-    for (tensor, change) in changes {
-        (tensor * change).sum(Kind::Float).backward();
-    }
+/// The gradient of a variable after a backward pass that makes it equal to `gradient`.
+fn left_as_gradient(variable: &Tensor, gradient: &Tensor) -> Tensor {
+    (variable * gradient).sum(Kind::Float).backward();
+    variable.grad()
 }
 
 /// `count` tensors of `elements` elements.

@@ -5,11 +5,13 @@ use crate::types::DType;
 use crate::values::{Access, Facts, Glimpse};
 use half::{bf16, f16};
 
-use super::{Remote, Tensor, copy_by_torch, fetch_remotes, inspect, memory, remote, requires_grad};
+use super::{
+    Metadata, Remote, Tensor, copy_by_torch, fetch_remotes, inspect, memory, remote, requires_grad,
+};
 
 /// The gradient left by the last backward pass, if there is one. Asking a tensor that is no leaf would warn.
 pub(crate) fn gradient(tensor: &Tensor) -> Option<Tensor> {
-    if !requires_grad(tensor) || !tensor.f_is_leaf().ok()? {
+    if !requires_grad(tensor) || !Metadata::of(tensor).is_leaf() {
         return None;
     }
     tensor.f_grad().ok().filter(Tensor::defined)
@@ -134,9 +136,12 @@ impl Glimpser {
         widen: impl Fn(&T) -> f64 + Copy,
     ) -> Option<Glimpse> {
         let values: &[T] = bytemuck::try_cast_slice(bytes).ok()?;
-        let sampled = values.len().min(SAMPLE);
-        let sample = (0..sampled).filter_map(|index| values.get(place(index, values.len())));
-        let glimpse = of_sample(sample.map(widen), values.len());
+        let mut sample = [0.0; SAMPLE];
+        let sampled = sample.get_mut(..values.len().min(SAMPLE))?;
+        for (index, taken) in sampled.iter_mut().enumerate() {
+            *taken = widen(values.get(place(index, values.len()))?);
+        }
+        let glimpse = of_sample(sampled, values.len());
         if glimpse != Glimpse::PerhapsZero {
             return Some(glimpse);
         }
@@ -214,13 +219,14 @@ fn sample_stride(elements: usize) -> usize {
     stride
 }
 
-/// What a sample says of a gradient of so many elements.
+/// What a sample of at most [`SAMPLE`] elements says of a gradient of so many.
 fn summary(dtype: DType, sample: &[u8], elements: usize) -> Glimpse {
     fn wide<T: bytemuck::Pod>(sample: &[u8], widen: impl Fn(T) -> f64, elements: usize) -> Glimpse {
         let values = sample
             .chunks_exact(size_of::<T>())
             .map(bytemuck::pod_read_unaligned::<T>);
-        of_sample(values.map(widen), elements)
+        let values: Vec<f64> = values.map(widen).collect();
+        of_sample(&values, elements)
     }
     match dtype {
         DType::F32 => wide::<f32>(sample, f64::from, elements),
@@ -232,21 +238,31 @@ fn summary(dtype: DType, sample: &[u8], elements: usize) -> Glimpse {
 }
 
 /// The same of widened values.
-fn of_sample(values: impl Iterator<Item = f64>, elements: usize) -> Glimpse {
-    let (mut squares, mut count) = (0.0, 0_usize);
-    for value in values {
-        squares += value * value;
-        count += 1;
-    }
+fn of_sample(values: &[f64], elements: usize) -> Glimpse {
+    let squares = sum_of_squares(values);
     if !squares.is_finite() {
         Glimpse::NonFinite
     } else if squares > 0.0 {
-        Glimpse::NonZero(Some((squares * elements as f64 / count as f64).sqrt()))
-    } else if count == elements {
+        let scale = elements as f64 / values.len() as f64;
+        Glimpse::NonZero(Some((squares * scale).sqrt()))
+    } else if values.len() == elements {
         Glimpse::Zero
     } else {
         Glimpse::PerhapsZero
     }
+}
+
+/// In several sums, none of which waits for another.
+fn sum_of_squares(values: &[f64]) -> f64 {
+    let (rows, rest) = values.as_chunks::<8>();
+    let mut sums = [0.0; 8];
+    for row in rows {
+        for (sum, value) in sums.iter_mut().zip(row) {
+            *sum += value * value;
+        }
+    }
+    let rest = rest.iter().map(|value| value * value);
+    sums.into_iter().chain(rest).sum()
 }
 
 #[cfg(test)]

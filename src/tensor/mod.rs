@@ -5,6 +5,7 @@
 //! through libtorch's own `copy_`, which knows negated views, other devices and any stride.
 
 mod gradient;
+mod metadata;
 mod remote;
 mod stores;
 
@@ -16,6 +17,7 @@ use crate::types::DType;
 use crate::values::{Access, Facts, Way, copy_alone, gather};
 
 pub(crate) use gradient::{Glimpser, gradient};
+use metadata::{Metadata, forget_error};
 pub(crate) use remote::{Remote, fetch_remotes, remote};
 pub use stores::SubStore;
 
@@ -48,7 +50,10 @@ pub(crate) fn inspect(name: &str, tensor: &Tensor) -> Result<Facts> {
         Access::Convert
     } else if tensor.device() != Device::Cpu {
         Access::Remote
-    } else if contiguous == Some(true) && shape.len() <= DIMENSIONS && !is_negated(tensor) {
+    } else if contiguous == Some(true)
+        && shape.len() <= DIMENSIONS
+        && !Metadata::of(tensor).is_negated()
+    {
         Access::Memory
     } else {
         Access::Copy
@@ -102,83 +107,72 @@ fn kind_of(dtype: DType) -> Kind {
 
 /// The sizes of the dimensions; `None` for a nested tensor, at which `Tensor::size` panics.
 fn shape(tensor: &Tensor) -> Option<Vec<i64>> {
-    let mut shape = vec![0; tensor.dim()];
-    // SAFETY: the handle is valid, and `shape` has room for the number of dimensions that was just asked for.
-    #[allow(unsafe_code)]
-    unsafe {
-        torch_sys::at_shape(tensor.as_ptr().cast_mut(), shape.as_mut_ptr());
-    }
-    (!take_torch_error(tensor)).then_some(shape)
+    let metadata = Metadata::of(tensor);
+    let mut shape = vec![0; metadata.dimensions()];
+    metadata.read_shape(&mut shape);
+    (!forget_error(tensor)).then_some(shape)
 }
 
-/// Whether the elements lie one after the other; `None` for the sparse layouts that have no such notion, some of which
-/// `Tensor::is_sparse` misses and `Tensor::is_contiguous` panics on.
+/// [`Metadata::is_contiguous`], leaving no error behind.
 fn contiguity(tensor: &Tensor) -> Option<bool> {
-    // SAFETY: the handle is valid for the life of `tensor`; the call reads metadata and answers -1 where it fails.
-    #[allow(unsafe_code)]
-    let answer = unsafe { torch_sys::at_is_contiguous(tensor.as_ptr().cast_mut()) };
-    if answer < 0 {
-        take_torch_error(tensor);
-        return None;
+    let answer = Metadata::of(tensor).is_contiguous();
+    if answer.is_none() {
+        forget_error(tensor);
     }
-    Some(answer != 0)
+    answer
 }
 
-/// True for a view whose elements are those in memory with the other sign (`z.conj().imag()`), and where nobody knows.
-fn is_negated(tensor: &Tensor) -> bool {
-    tensor.f_is_neg().unwrap_or(true)
-}
-
-/// libtorch's binding keeps the last error until somebody asks: the next fallible call would report it as its own. True
-/// when there was one.
-fn take_torch_error(tensor: &Tensor) -> bool {
-    tensor.f_is_leaf().is_err()
+/// Where the elements of a defined tensor begin, leaving no error behind; `None` where there is no memory.
+fn start(tensor: &Tensor) -> Option<*const u8> {
+    let start = Metadata::of(tensor).data();
+    if start.is_none() {
+        forget_error(tensor);
+    }
+    start
 }
 
 /// Dimensions up to which memory is read directly: they are compared at each call without an allocation.
 const DIMENSIONS: usize = 16;
 
+/// True for a tensor of this type and shape whose elements lie in host memory as a copy of them does.
+fn lies_as(metadata: Metadata<'_>, facts: &Facts) -> bool {
+    let mut shape = [0_i64; DIMENSIONS];
+    let Some(sizes) = shape.get_mut(..facts.shape.len()) else {
+        return false;
+    };
+    if metadata.dimensions() != sizes.len() || !metadata.has_type(facts.dtype) {
+        return false;
+    }
+    metadata.read_shape(sizes);
+    // Of a nested tensor no size was read, and it is not contiguous.
+    sizes == facts.shape.as_slice()
+        && metadata.is_contiguous() == Some(true)
+        && metadata.is_on_cpu()
+        && !metadata.is_negated()
+}
+
 /// The memory of a tensor that is still what `facts` says: dense, contiguous, on the CPU, of this type and shape. `None`
 /// when it is not (any more), and the caller has to classify it again.
 pub(crate) fn memory<'a>(tensor: &'a Tensor, facts: &Facts) -> Option<&'a [u8]> {
-    let handle = tensor.as_ptr().cast_mut();
-    let mut shape = [0_i64; DIMENSIONS];
-    if !tensor.defined() || facts.shape.len() > DIMENSIONS {
+    let metadata = Metadata::of(tensor);
+    if !metadata.is_defined() {
         return None;
     }
-    if tensor.dim() != facts.shape.len() || tensor.f_kind().ok()? != kind_of(facts.dtype) {
-        return None;
-    }
-    // SAFETY: the handle is valid, and `shape` has room for the number of dimensions that was just asked for.
-    #[allow(unsafe_code)]
-    unsafe {
-        torch_sys::at_shape(handle, shape.as_mut_ptr());
-    }
-    if shape.get(..facts.shape.len())? != facts.shape.as_slice() {
-        // A nested tensor has none.
-        take_torch_error(tensor);
-        return None;
-    }
-    if contiguity(tensor) != Some(true) || tensor.device() != Device::Cpu || is_negated(tensor) {
+    if !lies_as(metadata, facts) {
+        forget_error(tensor);
         return None;
     }
     let bytes = facts.bytes();
     if bytes == 0 {
         return Some(&[]);
     }
-    // SAFETY: the handle is valid; where there is no memory to point at the answer is null and an error is kept.
-    #[allow(unsafe_code)]
-    let start = unsafe { torch_sys::at_data_ptr(handle) };
-    if start.is_null() {
-        take_torch_error(tensor);
-        return None;
-    }
+    let start = start(tensor)?;
     // SAFETY: `tensor` keeps its storage alive; being contiguous on the CPU with this type and shape, its elements are
     // these bytes from the data pointer on. Nothing writes them during the call unless another thread trains at the same
     // time, which libtorch itself does not allow for a tensor that is read; a torn read could only give a wrong number,
     // since every bit pattern of these bytes is valid.
     #[allow(unsafe_code)]
-    Some(unsafe { std::slice::from_raw_parts(start.cast::<u8>().cast_const(), bytes) })
+    Some(unsafe { std::slice::from_raw_parts(start, bytes) })
 }
 
 /// libtorch gives each of its threads at least half of this to copy.
@@ -355,7 +349,8 @@ fn first_line(error: &tch::TchError) -> String {
 
 /// True for a tensor that gradients are tracked for.
 pub(crate) fn requires_grad(tensor: &Tensor) -> bool {
-    tensor.defined() && tensor.requires_grad()
+    let metadata = Metadata::of(tensor);
+    metadata.is_defined() && metadata.requires_grad()
 }
 
 /// A tensor of one element, read at once when it lies on the CPU.

@@ -117,13 +117,14 @@ mod tests {
     }
 
     #[test]
-    fn small_copies_and_single_threads_have_no_choice_and_large_ones_stream() {
+    fn small_copies_and_single_threads_have_no_choice_and_all_but_the_least_stream() {
         let mut pace = Pace::default();
         taken(&mut pace, 3, 3500, 2300);
         assert_eq!(pace.choose(WORTH_CHOOSING, 2), Way::Threads);
-        assert_eq!(pace.choose(WORTH_CHOOSING - 1, 2), Way::Alone);
-        assert_eq!(pace.choose(WORTH_CHOOSING, 1), Way::Alone);
+        assert_eq!(pace.choose(WORTH_CHOOSING - 1, 2), Way::Streaming);
+        assert_eq!(pace.choose(WORTH_CHOOSING, 1), Way::Streaming);
         assert_eq!(pace.choose(WORTH_STREAMING, 1), Way::Streaming);
+        assert_eq!(pace.choose(WORTH_STREAMING - 1, 2), Way::Alone);
     }
 
     #[test]
