@@ -36,7 +36,7 @@ pub(crate) struct Planned {
 /// The variables in the order of the source, which seldom changes.
 ///
 /// The names lie one behind the other in memory that is the caller's alone. Those of the plan lie beside counters that the
-/// worker writes to whenever it hands a name on, so that comparing them would wait for its core 300 times in 300 variables.
+/// worker writes to whenever it hands a name on, so that comparing them would wait for its core once a variable.
 struct Order {
     names: String,
     /// Where each name ends, and what becomes of its variable.
