@@ -122,6 +122,20 @@ pub enum DType {
 }
 
 impl DType {
+    #[cfg(test)]
+    pub(crate) const ALL: [DType; 10] = [
+        DType::Bool,
+        DType::U8,
+        DType::I8,
+        DType::I16,
+        DType::I32,
+        DType::I64,
+        DType::F16,
+        DType::BF16,
+        DType::F32,
+        DType::F64,
+    ];
+
     /// Bytes of one element.
     pub fn size(self) -> usize {
         match self {

@@ -56,19 +56,6 @@ fn element_bits(dtype: DType, random: &mut Random) -> u64 {
     }
 }
 
-const ALL: [DType; 10] = [
-    DType::Bool,
-    DType::U8,
-    DType::I8,
-    DType::I16,
-    DType::I32,
-    DType::I64,
-    DType::F16,
-    DType::BF16,
-    DType::F32,
-    DType::F64,
-];
-
 fn close(ours: f64, theirs: f64, scale: f64) -> bool {
     ours == theirs || (ours - theirs).abs() <= 1e-6 * scale || (ours.is_nan() && theirs.is_nan())
 }
@@ -221,7 +208,7 @@ fn view(dtype: DType, buffer: &[u64], skip: usize, len: usize) -> Elements<'_> {
 #[test]
 fn every_type_at_every_short_length_equals_the_naive_twin() {
     let mut kernel = Kernel::new();
-    for dtype in ALL {
+    for dtype in DType::ALL {
         for len in 0..=4 * LANES + 5 {
             let (current, previous) = bytes(dtype, len, len as u64);
             check(
@@ -237,7 +224,7 @@ fn every_type_at_every_short_length_equals_the_naive_twin() {
 #[test]
 fn every_type_across_blocks_equals_the_naive_twin() {
     let mut kernel = Kernel::new();
-    for dtype in ALL {
+    for dtype in DType::ALL {
         for len in [64, 65, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 17] {
             let (current, previous) = bytes(dtype, len, 99);
             check(
@@ -254,8 +241,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn any_slice_equals_the_naive_twin(kind in 0..ALL.len(), len in 0usize..700, skip in 0usize..19, rows in 1usize..9, seed: u64) {
-        let (dtype, len) = (ALL[kind], len / rows * rows);
+    fn any_slice_equals_the_naive_twin(kind in 0..DType::ALL.len(), len in 0usize..700, skip in 0usize..19, rows in 1usize..9, seed: u64) {
+        let (dtype, len) = (DType::ALL[kind], len / rows * rows);
         let (current, previous) = bytes(dtype, skip + len, seed);
         check(&mut Kernel::new(), view(dtype, &current, skip, len), view(dtype, &previous, skip, len), rows);
     }
@@ -560,7 +547,7 @@ fn scratch_is_clean_between_calls() {
     // The same kernel over tensors of every shape gives what a new one gives.
     let mut kernel = Kernel::new();
     for round in 0..3 {
-        for (index, dtype) in ALL.into_iter().enumerate() {
+        for (index, dtype) in DType::ALL.into_iter().enumerate() {
             let len = [10, 300, 5000][(round + index) % 3];
             let (current, previous) = bytes(dtype, len, round as u64);
             let (now, before) = (

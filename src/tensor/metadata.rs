@@ -123,24 +123,11 @@ mod tests {
     use crate::tensor::kind_of;
     use tch::{Device, Kind};
 
-    const ALL: [DType; 10] = [
-        DType::Bool,
-        DType::U8,
-        DType::I8,
-        DType::I16,
-        DType::I32,
-        DType::I64,
-        DType::F16,
-        DType::BF16,
-        DType::F32,
-        DType::F64,
-    ];
-
     #[test]
     fn a_type_is_known_by_its_number_and_taken_for_no_other() {
-        for made in ALL {
+        for made in DType::ALL {
             let tensor = Tensor::zeros([2], (kind_of(made), Device::Cpu));
-            for asked in ALL {
+            for asked in DType::ALL {
                 assert_eq!(
                     Metadata::of(&tensor).has_type(asked),
                     asked == made,
