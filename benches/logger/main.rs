@@ -3,6 +3,7 @@
 //! ```sh
 //! cargo bench --bench logger                          # everything; some minutes
 //! cargo bench --bench logger -- caller cpu resnet18   # these sections for this model
+//! cargo bench --bench logger -- caller 8x400000       # for 8 tensors of 400000 elements
 //! ```
 //!
 //! Prints Markdown. Times are minimum / median / maximum over the calls of a run. Each call and its yardstick are taken in turn in
@@ -47,21 +48,23 @@ fn main() -> Result {
             .iter()
             .any(|known| words.iter().any(|word| word == known))
     };
+    let is_model = |word: &str| model::NAMES.contains(&word) || model::sizes(word).is_some();
     if let Some(word) = words
         .iter()
-        .find(|word| !sections.contains(&word.as_str()) && !model::NAMES.contains(&word.as_str()))
+        .find(|word| !sections.contains(&word.as_str()) && !is_model(word))
     {
         return Err(format!(
-            "{word:?} is neither a section ({}) nor a model ({})",
+            "{word:?} is neither a section ({}) nor a model ({}, or MxN for M tensors of N elements)",
             sections.join(", "),
             model::NAMES.join(", ")
         )
         .into());
     }
-    let names: Vec<&str> = model::NAMES
-        .into_iter()
-        .filter(|name| !asked(&model::NAMES) || words.iter().any(|word| word == name))
-        .collect();
+    let mut names: Vec<&str> = words.iter().map(String::as_str).collect();
+    names.retain(|name| is_model(name));
+    if names.is_empty() {
+        names = model::NAMES.to_vec();
+    }
     let all = !asked(&sections);
     println!(
         "CPU: {}; libtorch threads: {}",

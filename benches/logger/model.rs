@@ -27,8 +27,7 @@ impl Model {
             "gpt2-small" => gpt2_small(),
             "cnn" => cnn(),
             _ => {
-                let (tensors, elements) = name.split_once('x')?;
-                let (tensors, elements) = (tensors.parse().ok()?, elements.parse().ok()?);
+                let (tensors, elements) = sizes(name)?;
                 equal(tensors, elements)
             }
         };
@@ -117,6 +116,12 @@ impl Model {
 fn left_as_gradient(variable: &Tensor, gradient: &Tensor) -> Tensor {
     (variable * gradient).sum(Kind::Float).backward();
     variable.grad()
+}
+
+/// The numbers of a name like `300x64`.
+pub fn sizes(name: &str) -> Option<(usize, i64)> {
+    let (tensors, elements) = name.split_once('x')?;
+    Some((tensors.parse().ok()?, elements.parse().ok()?))
 }
 
 /// `count` tensors of `elements` elements.

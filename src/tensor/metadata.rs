@@ -95,7 +95,7 @@ impl<'a> Metadata<'a> {
     }
 }
 
-/// The numbers of `c10::ScalarType`, which are part of libtorch's file format.
+/// The numbers of `c10::ScalarType`, which tch keeps to itself.
 fn scalar_type(dtype: DType) -> c_int {
     match dtype {
         DType::U8 => 0,
