@@ -116,6 +116,7 @@ mod logdir;
 mod logger;
 mod named_tensors;
 mod options;
+mod point_messages;
 pub mod proto;
 mod record;
 mod report;

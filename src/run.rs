@@ -12,6 +12,7 @@ use crate::event_file::{EventWriter, Fault, Loss, session_event};
 use crate::health::Health;
 use crate::histogram::Histogram;
 use crate::logdir::Claim;
+use crate::point_messages::{Needs, Point, PointMessages};
 use crate::proto::custom_scalar::Category;
 use crate::proto::session_log::SessionStatus;
 use crate::proto::summary::Value;
@@ -149,6 +150,10 @@ pub(crate) struct Run {
     boards: BTreeMap<u32, ScopeBoard>,
     /// Values of the last scalars, kept for their memory: there are millions of them.
     spare: Vec<Value>,
+    /// The scalars and histograms of each watched model's last points.
+    kept: HashMap<u32, (PointMessages, PointMessages)>,
+    /// Another one begins when tags that were described are not any more: with a file, and with an event refused.
+    era: u64,
     layout: Layout,
     /// The step of the newest report.
     reported: Option<i64>,
@@ -184,6 +189,8 @@ impl Run {
             user_groups: Vec::new(),
             boards: BTreeMap::new(),
             spare: Vec::new(),
+            kept: HashMap::new(),
+            era: 1,
             layout: Layout::default(),
             reported: None,
             newest_step: None,
@@ -264,36 +271,32 @@ impl Run {
     }
 
     /// Adds what a model's snapshot came to: one event of scalars and one of histograms.
-    pub(crate) fn points(&mut self, health: &Health, points: &Points) {
+    pub(crate) fn points(&mut self, health: &Health, watch: u32, points: &Points) {
         self.rotate(health);
-        let mut scalars = Vec::with_capacity(points.scalars.len());
-        for point in &points.scalars {
-            let known = Some(&point.description);
-            if let Some(met) = self.describe(health, &point.tag, Kind::Scalar, known) {
-                let description = (met != Met::Before).then(|| point.description.to_string());
-                scalars.push(summary::scalars::value(
-                    &point.tag,
-                    point.value,
-                    description.as_deref(),
-                ));
-            }
-        }
-        // Before the histograms are described: writing may go on in a new file.
-        self.append(health, points.wall_time, points.step, scalars);
-        let mut histograms = Vec::with_capacity(points.histograms.len());
-        for point in &points.histograms {
-            let known = Some(&point.description);
-            if let Some(met) = self.describe(health, &point.tag, Kind::Histogram, known) {
-                let description = (met != Met::Before).then(|| point.description.to_string());
-                histograms.push(summary::histograms::value(
-                    &point.tag,
-                    &point.histogram,
-                    description.as_deref(),
-                ));
-            }
-        }
-        self.append(health, points.wall_time, points.step, histograms);
+        let (mut scalars, mut histograms) = self.kept.remove(&watch).unwrap_or_default();
+        self.event_of(health, points, &points.scalars, &mut scalars);
+        // Described only now: writing may have gone on in a new file.
+        self.event_of(health, points, &points.histograms, &mut histograms);
+        self.kept.insert(watch, (scalars, histograms));
         self.layout.newest_step = points.step;
+    }
+
+    /// Adds an event of points of one kind.
+    fn event_of<P: Point>(
+        &mut self,
+        health: &Health,
+        points: &Points,
+        of_kind: &[P],
+        messages: &mut PointMessages,
+    ) {
+        let values = messages.of(of_kind, self.era, |tag| {
+            match self.describe(health, &tag.name, P::KIND, Some(&tag.description)) {
+                Some(Met::Before) => Needs::Nothing,
+                Some(Met::InThisFile | Met::InThisRun) => Needs::Description,
+                None => Needs::Omission,
+            }
+        });
+        messages.keep(self.append(health, points.wall_time, points.step, values));
     }
 
     /// Tells what is known of a tag that is about to be used. `None` when it stands for something else already: that is
@@ -355,6 +358,7 @@ impl Run {
         let Some(What::Summary(summary)) = &event.what else {
             return;
         };
+        self.era += 1;
         for value in summary
             .value
             .iter()
@@ -584,6 +588,7 @@ impl Run {
 
     fn install(&mut self, writer: EventWriter) -> EventWriter {
         self.file += 1;
+        self.era += 1;
         (self.bytes_counted, self.events_counted) = (0, 0);
         mem::replace(&mut self.writer, writer)
     }

@@ -313,7 +313,7 @@ impl Worker {
         let run = self.runs.get_mut(run);
         if let Some(run) = run {
             if let Some(points) = points {
-                run.points(&self.shared.health, &points);
+                run.points(&self.shared.health, watch, &points);
             }
             if let Some(board) = state.take_board() {
                 run.show(watch, board);
@@ -481,7 +481,7 @@ impl Worker {
         for (number, Watched { run, watch, .. }) in &mut self.watches {
             let points = watch.finish(&mut self.kernels);
             if let (Some(points), Some(run)) = (points, self.runs.get_mut(run)) {
-                run.points(&self.shared.health, &points);
+                run.points(&self.shared.health, *number, &points);
                 if let Some(board) = watch.take_board() {
                     run.show(*number, board);
                 }

@@ -16,8 +16,9 @@ struct Vertex {
 }
 
 /// The cumulative count as a polyline through the edges of the leaves, column by column: each cut looks at all vertices
-/// between two others, several at a time.
-pub(super) struct Curve {
+/// between two others, several at a time. It serves one histogram after the other, for its memory.
+#[derive(Default)]
+pub(crate) struct Curve {
     x: Vec<f64>,
     cumulative: Vec<f64>,
     behind: Vec<bool>,
@@ -25,6 +26,9 @@ pub(super) struct Curve {
     spans: Vec<f64>,
     /// The distance of each vertex from the chord of the row that it is in.
     errors: Vec<f64>,
+    /// Rows that may be cut, and the vertices where rows end.
+    open: BinaryHeap<Piece>,
+    cuts: Vec<usize>,
     total: f64,
     /// Factor that keeps differences of `x` finite.
     scale: f64,
@@ -73,21 +77,33 @@ const FIRST_ROWS: usize = 16;
 const LANES: usize = 4;
 
 impl Curve {
-    pub(super) fn new(fine: &FineHistogram) -> Curve {
+    /// At most `max_rows` rows: a few of equal mass, of which that with the largest error is cut where its error is largest,
+    /// until they are used up.
+    pub(super) fn rows_of(&mut self, fine: &FineHistogram, max_rows: usize) -> Vec<[f64; 3]> {
+        self.trace(fine);
+        self.cut(max_rows);
+        self.rows()
+    }
+
+    /// Lays the vertices along the leaves.
+    fn trace(&mut self, fine: &FineHistogram) {
         let leaves = fine.leaves.as_slice();
         let finite = (fine.max - fine.min).is_finite();
         let scale = if finite { 1.0 } else { 0.5 };
-        let room = 2 * leaves.len();
-        let mut curve = Curve {
-            x: Vec::with_capacity(room),
-            cumulative: Vec::with_capacity(room),
-            behind: Vec::with_capacity(room),
-            spans: Vec::new(),
-            errors: Vec::new(),
-            total: 0.0,
-            scale,
-            range: fine.max * scale - fine.min * scale,
-        };
+        let Curve {
+            x,
+            cumulative,
+            behind,
+            spans,
+            errors,
+            ..
+        } = self;
+        [&mut *x, cumulative, spans, errors]
+            .into_iter()
+            .for_each(Vec::clear);
+        behind.clear();
+        (self.total, self.scale) = (0.0, scale);
+        self.range = fine.max * scale - fine.min * scale;
         // Whether the leaf at hand touches the one before, and whether that is an atom.
         let (mut touches, mut atom_before) = (false, false);
         for (index, leaf) in leaves.iter().enumerate() {
@@ -98,9 +114,9 @@ impl Curve {
                 } else {
                     value_of(leaf.key)
                 };
-                curve.push(x, false);
+                self.push(x, false);
             }
-            curve.total += leaf.count as f64;
+            self.total += leaf.count as f64;
             // Leaves less than a grid step apart touch: no value can lie between them.
             let next = leaves.get(index + 1);
             let touching = next.filter(|next| next.key.saturating_sub(leaf.end()) < 1 << fine.grid);
@@ -110,17 +126,15 @@ impl Curve {
                 (.., Some(touching)) => value_of(touching.key),
                 (_, Some(_), None) => value_of(leaf.end()),
             };
-            curve.push(x, is_atom);
+            self.push(x, is_atom);
             (touches, atom_before) = (touching.is_some(), is_atom);
         }
-        curve.spans.push(0.0);
-        let pairs = std::iter::zip(&curve.x, curve.x.iter().skip(2));
-        curve
-            .spans
+        self.spans.push(0.0);
+        let pairs = std::iter::zip(&self.x, self.x.iter().skip(2));
+        self.spans
             .extend(pairs.map(|(before, behind)| behind * scale - before * scale));
-        curve.spans.push(0.0);
-        curve.errors.resize(curve.x.len(), 0.0);
-        curve
+        self.spans.push(0.0);
+        self.errors.resize(self.x.len(), 0.0);
     }
 
     /// A vertex at the height reached so far.
@@ -138,48 +152,49 @@ impl Curve {
         })
     }
 
-    /// At most `max_rows` rows: a few of equal mass, of which that with the largest error is cut where its error is largest,
-    /// until they are used up.
-    pub(super) fn cut_rows(mut self, max_rows: usize) -> Vec<[f64; 3]> {
+    /// Finds where the rows end, in order.
+    fn cut(&mut self, max_rows: usize) {
+        self.open.clear();
+        self.cuts.clear();
         let Some(last) = self.x.len().checked_sub(1).filter(|&last| last > 0) else {
-            return Vec::new();
+            return;
         };
-        let mut open = BinaryHeap::with_capacity(max_rows + 1);
-        let mut cuts = Vec::with_capacity(max_rows + 2);
-        cuts.push(0);
+        self.cuts.push(0);
+        let rows = FIRST_ROWS.min(max_rows / 2).max(1);
+        let share = self.total / rows as f64;
         let mut from = 0;
-        for to in self.first_cuts(max_rows, last) {
+        for row in 1..=rows {
+            let to = match row == rows {
+                true => last,
+                false => self.vertex_at(share * row as f64).min(last),
+            };
             if to > from {
-                cuts.push(to);
-                open.extend(self.piece(from, to));
+                self.end_row(from, to);
                 from = to;
             }
         }
-        while cuts.len() <= max_rows
-            && let Some(worst) = open.pop()
+        while self.cuts.len() <= max_rows
+            && let Some(worst) = self.open.pop()
         {
-            if let Some(cut) = self.cut(&worst) {
-                cuts.push(cut);
-                for piece in [self.piece(worst.from, cut), self.piece(cut, worst.to)] {
-                    piece.into_iter().for_each(|piece| open.push(piece));
-                }
+            if let Some(cut) = self.best_cut(&worst) {
+                self.end_row(worst.from, cut);
+                let right = self.piece(cut, worst.to);
+                self.open.extend(right);
             }
         }
-        cuts.sort_unstable();
-        self.rows(&cuts)
+        self.cuts.sort_unstable();
     }
 
-    /// Where rows of equal mass would end, and the last vertex.
-    fn first_cuts(&self, max_rows: usize, last: usize) -> Vec<usize> {
-        let rows = FIRST_ROWS.min(max_rows / 2).max(1);
-        let share = self.total / rows as f64;
-        let cut = |row| {
-            let mass = share * row as f64;
-            self.cumulative
-                .partition_point(|&below| below < mass)
-                .min(last)
-        };
-        (1..rows).map(cut).chain([last]).collect()
+    /// The first vertex at or above this height.
+    fn vertex_at(&self, mass: f64) -> usize {
+        self.cumulative.partition_point(|&below| below < mass)
+    }
+
+    /// A row ends at `to`, and may be cut.
+    fn end_row(&mut self, from: usize, to: usize) {
+        self.cuts.push(to);
+        let piece = self.piece(from, to);
+        self.open.extend(piece);
     }
 
     /// The row over all these vertices, when it is worth being cut: its error is the area between curve and chord, as a
@@ -202,15 +217,15 @@ impl Curve {
     }
 
     /// The first vertex of the piece that has the largest error.
-    fn cut(&self, piece: &Piece) -> Option<usize> {
+    fn best_cut(&self, piece: &Piece) -> Option<usize> {
         let inner = self.errors.get(piece.from + 1..piece.to)?;
         let place = inner.iter().position(|&error| error == piece.peak)?;
         Some(piece.from + 1 + place)
     }
 
-    fn rows(&self, cuts: &[usize]) -> Vec<[f64; 3]> {
-        let mut rows: Vec<[f64; 3]> = Vec::with_capacity(cuts.len());
-        let mut ends = cuts.iter().filter_map(|&cut| self.vertex(cut));
+    fn rows(&self) -> Vec<[f64; 3]> {
+        let mut rows: Vec<[f64; 3]> = Vec::with_capacity(self.cuts.len());
+        let mut ends = self.cuts.iter().filter_map(|&cut| self.vertex(cut));
         let Some(mut from) = ends.next() else {
             return rows;
         };

@@ -7,7 +7,7 @@
 
 mod curve;
 
-use curve::Curve;
+pub(crate) use curve::Curve;
 
 /// Rows for TensorBoard: `[left, right, count]`, finite, sorted, not overlapping, the first beginning at the smallest
 /// element and the last ending at the largest.
@@ -190,12 +190,17 @@ impl FineHistogram {
 
     /// The at most `max_rows` rows whose picture in TensorBoard is closest to the data.
     pub(crate) fn to_histogram(&self, max_rows: usize) -> Histogram {
+        self.to_histogram_by(max_rows, &mut Curve::default())
+    }
+
+    /// The same for one of many: `curve` is memory, whatever it holds.
+    pub(crate) fn to_histogram_by(&self, max_rows: usize, curve: &mut Curve) -> Histogram {
         let max_rows = max_rows.max(1);
         let are_atoms = self.leaves.iter().all(|leaf| leaf.free == 0);
         let mut rows = if are_atoms && self.leaves.len() <= max_rows {
             self.row_of_each_value()
         } else {
-            Curve::new(self).cut_rows(max_rows - max_rows / SAVED_SHARE)
+            curve.rows_of(self, max_rows - max_rows / SAVED_SHARE)
         };
         if rows.len() > max_rows {
             // Each value has its row; there is no room for the gaps between them.

@@ -1,39 +1,38 @@
 //! Points over many variables: the whole model, a group, a role.
 
+use std::sync::Arc;
+
+use crate::histogram::{Curve, FineHistogram};
 use crate::stats::{Change, Moments};
 use crate::weights::capture::Subject;
-use crate::weights::description::Description;
 use crate::weights::plan::Due;
 use crate::weights::points::{HistogramPoint, Points, ScalarPoint};
 use crate::weights::state::{State, floored_log10, ratio};
 use crate::weights::tag_parts::aggregate as name;
-use crate::weights::tags::Aggregate;
+use crate::weights::tags::{Aggregate, Tag};
 
 /// Adds an aggregate's points of one call.
 pub(crate) fn aggregate_points(
-    aggregate: &Aggregate,
+    aggregate: &mut Aggregate,
     subject: Subject,
     states: &[State],
     due: Due,
     rows: usize,
+    curve: &mut Curve,
     points: &mut Points,
 ) {
-    let members = || {
-        aggregate
-            .members
-            .iter()
-            .filter_map(|&member| states.get(member))
-    };
+    let Aggregate {
+        members,
+        tags,
+        is_model,
+        histogram,
+        delta_histogram,
+    } = aggregate;
+    let members = || members.iter().filter_map(|&member| states.get(member));
     if due.scalars {
         let mut scalar = |statistic: &str, description: &'static str, value: Option<f64>| {
-            let tag = || aggregate.tag(statistic);
             points.scalars.extend(value.map(|value| ScalarPoint {
-                tag: tag(),
-                description: Description {
-                    text: description,
-                    sample: aggregate.sample,
-                    variable: None,
-                },
+                tag: tags.tag(statistic, description),
                 value,
             }));
         };
@@ -41,7 +40,7 @@ pub(crate) fn aggregate_points(
         match subject {
             Subject::Weights => {
                 weight_scalars(&whole, &mut scalar);
-                if aggregate.is_model {
+                if *is_model {
                     spread_scalars(members(), &mut scalar);
                 }
             }
@@ -57,8 +56,9 @@ pub(crate) fn aggregate_points(
             }
         }
     }
-    if due.histograms && aggregate.histogram.is_some() {
-        histograms(aggregate, members(), rows, &mut points.histograms);
+    if due.histograms && histogram.is_some() {
+        let tags = (&*histogram, &*delta_histogram);
+        histograms(tags, members(), rows, curve, &mut points.histograms);
     }
 }
 
@@ -143,18 +143,14 @@ fn spread_scalars<'a>(
         .filter_map(|state| state.measured.update_ratio_log10())
         .collect();
     ratios.sort_by(f64::total_cmp);
-    for (last, share) in [
-        ("min", 0.0),
-        ("p10", 0.1),
-        ("median", 0.5),
-        ("p90", 0.9),
-        ("max", 1.0),
+    for (statistic, share) in [
+        ("update_ratio_log10_min", 0.0),
+        ("update_ratio_log10_p10", 0.1),
+        ("update_ratio_log10_median", 0.5),
+        ("update_ratio_log10_p90", 0.9),
+        ("update_ratio_log10_max", 1.0),
     ] {
-        scalar(
-            &format!("update_ratio_log10_{last}"),
-            SPREAD,
-            quantile(&ratios, share),
-        );
+        scalar(statistic, SPREAD, quantile(&ratios, share));
     }
     let lowest = members
         .filter_map(|state| state.measured.changed_fraction)
@@ -170,26 +166,31 @@ fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
     Some(below + (above - below) * position.fract())
 }
 
+/// Histograms over all members, for the tags that there are.
 fn histograms<'a>(
-    aggregate: &Aggregate,
+    (tag, delta_tag): (&Option<Arc<Tag>>, &Option<Arc<Tag>>),
     members: impl Iterator<Item = &'a State> + Clone,
     rows: usize,
+    curve: &mut Curve,
     points: &mut Vec<HistogramPoint>,
 ) {
     let analyses = || members.clone().filter_map(State::analysis);
     let weights = analyses().filter_map(|analysis| analysis.weight_histogram.as_ref());
     let deltas = analyses().filter_map(|analysis| analysis.delta_histogram.as_ref());
-    let merged = |mut fine: Box<dyn Iterator<Item = &'a crate::histogram::FineHistogram> + '_>| {
-        let mut all = fine.next()?.clone();
-        fine.for_each(|one| all.merge(one));
-        Some(all.to_histogram(rows))
-    };
-    if let (Some(tag), Some(histogram)) = (&aggregate.histogram, merged(Box::new(weights))) {
+    if let (Some(tag), Some(fine)) = (tag, merged(weights)) {
+        let histogram = fine.to_histogram_by(rows, curve);
         points.push(HistogramPoint::new(tag, histogram));
     }
-    if let (Some(tag), Some(histogram)) = (&aggregate.delta_histogram, merged(Box::new(deltas))) {
+    if let (Some(tag), Some(fine)) = (delta_tag, merged(deltas)) {
+        let histogram = fine.to_histogram_by(rows, curve);
         points.push(HistogramPoint::new(tag, histogram));
     }
+}
+
+fn merged<'a>(mut fine: impl Iterator<Item = &'a FineHistogram>) -> Option<FineHistogram> {
+    let mut all = fine.next()?.clone();
+    fine.for_each(|one| all.merge(one));
+    Some(all)
 }
 
 const UPDATE_RATIO: &str = "log10 of norm(w(t) - w(t-1)) / norm(w(t-1)) over all variables together, at least -8. About -3 \

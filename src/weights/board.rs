@@ -30,12 +30,12 @@ pub(crate) fn scope_board(
     let parts = aggregates.iter().filter(|part| !part.is_model);
     ScopeBoard {
         tier,
-        prefix: model.map(|model| model.tag("")),
+        prefix: model.map(|model| model.tag_name("")),
         faults: faults
             .iter()
             .filter_map(|fault| fault_board(fault, tags_of(fault.variable.as_deref()?)?))
             .collect(),
-        parts: parts.map(|part| part.tag("")).collect(),
+        parts: parts.map(|part| part.tag_name("")).collect(),
         variables: known().map(|(name, tags)| tags.board(name)).collect(),
     }
 }

@@ -4,40 +4,35 @@ use std::sync::Arc;
 
 use crate::histogram::Histogram;
 use crate::types::WallTime;
-use crate::weights::description::Description;
 use crate::weights::tags::Tag;
 
 /// A scalar to write.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub(crate) struct ScalarPoint {
-    pub(crate) tag: Arc<str>,
-    pub(crate) description: Description,
+    pub(crate) tag: Arc<Tag>,
     pub(crate) value: f64,
 }
 
 impl ScalarPoint {
-    pub(crate) fn new(tag: &Tag, value: f64) -> ScalarPoint {
+    pub(crate) fn new(tag: &Arc<Tag>, value: f64) -> ScalarPoint {
         ScalarPoint {
-            tag: tag.name.clone(),
-            description: tag.description.clone(),
+            tag: tag.clone(),
             value,
         }
     }
 }
 
 /// A histogram to write.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub(crate) struct HistogramPoint {
-    pub(crate) tag: Arc<str>,
-    pub(crate) description: Description,
+    pub(crate) tag: Arc<Tag>,
     pub(crate) histogram: Histogram,
 }
 
 impl HistogramPoint {
-    pub(crate) fn new(tag: &Tag, histogram: Histogram) -> HistogramPoint {
+    pub(crate) fn new(tag: &Arc<Tag>, histogram: Histogram) -> HistogramPoint {
         HistogramPoint {
-            tag: tag.name.clone(),
-            description: tag.description.clone(),
+            tag: tag.clone(),
             histogram,
         }
     }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::buffer::Buffer;
+use crate::histogram::Curve;
 use crate::kernel::{Analysis, Elements};
 use crate::options::Statistic;
 use crate::report::history::{Observation, Seen};
@@ -231,15 +232,24 @@ impl State {
         }
     }
 
-    pub(crate) fn histograms(&self, rows: usize, points: &mut Vec<HistogramPoint>) {
+    pub(crate) fn histograms(
+        &self,
+        rows: usize,
+        curve: &mut Curve,
+        points: &mut Vec<HistogramPoint>,
+    ) {
         let (Some(tags), Some(analysis)) = (&self.tags, &self.analysis) else {
             return;
         };
-        if let (Some(tag), Some(fine)) = (&tags.histogram, &analysis.weight_histogram) {
-            points.push(HistogramPoint::new(tag, fine.to_histogram(rows)));
-        }
-        if let (Some(tag), Some(fine)) = (&tags.delta_histogram, &analysis.delta_histogram) {
-            points.push(HistogramPoint::new(tag, fine.to_histogram(rows)));
+        let sides = [
+            (&tags.histogram, &analysis.weight_histogram),
+            (&tags.delta_histogram, &analysis.delta_histogram),
+        ];
+        for side in sides {
+            if let (Some(tag), Some(fine)) = side {
+                let histogram = fine.to_histogram_by(rows, curve);
+                points.push(HistogramPoint::new(tag, histogram));
+            }
         }
     }
 }

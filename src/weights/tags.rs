@@ -43,8 +43,8 @@ impl Tier {
     }
 }
 
-/// A tag with its description.
-#[derive(Debug, Clone)]
+/// A tag with its description. Points share it, and who has met one need not compare its letters.
+#[derive(Debug)]
 pub(crate) struct Tag {
     pub(crate) name: Arc<str>,
     pub(crate) description: Description,
@@ -71,25 +71,25 @@ impl<'a> Tags<'a> {
         }
     }
 
-    fn tag(&self, quantity: Quantity, text: &'static str) -> Tag {
+    fn tag(&self, quantity: Quantity, text: &'static str) -> Arc<Tag> {
         self.named(quantity.name(), text)
     }
 
-    fn named(&self, first: &str, text: &'static str) -> Tag {
+    fn named(&self, first: &str, text: &'static str) -> Arc<Tag> {
         let (scope, name) = (self.scope, self.name);
         let separator = if scope.is_empty() { "" } else { "/" };
-        Tag {
+        Arc::new(Tag {
             name: format!("{first}/{scope}{separator}{name}").into(),
             description: Description {
                 text,
                 sample: self.sample,
                 variable: self.variable.clone(),
             },
-        }
+        })
     }
 
     /// A single element's value is no estimate.
-    fn element(&self, first: &str, element: usize, text: &'static str) -> Tag {
+    fn element(&self, first: &str, element: usize, text: &'static str) -> Arc<Tag> {
         let name = format!("{}/{element}", self.name);
         let tags = Tags {
             scope: self.scope,
@@ -104,13 +104,13 @@ impl<'a> Tags<'a> {
 /// The tags of one variable, as far as it has them.
 #[derive(Debug, Default)]
 pub(crate) struct VariableTags {
-    pub(crate) statistics: Vec<(Statistic, Tag)>,
-    pub(crate) gradients: Vec<(GradientStatistic, Tag)>,
-    pub(crate) histogram: Option<Tag>,
-    pub(crate) delta_histogram: Option<Tag>,
-    pub(crate) nonfinite: Option<Tag>,
+    pub(crate) statistics: Vec<(Statistic, Arc<Tag>)>,
+    pub(crate) gradients: Vec<(GradientStatistic, Arc<Tag>)>,
+    pub(crate) histogram: Option<Arc<Tag>>,
+    pub(crate) delta_histogram: Option<Arc<Tag>>,
+    pub(crate) nonfinite: Option<Arc<Tag>>,
     /// Mean minus and plus one standard deviation.
-    pub(crate) band: Option<(Tag, Tag)>,
+    pub(crate) band: Option<(Arc<Tag>, Arc<Tag>)>,
     pub(crate) samples: Vec<Sample>,
 }
 
@@ -119,8 +119,8 @@ pub(crate) struct VariableTags {
 pub(crate) struct Sample {
     /// Its number in the buffer.
     pub(crate) element: usize,
-    pub(crate) weight: Tag,
-    pub(crate) delta: Tag,
+    pub(crate) weight: Arc<Tag>,
+    pub(crate) delta: Arc<Tag>,
 }
 
 /// A scalar of a variable's gradient.
@@ -284,17 +284,56 @@ pub(crate) struct Aggregate {
     /// Only the whole model shows how its variables spread.
     pub(crate) is_model: bool,
     /// Histograms of a role of a large model.
-    pub(crate) histogram: Option<Tag>,
-    pub(crate) delta_histogram: Option<Tag>,
-    /// Elements copied and elements in all, when these differ.
-    pub(crate) sample: Option<(usize, usize)>,
-    prefix: String,
+    pub(crate) histogram: Option<Arc<Tag>>,
+    pub(crate) delta_histogram: Option<Arc<Tag>>,
+    pub(crate) tags: AggregateTags,
 }
 
 impl Aggregate {
-    /// The tag of one of this aggregate's statistics.
-    pub(crate) fn tag(&self, statistic: &str) -> Arc<str> {
+    /// The name of the tag of one of this aggregate's statistics.
+    pub(crate) fn tag_name(&self, statistic: &str) -> Arc<str> {
+        self.tags.name(statistic)
+    }
+}
+
+/// Makes the tags of an aggregate, each at its first use.
+#[derive(Debug)]
+pub(crate) struct AggregateTags {
+    prefix: String,
+    /// Elements copied and elements in all, when these differ.
+    sample: Option<(usize, usize)>,
+    made: Vec<Arc<Tag>>,
+}
+
+impl AggregateTags {
+    fn new(prefix: String, sample: Option<(usize, usize)>) -> AggregateTags {
+        AggregateTags {
+            prefix,
+            sample,
+            made: Vec::new(),
+        }
+    }
+
+    fn name(&self, statistic: &str) -> Arc<str> {
         format!("{}{statistic}", self.prefix).into()
+    }
+
+    /// The tag of a statistic; `text` says what that is.
+    pub(crate) fn tag(&mut self, statistic: &str, text: &'static str) -> Arc<Tag> {
+        let is_it = |tag: &&Arc<Tag>| tag.name.get(self.prefix.len()..) == Some(statistic);
+        if let Some(made) = self.made.iter().find(is_it) {
+            return made.clone();
+        }
+        let tag = Arc::new(Tag {
+            name: self.name(statistic),
+            description: Description {
+                text,
+                sample: self.sample,
+                variable: None,
+            },
+        });
+        self.made.push(tag.clone());
+        tag
     }
 }
 
@@ -361,12 +400,11 @@ pub(crate) fn aggregates(
     };
     let members: Vec<usize> = members.into_iter().filter(is_weight).collect();
     let model = Aggregate {
-        sample: sample(&members),
+        tags: AggregateTags::new(prefix(""), sample(&members)),
         members,
         is_model: true,
         histogram: None,
         delta_histogram: None,
-        prefix: prefix(""),
     };
     // A role of one variable would only repeat it, except where variables are not written one by one.
     let rest = named
@@ -387,8 +425,7 @@ pub(crate) fn aggregates(
             is_model: false,
             histogram: histogram.then(|| tags.tag(kind, description)),
             delta_histogram: deltas.then(|| tags.tag(Quantity::Deltas, WEIGHT_DELTAS)),
-            sample,
-            prefix: prefix(&name),
+            tags: AggregateTags::new(prefix(&name), sample),
         }
     });
     std::iter::once(model).chain(rest).collect()
@@ -548,7 +585,7 @@ mod tests {
         let aggregates = aggregates(&plan, Subject::Weights, "G", &chosen);
         assert_eq!(aggregates.len(), 2);
         assert_eq!(
-            &*aggregates[1].tag("weight_std"),
+            &*aggregates[1].tag_name("weight_std"),
             "model/G/h.*.weight/weight_std"
         );
         assert_eq!(
@@ -587,13 +624,13 @@ mod tests {
         let aggregates = aggregates(&plan, Subject::Weights, "G", &chosen);
         let prefixes: Vec<Arc<str>> = aggregates
             .iter()
-            .map(|aggregate| aggregate.tag("x"))
+            .map(|aggregate| aggregate.tag_name("x"))
             .collect();
         assert_eq!(prefixes, ["model/G/x".into(), "model/G/all/x".into()]);
     }
 
     /// All tags of a variable but those of single elements and of the band.
-    fn named(tags: &VariableTags) -> Vec<(Quantity, &Tag)> {
+    fn named(tags: &VariableTags) -> Vec<(Quantity, &Arc<Tag>)> {
         let statistics = tags
             .statistics
             .iter()
@@ -635,7 +672,7 @@ mod tests {
                     "" => name.to_owned(),
                     scope => format!("{scope}/{name}"),
                 };
-                let parts = |tag: &Tag| {
+                let parts = |tag: &Arc<Tag>| {
                     assert!(Traits::of_description(&tag.description.to_string()).is_some());
                     match TagParts::of(&tag.name) {
                         Some(TagParts::Variable { quantity, path: of }) if of == path => quantity,
@@ -657,7 +694,8 @@ mod tests {
                 }
                 assert_eq!(split_scope(&path, [scope]), (scope, name));
                 for aggregate in aggregates(&plan, Subject::Weights, scope, &chosen) {
-                    let (tag, findings) = (aggregate.tag("drift"), aggregate.tag("findings"));
+                    let (tag, findings) =
+                        (aggregate.tag_name("drift"), aggregate.tag_name("findings"));
                     let rest = ["model/", scope, if scope.is_empty() { "" } else { "/" }].concat();
                     let path = tag.strip_suffix("/drift").unwrap_or_default();
                     let path = format!("{path}/");

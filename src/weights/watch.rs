@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::buffer::{Buffer, Pool};
 use crate::dashboard::ScopeBoard;
+use crate::histogram::Curve;
 use crate::kernel::{Kernels, Task};
 use crate::options::Selection;
 use crate::report::diagnosis::Found;
@@ -23,7 +24,7 @@ use crate::weights::plan::{Due, Plan, Variable};
 use crate::weights::points::{Points, ScalarPoint};
 use crate::weights::state::{State, elements};
 use crate::weights::tag_parts::FINDINGS;
-use crate::weights::tags::{Aggregate, Tier, aggregates, variable_tags};
+use crate::weights::tags::{Aggregate, Tag, Tier, aggregates, variable_tags};
 
 const FINDINGS_TEXT: &str =
     "Variables with a fault in force, as the report under Text lists them. Healthy: 0.";
@@ -36,9 +37,12 @@ pub(crate) struct Watch {
     plan: Option<Arc<Plan>>,
     states: Vec<State>,
     aggregates: Vec<Aggregate>,
+    /// That of the number of faults.
+    findings: Option<Arc<Tag>>,
     newest: Option<Newest>,
-    /// Memory for a sample of one variable.
+    /// Memory for a sample of one variable, and for cutting rows.
     sample: Vec<f64>,
+    curve: Curve,
     /// A plan or a fault has come since the board was taken.
     has_new_board: bool,
     /// Of weights.
@@ -68,7 +72,9 @@ impl Watch {
             plan: None,
             states: Vec::new(),
             aggregates: Vec::new(),
+            findings: None,
             sample: Vec::new(),
+            curve: Curve::default(),
             has_new_board: false,
             newest: None,
         }
@@ -178,6 +184,8 @@ impl Watch {
             })
             .collect();
         self.aggregates = aggregates(plan, self.subject, &self.scope, &self.selection);
+        let model = self.aggregates.iter().find(|aggregate| aggregate.is_model);
+        self.findings = model.filter(|_| self.checkup.is_some()).map(findings_tag);
         if let Some(checkup) = &mut self.checkup {
             checkup.adopt(plan);
         }
@@ -264,7 +272,7 @@ impl Watch {
         }
     }
 
-    fn points(&self, snapshot: &Snapshot, before: Option<&Buffer>) -> Option<Points> {
+    fn points(&mut self, snapshot: &Snapshot, before: Option<&Buffer>) -> Option<Points> {
         let mut points = Points {
             step: snapshot.step,
             wall_time: snapshot.wall_time,
@@ -284,6 +292,7 @@ impl Watch {
             if due.histograms {
                 state.histograms(
                     self.selection.options.histogram_rows,
+                    &mut self.curve,
                     &mut points.histograms,
                 );
             }
@@ -291,30 +300,21 @@ impl Watch {
         let general = snapshot.due.first().copied().unwrap_or_default();
         if general.scalars || general.histograms {
             let rows = self.selection.options.histogram_rows;
-            for aggregate in &self.aggregates {
+            for aggregate in &mut self.aggregates {
                 aggregate_points(
                     aggregate,
                     self.subject,
                     &self.states,
                     general,
                     rows,
+                    &mut self.curve,
                     &mut points,
                 );
             }
         }
-        if let Some(model) = self
-            .model()
-            .filter(|_| general.scalars && self.checkup.is_some())
-        {
-            points.scalars.push(ScalarPoint {
-                tag: model.tag(FINDINGS),
-                description: Description {
-                    text: FINDINGS_TEXT,
-                    sample: None,
-                    variable: None,
-                },
-                value: self.faults().len() as f64,
-            });
+        if let Some(tag) = self.findings.as_ref().filter(|_| general.scalars) {
+            let faults = self.faults().len() as f64;
+            points.scalars.push(ScalarPoint::new(tag, faults));
         }
         (!points.scalars.is_empty() || !points.histograms.is_empty()).then_some(points)
     }
@@ -428,10 +428,6 @@ impl Watch {
         }
     }
 
-    fn model(&self) -> Option<&Aggregate> {
-        self.aggregates.iter().find(|aggregate| aggregate.is_model)
-    }
-
     fn logged(&self) -> usize {
         self.states
             .iter()
@@ -469,6 +465,18 @@ impl Watch {
             )
         })
     }
+}
+
+/// No estimate, whatever the model's other statistics are.
+fn findings_tag(model: &Aggregate) -> Arc<Tag> {
+    Arc::new(Tag {
+        name: model.tag_name(FINDINGS),
+        description: Description {
+            text: FINDINGS_TEXT,
+            sample: None,
+            variable: None,
+        },
+    })
 }
 
 /// What a snapshot's cadence left out, except for classes that never write.
