@@ -2,12 +2,12 @@
 """Training time of the demo with everything logged at each step, with and without its gradients, against the same training
 without logging.
 
-    demo.py PROGRAM [--pairs 5] [--epochs 20]
+    demo.py PROGRAM [--pairs 5] [--epochs 20] [--before OTHER]
     demo.py PROGRAM --beside 50 100 200 400
 
 PROGRAM is the `cnn` example built by cargo. Runs alternate, so that both see the same machine. On Linux the scheduler's own
 counts (/proc/.../schedstat, looked at every 100 ms) tell where the time goes: what the writer computes, and how long the
-threads of training were ready to run and had no core.
+threads of training were ready to run and had no core. With --before the same example of another build logs in turn with it.
 
 With --beside nothing is logged: another process computes for so many microseconds, sleeps 2 ms, and so on, which shows what
 a core is worth to the training.
@@ -125,6 +125,7 @@ def main():
     parser.add_argument("program")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--before", metavar="OTHER")
     parser.add_argument("--beside", type=int, nargs="+", metavar="MICROS")
     arguments = parser.parse_args()
     if arguments.beside:
@@ -136,14 +137,18 @@ def main():
         "| writer computes, s | training waits for a core, s |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    kinds = {"nothing": ["--no-log"], "weights": [*LOGGED, "--no-gradients"], "weights, gradients": LOGGED}
+    program, weights = arguments.program, [*LOGGED, "--no-gradients"]
+    kinds = {"nothing": (program, ["--no-log"])}
+    if arguments.before:
+        kinds["weights, before"] = (arguments.before, weights)
+    kinds |= {"weights": (program, weights), "weights, gradients": (program, LOGGED)}
     for threads in dict.fromkeys([os.cpu_count() or 1, 1]):
         common = ["--threads", str(threads), "--epochs", str(arguments.epochs)]
         runs = {kind: [] for kind in kinds}
         with tempfile.TemporaryDirectory() as directory:
             for _ in range(arguments.pairs):
-                for kind, options in kinds.items():
-                    runs[kind].append(run(arguments.program, [*common, *options], directory))
+                for kind, (program, options) in kinds.items():
+                    runs[kind].append(run(program, [*common, *options], directory))
         without = [taken for taken, _, _ in runs["nothing"]]
         for kind, all_runs in runs.items():
             taken, computed, waited = zip(*all_runs)

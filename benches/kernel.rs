@@ -61,6 +61,21 @@ fn weights_deltas_histograms(bencher: Bencher, len: usize) {
     both_histograms(bencher, &current, &previous);
 }
 
+/// A call's work on the model of the `cnn` example, without cutting rows or writing: what its writer cannot do without.
+#[divan::bench]
+fn demo_cnn(bencher: Bencher) {
+    let tensors = [144, 16, 4608, 32, 65_536, 128, 1280, 10].map(layer);
+    let elements: usize = tensors.iter().map(|(current, _)| current.len()).sum();
+    let mut kernel = Kernel::new();
+    bencher.counter(ItemsCount::new(elements)).bench_local(|| {
+        for (current, previous) in &tensors {
+            let (current, previous) = (black_box(current), black_box(previous));
+            let previous = Some(Elements::F32(previous));
+            black_box(kernel.analyse(Elements::F32(current), previous, 1, true));
+        }
+    });
+}
+
 #[divan::bench(args = SIZES)]
 fn weights_deltas_moments(bencher: Bencher, len: usize) {
     let (current, previous) = layer(len);

@@ -289,6 +289,10 @@ impl Run {
         of_kind: &[P],
         messages: &mut PointMessages,
     ) {
+        // The messages stay for when this kind is due again.
+        if of_kind.is_empty() {
+            return;
+        }
         let values = messages.of(of_kind, self.era, |tag| {
             match self.describe(health, &tag.name, P::KIND, Some(&tag.description)) {
                 Some(Met::Before) => Needs::Nothing,
@@ -723,5 +727,62 @@ fn summary_event(wall_time: WallTime, step: i64, values: Vec<Value>) -> Event {
         step,
         what: Some(What::Summary(Summary { value: values })),
         ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logdir::claim_run;
+    use crate::types::Existing;
+    use crate::weights::points::ScalarPoint;
+    use crate::weights::tags::Tag;
+    use std::sync::Arc;
+
+    fn points(tag: &Arc<Tag>, step: i64) -> Points {
+        Points {
+            step,
+            wall_time: WallTime::now(),
+            scalars: vec![ScalarPoint::new(tag, 1.0)],
+            histograms: Vec::new(),
+        }
+    }
+
+    /// Whether the newest event describes its first value, and how many events wait.
+    fn newest(run: &Run) -> (bool, usize) {
+        let events: Vec<Event> = run.writer.unsettled().map(|(event, _)| event).collect();
+        let described = match events.last().and_then(|event| event.what.as_ref()) {
+            Some(What::Summary(summary)) => summary.value[0].metadata.is_some(),
+            _ => false,
+        };
+        (described, events.len())
+    }
+
+    #[test]
+    fn a_tag_whose_description_was_refused_is_described_again() {
+        let parent = tempfile::tempdir().unwrap();
+        let claim = claim_run(&parent.path().join("run"), Existing::Fail).unwrap();
+        let files = FileOptions::default();
+        let opened = Opened::new(claim, RunHistory::default(), None, files).unwrap();
+        let (mut run, health) = (Run::new(opened), Health::new(Box::new(|_| {})));
+        let tag = Arc::new(Tag {
+            name: "weight_mean/w".into(),
+            description: Description {
+                text: "Mean of the weights.",
+                sample: None,
+                variable: None,
+            },
+        });
+        run.write(&health, true);
+        run.user_scalars(&health, WallTime::now(), 0, [("loss", 1.0)].into_iter());
+        run.writer.set_capacity(1);
+        run.points(&health, 0, &points(&tag, 0));
+        assert_eq!(newest(&run).1, 1, "no room beside what waits");
+        run.write(&health, true);
+        run.writer.set_capacity(1 << 20);
+        run.points(&health, 0, &points(&tag, 1));
+        assert_eq!(newest(&run), (true, 1));
+        run.points(&health, 0, &points(&tag, 2));
+        assert_eq!(newest(&run), (false, 2), "once is enough");
     }
 }
