@@ -15,6 +15,7 @@ mod types;
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
+use histogram::{Curve, FineHistogram};
 use kernel::{Elements, Kernel};
 
 fn main() {
@@ -164,14 +165,24 @@ fn f64(bencher: Bencher, len: usize) {
     });
 }
 
-#[divan::bench(args = SIZES)]
+/// Of many histograms in turn, as in training: one alone would be known to the processor's branch prediction.
+#[divan::bench(args = [1024, 16 << 10, 256 << 10])]
 fn coarsen_to_64_rows(bencher: Bencher, len: usize) {
-    let (current, _) = layer(len);
-    let fine = Kernel::new()
-        .analyse(Elements::F32(&current), None, 1, true)
-        .weight_histogram
-        .unwrap();
-    bencher.bench_local(|| black_box(&fine).to_histogram(64));
+    const HISTOGRAMS: usize = 64;
+    let (all, _) = layer(HISTOGRAMS * len);
+    let mut kernel = Kernel::new();
+    let all: Vec<FineHistogram> = all
+        .chunks(len)
+        .filter_map(|values| {
+            let analysis = kernel.analyse(Elements::F32(values), None, 1, true);
+            analysis.weight_histogram
+        })
+        .collect();
+    let (mut curve, mut turns) = (Curve::default(), all.iter().cycle());
+    bencher.bench_local(|| {
+        let fine = turns.next().unwrap();
+        black_box(fine).to_histogram_by(64, &mut curve)
+    });
 }
 
 #[divan::bench(args = SIZES)]

@@ -1,8 +1,5 @@
 //! The cumulative count as a polyline, and the few of its corners that stay closest to all of it.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
-
 use super::{FineHistogram, value_of};
 
 /// A point of the cumulative count.
@@ -27,7 +24,7 @@ pub(crate) struct Curve {
     /// The distance of each vertex from the chord of the row that it is in.
     errors: Vec<f64>,
     /// Rows that may be cut, and the vertices where rows end.
-    open: BinaryHeap<Piece>,
+    open: Vec<Piece>,
     cuts: Vec<usize>,
     total: f64,
     /// Factor that keeps differences of `x` finite.
@@ -43,25 +40,6 @@ struct Piece {
     peak: f64,
     from: usize,
     to: usize,
-}
-
-impl PartialEq for Piece {
-    fn eq(&self, other: &Piece) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-impl Eq for Piece {}
-impl PartialOrd for Piece {
-    fn partial_cmp(&self, other: &Piece) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Piece {
-    fn cmp(&self, other: &Piece) -> Ordering {
-        self.cost
-            .total_cmp(&other.cost)
-            .then(other.from.cmp(&self.from))
-    }
 }
 
 /// Weight of the largest error inside a row (it moves percentiles) beside the mean error over the range (it moves bins).
@@ -174,7 +152,7 @@ impl Curve {
             }
         }
         while self.cuts.len() <= max_rows
-            && let Some(worst) = self.open.pop()
+            && let Some(worst) = self.take_worst()
         {
             if let Some(cut) = self.best_cut(&worst) {
                 self.end_row(worst.from, cut);
@@ -183,6 +161,17 @@ impl Curve {
             }
         }
         self.cuts.sort_unstable();
+    }
+
+    /// The row that is most wrong. So few are open that looking at all of them is quicker than keeping them in order.
+    fn take_worst(&mut self) -> Option<Piece> {
+        let mut worst = (f64::NEG_INFINITY, None);
+        for (index, piece) in self.open.iter().enumerate() {
+            if piece.cost > worst.0 {
+                worst = (piece.cost, Some(index));
+            }
+        }
+        Some(self.open.swap_remove(worst.1?))
     }
 
     /// The first vertex at or above this height.
