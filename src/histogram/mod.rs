@@ -107,8 +107,8 @@ fn mask(free: u32) -> u64 {
     u64::MAX.checked_shl(free).unwrap_or(0)
 }
 
-/// What lies within this part of the range and holds less than this part of the elements is not told apart: a tenth of a bin.
-pub(crate) const TOLD_APART: f64 = 300.0;
+/// What lies within this part of the range and holds less than this part of the elements is not told apart: a fifth of a bin.
+pub(crate) const TOLD_APART: f64 = 150.0;
 /// The last sixteenth of the rows pays least: it is used where each value has its row, and saved where rows are cut.
 const SAVED_SHARE: usize = 16;
 

@@ -16,9 +16,13 @@ pub(crate) struct Origin {
     extent: Extent,
     numbers: Box<[u32]>,
     first: Box<[f64]>,
+    /// The squared norm of `first`; not finite where an element is not.
+    first_squared: f64,
     /// Every fourth of the newest values, and of their newest changes; no changes after a gap.
     newest: Vec<f64>,
     deltas: Vec<f64>,
+    /// The squared norm of `deltas`.
+    deltas_squared: f64,
 }
 
 /// Squared norms of (now - origin) and of the origin.
@@ -36,6 +40,8 @@ impl Origin {
             numbers,
             newest: Vec::new(),
             deltas: Vec::new(),
+            deltas_squared: 0.0,
+            first_squared: sum(&first, &first, |then, _| then * then),
             first: first.into_boxed_slice(),
         }
     }
@@ -70,6 +76,11 @@ impl Origin {
 
     /// Elements that are not finite now or then are left out.
     fn drift(&self, now: &[f64], all: usize) -> Option<Drift> {
+        let scale = all as f64 / self.numbers.len() as f64;
+        let moved = sum(now, &self.first, |now, then| (now - then) * (now - then));
+        if (moved + self.first_squared).is_finite() {
+            return (!now.is_empty()).then_some((moved * scale, self.first_squared * scale));
+        }
         let (mut moved, mut origin, mut finite) = (0.0, 0.0, 0_usize);
         for (now, then) in std::iter::zip(now, &self.first) {
             let delta = now - then;
@@ -79,26 +90,44 @@ impl Origin {
                 finite += 1;
             }
         }
-        let scale = all as f64 / self.numbers.len() as f64;
         (finite > 0).then_some((moved * scale, origin * scale))
     }
 
     /// The cosine between the newest change, which is kept, and the one before; `None` where either is zero or not finite.
+    /// Leaves nothing of use in `newest`.
     fn turn(&mut self, now: &[f64]) -> Option<f64> {
         let had_change = self.deltas.len() == self.newest.len() && !self.deltas.is_empty();
-        self.deltas.resize(self.newest.len(), 0.0);
-        let (mut dot, mut old, mut new) = (0.0, 0.0, 0.0);
         let sample = now.iter().step_by(DIRECTION_STRIDE);
-        for ((now, before), delta) in sample.zip(&self.newest).zip(&mut self.deltas) {
-            let change = now - before;
-            dot += change * *delta;
-            old += *delta * *delta;
-            new += change * change;
-            *delta = change;
+        for (before, now) in self.newest.iter_mut().zip(sample) {
+            *before = now - *before;
         }
-        let cosine = dot / (old * new).sqrt();
-        (had_change && cosine.is_finite()).then_some(cosine)
+        std::mem::swap(&mut self.deltas, &mut self.newest);
+        let (change, before) = (&self.deltas, &self.newest);
+        let squared = sum(change, change, |change, _| change * change);
+        let both = std::mem::replace(&mut self.deltas_squared, squared) * squared;
+        if !had_change {
+            return None;
+        }
+        let cosine = sum(change, before, |change, before| change * before) / both.sqrt();
+        cosine.is_finite().then_some(cosine)
     }
+}
+
+/// Sums kept side by side: a single one would wait for the addition before.
+const LANES: usize = 8;
+
+/// The sum of the terms of two columns of one length.
+fn sum(one: &[f64], other: &[f64], term: impl Fn(f64, f64) -> f64) -> f64 {
+    let ((rows, rest), (others, others_rest)) =
+        (one.as_chunks::<LANES>(), other.as_chunks::<LANES>());
+    let mut sums = [0.0; LANES];
+    for (one, other) in std::iter::zip(rows, others) {
+        for lane in 0..LANES {
+            sums[lane] += term(one[lane], other[lane]);
+        }
+    }
+    let rest = std::iter::zip(rest, others_rest).map(|(&one, &other)| term(one, other));
+    sums.iter().sum::<f64>() + rest.sum::<f64>()
 }
 
 #[cfg(test)]
