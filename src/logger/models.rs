@@ -13,7 +13,7 @@ pub(super) struct Models {
     pub(super) weights: Mutex<Channel>,
     pub(super) gradients: Mutex<Channel>,
     pub(super) learning_rate: Mutex<LearningRate>,
-    /// [`Logger::new_baseline`] was called since then.
+    /// [`Logger::new_baseline`](crate::Logger::new_baseline) was called since then.
     pub(super) rebase: AtomicBool,
 }
 
