@@ -155,18 +155,20 @@ mod tests {
 
     #[test]
     fn a_small_variable_is_followed_exactly() {
-        let plan = variable(8);
-        let walk = [[0.0_f32; 8], [1.0; 8], [3.0; 8], [2.0; 8]];
+        // More than are summed side by side, and a rest.
+        let plan = variable(11);
+        let walk = [[0.0_f32; 11], [1.0; 11], [3.0; 11], [2.0; 11]];
         let mut origin = Origin::of(Elements::F32(&walk[1]), 0, &plan.variables[0]);
-        let mut follow = |values: &[f32; 8], follows| {
-            let (drift, cosine) = origin.follow(Elements::F32(values), 8, follows, &mut Vec::new());
+        let mut follow = |values: &[f32; 11], follows| {
+            let (drift, cosine) =
+                origin.follow(Elements::F32(values), 11, follows, &mut Vec::new());
             (drift.unwrap(), cosine)
         };
-        assert_eq!(follow(&walk[0], false), ((8.0, 8.0), None));
+        assert_eq!(follow(&walk[0], false), ((11.0, 11.0), None));
         // The first change has none before it.
-        assert_eq!(follow(&walk[1], true), ((0.0, 8.0), None));
-        assert_eq!(follow(&walk[2], true), ((32.0, 8.0), Some(1.0)));
-        assert_eq!(follow(&walk[3], true), ((8.0, 8.0), Some(-1.0)));
+        assert_eq!(follow(&walk[1], true), ((0.0, 11.0), None));
+        assert_eq!(follow(&walk[2], true), ((44.0, 11.0), Some(1.0)));
+        assert_eq!(follow(&walk[3], true), ((11.0, 11.0), Some(-1.0)));
         // Nor has the first after a gap.
         assert_eq!(follow(&walk[0], false).1, None);
         assert_eq!(follow(&walk[1], true).1, None);
