@@ -4,18 +4,14 @@
 //! The kernel is no public interface, so its sources are compiled into the bench.
 #![allow(dead_code, unused_imports)]
 
-#[path = "../src/histogram/mod.rs"]
-mod histogram;
 #[path = "../src/kernel/mod.rs"]
 mod kernel;
-#[path = "../src/stats.rs"]
-mod stats;
-#[path = "../src/types.rs"]
-mod types;
+#[path = "../src/model/mod.rs"]
+mod model;
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use histogram::{Curve, FineHistogram};
+use kernel::histogram::{Curve, FineHistogram};
 use kernel::{Elements, Kernel};
 
 fn main() {

@@ -7,21 +7,21 @@ use std::path::Path;
 use prost::Message;
 use regex::Regex;
 
-use crate::buffer::Buffer;
-use crate::event_file::{EventReader, glance};
+use crate::capture::buffer::Buffer;
+use crate::format::event_file::{EventReader, glance};
+use crate::format::record::{OVERHEAD, RecordError, RecordReader, encode_with};
 use crate::kernel::{Elements, Kernel};
-use crate::log_reader::outline::Outline;
-use crate::log_reader::plugin::{Plugin, Plugins};
-use crate::log_reader::{PointValue, take_apart};
 use crate::log_report::Judge;
+use crate::model::types::DType;
 use crate::proto::{
     Event,
     custom_scalar::{Chart, chart::Content},
     event::What,
 };
-use crate::record::{OVERHEAD, RecordError, RecordReader, encode_with};
+use crate::read::outline::Outline;
+use crate::read::plugin::{Plugin, Plugins};
+use crate::read::{PointValue, take_apart};
 use crate::summary::custom_scalars;
-use crate::types::DType;
 
 /// A source that gives a few bytes at a time.
 struct Slow<'a>(&'a [u8], usize);

@@ -97,62 +97,47 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
-mod background;
-mod buffer;
-mod cadence;
-mod dashboard;
+mod analysis;
+mod capture;
 mod error;
-mod event_file;
+mod format;
 #[cfg(any(test, fuzzing))]
 #[cfg_attr(fuzzing, doc(hidden), allow(missing_docs))]
 pub mod fuzzing;
-mod health;
-mod histogram;
-mod huge_pages;
 mod kernel;
-mod log_reader;
 mod log_report;
-mod logdir;
 mod logger;
-mod named_tensors;
+mod model;
 mod options;
-mod point_messages;
-pub mod proto;
-mod record;
+mod platform;
+mod read;
 mod report;
 mod run;
-mod run_history;
-mod scalar_queue;
-mod stats;
-mod streaming;
+mod sink;
+mod source;
 mod summary;
-mod sync;
-#[cfg_attr(not(feature = "tch"), path = "no_tensor.rs")]
+#[cfg_attr(not(feature = "tch"), path = "tensor/no_tensor.rs")]
 mod tensor;
-mod types;
-mod values;
-mod weights;
 mod worker;
 
-pub use cadence::Cadence;
 pub use error::{Error, Result};
-pub use event_file::{EventReader, ReadError};
-pub use health::Stats;
-pub use log_reader::{
-    HParam, LogDir, Point, PointInfo, PointInfos, PointValue, Points, Run, RunReader,
-};
+pub use format::event_file::{EventReader, ReadError};
+pub use format::proto;
 pub use log_report::{LoggedReport, RecordedVerdict, ReportReader};
 pub use logger::{Logger, LoggerBuilder};
-pub use named_tensors::{NamedTensors, Role, Visitor};
+pub use model::types::{DType, Existing, OnFull, Step, SyncPolicy};
+pub use options::cadence::Cadence;
 pub use options::{LayerOptions, Pattern, Statistic, WeightOptions};
+pub use read::{HParam, LogDir, Point, PointInfo, PointInfos, PointValue, Points, Run, RunReader};
 pub use report::{
     Cause, Evidence, Finding, GradientState, ModelReport, ParameterReport, StyledReport,
     Thresholds, Trend, Verdict, WeightReport,
 };
+pub use run::health::Stats;
+pub use source::named_tensors::{NamedTensors, Role, Visitor};
+pub use source::values::{ScalarValue, Values};
 #[cfg(feature = "tch")]
 pub use tensor::SubStore;
-pub use types::{DType, Existing, OnFull, Step, SyncPolicy};
-pub use values::{ScalarValue, Values};
 
 /// The README's examples, compiled.
 #[cfg(all(doctest, feature = "tch"))]

@@ -1,4 +1,4 @@
-//! The committed types in `src/proto` are what `proto/*.proto` gives. Building the crate needs no protoc, nor does this.
+//! The committed types in `src/format/proto` are what `proto/*.proto` gives. Building the crate needs no protoc, nor does this.
 //!
 //! After a change in `proto/`: `UPDATE_PROTO=1 cargo test --test proto_fresh`.
 
@@ -6,7 +6,7 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// One generated file for each package: what prost-build calls it, and its name in `src/proto`.
+/// One generated file for each package: what prost-build calls it, and its name in `src/format/proto`.
 const FILES: [(&str, &str); 2] = [
     ("tensorboard.rs", "tensorboard.rs"),
     ("tensorboard.custom_scalar.rs", "custom_scalar.rs"),
@@ -21,7 +21,7 @@ fn generated_types_are_fresh() -> Result<(), Box<dyn Error>> {
     assert_eq!(made, FILES.len(), "a package of proto/ is missing in FILES");
     for (generated, committed) in FILES {
         let fresh = fs::read_to_string(out.path().join(generated))?;
-        let path = root.join("src/proto").join(committed);
+        let path = root.join("src/format/proto").join(committed);
         if std::env::var_os("UPDATE_PROTO").is_some() {
             fs::write(&path, fresh)?;
         } else {
@@ -29,7 +29,7 @@ fn generated_types_are_fresh() -> Result<(), Box<dyn Error>> {
             let same = fs::read_to_string(&path)? == fresh;
             assert!(
                 same,
-                "src/proto/{committed} is stale: run UPDATE_PROTO=1 cargo test --test proto_fresh"
+                "src/format/proto/{committed} is stale: run UPDATE_PROTO=1 cargo test --test proto_fresh"
             );
         }
     }

@@ -54,16 +54,18 @@
 mod display;
 mod element;
 mod fine;
+pub(crate) mod histogram;
 #[cfg(test)]
 mod naive;
 mod parallel;
 mod pass;
+pub(crate) mod stats;
 #[cfg(test)]
 mod tests;
 
-use crate::histogram::FineHistogram;
-use crate::stats::{Change, Moments};
-use crate::types::DType;
+use crate::kernel::histogram::FineHistogram;
+use crate::kernel::stats::{Change, Moments};
+use crate::model::types::DType;
 use element::{Element, Wide};
 use half::{bf16, f16};
 pub(crate) use parallel::{Kernels, Task};

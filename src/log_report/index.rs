@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 
+use crate::analysis::description::Traits;
+use crate::analysis::tag_parts::{LEARNING_RATE, Quantity, TagParts, split_scope};
+use crate::analysis::tags::{GRADIENTS, WEIGHT_DELTAS, WEIGHTS};
 use crate::error::Result;
 use crate::log_report::distribution::Distribution;
 use crate::log_report::model::LoggedModel;
 use crate::log_report::variable::{Kind, LoggedVariable};
 use crate::options::{Pattern, Selection, WeightOptions};
 use crate::proto::summary::{Value, value::Value as Field};
-use crate::weights::description::Traits;
-use crate::weights::tag_parts::{LEARNING_RATE, Quantity, TagParts, split_scope};
-use crate::weights::tags::{GRADIENTS, WEIGHT_DELTAS, WEIGHTS};
 
 /// Variables and roles of a run that are judged at most: a file may hold any number of tags, and each step looks at all.
 const MOST: usize = 10_000;

@@ -12,17 +12,17 @@ mod variable;
 
 use std::path::{Path, PathBuf};
 
+use crate::analysis::tag_parts::WEIGHT_REPORT;
 use crate::error::Result;
-use crate::event_file::ReadError;
-use crate::log_reader::plugin::Plugin;
-use crate::log_reader::{PointValue, Run, RunReader};
+use crate::format::event_file::ReadError;
 use crate::log_report::index::Index;
 use crate::log_report::recorded::Recorded;
 use crate::log_report::sessions::Sessions;
 use crate::options::{Pattern, Selection, WeightOptions};
 use crate::proto::{Event, Summary, event::What};
+use crate::read::plugin::Plugin;
+use crate::read::{PointValue, Run, RunReader};
 use crate::report::{Verdict, WeightReport};
-use crate::weights::tag_parts::WEIGHT_REPORT;
 
 /// The weight report of a run, recomputed from its event files.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -316,7 +316,7 @@ mod tests {
     fn value() -> impl Strategy<Value = Value> {
         let description = prop::sample::select(vec![
             "",
-            crate::weights::tags::WEIGHTS,
+            crate::analysis::tags::WEIGHTS,
             "Variable: f32 9223372036854775807x9223372036854775807x2, trainable.",
             "Variable: bf16 0x3, frozen.",
             "Variable: f64 scalar, buffer.",

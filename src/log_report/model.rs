@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use crate::capture::IDLE_CALLS;
 use crate::log_report::variable::{LoggedVariable, missing};
 use crate::report::diagnosis::{Diagnosis, Found, Opinion};
 use crate::report::history::Observation;
 use crate::report::{ModelReport, ParameterReport, Thresholds, WeightReport};
-use crate::values::Glimpse;
-use crate::weights::capture::IDLE_CALLS;
+use crate::source::values::Glimpse;
 
 /// See the module.
 #[derive(Debug)]

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
+use crate::analysis::description::Traits;
+use crate::kernel::stats::{Change, Moments};
 use crate::log_report::sighting::Sighting;
-use crate::named_tensors::{Role, Standing};
+use crate::model::types::DType;
 use crate::options::Statistic;
 use crate::report::history::{Observation, Seen};
 use crate::report::rules::Facts;
-use crate::stats::{Change, Moments};
-use crate::types::DType;
-use crate::values::Glimpse;
-use crate::weights::description::Traits;
+use crate::source::named_tensors::{Role, Standing};
+use crate::source::values::Glimpse;
 
 /// What stands behind a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,16 +7,16 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::buffer::Budget;
+use crate::capture::buffer::Budget;
 use crate::error::{Error, Result};
-use crate::health::{Health, OnError};
 use crate::logger::Logger;
 use crate::logger::core::Core;
 use crate::logger::opening::{Opening, Resume};
+use crate::model::types::{Existing, OnFull, SyncPolicy};
 use crate::options::{Selection, WeightOptions};
 use crate::run::FileOptions;
-use crate::scalar_queue::ScalarQueue;
-use crate::types::{Existing, OnFull, SyncPolicy};
+use crate::run::health::{Health, OnError};
+use crate::worker::scalar_queue::ScalarQueue;
 use crate::worker::{Shared, Worker};
 
 /// Commands that may wait. Snapshots and values are bounded by their memory before they get here.

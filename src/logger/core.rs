@@ -8,15 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
-use crate::buffer::Buffer;
+use crate::capture::buffer::Buffer;
 use crate::error::{Error, Result};
-use crate::health::Health;
 use crate::logger::models::Models;
 use crate::logger::opening::Opening;
+use crate::model::types::{OnFull, Step};
 use crate::options::Selection;
 use crate::run::Opened;
-use crate::types::{OnFull, Step};
-use crate::values::{Facts, Source, Way};
+use crate::run::health::Health;
+use crate::source::values::{Facts, Source, Way};
 use crate::worker::{self, Closing, Command, Shared};
 
 /// What all clones share.

@@ -15,20 +15,20 @@ use std::time::{Duration, Instant};
 
 pub use crate::logger::builder::LoggerBuilder;
 
+use crate::analysis::tag_parts::LEARNING_RATE;
+use crate::capture::{Captured, Subject};
 use crate::error::{Error, Result};
-use crate::health::{Health, Stats};
 use crate::logger::board_url::board_url;
 use crate::logger::core::{Core, RunHandle, lock};
 use crate::logger::models::{Channel, LearningRate, Models};
-use crate::named_tensors::NamedTensors;
+use crate::model::types::{Step, WallTime};
 use crate::report::{Finding, WeightReport};
-use crate::scalar_queue::Pushed;
+use crate::run::health::{Health, Stats};
+use crate::source::named_tensors::NamedTensors;
+use crate::source::values::{Scalar, ScalarValue, Values};
 use crate::tensor::{Fetched, Tensor, fetch_scalar};
-use crate::types::{Step, WallTime};
-use crate::values::{Scalar, ScalarValue, Values};
-use crate::weights::capture::{Captured, Subject};
-use crate::weights::tag_parts::LEARNING_RATE;
 use crate::worker::Command;
+use crate::worker::scalar_queue::Pushed;
 
 /// Logs one run: scalars, histograms, and the weights of models.
 ///

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use crate::error::Result;
-use crate::logdir::{claim_again, claim_run};
+use crate::model::types::Existing;
+use crate::run::run_history::RunHistory;
 use crate::run::{FileOptions, Opened};
-use crate::run_history::RunHistory;
-use crate::types::Existing;
+use crate::sink::logdir::{claim_again, claim_run};
 
 /// See the module.
 #[derive(Clone, Copy)]

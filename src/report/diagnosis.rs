@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::kernel::Analysis;
-use crate::named_tensors::Role;
 use crate::report::history::{History, Observation, Scale};
 use crate::report::reason::reason;
 use crate::report::rules::{Case, Context, Facts, collapse, decide, relative_gradient};
 use crate::report::thresholds::Thresholds;
 use crate::report::verdict::{Cause, Evidence, Finding, GradientState, Trend, Verdict};
-use crate::values::Glimpse;
+use crate::source::named_tensors::Role;
+use crate::source::values::Glimpse;
 
 /// A fault that a variable, or the whole model, has come to.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::stats::{Change, Moments};
-use crate::values::Glimpse;
+use crate::kernel::stats::{Change, Moments};
+use crate::source::values::Glimpse;
 
 /// One variable at one step.
 #[derive(Debug, Clone, Copy)]

@@ -11,8 +11,8 @@ mod verdict;
 
 use std::path::PathBuf;
 
-use crate::named_tensors::Role;
-use crate::types::DType;
+use crate::model::types::DType;
+use crate::source::named_tensors::Role;
 
 pub(crate) use markdown::{markdown, verdicts};
 pub use table::StyledReport;

@@ -1,12 +1,12 @@
 //! One function a rule: whether a verdict holds for a variable now. None looks at anything but its [`Case`].
 
-use crate::named_tensors::Role;
+use crate::analysis::description::Traits;
+use crate::kernel::stats::Moments;
+use crate::model::types::DType;
 use crate::report::history::History;
 use crate::report::thresholds::Thresholds;
 use crate::report::verdict::{CAUSES, Cause, Verdict};
-use crate::stats::Moments;
-use crate::types::DType;
-use crate::weights::description::Traits;
+use crate::source::named_tensors::Role;
 
 /// What a variable is.
 #[derive(Debug, Clone, PartialEq)]
@@ -413,9 +413,9 @@ fn scale_drift(case: &Case<'_>) -> Option<Verdict> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::stats::Change;
     use crate::report::history::{Observation, Scale, Seen};
-    use crate::stats::Change;
-    use crate::values::Glimpse;
+    use crate::source::values::Glimpse;
 
     /// A matrix that moves by `ratio` of its norm at each step, unless a test says otherwise.
     #[derive(Clone, Copy)]

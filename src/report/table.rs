@@ -191,9 +191,9 @@ fn number(value: Option<f64>, format: impl Fn(f64) -> String) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::named_tensors::Role;
+    use crate::model::types::DType;
     use crate::report::{Cause, Evidence, Finding, ModelReport, Trend};
-    use crate::types::DType;
+    use crate::source::named_tensors::Role;
 
     pub(crate) fn parameter(name: &str) -> ParameterReport {
         ParameterReport {

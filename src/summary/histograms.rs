@@ -1,6 +1,6 @@
 //! The Histograms and Distributions dashboards, which share their data.
 
-use crate::histogram::Histogram;
+use crate::kernel::histogram::Histogram;
 use crate::proto::summary::{Value, value};
 use crate::proto::tensor_shape_proto::Dim;
 use crate::proto::{DataClass, DataType, SummaryMetadata, TensorProto, TensorShapeProto};

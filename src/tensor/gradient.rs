@@ -1,8 +1,8 @@
 //! What the last backward pass left: gradients, and a cheap look at them on the caller's thread, which the next pass
 //! overwrites.
 
-use crate::types::DType;
-use crate::values::{Access, Facts, Glimpse};
+use crate::model::types::DType;
+use crate::source::values::{Access, Facts, Glimpse};
 use half::{bf16, f16};
 
 use super::{

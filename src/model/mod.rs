@@ -1,0 +1,3 @@
+//! The basic types: steps, wall times, element types, the builder's choices. Imports nothing of this crate but its error.
+
+pub(crate) mod types;

@@ -1,0 +1,362 @@
+//! Reading a log directory: its runs, their files, their events and what these say, whoever wrote them.
+
+pub(crate) mod outline;
+pub(crate) mod plugin;
+mod point_infos;
+mod points;
+mod run_reader;
+mod value;
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::format::event_file::{ReadError, files_in, is_event_file_name};
+
+pub use point_infos::{PointInfo, PointInfos};
+#[cfg(any(test, fuzzing))]
+pub(crate) use points::take_apart;
+pub use points::{Point, Points};
+pub use run_reader::RunReader;
+pub use value::{HParam, PointValue};
+
+/// Directories that are walked before giving up: links can make any number of paths out of few directories.
+const MAX_DIRS: usize = 100_000;
+
+/// A directory with runs below it, as `tensorboard --logdir` takes it.
+///
+/// A run is a directory that holds event files: regular files, or links to such, whose name contains `tfevents`. Directories
+/// are walked as TensorBoard does it, hidden ones and links included; a link back to a directory above is not followed.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path();
+/// use tch_tensorboard::{LogDir, Logger, PointValue};
+///
+/// let logger = Logger::create(path.join("mlp"))?;
+/// logger.log_scalar("loss", 0.5, 1)?;
+/// logger.close()?;
+///
+/// for run in LogDir::open(path)?.runs() {
+///     for point in run.events().points() {
+///         let point = point?;
+///         if let PointValue::Scalar(value) = point.value {
+///             println!("{} {} {} {value}", run.name(), point.tag, point.step);
+///         }
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct LogDir {
+    path: PathBuf,
+    runs: Vec<Run>,
+    unreadable: Vec<ReadError>,
+}
+
+impl LogDir {
+    /// Finds the runs at or below `path`. The path of a single event file is taken as a run of this file.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Open`] when `path` does not exist or cannot be listed. A directory below it that cannot be listed is
+    /// among [`unreadable`](LogDir::unreadable) instead.
+    pub fn open(path: impl AsRef<Path>) -> Result<LogDir, ReadError> {
+        let mut log = LogDir {
+            path: path.as_ref().to_owned(),
+            runs: Vec::new(),
+            unreadable: Vec::new(),
+        };
+        log.refresh()?;
+        Ok(log)
+    }
+
+    /// Looks for the runs again: those of training that has begun meanwhile. A [`RunReader`] looks for new files of its run
+    /// by itself.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](LogDir::open). The runs known before stay then.
+    pub fn refresh(&mut self) -> Result<(), ReadError> {
+        let found = fs::metadata(&self.path).map_err(|error| unopened(&self.path, error))?;
+        let mut walk = Walk::default();
+        if found.is_dir() {
+            walk.enter(&self.path, ".")?;
+        } else {
+            walk.runs.push(Run {
+                name: ".".to_owned(),
+                place: Place::File(self.path.clone()),
+            });
+        }
+        self.runs = walk.runs;
+        self.runs.sort_by(|a, b| a.path().cmp(b.path()));
+        self.unreadable = walk.unreadable;
+        Ok(())
+    }
+
+    /// The path it was opened with.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The runs, sorted by their paths.
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// The run of this name.
+    pub fn run(&self, name: &str) -> Option<&Run> {
+        self.runs.iter().find(|run| run.name == name)
+    }
+
+    /// The directories below that could not be looked into, each as an error that names it.
+    pub fn unreadable(&self) -> &[ReadError] {
+        &self.unreadable
+    }
+}
+
+/// A directory that holds event files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    name: String,
+    place: Place,
+}
+
+/// Where the files of a run are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    Directory(PathBuf),
+    File(PathBuf),
+}
+
+impl Place {
+    /// The event files, in the order in which TensorBoard reads them.
+    fn files(&self) -> Result<Vec<PathBuf>, ReadError> {
+        match self {
+            Place::File(file) => Ok(vec![file.clone()]),
+            Place::Directory(dir) => files_in(dir).map_err(|error| unopened(dir, error)),
+        }
+    }
+}
+
+impl Run {
+    /// The name TensorBoard shows: the path relative to the log directory, `.` for the log directory itself. Other bytes than
+    /// UTF-8 are replaced, so two runs may share a name; their [`path`](Run::path) tells them apart.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The directory, or the event file that [`LogDir::open`] was given.
+    pub fn path(&self) -> &Path {
+        match &self.place {
+            Place::Directory(path) | Place::File(path) => path,
+        }
+    }
+
+    /// The event files that are there now, in the order in which TensorBoard reads them.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Open`] when the directory cannot be listed, for example because it was removed.
+    pub fn files(&self) -> Result<Vec<PathBuf>, ReadError> {
+        self.place.files()
+    }
+
+    /// Reads the events of all files, one file after the other, and goes on when files grow or new ones come.
+    pub fn events(&self) -> RunReader {
+        RunReader::new(self.place.clone())
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.name)
+    }
+}
+
+/// Calls `found` with each regular file and directory in `dir`, links followed. What vanished meanwhile is left out.
+fn list(dir: &Path, mut found: impl FnMut(PathBuf, bool)) -> Result<(), ReadError> {
+    let failed = |error| unopened(dir, error);
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        // A pipe of that name would block whoever opens it.
+        match fs::metadata(&path) {
+            Ok(entry) if entry.is_file() || entry.is_dir() => found(path, entry.is_dir()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn unopened(path: &Path, source: io::Error) -> ReadError {
+    ReadError::Open {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// A walk through a directory and those below.
+#[derive(Default)]
+struct Walk {
+    runs: Vec<Run>,
+    unreadable: Vec<ReadError>,
+    /// Real paths of the directories from the root to the current one.
+    above: Vec<PathBuf>,
+    walked: usize,
+}
+
+impl Walk {
+    /// Walks `dir`, whose run is called `name`. Recursion is as deep as paths can be, since no directory lies below itself.
+    fn enter(&mut self, dir: &Path, name: &str) -> Result<(), ReadError> {
+        let real = fs::canonicalize(dir).map_err(|error| unopened(dir, error))?;
+        if self.above.contains(&real) {
+            return Ok(());
+        }
+        self.walked += 1;
+        if self.walked > MAX_DIRS {
+            let reason = format!("more than {MAX_DIRS} directories; name a smaller log directory");
+            return Err(unopened(dir, io::Error::other(reason)));
+        }
+        let (mut below, mut holds_events) = (Vec::new(), false);
+        list(dir, |path, is_dir| match is_dir {
+            true => below.push(path),
+            false => holds_events |= path.file_name().is_some_and(is_event_file_name),
+        })?;
+        if holds_events {
+            self.runs.push(Run {
+                name: name.to_owned(),
+                place: Place::Directory(dir.to_owned()),
+            });
+        }
+        self.above.push(real);
+        for dir in below {
+            let last = dir.file_name().unwrap_or_default().to_string_lossy();
+            let name = match name {
+                "." => last.into_owned(),
+                _ => format!("{name}{}{last}", std::path::MAIN_SEPARATOR),
+            };
+            if let Err(error) = self.enter(&dir, &name) {
+                // One is enough to say that there are too many.
+                if self.walked <= MAX_DIRS + 1 {
+                    self.unreadable.push(error);
+                }
+            }
+            if self.walked > MAX_DIRS {
+                break;
+            }
+        }
+        self.above.pop();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(log: &LogDir) -> Vec<&str> {
+        log.runs().iter().map(Run::name).collect()
+    }
+
+    fn touch(path: PathBuf) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "").unwrap();
+    }
+
+    #[test]
+    fn runs_are_named_and_found_as_tensorboard_does() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = temp.path();
+        touch(root.join("events.out.tfevents.1"));
+        touch(root.join("cnn/val/x.tfevents"));
+        touch(root.join("cnn/notes.txt"));
+        touch(root.join(".hidden/a b/tfevents"));
+        touch(root.join("tfevents.d/none.txt"));
+        touch(root.join("UPPER/X.TFEVENTS"));
+        let log = LogDir::open(root).unwrap();
+        let expected = [".", ".hidden/a b", "cnn/val"];
+        assert_eq!(
+            names(&log),
+            expected.map(|name| name.replace('/', std::path::MAIN_SEPARATOR_STR))
+        );
+        assert!(log.unreadable().is_empty());
+        assert_eq!(
+            log.run(".").unwrap().files().unwrap(),
+            [root.join("events.out.tfevents.1")]
+        );
+    }
+
+    #[test]
+    fn files_are_read_in_the_order_of_their_names() {
+        let temp = tempfile::tempdir().unwrap();
+        for name in ["b.tfevents", "a.tfevents.10", "a.tfevents.2", "A.tfevents"] {
+            touch(temp.path().join(name));
+        }
+        let log = LogDir::open(temp.path()).unwrap();
+        let files = log.runs()[0].files().unwrap();
+        let expected = ["A.tfevents", "a.tfevents.10", "a.tfevents.2", "b.tfevents"];
+        assert_eq!(files, expected.map(|name| temp.path().join(name)));
+    }
+
+    #[test]
+    fn new_runs_are_found_and_a_missing_directory_is_an_error() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = temp.path().join("runs");
+        let error = LogDir::open(&root).unwrap_err();
+        assert_eq!(error.path(), Some(root.as_path()));
+        touch(root.join("a/tfevents"));
+        let mut log = LogDir::open(&root).unwrap();
+        assert_eq!(names(&log), ["a"]);
+        touch(root.join("b/tfevents"));
+        log.refresh().unwrap();
+        assert_eq!(names(&log), ["a", "b"]);
+        fs::remove_dir_all(&root).unwrap();
+        assert!(log.refresh().is_err());
+        assert_eq!(names(&log), ["a", "b"], "what is known stays");
+        assert!(log.runs()[0].files().is_err());
+    }
+
+    #[test]
+    fn a_single_file_is_a_run() {
+        let temp = tempfile::tempdir().unwrap();
+        let file = temp.path().join("copy_of_a_log");
+        touch(file.clone());
+        let log = LogDir::open(&file).unwrap();
+        assert_eq!(names(&log), ["."]);
+        assert_eq!(log.runs()[0].files().unwrap(), [file]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_but_not_in_circles() {
+        use std::os::unix::fs::symlink;
+        let temp = tempfile::tempdir().unwrap();
+        let root = temp.path();
+        touch(root.join("a/tfevents"));
+        touch(root.join("b/tfevents"));
+        symlink(root.join("b"), root.join("a/to_b")).unwrap();
+        symlink(root.join("a"), root.join("b/to_a")).unwrap();
+        symlink(root, root.join("a/up")).unwrap();
+        symlink(root.join("nowhere"), root.join("broken.tfevents")).unwrap();
+        let log = LogDir::open(root).unwrap();
+        assert_eq!(names(&log), ["a", "a/to_b", "b", "b/to_a"]);
+    }
+
+    // A named pipe would block whoever opens it for reading.
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_regular_file_is_left_alone() {
+        let temp = tempfile::tempdir().unwrap();
+        let pipe =
+            std::ffi::CString::new(temp.path().join("pipe.tfevents").to_str().unwrap()).unwrap();
+        #[allow(
+            unsafe_code,
+            reason = "there is no other way to make a pipe with a name"
+        )]
+        // SAFETY: the path ends in a zero byte and lives through the call.
+        let made = unsafe { libc::mkfifo(pipe.as_ptr(), 0o600) };
+        assert_eq!(made, 0);
+        assert!(LogDir::open(temp.path()).unwrap().runs().is_empty());
+    }
+}

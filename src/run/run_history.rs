@@ -1,0 +1,233 @@
+//! What the files of a run tell to one who goes on with it.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::format::event_file::{EventReader, ReadError, files_in};
+use crate::proto::session_log::SessionStatus;
+use crate::proto::summary::{Value, value};
+use crate::proto::{Event, event::What};
+
+/// What a tag stands for. It can only be one: with both, one loader drops the other kind and one answers with an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Scalar,
+    Histogram,
+    Text,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct RunHistory {
+    /// The newest step of a summary that was not taken back by a later session.
+    newest: Option<i64>,
+    /// The session that wrote it was closed, so all of that step is there.
+    is_closed: bool,
+    /// Where the last session began, if it was not the first.
+    resumed_at: Option<i64>,
+    /// A session began in these files: TensorBoard's Python loader takes only the second start for a restart.
+    pub(crate) has_start: bool,
+    /// The files hold more than their own first events.
+    pub(crate) is_begun: bool,
+    /// Scalar and histogram tags in the order of their first value.
+    pub(crate) tags: Vec<(Box<str>, Kind)>,
+}
+
+impl RunHistory {
+    /// Reads all event files directly in `dir`, in the order in which TensorBoard does. Damage ends a file, as it does
+    /// there: a torn tail, or what follows a damaged length.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the directory or a file cannot be read.
+    pub(crate) fn read(dir: &Path) -> Result<RunHistory> {
+        let mut history = RunHistory::default();
+        let mut known = HashMap::new();
+        for file in files_in(dir).map_err(|error| Error::io("list", dir, error))? {
+            let events =
+                EventReader::open(&file).map_err(|error| failed(&file, error.to_string()))?;
+            for event in events {
+                match event {
+                    Ok(event) => history.take(&event, &mut known),
+                    Err(ReadError::Io { source, .. }) => {
+                        return Err(Error::io("read", file, source));
+                    }
+                    // What is behind it is read where it can be found.
+                    Err(_) => {}
+                }
+            }
+        }
+        let mut tags: Vec<_> = known.into_iter().collect();
+        tags.sort_unstable_by_key(|(_, (order, _))| *order);
+        history.tags = tags
+            .into_iter()
+            .map(|(tag, (_, kind))| (tag, kind))
+            .collect();
+        Ok(history)
+    }
+
+    /// The first step that is to be logged again: the newest one unless all of it is known to be there, for the writer may
+    /// have been stopped between two calls for that step. `None` before the first step.
+    pub(crate) fn next_step(&self) -> Option<i64> {
+        let next = self.newest.map(|newest| match self.is_closed {
+            true => newest.saturating_add(1),
+            false => newest,
+        });
+        next.max(self.resumed_at)
+    }
+
+    fn take(&mut self, event: &Event, known: &mut HashMap<Box<str>, (usize, Kind)>) {
+        match &event.what {
+            Some(What::Summary(summary)) => {
+                self.is_begun = true;
+                self.is_closed = false;
+                self.newest = self.newest.max(Some(event.step));
+                for value in &summary.value {
+                    let order = known.len();
+                    if let Some(kind) = kind_of(value)
+                        && !known.contains_key(&*value.tag)
+                    {
+                        known.insert(value.tag.as_str().into(), (order, kind));
+                    }
+                }
+            }
+            Some(What::SessionLog(session)) if session.status() == SessionStatus::Start => {
+                if self.has_start {
+                    self.resumed_at = Some(event.step);
+                    self.newest = self.newest.filter(|newest| *newest < event.step);
+                }
+                (self.has_start, self.is_closed) = (true, false);
+            }
+            Some(What::SessionLog(session)) if session.status() == SessionStatus::Stop => {
+                self.is_closed = true;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What this crate would call the value; anything else is not its business.
+fn kind_of(value: &Value) -> Option<Kind> {
+    let plugin = value
+        .metadata
+        .as_ref()
+        .and_then(|metadata| metadata.plugin_data.as_ref())
+        .map(|plugin| plugin.plugin_name.as_str());
+    match (&value.value, plugin) {
+        (Some(value::Value::SimpleValue(_)), None | Some("scalars")) => Some(Kind::Scalar),
+        (Some(value::Value::Tensor(_)), Some("scalars")) => Some(Kind::Scalar),
+        (Some(value::Value::Tensor(_)), Some("histograms")) => Some(Kind::Histogram),
+        (Some(value::Value::Histo(_)), _) => Some(Kind::Histogram),
+        _ => None,
+    }
+}
+
+fn failed(file: &Path, reason: String) -> Error {
+    Error::io("read", file, std::io::Error::other(reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    use crate::kernel::histogram::Histogram;
+    use crate::model::types::SyncPolicy;
+    use crate::proto::Summary;
+    use crate::sink::{EventWriter, session_event};
+    use crate::summary;
+
+    fn values(step: i64, value: Vec<Value>) -> Event {
+        Event {
+            step,
+            what: Some(What::Summary(Summary { value })),
+            ..Default::default()
+        }
+    }
+
+    fn loss(step: i64) -> Event {
+        values(step, vec![summary::scalars::value("loss", 1.0, Some(""))])
+    }
+
+    /// Each list becomes a file behind the one before.
+    fn history(files: &[&[Event]]) -> RunHistory {
+        let dir = tempfile::tempdir().unwrap();
+        for events in files {
+            let mut writer = EventWriter::create(dir.path(), None, SyncPolicy::Never).unwrap();
+            for event in *events {
+                assert!(writer.append(event));
+            }
+            writer.flush().unwrap();
+        }
+        RunHistory::read(dir.path()).unwrap()
+    }
+
+    const START: SessionStatus = SessionStatus::Start;
+    const STOP: SessionStatus = SessionStatus::Stop;
+
+    #[test]
+    fn the_newest_step_is_repeated_unless_the_run_was_closed() {
+        assert_eq!(history(&[]).next_step(), None);
+        assert_eq!(history(&[&[]]).next_step(), None);
+        assert_eq!(history(&[&[loss(3), loss(7)]]).next_step(), Some(7));
+        let closed = [loss(3), loss(7), session_event(STOP, 7)];
+        assert_eq!(history(&[&closed]).next_step(), Some(8));
+        // Over all files, and not by the order of arrival.
+        assert_eq!(history(&[&[loss(9)], &[loss(4)]]).next_step(), Some(9));
+        assert_eq!(history(&[&closed, &[loss(8)]]).next_step(), Some(8));
+    }
+
+    #[test]
+    fn what_a_later_session_took_back_does_not_count() {
+        let first = [loss(3), loss(90), session_event(STOP, 90)];
+        let second = [
+            session_event(START, 0),
+            session_event(START, 50),
+            loss(50),
+            loss(51),
+        ];
+        assert_eq!(history(&[&first, &second]).next_step(), Some(51));
+        // It was stopped before its first step.
+        assert_eq!(history(&[&first, &second[..2]]).next_step(), Some(50));
+        assert!(history(&[&first, &second]).has_start);
+        assert!(!history(&[&first]).has_start);
+    }
+
+    #[test]
+    fn tags_are_known_by_their_kind_and_order() {
+        let histogram = summary::histograms::value("w", &Histogram::default(), Some(""));
+        let events = [
+            loss(0),
+            values(0, vec![histogram]),
+            values(1, vec![summary::scalars::value("acc", 1.0, None)]),
+        ];
+        let tags = history(&[&events]).tags;
+        assert_eq!(
+            tags,
+            [
+                ("loss".into(), Kind::Scalar),
+                ("w".into(), Kind::Histogram),
+                ("acc".into(), Kind::Scalar)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_torn_tail_and_a_damaged_record_end_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = EventWriter::create(dir.path(), None, SyncPolicy::Never).unwrap();
+        for step in 0..10 {
+            assert!(writer.append(&loss(step)));
+        }
+        writer.flush().unwrap();
+        let mut bytes = fs::read(writer.path()).unwrap();
+        bytes.truncate(bytes.len() - 3);
+        fs::write(writer.path(), &bytes).unwrap();
+        assert_eq!(RunHistory::read(dir.path()).unwrap().next_step(), Some(8));
+        // One bit in the content of the last whole record.
+        let at = bytes.len() - 60;
+        bytes[at] ^= 1;
+        fs::write(writer.path(), &bytes).unwrap();
+        assert!(RunHistory::read(dir.path()).unwrap().next_step() >= Some(7));
+    }
+}

@@ -1,0 +1,562 @@
+//! The thread that does everything but the copy: statistics, histograms, messages, files.
+
+pub(crate) mod scalar_queue;
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
+use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::analysis::watch::Watch;
+use crate::capture::buffer::{Budget, Buffer, Pool, are_plenty};
+use crate::capture::{Snapshot, Subject};
+use crate::error::{Error, Result};
+use crate::kernel::{Elements, Kernels, Task};
+use crate::model::types::{DType, WallTime};
+use crate::options::Selection;
+use crate::platform::background::{self, Rhythm};
+use crate::report::diagnosis::Found;
+use crate::report::{Finding, WeightReport, markdown};
+use crate::run::health::Health;
+use crate::run::{Opened, Run};
+use crate::tensor::{self, Tensor};
+use crate::worker::scalar_queue::{Batch, ScalarQueue};
+
+/// How long scalars wait for the worker at most.
+const TICK: Duration = Duration::from_millis(200);
+
+/// The least time between two reports that nobody waits for.
+const REPORT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The least time between two reports in a file.
+const TEXT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Findings that wait to be taken at most; the oldest go first.
+const FINDINGS: usize = 10_000;
+
+/// Cards that TensorBoard pins by address at most.
+const PINNED: usize = 10;
+
+/// What callers ask of the worker, in the order they asked.
+pub(crate) enum Command {
+    /// A further run directory, under this number.
+    Open {
+        run: u32,
+        opened: Box<Opened>,
+    },
+    /// A further model, under this number.
+    Watch {
+        watch: u32,
+        run: u32,
+        subject: Subject,
+        scope: Arc<str>,
+        selection: Arc<Selection>,
+        pool: Arc<Pool>,
+    },
+    Snapshot {
+        watch: u32,
+        snapshot: Box<Snapshot>,
+    },
+    Histogram {
+        run: u32,
+        step: i64,
+        wall_time: WallTime,
+        tag: Box<str>,
+        values: Values,
+    },
+    DeviceScalar {
+        run: u32,
+        step: i64,
+        wall_time: WallTime,
+        tag: Box<str>,
+        tensor: Tensor,
+    },
+    /// Scalars wait.
+    Wake,
+    /// Answer when all before is in the files, with the first failure since the last flush.
+    Flush(SyncSender<Result<()>>),
+    /// Answer with the newest report.
+    Report(SyncSender<WeightReport>),
+    /// Answer with the tags that tell most of a run.
+    Telling {
+        run: u32,
+        answer: SyncSender<Vec<String>>,
+    },
+    /// Write the rest and end; answer with the first failure of all.
+    Close(Option<Closing>),
+}
+
+/// How a run ends.
+pub(crate) struct Closing {
+    /// Somebody said so, rather than the last clone going out of scope in the middle of a step: all of the newest step has
+    /// been logged.
+    pub(crate) is_complete: bool,
+    pub(crate) answer: SyncSender<Result<()>>,
+}
+
+/// Elements in host memory.
+pub(crate) struct Values {
+    pub(crate) dtype: DType,
+    pub(crate) bytes: usize,
+    pub(crate) buffer: Buffer,
+}
+
+/// What callers and worker share beside the queue.
+pub(crate) struct Shared {
+    pub(crate) scalars: ScalarQueue,
+    /// For values of `log_histogram` that wait.
+    pub(crate) budget: Budget,
+    pub(crate) health: Health,
+    /// Calls that are handing over a command right now.
+    pub(crate) calls: AtomicUsize,
+    /// The newest report that was made without anybody waiting.
+    pub(crate) report: Mutex<Option<Arc<WeightReport>>>,
+    /// New findings that nobody has taken.
+    pub(crate) findings: Mutex<VecDeque<Finding>>,
+    /// The tags that tell most of each run, as they were at the end.
+    pub(crate) telling: Mutex<BTreeMap<u32, Vec<String>>>,
+}
+
+thread_local! {
+    /// What the worker on this thread serves; null on every other thread.
+    static SERVED: Cell<*const Shared> = const { Cell::new(ptr::null()) };
+}
+
+impl Shared {
+    /// True on the thread of this very worker, which runs `on_error`: nothing must wait for the worker there.
+    pub(crate) fn is_worker_thread(&self) -> bool {
+        SERVED.get() == ptr::from_ref(self)
+    }
+}
+
+struct Watched {
+    run: u32,
+    watch: Watch,
+    pool: Arc<Pool>,
+}
+
+/// See the module.
+pub(crate) struct Worker {
+    shared: Arc<Shared>,
+    selection: Arc<Selection>,
+    runs: BTreeMap<u32, Run>,
+    watches: BTreeMap<u32, Watched>,
+    kernels: Kernels,
+    batch: Batch,
+    report_is_old: bool,
+    reported: Instant,
+    /// Runs whose report in the file is out of date.
+    old_texts: BTreeSet<u32>,
+    text_written: Option<Instant>,
+    flush_interval: Duration,
+    written: Instant,
+    rhythm: Rhythm,
+}
+
+impl Worker {
+    /// `threads` analyse large models. `flush_interval` is how long what was logged stays out of the files at most.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        selection: Arc<Selection>,
+        threads: usize,
+        flush_interval: Duration,
+    ) -> Worker {
+        Worker {
+            shared,
+            selection,
+            flush_interval,
+            written: Instant::now(),
+            rhythm: Rhythm::default(),
+            runs: BTreeMap::new(),
+            watches: BTreeMap::new(),
+            kernels: Kernels::new(threads),
+            batch: Batch::default(),
+            report_is_old: false,
+            reported: Instant::now(),
+            old_texts: BTreeSet::new(),
+            text_written: None,
+        }
+    }
+
+    /// Works until it is told to close, or every caller is gone.
+    pub(crate) fn run(mut self, commands: &Receiver<Command>) {
+        background::enter();
+        SERVED.set(Arc::as_ptr(&self.shared));
+        let mut tended = Instant::now();
+        loop {
+            let mut next = self.next(commands);
+            while let Some(command) = next {
+                if let Command::Close(closing) = command {
+                    return self.close(commands, closing);
+                }
+                self.handle(command);
+                // While training is ahead there is always a next command: scalars and the file have their turn.
+                let rest = tended.elapsed() < self.flush_interval.min(TICK);
+                next = if rest { commands.try_recv().ok() } else { None };
+            }
+            self.drain_scalars();
+            self.refresh(false);
+            if self.written.elapsed() >= self.flush_interval {
+                self.write(false);
+            }
+            tended = Instant::now();
+        }
+    }
+
+    /// The next command, waited for until scalars or the file have their turn.
+    fn next(&self, commands: &Receiver<Command>) -> Option<Command> {
+        loop {
+            let due_in = self.flush_interval.saturating_sub(self.written.elapsed());
+            if !self.rhythm.nap(due_in) {
+                return match commands.recv_timeout(due_in.min(TICK)) {
+                    Ok(command) => Some(command),
+                    Err(RecvTimeoutError::Timeout) => None,
+                    Err(RecvTimeoutError::Disconnected) => Some(Command::Close(None)),
+                };
+            }
+            if let Ok(command) = commands.try_recv() {
+                return Some(command);
+            }
+        }
+    }
+
+    fn handle(&mut self, command: Command) {
+        match command {
+            Command::Open { run, opened } => drop(self.runs.insert(run, Run::new(*opened))),
+            Command::Watch {
+                watch,
+                run,
+                subject,
+                scope,
+                selection,
+                pool,
+            } => {
+                let state = Watch::new(subject, scope, selection);
+                self.watches.insert(
+                    watch,
+                    Watched {
+                        run,
+                        watch: state,
+                        pool,
+                    },
+                );
+            }
+            Command::Snapshot { watch, snapshot } => {
+                self.rhythm.beat(are_plenty(snapshot.plan.bytes));
+                self.snapshot(watch, *snapshot);
+            }
+            Command::Histogram {
+                run,
+                step,
+                wall_time,
+                tag,
+                values,
+            } => {
+                self.histogram(run, step, wall_time, &tag, &values);
+                self.shared.budget.put(values.bytes);
+            }
+            Command::DeviceScalar {
+                run,
+                step,
+                wall_time,
+                tag,
+                tensor,
+            } => {
+                let value = tensor::read_scalar(&tag, &tensor);
+                match (value, self.runs.get_mut(&run)) {
+                    (Ok(value), Some(run)) => {
+                        run.user_scalars(
+                            &self.shared.health,
+                            wall_time,
+                            step,
+                            [(&*tag, value)].into_iter(),
+                        );
+                    }
+                    (Ok(_), None) => {}
+                    (Err(error), _) => self.shared.health.fail(error),
+                }
+            }
+            Command::Wake => self.drain_scalars(),
+            Command::Flush(answer) => {
+                self.drain_scalars();
+                self.refresh(true);
+                self.write(true);
+                // A caller that did not wait for the answer does not want it.
+                let _ = answer.send(self.shared.health.take_unseen().map_or(Ok(()), Err));
+            }
+            Command::Report(answer) => drop(answer.send(self.report(None))),
+            Command::Telling { run, answer } => {
+                self.drain_scalars();
+                let tags = self
+                    .runs
+                    .get(&run)
+                    .map(|run| run.telling(PINNED))
+                    .unwrap_or_default();
+                let _ = answer.send(tags);
+            }
+            Command::Close(_) => {}
+        }
+    }
+
+    fn snapshot(&mut self, watch: u32, snapshot: Snapshot) {
+        let Some(Watched {
+            run, watch: state, ..
+        }) = self.watches.get_mut(&watch)
+        else {
+            return;
+        };
+        let run_number = *run;
+        let points = state.observe(&mut self.kernels, snapshot);
+        self.report_is_old |= state.subject() == Subject::Weights;
+        let run = self.runs.get_mut(run);
+        if let Some(run) = run {
+            if let Some(points) = points {
+                run.points(&self.shared.health, watch, &points);
+            }
+            if let Some(board) = state.take_board() {
+                run.show(watch, board);
+            }
+            let found = state.take_news();
+            if !found.is_empty() {
+                tell(&self.shared, found, run.directory(), state.scope());
+            }
+        }
+        if state.take_new_verdict() {
+            self.old_texts.insert(run_number);
+        }
+        if state.subject() == Subject::Gradients {
+            let (gradients, scope) = (state.gradients(), state.scope().to_owned());
+            let mut others = self.watches.values_mut();
+            let weights = others.find(|other| {
+                other.run == run_number
+                    && other.watch.subject() == Subject::Weights
+                    && other.watch.scope() == scope
+            });
+            if let Some(weights) = weights {
+                weights.watch.refine(gradients);
+            }
+        }
+    }
+
+    fn histogram(&mut self, run: u32, step: i64, wall_time: WallTime, tag: &str, values: &Values) {
+        let bytes = values.buffer.bytes().get(..values.bytes);
+        let elements = bytes.and_then(|bytes| Elements::from_bytes(values.dtype, bytes));
+        let (Some(elements), Some(run)) = (elements, self.runs.get_mut(&run)) else {
+            return;
+        };
+        let task = Task {
+            current: Some(elements),
+            previous: None,
+            rows: 1,
+            histograms: true,
+        };
+        let analysis = self.kernels.analyse(&[task]).pop().flatten();
+        if let Some(fine) = analysis.and_then(|analysis| analysis.weight_histogram) {
+            run.user_histogram(
+                &self.shared.health,
+                wall_time,
+                step,
+                tag,
+                &fine.to_histogram(self.selection.options.histogram_rows),
+            );
+        }
+    }
+
+    fn drain_scalars(&mut self) {
+        let mut batch = self.shared.scalars.drain(std::mem::take(&mut self.batch));
+        {
+            let mut entries = batch.entries().peekable();
+            let mut event = Vec::new();
+            while let Some(first) = entries.next() {
+                event.push((first.tag, first.value));
+                while let Some(next) = entries.next_if(|entry| entry.joins) {
+                    event.push((next.tag, next.value));
+                }
+                if let Some(run) = self.runs.get_mut(&first.run) {
+                    run.user_scalars(
+                        &self.shared.health,
+                        first.wall_time,
+                        first.step,
+                        event.drain(..),
+                    );
+                }
+                event.clear();
+            }
+        }
+        batch.clear();
+        self.batch = batch;
+    }
+
+    /// Brings layouts and the report up to date.
+    fn refresh(&mut self, now: bool) {
+        self.runs
+            .values_mut()
+            .for_each(|run| run.refresh_layout(&self.shared.health, now));
+        if self.report_is_old && self.reported.elapsed() >= REPORT_INTERVAL {
+            self.publish_report();
+        }
+        let due = now
+            || self
+                .text_written
+                .is_none_or(|at| at.elapsed() >= TEXT_INTERVAL);
+        if due {
+            self.write_reports();
+        }
+    }
+
+    /// Writes the reports that have changed to their runs' files.
+    fn write_reports(&mut self) {
+        for number in std::mem::take(&mut self.old_texts) {
+            let text = markdown(&self.report(Some(number)));
+            if let Some(run) = self.runs.get_mut(&number) {
+                run.report(&self.shared.health, &text);
+            }
+            self.text_written = Some(Instant::now());
+        }
+    }
+
+    fn publish_report(&mut self) {
+        let report = Arc::new(self.report(None));
+        *self
+            .shared
+            .report
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(report);
+        (self.report_is_old, self.reported) = (false, Instant::now());
+    }
+
+    /// What is known of the models of one run, or of all.
+    fn report(&self, only: Option<u32>) -> WeightReport {
+        let mut report = WeightReport::default();
+        for watched in self.watches.values() {
+            let watch = &watched.watch;
+            let other_run = only.is_some_and(|only| only != watched.run);
+            if other_run || watch.subject() != Subject::Weights {
+                continue;
+            }
+            let run = self.runs.get(&watched.run).map(Run::directory);
+            let run = run.unwrap_or(Path::new(""));
+            report.parameters.extend(watch.report(run));
+            report.models.extend(watch.model_report(run));
+            let faults = watch.faults().iter().cloned();
+            report
+                .findings
+                .extend(faults.map(|found| found.told(run, watch.scope())));
+            report.notes.extend(watch.notes());
+        }
+        if !report.parameters.is_empty() {
+            let names = report.parameters.iter().map(|parameter| &*parameter.name);
+            let names: Vec<&str> = names.collect();
+            let idle = self.selection.idle_patterns(&names);
+            let idle = idle
+                .into_iter()
+                .map(|pattern| format!("{pattern} matches no variable"));
+            report.notes.extend(idle.filter(|_| only.is_none()));
+        }
+        report
+    }
+
+    /// Writes what waits; `is_flush` when somebody waits for it, and then also to a disk that has just failed.
+    fn write(&mut self, is_flush: bool) {
+        for run in self.runs.values_mut() {
+            if is_flush || run.wants_write() {
+                run.write(&self.shared.health, is_flush);
+            }
+        }
+        self.written = Instant::now();
+    }
+
+    fn close(mut self, commands: &Receiver<Command>, closing: Option<Closing>) {
+        self.finish_calls(commands);
+        // The report of the end is that of the last call, not of what is made up for below.
+        self.publish_report();
+        let diagnosed = self
+            .watches
+            .values()
+            .filter(|watched| watched.watch.has_report());
+        self.old_texts.extend(diagnosed.map(|watched| watched.run));
+        self.write_reports();
+        for (number, Watched { run, watch, .. }) in &mut self.watches {
+            let points = watch.finish(&mut self.kernels);
+            if let (Some(points), Some(run)) = (points, self.runs.get_mut(run)) {
+                run.points(&self.shared.health, *number, &points);
+                if let Some(board) = watch.take_board() {
+                    run.show(*number, board);
+                }
+            }
+        }
+        self.refresh(true);
+        if closing.as_ref().is_some_and(|closing| closing.is_complete) {
+            self.runs.values_mut().for_each(Run::end_session);
+        }
+        self.write(true);
+        self.runs
+            .values_mut()
+            .for_each(|run| run.give_up(&self.shared.health));
+        let telling = self
+            .runs
+            .iter()
+            .map(|(&number, run)| (number, run.telling(PINNED)))
+            .collect();
+        *self
+            .shared
+            .telling
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = telling;
+        if let Some(Closing { answer, .. }) = closing {
+            let _ = answer.send(self.shared.health.first().map_or(Ok(()), Err));
+        }
+    }
+}
+
+impl Worker {
+    /// Takes what calls on other threads hand over that began before the logger was closed, so that nothing is lost that a
+    /// call has accepted.
+    fn finish_calls(&mut self, commands: &Receiver<Command>) {
+        self.shared.scalars.close();
+        loop {
+            // Asked before looking: a call that has ended has left its command.
+            let under_way = self.shared.calls.load(Ordering::SeqCst) > 0;
+            match commands.try_recv() {
+                Ok(command) => self.handle(command),
+                Err(_) if under_way => std::thread::yield_now(),
+                Err(_) => break,
+            }
+        }
+        self.drain_scalars();
+    }
+}
+
+/// Lays findings down for the training thread.
+fn tell(shared: &Shared, found: Vec<Found>, run: &Path, scope: &str) {
+    let mut findings = shared
+        .findings
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    findings.extend(found.into_iter().map(|found| found.told(run, scope)));
+    let surplus = findings.len().saturating_sub(FINDINGS);
+    findings.drain(..surplus);
+}
+
+/// However the worker ends, also by a bug: nobody must wait for it in vain.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let reason =
+                "a bug in tch-tensorboard; please report it with the panic message above".into();
+            self.shared.health.fail(Error::WorkerStopped {
+                path: "the run".into(),
+                reason,
+            });
+        }
+        self.shared.scalars.close();
+        self.shared.budget.close();
+        self.watches
+            .values()
+            .for_each(|watched| watched.pool.close());
+    }
+}
