@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::analysis::points::{HistogramPoint, Points, ScalarPoint};
 use crate::analysis::state::{State, floored_log10, ratio};
-use crate::analysis::tag_parts::aggregate as name;
+use crate::analysis::tag_parts::{self, aggregate as name};
 use crate::analysis::tags::{Aggregate, Tag};
 use crate::capture::Subject;
 use crate::capture::plan::Due;
@@ -143,19 +143,13 @@ fn spread_scalars<'a>(
         .filter_map(|state| state.measured.update_ratio_log10())
         .collect();
     ratios.sort_by(f64::total_cmp);
-    for (statistic, share) in [
-        ("update_ratio_log10_min", 0.0),
-        ("update_ratio_log10_p10", 0.1),
-        ("update_ratio_log10_median", 0.5),
-        ("update_ratio_log10_p90", 0.9),
-        ("update_ratio_log10_max", 1.0),
-    ] {
+    for (statistic, share) in tag_parts::SPREAD {
         scalar(statistic, SPREAD, quantile(&ratios, share));
     }
     let lowest = members
         .filter_map(|state| state.measured.changed_fraction)
         .min_by(f64::total_cmp);
-    scalar("changed_fraction_min", CHANGED_MIN, lowest);
+    scalar(tag_parts::CHANGED_FRACTION_MIN, CHANGED_MIN, lowest);
 }
 
 /// Linear interpolation between the two nearest of sorted values, as numpy does by default.

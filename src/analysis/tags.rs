@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::analysis::description::Description;
-use crate::analysis::tag_parts::Quantity;
+use crate::analysis::tag_parts::{
+    BAND_HIGH, BAND_LOW, Quantity, WEIGHT_DELTA_SAMPLES, WEIGHT_SAMPLES,
+};
 use crate::capture::Subject;
 use crate::capture::plan::{Extent, Plan, Variable};
 use crate::capture::samples::spread;
@@ -203,8 +205,8 @@ fn weight_tags(
         let logical = variable.logical(element);
         Sample {
             element,
-            weight: tags.element("weight_samples", logical, SAMPLE),
-            delta: tags.element("weight_delta_samples", logical, DELTA_SAMPLE),
+            weight: tags.element(WEIGHT_SAMPLES, logical, SAMPLE),
+            delta: tags.element(WEIGHT_DELTA_SAMPLES, logical, DELTA_SAMPLE),
         }
     };
     VariableTags {
@@ -212,12 +214,7 @@ fn weight_tags(
         histogram: alone.then(|| tags.tag(Quantity::Weights, WEIGHTS)),
         delta_histogram: alone.then(|| tags.tag(Quantity::Deltas, WEIGHT_DELTAS)),
         nonfinite: Some(tags.tag(Quantity::Nonfinite, NONFINITE)),
-        band: band.then(|| {
-            (
-                tags.named("weight_mean_minus_std", BAND),
-                tags.named("weight_mean_plus_std", BAND),
-            )
-        }),
+        band: band.then(|| (tags.named(BAND_LOW, BAND), tags.named(BAND_HIGH, BAND))),
         samples: spread(variable.elements, count, selection.options.seed, name)
             .into_iter()
             .map(sample)
