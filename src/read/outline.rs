@@ -198,8 +198,8 @@ impl Sketch {
             (Content::Tensor { is_rows, .. }, Some(Plugin::Histograms)) => {
                 kind(if is_rows { "histogram" } else { "tensor" })
             }
-            (Content::Tensor { .. }, None | Some(Plugin::Other)) => kind("tensor"),
-            (Content::Tensor { .. }, Some(_)) => None,
+            (Content::Tensor { .. }, Some(Plugin::Text | Plugin::Images | Plugin::Audio)) => None,
+            (Content::Tensor { .. }, _) => kind("tensor"),
         }
     }
 }
@@ -505,7 +505,7 @@ mod tests {
 
     /// The beginning of a value of the plugin for scalars.
     fn scalar_metadata() -> Vec<u8> {
-        let metadata = crate::summary::scalars::metadata("");
+        let metadata = crate::summary::metadata(Plugin::Scalars, "");
         field(9, &[metadata.encode_to_vec()])
     }
 
