@@ -92,8 +92,10 @@
 //!
 //! - `tch` (default): tensors and `VarStore`s. Without it nothing of libtorch is needed.
 //! - `download-libtorch`: torch-sys downloads libtorch at build time.
-//! - `cli`: the program `tch-tensorboard` (`inspect`, `verify`, `export`, `report`), which needs no libtorch.
 //! - `doc-only`: checks and documents without libtorch; nothing links.
+//!
+//! The program `tch-tensorboard` (`inspect`, `verify`, `export`, `report`) is the package
+//! `tch-tensorboard-cli`, which needs no libtorch.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 

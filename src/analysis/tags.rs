@@ -8,6 +8,7 @@ use crate::capture::samples::spread;
 pub(crate) use crate::model::statistic::{GRADIENTS, GradientStatistic, WEIGHT_DELTAS, WEIGHTS};
 use crate::model::statistic::{Quantity, Row, Statistic, TABLE};
 use crate::model::subject::Subject;
+use crate::model::tag_parts::{BAND_HIGH, BAND_LOW, WEIGHT_DELTA_SAMPLES, WEIGHT_SAMPLES};
 use crate::model::tier::Tier;
 use crate::options::Selection;
 use crate::source::named_tensors::Role;
@@ -179,20 +180,15 @@ fn weight_tags(
         let logical = variable.logical(element);
         Sample {
             element,
-            weight: tags.element("weight_samples", logical, SAMPLE),
-            delta: tags.element("weight_delta_samples", logical, DELTA_SAMPLE),
+            weight: tags.element(WEIGHT_SAMPLES, logical, SAMPLE),
+            delta: tags.element(WEIGHT_DELTA_SAMPLES, logical, DELTA_SAMPLE),
         }
     };
     VariableTags {
         scalars: tags.of_rows(writes),
         histogram: alone.then(|| tags.tag(Quantity::Weights, WEIGHTS)),
         delta_histogram: alone.then(|| tags.tag(Quantity::Deltas, WEIGHT_DELTAS)),
-        band: band.then(|| {
-            (
-                tags.named("weight_mean_minus_std", BAND),
-                tags.named("weight_mean_plus_std", BAND),
-            )
-        }),
+        band: band.then(|| (tags.named(BAND_LOW, BAND), tags.named(BAND_HIGH, BAND))),
         samples: spread(variable.elements, count, selection.options.seed, name)
             .into_iter()
             .map(sample)

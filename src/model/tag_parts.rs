@@ -2,6 +2,25 @@
 
 use crate::model::statistic::{AggregateTag, Quantity, TABLE};
 
+/// The first parts of the tags of single elements and of bands, which are no [`Quantity`].
+pub(crate) const WEIGHT_SAMPLES: &str = "weight_samples";
+pub(crate) const WEIGHT_DELTA_SAMPLES: &str = "weight_delta_samples";
+pub(crate) const BAND_LOW: &str = "weight_mean_minus_std";
+pub(crate) const BAND_HIGH: &str = "weight_mean_plus_std";
+
+/// True for each tag that the weights or gradients of a model are logged under. A tag of the user's may begin alike
+/// (`weight_decay`).
+pub(crate) fn is_ours(tag: &str) -> bool {
+    let Some((first, path)) = tag.split_once('/') else {
+        return tag == WEIGHT_REPORT;
+    };
+    let last = path.rsplit('/').next().unwrap_or(path);
+    let mut spreads = TABLE.iter().filter_map(|row| row.spread.as_ref());
+    let is_spread = spreads.any(|of| of.quantiles.iter().any(|(name, _)| *name == last));
+    let others = [WEIGHT_SAMPLES, WEIGHT_DELTA_SAMPLES, BAND_LOW, BAND_HIGH];
+    others.contains(&first) || (first == "model" && is_spread) || TagParts::of(tag).is_some()
+}
+
 /// The text of the report.
 pub(crate) const WEIGHT_REPORT: &str = "weight_report";
 
@@ -93,6 +112,32 @@ mod tests {
             "model/update_ratio_log10_min",
         ] {
             assert_eq!(TagParts::of(tag), None, "{tag}");
+        }
+    }
+
+    #[test]
+    fn a_tag_of_the_users_that_begins_like_ours_is_not_ours() {
+        for tag in [
+            "weight_decay",
+            "weight_decay/group0",
+            "weights",
+            "weight",
+            "model/loss",
+            "model",
+            "loss/weight_mean",
+        ] {
+            assert!(!is_ours(tag), "{tag}");
+        }
+        for tag in [
+            "weights/w",
+            "weight_samples/w/3",
+            "weight_mean_plus_std/G/w",
+            "model/findings",
+            "model/G/update_ratio_log10_p10",
+            "model/changed_fraction_min",
+            "weight_report",
+        ] {
+            assert!(is_ours(tag), "{tag}");
         }
     }
 

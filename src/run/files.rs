@@ -1,0 +1,305 @@
+//! The event files of a run: when records reach the disk, when the next file begins, and what happens when a disk
+//! fails or somebody deletes a file.
+
+use std::io;
+use std::mem;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::model::types::SyncPolicy;
+use crate::proto::Event;
+use crate::run::health::Health;
+use crate::sink::logdir::Claim;
+use crate::sink::{EventWriter, Fault, Loss};
+
+/// Records are written once this much waits, or when the worker has nothing else to do.
+const WRITE_AT: usize = 1 << 20;
+
+/// How long a failing disk is left alone before the next try.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How a run's files are written.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct FileOptions {
+    /// A file of at least this size is followed by another one.
+    pub(crate) max_bytes: Option<u64>,
+    pub(crate) sync: SyncPolicy,
+}
+
+/// Completes an event that moves from a lost file into file number `u32`: the metadata of its tags was in the lost one.
+pub(crate) type Redescribe<'a> = &'a mut dyn FnMut(u32, &mut Event);
+
+/// See the module.
+pub(crate) struct Files {
+    claim: Claim,
+    writer: EventWriter,
+    options: FileOptions,
+    /// The number of the current file, from 1 in each session.
+    number: u32,
+    /// Events refused since the last report of them.
+    refused: u64,
+    bytes_counted: u64,
+    events_counted: u64,
+    failing_since: Option<Instant>,
+    /// The next file could not be created, and the full one continues.
+    unrotated_since: Option<Instant>,
+    /// The run's directory is gone or another run's, which has been reported: events are counted and dropped.
+    is_lost: bool,
+}
+
+impl Files {
+    pub(crate) fn new(claim: Claim, writer: EventWriter, options: FileOptions) -> Files {
+        Files {
+            claim,
+            writer,
+            options,
+            number: 1,
+            refused: 0,
+            bytes_counted: 0,
+            events_counted: 0,
+            failing_since: None,
+            unrotated_since: None,
+            is_lost: false,
+        }
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.claim.directory()
+    }
+
+    pub(crate) fn number(&self) -> u32 {
+        self.number
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.is_lost
+    }
+
+    /// Adds an event to what waits; false, and counted as dropped, when it was refused.
+    pub(crate) fn append(&mut self, health: &Health, event: &Event) -> bool {
+        if self.is_lost {
+            Health::count(&health.dropped, 1);
+            return false;
+        }
+        let is_taken = self.writer.append(event);
+        if !is_taken {
+            self.refused += 1;
+            Health::count(&health.dropped, 1);
+        }
+        is_taken
+    }
+
+    /// Adds an event that nobody logged and nobody counts. It is left out where there is no room.
+    pub(crate) fn append_own(&mut self, event: &Event) {
+        if !self.is_lost {
+            let _ = self.writer.append_own(event);
+        }
+    }
+
+    /// True when so much waits that it should be written before anything else is done.
+    pub(crate) fn is_write_due(&self) -> bool {
+        self.writer.pending() >= WRITE_AT && may_try(self.failing_since)
+    }
+
+    /// True when something waits and the disk may be tried again.
+    pub(crate) fn wants_write(&self) -> bool {
+        !self.writer.is_settled() && may_try(self.failing_since)
+    }
+
+    /// Hands all that waits to the system, and to the device where the policy says so; `is_flush` when a caller waits
+    /// for it. A failure is reported once, until writing has succeeded again. True when the file was lost and replaced.
+    pub(crate) fn write(
+        &mut self,
+        health: &Health,
+        is_flush: bool,
+        redescribe: Redescribe<'_>,
+    ) -> bool {
+        if self.is_lost {
+            return false;
+        }
+        let sync = match self.options.sync {
+            SyncPolicy::Never => false,
+            SyncPolicy::OnFlush => is_flush,
+            SyncPolicy::EveryWrite => true,
+        };
+        let mut is_replaced = false;
+        let mut result = self.writer.commit(sync);
+        self.count_written(health);
+        if let Err(Fault::Lost(loss)) = result {
+            if !self.replace(health, loss, redescribe) {
+                return false;
+            }
+            is_replaced = true;
+            result = self.writer.commit(sync);
+            self.count_written(health);
+        }
+        match result {
+            Ok(()) => {
+                self.failing_since = None;
+                self.report_dropped(health);
+            }
+            Err(Fault::Refused { action, source }) => {
+                self.fail(health, Error::io(action, self.writer.path(), source));
+            }
+            // Twice at once: the next write handles it.
+            Err(Fault::Lost(_)) => {}
+        }
+        is_replaced
+    }
+
+    /// Begins the next file once this one has the greatest length. The full one is written first: TensorBoard's Python
+    /// loader reads no file again once a later one exists. True when the file was lost and replaced.
+    pub(crate) fn rotate(&mut self, health: &Health, redescribe: Redescribe<'_>) -> bool {
+        if self.is_lost
+            || !self.is_full()
+            || !may_try(self.failing_since)
+            || !may_try(self.unrotated_since)
+        {
+            return false;
+        }
+        let is_replaced = self.write(health, true, redescribe);
+        // It may have failed, or found the file lost and begun another one.
+        if self.is_lost || !self.writer.is_settled() || !self.is_full() {
+            return is_replaced;
+        }
+        match self.next_file() {
+            Ok(writer) => {
+                self.install(writer);
+                self.unrotated_since = None;
+            }
+            Err(error) => report_once(health, &mut self.unrotated_since, error),
+        }
+        is_replaced
+    }
+
+    fn is_full(&self) -> bool {
+        let length = self.writer.bytes_written() + self.writer.pending() as u64;
+        self.options.max_bytes.is_some_and(|max| length >= max)
+    }
+
+    fn next_file(&self) -> Result<EventWriter> {
+        let previous = Some(self.writer.path());
+        EventWriter::create(self.claim.directory(), previous, self.options.sync)
+    }
+
+    fn install(&mut self, writer: EventWriter) -> EventWriter {
+        self.number += 1;
+        (self.bytes_counted, self.events_counted) = (0, 0);
+        mem::replace(&mut self.writer, writer)
+    }
+
+    /// Continues in a further file with what is not known to be in the one that somebody deleted or cut; false when
+    /// that is impossible. What was in that file was theirs to remove.
+    fn replace(&mut self, health: &Health, loss: Loss, redescribe: Redescribe<'_>) -> bool {
+        let writer = match self.claim.renew() {
+            Ok(true) => self.next_file(),
+            Ok(false) => {
+                self.lose(health);
+                return false;
+            }
+            Err(error) => Err(error),
+        };
+        let writer = match writer {
+            Ok(writer) => writer,
+            Err(error) => {
+                self.fail(health, error);
+                return false;
+            }
+        };
+        let mut lost = self.install(writer);
+        self.adopt(health, &lost, redescribe);
+        lost.forget_pending();
+        let reason = match loss {
+            Loss::Deleted => "it was deleted while it was being written",
+            Loss::CutShort => "it was cut short while it was being written",
+        };
+        let next = self.writer.path().display();
+        let reason =
+            format!("{reason}, with what had been written to it; logging goes on in {next}");
+        let source = io::Error::new(io::ErrorKind::NotFound, reason);
+        health.fail(Error::io("go on writing", lost.path(), source));
+        true
+    }
+
+    /// Takes over what waits for another file.
+    fn adopt(&mut self, health: &Health, lost: &EventWriter, redescribe: Redescribe<'_>) {
+        let mut refused = 0;
+        for (mut event, counts) in lost.unsettled() {
+            redescribe(self.number, &mut event);
+            let is_taken = match counts {
+                true => self.writer.append(&event),
+                false => self.writer.append_own(&event),
+            };
+            refused += u64::from(!is_taken && counts);
+        }
+        self.refused += refused;
+        Health::count(&health.dropped, refused);
+    }
+
+    /// The directory is gone or another run's: whoever deleted it may have begun another run in its place.
+    fn lose(&mut self, health: &Health) {
+        self.is_lost = true;
+        let events = self.writer.abandon();
+        Health::count(&health.dropped, events);
+        let reason = "the run's directory was deleted while it was being written, and what is logged from here on is \
+                      lost; make a new logger";
+        let source = io::Error::new(io::ErrorKind::NotFound, reason);
+        health.fail(Error::io("go on writing", self.writer.path(), source));
+    }
+
+    /// Counts what never reached the file as dropped: there is no next try.
+    pub(crate) fn give_up(&mut self, health: &Health) {
+        let events = self.writer.pending_events();
+        Health::count(&health.dropped, events);
+        self.refused += events;
+        self.report_dropped(health);
+    }
+
+    fn report_dropped(&mut self, health: &Health) {
+        let events = mem::take(&mut self.refused);
+        if events > 0 {
+            health.fail(Error::Dropped {
+                path: self.writer.path().into(),
+                events,
+            });
+        }
+    }
+
+    fn fail(&mut self, health: &Health, error: Error) {
+        report_once(health, &mut self.failing_since, error);
+    }
+
+    fn count_written(&mut self, health: &Health) {
+        let bytes = self.writer.bytes_written();
+        Health::count(&health.bytes, bytes - self.bytes_counted);
+        let events = self.writer.events_written();
+        Health::count(&health.written, events - self.events_counted);
+        (self.bytes_counted, self.events_counted) = (bytes, events);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_capacity(&mut self, bytes: usize) {
+        self.writer.set_capacity(bytes);
+    }
+
+    /// The events that wait.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> Vec<Event> {
+        self.writer.unsettled().map(|(event, _)| event).collect()
+    }
+}
+
+/// Reports a failure of the disk once, until `since` has been cleared by a success.
+fn report_once(health: &Health, since: &mut Option<Instant>, error: Error) {
+    if since.replace(Instant::now()).is_none() {
+        health.fail(error);
+    } else {
+        health.fail_again(error);
+    }
+}
+
+/// Whether what failed then may be tried again.
+fn may_try(failing_since: Option<Instant>) -> bool {
+    failing_since.is_none_or(|since| since.elapsed() > RETRY_AFTER)
+}

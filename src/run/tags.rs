@@ -1,0 +1,186 @@
+//! The tags that a run has used: what each holds, and in which file its metadata was written.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::analysis::description::Description;
+use crate::error::Error;
+use crate::proto::summary::Value;
+use crate::proto::{Event, event::What};
+use crate::run::health::Health;
+use crate::run::run_history::Kind;
+use crate::summary;
+
+/// The description of the report's tag.
+pub(super) const REPORT_DESCRIPTION: &str =
+    "What each variable has come to, and what to do. Written when a verdict changes.";
+
+/// The state of all descriptions. While it stays the same, a tag that was described is described still; it changes with
+/// each file and with each event refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Era {
+    file: u32,
+    refusals: u64,
+}
+
+#[cfg(test)]
+impl Era {
+    pub(crate) const fn of(file: u32) -> Era {
+        Era { file, refusals: 0 }
+    }
+}
+
+/// A tag that this run has used.
+#[derive(Debug)]
+struct Tag {
+    kind: Kind,
+    /// The number of the file that has its metadata, and of the one in which it first came up; 0 for a file of an earlier
+    /// session. Each file repeats the metadata with the tag's first value: a reader may begin at any file.
+    described_in: u32,
+    first_in: u32,
+    description: Option<Description>,
+}
+
+/// What was known of a tag before its newest value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Met {
+    /// Its metadata is in this file.
+    Before,
+    /// The run has used it, this file has not, or its description has changed.
+    InThisFile,
+    /// The run has not used it.
+    InThisRun,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Tags {
+    known: HashMap<Box<str>, Tag>,
+    /// Tags whose use for two kinds of values has been reported.
+    clashes: HashSet<Box<str>>,
+    refusals: u64,
+}
+
+impl Tags {
+    /// A tag of an earlier session.
+    pub(crate) fn recall(&mut self, tag: Box<str>, kind: Kind) {
+        let known = Tag {
+            kind,
+            described_in: 0,
+            first_in: 0,
+            description: None,
+        };
+        self.known.insert(tag, known);
+    }
+
+    pub(crate) fn is_known(&self, tag: &str) -> bool {
+        self.known.contains_key(tag)
+    }
+
+    pub(crate) fn era(&self, file: u32) -> Era {
+        Era {
+            file,
+            refusals: self.refusals,
+        }
+    }
+
+    /// Records that a value of `tag` is about to be written to `file`, and returns what its metadata depends on. `None`
+    /// when the tag holds values of another kind: that is reported once for each tag, and counted each time.
+    pub(crate) fn describe(
+        &mut self,
+        health: &Health,
+        file: u32,
+        tag: &str,
+        kind: Kind,
+        description: Option<&Description>,
+    ) -> Option<Met> {
+        match self.known.get_mut(tag) {
+            Some(known) if known.kind == kind => {
+                // A variable that has taken another role or shape is described again: a reader of the log relies on it.
+                let is_news = description.is_some() && description != known.description.as_ref();
+                if known.described_in == file && !is_news {
+                    return Some(Met::Before);
+                }
+                known.described_in = file;
+                if is_news {
+                    known.description = description.cloned();
+                }
+                Some(Met::InThisFile)
+            }
+            Some(known) => {
+                let reason = match known.kind {
+                    Kind::Scalar => "holds scalars already; give the other values another tag",
+                    Kind::Histogram => {
+                        "holds histograms already; give the other values another tag"
+                    }
+                    Kind::Text => "holds texts already; give the other values another tag",
+                };
+                Health::count(&health.dropped, 1);
+                if self.clashes.insert(tag.into()) {
+                    health.fail(Error::InvalidTag {
+                        tag: tag.into(),
+                        reason,
+                    });
+                }
+                None
+            }
+            None => {
+                let known = Tag {
+                    kind,
+                    described_in: file,
+                    first_in: file,
+                    description: description.cloned(),
+                };
+                self.known.insert(tag.into(), known);
+                Some(Met::InThisRun)
+            }
+        }
+    }
+
+    /// Undoes what [`describe`](Tags::describe) recorded for an event that was refused: without its metadata a histogram
+    /// would never be shown. Returns the tags that are unknown again.
+    pub(crate) fn forget<'a>(&mut self, file: u32, event: &'a Event) -> Vec<&'a str> {
+        self.refusals += 1;
+        let mut forgotten = Vec::new();
+        for value in values_of(event).iter().filter(|v| v.metadata.is_some()) {
+            match self.known.get_mut(&*value.tag) {
+                Some(tag) if tag.first_in != file => tag.described_in = 0,
+                Some(_) => {
+                    self.known.remove(&*value.tag);
+                    forgotten.push(&*value.tag);
+                }
+                None => {}
+            }
+        }
+        forgotten
+    }
+
+    /// Adds the metadata of an event's tags that `file` does not have.
+    pub(crate) fn describe_again(&mut self, file: u32, event: &mut Event) {
+        let Some(What::Summary(summary)) = &mut event.what else {
+            return;
+        };
+        for value in &mut summary.value {
+            let Some(tag) = self.known.get_mut(&*value.tag) else {
+                continue;
+            };
+            if tag.described_in == file {
+                continue;
+            }
+            tag.described_in = file;
+            let text = tag.description.as_ref().map(ToString::to_string);
+            let text = text.unwrap_or_default();
+            value.metadata = Some(match tag.kind {
+                Kind::Scalar => summary::scalars::metadata(&text),
+                Kind::Histogram => summary::histograms::metadata(&text),
+                Kind::Text => summary::text::metadata(REPORT_DESCRIPTION),
+            });
+        }
+    }
+}
+
+fn values_of(event: &Event) -> &[Value] {
+    match &event.what {
+        Some(What::Summary(summary)) => &summary.value,
+        _ => &[],
+    }
+}
