@@ -127,9 +127,10 @@ pub use format::event_file::{EventReader, ReadError};
 pub use format::proto;
 pub use log_report::{LoggedReport, RecordedVerdict, ReportReader};
 pub use logger::{Logger, LoggerBuilder};
+pub use model::statistic::Statistic;
 pub use model::types::{DType, Existing, OnFull, Step, SyncPolicy};
 pub use options::cadence::Cadence;
-pub use options::{LayerOptions, Pattern, Statistic, WeightOptions};
+pub use options::{LayerOptions, Pattern, WeightOptions};
 pub use read::{HParam, LogDir, Point, PointInfo, PointInfos, PointValue, Points, Run, RunReader};
 pub use report::{
     Cause, Evidence, Finding, GradientState, ModelReport, ParameterReport, StyledReport,
