@@ -135,11 +135,8 @@ impl Core {
             directory: opened.directory().to_owned(),
             resumed_at,
         });
-        let open = Command::Open {
-            run: number,
-            opened: Box::new(opened),
-        };
-        if self.commands.send(open).is_err() {
+        lock(&self.shared.opened).push((number, opened));
+        if self.commands.send(Command::Wake).is_err() {
             return Err(self.stopped(&run));
         }
         Ok(run)
