@@ -10,8 +10,7 @@ use crate::error::{Error, Result};
 use crate::model::types::SyncPolicy;
 use crate::proto::Event;
 use crate::run::health::Health;
-use crate::sink::logdir::Claim;
-use crate::sink::{EventWriter, Fault, Loss};
+use crate::sink::{Claim, EventWriter, Fault, Loss};
 
 /// Records are written once this much waits, or when the worker has nothing else to do.
 const WRITE_AT: usize = 1 << 20;
@@ -32,7 +31,7 @@ pub(crate) type Redescribe<'a> = &'a mut dyn FnMut(u32, &mut Event);
 
 /// See the module.
 pub(crate) struct Files {
-    claim: Claim,
+    claim: Box<dyn Claim>,
     writer: EventWriter,
     options: FileOptions,
     /// The number of the current file, from 1 in each session.
@@ -49,7 +48,7 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    pub(crate) fn new(claim: Claim, writer: EventWriter, options: FileOptions) -> Files {
+    pub(crate) fn new(claim: Box<dyn Claim>, writer: EventWriter, options: FileOptions) -> Files {
         Files {
             claim,
             writer,
@@ -65,7 +64,7 @@ impl Files {
     }
 
     pub(crate) fn directory(&self) -> &Path {
-        self.claim.directory()
+        self.claim.path()
     }
 
     pub(crate) fn number(&self) -> u32 {
@@ -165,7 +164,8 @@ impl Files {
         }
         match self.next_file() {
             Ok(writer) => {
-                self.install(writer);
+                // Nothing waits for it, and what it holds was checked before.
+                let _ = self.install(writer).finish();
                 self.unrotated_since = None;
             }
             Err(error) => report_once(health, &mut self.unrotated_since, error),
@@ -178,9 +178,8 @@ impl Files {
         self.options.max_bytes.is_some_and(|max| length >= max)
     }
 
-    fn next_file(&self) -> Result<EventWriter> {
-        let previous = Some(self.writer.path());
-        EventWriter::create(self.claim.directory(), previous, self.options.sync)
+    fn next_file(&mut self) -> Result<EventWriter> {
+        EventWriter::create(&mut *self.claim, Some(&self.writer), self.options.sync)
     }
 
     fn install(&mut self, writer: EventWriter) -> EventWriter {
@@ -192,7 +191,7 @@ impl Files {
     /// Continues in a further file with what is not known to be in the one that somebody deleted or cut; false when
     /// that is impossible. What was in that file was theirs to remove.
     fn replace(&mut self, health: &Health, loss: Loss, redescribe: Redescribe<'_>) -> bool {
-        let writer = match self.claim.renew() {
+        let writer = match self.find_run() {
             Ok(true) => self.next_file(),
             Ok(false) => {
                 self.lose(health);
@@ -212,6 +211,7 @@ impl Files {
         lost.forget_pending();
         let reason = match loss {
             Loss::Deleted => "it was deleted while it was being written",
+            Loss::Renamed => "it was renamed or replaced while it was being written",
             Loss::CutShort => "it was cut short while it was being written",
         };
         let next = self.writer.path().display();
@@ -220,6 +220,12 @@ impl Files {
         let source = io::Error::new(io::ErrorKind::NotFound, reason);
         health.fail(Error::io("go on writing", lost.path(), source));
         true
+    }
+
+    /// True when there is a run to write to: the one that was claimed, or its directory, from which files were deleted.
+    fn find_run(&mut self) -> Result<bool> {
+        let newest = self.writer.path().to_owned();
+        Ok(self.claim.is_held(Some(&newest))? || self.claim.reclaim()?)
     }
 
     /// Takes over what waits for another file.
@@ -250,7 +256,7 @@ impl Files {
 
     /// Counts what never reached the file as dropped: there is no next try.
     pub(crate) fn give_up(&mut self, health: &Health) {
-        let events = self.writer.pending_events();
+        let events = self.writer.forget_pending();
         Health::count(&health.dropped, events);
         self.refused += events;
         self.report_dropped(health);

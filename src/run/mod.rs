@@ -314,7 +314,8 @@ mod tests {
     use crate::analysis::tags::Tag;
     use crate::model::types::Existing;
     use crate::run::run_history::RunHistory;
-    use crate::sink::logdir::claim_run;
+    use crate::sink::LocalSink;
+    use crate::sink::claim::claim_run;
     use std::sync::Arc;
 
     fn points(tag: &Arc<Tag>, step: i64) -> Points {
@@ -339,7 +340,7 @@ mod tests {
     #[test]
     fn a_tag_whose_description_was_refused_is_described_again() {
         let parent = tempfile::tempdir().unwrap();
-        let claim = claim_run(&parent.path().join("run"), Existing::Fail).unwrap();
+        let claim = claim_run(&LocalSink, &parent.path().join("run"), Existing::Fail).unwrap();
         let files = FileOptions::default();
         let opened = Opened::new(claim, RunHistory::default(), None, files).unwrap();
         let (mut run, health) = (Run::new(opened), Health::new(Box::new(|_| {})));
@@ -367,7 +368,7 @@ mod tests {
     #[test]
     fn charts_go_on_showing_the_users_tags_after_resuming_whatever_they_begin_with() {
         let parent = tempfile::tempdir().unwrap();
-        let claim = claim_run(&parent.path().join("run"), Existing::Fail).unwrap();
+        let claim = claim_run(&LocalSink, &parent.path().join("run"), Existing::Fail).unwrap();
         let tags = [
             "loss",
             "weight_mean/w",
