@@ -35,7 +35,13 @@ impl Opening {
             return Ok((opened, None));
         };
         let claim = claim_again(&LocalSink, logdir)?;
-        let history = RunHistory::read(&*claim)?;
+        let history = match RunHistory::read(&*claim) {
+            Ok(history) => history,
+            Err(error) => {
+                claim.release();
+                return Err(error);
+            }
+        };
         let step = match resume {
             Resume::AtTheirEnd => history.next_step(),
             Resume::At(step) => Some(step),

@@ -16,6 +16,7 @@ use crate::analysis::dashboard::ScopeBoard;
 use crate::analysis::description::Description;
 use crate::analysis::points::Points;
 use crate::analysis::tag_parts::{self, WEIGHT_REPORT};
+use crate::error::Error;
 use crate::kernel::histogram::Histogram;
 use crate::model::types::WallTime;
 use crate::proto::session_log::SessionStatus;
@@ -90,7 +91,7 @@ impl Run {
         let mut values = mem::take(&mut self.spare);
         let mut used = 0;
         for (tag, number) in scalars {
-            let Some(met) = self.describe(health, tag, Kind::Scalar, None) else {
+            let Some(met) = self.describe(health, tag, Kind::Scalar, None, Some(step)) else {
                 continue;
             };
             if met == Met::InThisRun {
@@ -117,7 +118,7 @@ impl Run {
         histogram: &Histogram,
     ) {
         self.rotate(health);
-        let Some(met) = self.describe(health, tag, Kind::Histogram, None) else {
+        let Some(met) = self.describe(health, tag, Kind::Histogram, None, Some(step)) else {
             return;
         };
         let description = (met != Met::Before).then_some("");
@@ -150,7 +151,7 @@ impl Run {
         }
         let era = self.tags.era(self.files.number());
         let values = messages.of(of_kind, era, |tag| {
-            match self.describe(health, &tag.name, P::KIND, Some(&tag.description)) {
+            match self.describe(health, &tag.name, P::KIND, Some(&tag.description), None) {
                 Some(Met::Before) => Needs::Nothing,
                 Some(Met::InThisFile | Met::InThisRun) => Needs::Description,
                 None => Needs::Omission,
@@ -166,9 +167,12 @@ impl Run {
         tag: &str,
         kind: Kind,
         description: Option<&Description>,
+        step: Option<i64>,
     ) -> Option<Met> {
         let file = self.files.number();
-        let met = self.tags.describe(health, file, tag, kind, description)?;
+        let met = self
+            .tags
+            .describe(health, file, tag, kind, description, step)?;
         if met == Met::InThisRun {
             self.layout.outdate();
         }
@@ -204,7 +208,7 @@ impl Run {
     /// Writes the weight report as Markdown, at the step of the newest points or after that of the report before.
     pub(crate) fn report(&mut self, health: &Health, markdown: &str) {
         self.rotate(health);
-        let Some(met) = self.describe(health, WEIGHT_REPORT, Kind::Text, None) else {
+        let Some(met) = self.describe(health, WEIGHT_REPORT, Kind::Text, None, None) else {
             return;
         };
         let next = self.reported.map_or(0, |step| step.saturating_add(1));
@@ -290,6 +294,16 @@ impl Run {
     /// Counts what never reached the file as dropped: there is no next try.
     pub(crate) fn give_up(&mut self, health: &Health) {
         self.files.give_up(health);
+    }
+
+    /// Records events that were refused, for `flush` and `close`.
+    pub(crate) fn record_refused(&mut self, health: &Health) {
+        self.files.record_refused(health);
+    }
+
+    /// Why something waits that could not be written; `None` when nothing waits.
+    pub(crate) fn unwritten(&self) -> Option<Error> {
+        self.files.unwritten()
     }
 
     /// True when something waits and the disk may be tried again.

@@ -57,6 +57,12 @@ impl Opened {
         })
     }
 
+    /// Removes what was created, when nothing will be logged to it.
+    pub(crate) fn discard(mut self) {
+        self.writer.discard();
+        self.claim.release();
+    }
+
     pub(crate) fn directory(&self) -> &Path {
         self.claim.path()
     }

@@ -23,7 +23,7 @@ use std::path::Path;
 use crate::error::Result;
 
 pub(crate) use local::LocalSink;
-pub(crate) use writer::{EventWriter, Fault, session_event};
+pub(crate) use writer::{EventWriter, Fault, SYNC, session_event};
 
 /// A place where runs are written.
 pub(crate) trait Sink {
