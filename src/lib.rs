@@ -93,8 +93,10 @@
 //!
 //! - `tch` (default): tensors and `VarStore`s. Without it nothing of libtorch is needed.
 //! - `download-libtorch`: torch-sys downloads libtorch at build time.
-//! - `cli`: the program `tch-tensorboard` (`inspect`, `verify`, `export`, `report`), which needs no libtorch.
 //! - `doc-only`: checks and documents without libtorch; nothing links.
+//!
+//! The program `tch-tensorboard` (`inspect`, `verify`, `export`, `report`) is the package
+//! `tch-tensorboard-cli`, which needs no libtorch.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -126,9 +128,10 @@ pub use format::event_file::{EventReader, ReadError};
 pub use format::proto;
 pub use log_report::{LoggedReport, RecordedVerdict, ReportReader};
 pub use logger::{Logger, LoggerBuilder};
+pub use model::statistic::Statistic;
 pub use model::types::{DType, Existing, OnFull, Step, SyncPolicy};
 pub use options::cadence::Cadence;
-pub use options::{LayerOptions, Pattern, Statistic, WeightOptions};
+pub use options::{LayerOptions, Pattern, WeightOptions};
 pub use read::{HParam, LogDir, Point, PointInfo, PointInfos, PointValue, Points, Run, RunReader};
 pub use report::{
     Cause, Evidence, Finding, GradientState, ModelReport, ParameterReport, StyledReport,

@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! make bench-faults                                          # all, written to benches/results/faults.md
-//! cargo bench --bench faults -- --fault stalled --verbose    # one fault, each miss with its report
+//! make bench-faults BENCH_ARGS="--fault stalled --verbose"    # one fault, each miss with its report
 //! ```
 //!
 //! Thresholds were chosen on the tuning part (two networks, three seeds). The rest is only reported.

@@ -16,7 +16,7 @@ use crate::model::types::{Existing, OnFull, SyncPolicy};
 use crate::options::{Selection, WeightOptions};
 use crate::run::FileOptions;
 use crate::run::health::{Health, OnError};
-use crate::worker::scalar_queue::ScalarQueue;
+use crate::worker::queue::Queue;
 use crate::worker::{Shared, Worker};
 
 /// Commands that may wait. Snapshots and values are bounded by their memory before they get here.
@@ -163,7 +163,7 @@ impl LoggerBuilder {
         };
         let (opened, resumed_at) = opening.open_run(&self.logdir)?;
         let shared = Arc::new(Shared {
-            scalars: ScalarQueue::default(),
+            queue: Queue::default(),
             budget: Budget::default(),
             health: Health::new(self.on_error),
             calls: AtomicUsize::new(0),

@@ -26,9 +26,13 @@ use crate::report::{Finding, WeightReport};
 use crate::run::health::{Health, Stats};
 use crate::source::named_tensors::NamedTensors;
 use crate::source::values::{Scalar, ScalarValue, Values};
+use crate::summary::histograms::HistogramValues;
+use crate::summary::scalars::DeviceScalar;
+use crate::summary::text::Markdown;
+use crate::summary::{Payload, TaggedPayload};
 use crate::tensor::{Fetched, Tensor, fetch_scalar};
 use crate::worker::Command;
-use crate::worker::scalar_queue::Pushed;
+use crate::worker::queue::Pushed;
 
 /// Logs one run: scalars, histograms, and the weights of models.
 ///
@@ -209,16 +213,16 @@ impl Logger {
         Ok(())
     }
 
-    /// The worker fetches it.
+    /// The worker reads it.
     fn send_device_scalar(&self, tag: &str, tensor: Tensor, step: i64, wall_time: WallTime) {
-        let (run, tag) = (self.run.number, self.full_tag(tag));
-        self.core.send(Command::DeviceScalar {
-            run,
+        let payload = TaggedPayload {
             step,
             wall_time,
-            tag,
-            tensor,
-        });
+            tag: self.full_tag(tag),
+            description: "",
+            payload: Box::new(DeviceScalar(tensor)),
+        };
+        self.core.send_payload(&self.run, payload);
     }
 
     fn push<'a>(
@@ -227,20 +231,29 @@ impl Logger {
         wall_time: WallTime,
         scalars: impl IntoIterator<Item = (&'a str, &'a str, f64)>,
     ) -> Result<Duration> {
-        let (queue, on_full) = (&self.core.shared.scalars, self.core.on_full());
+        let (queue, on_full) = (&self.core.shared.queue, self.core.on_full());
         let (pushed, waited) = queue.push(self.run.number, step, wall_time, scalars, on_full);
-        let health = &self.core.shared.health;
-        match pushed {
-            Pushed::Dropped => Health::count(&health.dropped, 1),
-            Pushed::Queued | Pushed::Wake | Pushed::Look => Health::count(&health.queued, 1),
-        }
-        match pushed {
-            // A full queue means that the worker is awake.
-            Pushed::Wake => drop(self.core.commands.try_send(Command::Wake)),
-            Pushed::Look => self.core.check_process(&self.run)?,
-            Pushed::Queued | Pushed::Dropped => {}
+        self.core.count(pushed);
+        if pushed == Pushed::Look {
+            self.core.check_process(&self.run)?;
         }
         Ok(waited)
+    }
+
+    /// The checks of a call that logs a payload, before anything is copied.
+    fn begin<'a>(&'a self, tag: &'a str, step: impl Step) -> Result<PayloadCall<'a>> {
+        let (since, wall_time) = (Instant::now(), WallTime::now());
+        self.core.check_open(&self.run)?;
+        self.core.check_process(&self.run)?;
+        check_tag(tag)?;
+        let step = self.run.check_step(tag, step)?;
+        Ok(PayloadCall {
+            logger: self,
+            tag,
+            step,
+            since,
+            wall_time,
+        })
     }
 
     /// Logs the distribution of many values: a tensor of any kind and device, or a slice of numbers. NaN and infinite
@@ -261,25 +274,33 @@ impl Logger {
         values: &V,
         step: impl Step,
     ) -> Result<()> {
-        let since = Instant::now();
-        let wall_time = WallTime::now();
-        self.core.check_open(&self.run)?;
-        self.core.check_process(&self.run)?;
-        check_tag(tag)?;
-        let step = self.run.check_step(tag, step)?;
-        let (values, waited) = self.core.copy_values(tag, values.source())?;
-        if let Some(values) = values {
-            let (run, tag) = (self.run.number, self.full_tag(tag));
-            self.core.send(Command::Histogram {
-                run,
-                step,
-                wall_time,
-                tag,
-                values,
-            });
-        }
-        self.core.shared.health.held(since.elapsed(), waited);
-        Ok(())
+        let call = self.begin(tag, step)?;
+        let source = values.source();
+        let facts = source.inspect(tag)?;
+        let rows = self.core.selection.options.histogram_rows;
+        call.send(facts.bytes(), || {
+            HistogramValues::copy(tag, &source, &facts, rows)
+        })
+    }
+
+    /// Logs a text in Markdown, shown in the Text dashboard: samples that a model generates, a table of settings, a note.
+    ///
+    /// TensorBoard renders headings, lists, tables, links and code, and removes raw HTML. Its fast loader keeps 100 texts
+    /// of a tag, its Python loader 10.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
+    /// logger.log_text("settings", "| rate | batch |\n| --- | --- |\n| 1e-3 | 64 |", 0)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidTag`] for an empty tag, [`Error::InvalidStep`] for a step beyond `i64` or before the one at which the
+    /// run was resumed, [`Error::Closed`] for a closed logger.
+    pub fn log_text(&self, tag: &str, markdown: &str, step: impl Step) -> Result<()> {
+        let call = self.begin(tag, step)?;
+        call.send(markdown.len(), || Ok(Markdown(markdown.to_owned())))
     }
 
     /// Logs the weights of a model, and what changed since the call before: call it after each optimizer step.
@@ -496,6 +517,48 @@ impl Logger {
             "" => tag.into(),
             scope => format!("{scope}/{tag}").into(),
         }
+    }
+}
+
+/// A call that logs a payload, after its checks.
+struct PayloadCall<'a> {
+    logger: &'a Logger,
+    tag: &'a str,
+    step: i64,
+    since: Instant,
+    wall_time: WallTime,
+}
+
+impl PayloadCall<'_> {
+    /// Makes the payload once `bytes`, what it occupies, are granted, and hands it to the worker.
+    fn send<P: Payload + 'static>(
+        self,
+        bytes: usize,
+        make: impl FnOnce() -> Result<P>,
+    ) -> Result<()> {
+        let Logger { core, run, .. } = self.logger;
+        let health = &core.shared.health;
+        let (granted, mut waited) = core.shared.budget.take(bytes, core.on_full());
+        if granted {
+            let payload = make().inspect_err(|_| core.shared.budget.put(bytes))?;
+            debug_assert_eq!(
+                payload.bytes(),
+                bytes,
+                "what was taken is what is given back"
+            );
+            let payload = TaggedPayload {
+                step: self.step,
+                wall_time: self.wall_time,
+                tag: self.logger.full_tag(self.tag),
+                description: "",
+                payload: Box::new(payload),
+            };
+            waited += core.send_payload(run, payload);
+        } else {
+            Health::count(&health.dropped, 1);
+        }
+        health.held(self.since.elapsed(), waited);
+        Ok(())
     }
 }
 

@@ -4,18 +4,11 @@ use std::collections::HashMap;
 
 use crate::error::{Error, Result};
 use crate::format::event_file::{EventReader, ReadError};
+use crate::model::plugin::Plugin;
 use crate::proto::session_log::SessionStatus;
 use crate::proto::summary::{Value, value};
 use crate::proto::{Event, event::What};
 use crate::sink::Claim;
-
-/// What a tag stands for. It can only be one: with both, one loader drops the other kind and one answers with an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Scalar,
-    Histogram,
-    Text,
-}
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -30,8 +23,8 @@ pub(crate) struct RunHistory {
     pub(crate) has_start: bool,
     /// The files hold more than their own first events.
     pub(crate) is_begun: bool,
-    /// Scalar and histogram tags in the order of their first value.
-    pub(crate) tags: Vec<(Box<str>, Kind)>,
+    /// The tags in the order of their first value, each with its dashboard.
+    pub(crate) tags: Vec<(Box<str>, Plugin)>,
 }
 
 impl RunHistory {
@@ -62,7 +55,7 @@ impl RunHistory {
         tags.sort_unstable_by_key(|(_, (order, _))| *order);
         history.tags = tags
             .into_iter()
-            .map(|(tag, (_, kind))| (tag, kind))
+            .map(|(tag, (_, plugin))| (tag, plugin))
             .collect();
         Ok(history)
     }
@@ -77,7 +70,7 @@ impl RunHistory {
         next.max(self.resumed_at)
     }
 
-    fn take(&mut self, event: &Event, known: &mut HashMap<Box<str>, (usize, Kind)>) {
+    fn take(&mut self, event: &Event, known: &mut HashMap<Box<str>, (usize, Plugin)>) {
         match &event.what {
             Some(What::Summary(summary)) => {
                 self.is_begun = true;
@@ -85,10 +78,10 @@ impl RunHistory {
                 self.newest = self.newest.max(Some(event.step));
                 for value in &summary.value {
                     let order = known.len();
-                    if let Some(kind) = kind_of(value)
+                    if let Some(plugin) = plugin_of(value)
                         && !known.contains_key(&*value.tag)
                     {
-                        known.insert(value.tag.as_str().into(), (order, kind));
+                        known.insert(value.tag.as_str().into(), (order, plugin));
                     }
                 }
             }
@@ -107,20 +100,19 @@ impl RunHistory {
     }
 }
 
-/// What this crate would call the value; anything else is not its business.
-fn kind_of(value: &Value) -> Option<Kind> {
-    let plugin = value
-        .metadata
-        .as_ref()
-        .and_then(|metadata| metadata.plugin_data.as_ref())
-        .map(|plugin| plugin.plugin_name.as_str());
-    match (&value.value, plugin) {
-        (Some(value::Value::SimpleValue(_)), None | Some("scalars")) => Some(Kind::Scalar),
-        (Some(value::Value::Tensor(_)), Some("scalars")) => Some(Kind::Scalar),
-        (Some(value::Value::Tensor(_)), Some("histograms")) => Some(Kind::Histogram),
-        (Some(value::Value::Histo(_)), _) => Some(Kind::Histogram),
-        _ => None,
-    }
+/// The dashboard of a value: the one that it names, or the one of a form that needs no name. `None` where only a value
+/// before says.
+fn plugin_of(value: &Value) -> Option<Plugin> {
+    let metadata = value.metadata.as_ref();
+    let data = metadata.and_then(|metadata| metadata.plugin_data.as_ref());
+    let named = data.and_then(|data| Plugin::named(&data.plugin_name));
+    named.or(match value.value {
+        Some(value::Value::SimpleValue(_)) => Some(Plugin::Scalars),
+        Some(value::Value::Histo(_)) => Some(Plugin::Histograms),
+        Some(value::Value::Image(_)) => Some(Plugin::Images),
+        Some(value::Value::Audio(_)) => Some(Plugin::Audio),
+        Some(value::Value::Tensor(_)) | None => None,
+    })
 }
 
 #[cfg(test)]
@@ -208,9 +200,9 @@ mod tests {
         assert_eq!(
             tags,
             [
-                ("loss".into(), Kind::Scalar),
-                ("w".into(), Kind::Histogram),
-                ("acc".into(), Kind::Scalar)
+                ("loss".into(), Plugin::Scalars),
+                ("w".into(), Plugin::Histograms),
+                ("acc".into(), Plugin::Scalars)
             ]
         );
     }

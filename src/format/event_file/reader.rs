@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 
-use crate::format::event_file::decoded::{decoded_len, fits_memory, max_decoded_len};
-use crate::format::event_file::glance;
+use crate::format::event_file::scan::{Scan, max_decoded_len};
 use crate::format::record::{RecordError, RecordReader};
 use crate::proto;
 
@@ -118,9 +117,12 @@ impl<R: Read> EventReader<R> {
     /// Checks the next record as the iterator does, and gives the time of its event without keeping what it holds: several
     /// times faster. `None` and errors are those of the iterator.
     pub fn check_next(&mut self) -> Option<Result<f64, ReadError>> {
-        let check = |payload: &[u8]| match glance::wall_time(payload) {
-            Some(time) if fits_memory(payload) => Ok(time),
-            _ => decode(payload).map(|event| event.wall_time),
+        let check = |payload: &[u8]| {
+            let scan = Scan::of(payload);
+            match scan.is_valid && scan.decoded_len <= max_decoded_len(payload) {
+                true => Ok(scan.wall_time),
+                false => decode_scanned(payload, scan).map(|event| event.wall_time),
+            }
         };
         self.next_with(check).transpose()
     }
@@ -160,7 +162,14 @@ pub(crate) enum NoEvent {
 
 /// The event that a payload is.
 pub(crate) fn decode(payload: &[u8]) -> Result<proto::Event, NoEvent> {
-    let (decoded, max) = (decoded_len(payload), max_decoded_len(payload));
+    match Scan::is_small(payload) {
+        true => proto::Event::decode(payload).map_err(NoEvent::Invalid),
+        false => decode_scanned(payload, Scan::of(payload)),
+    }
+}
+
+fn decode_scanned(payload: &[u8], scan: Scan) -> Result<proto::Event, NoEvent> {
+    let (decoded, max) = (scan.decoded_len, max_decoded_len(payload));
     if decoded > max {
         return Err(NoEvent::TooManyParts { decoded, max });
     }

@@ -1,6 +1,6 @@
 //! How fast the program reads: megabytes of event files a second, by subcommand and kind of log.
 //!
-//! `cargo bench --no-default-features --features cli --bench reader -- [DIR]`, or `make bench-reader`. The logs are made in
+//! `cargo bench -p tch-tensorboard-cli --bench reader -- [DIR]`, or `make bench-reader`. The logs are made in
 //! DIR once, in `target/reader` unless named. Each command runs three times, the fastest counts; its output goes nowhere.
 
 use std::fs::{self, File};
@@ -52,7 +52,7 @@ const COMMANDS: [&[&str]; 5] = [
 fn main() -> io::Result<()> {
     let dir = std::env::args().skip(1).find(|word| word != "--bench");
     let dir = dir.map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/reader"),
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/reader"),
         PathBuf::from,
     );
     println!(

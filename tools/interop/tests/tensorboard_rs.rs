@@ -1,6 +1,7 @@
 //! The same training written through the crate tensorboard-rs and through our logger reads back the same. And the program that
 //! wrote the fixture of `read_foreign.rs`.
 
+#[path = "../../../tests/common/mod.rs"]
 mod common;
 
 use common::histograms::{check_rows, read_histograms};
@@ -151,7 +152,7 @@ fn check_histogram(rows: &[[f64; 3]], histo: &HistogramProto, values: &[f32]) {
 
 /// Writes tests/data/tensorboard_rs.tfevents with tensorboard-rs 0.5.9:
 ///
-/// `cargo test --no-default-features --test tensorboard_rs write_the_fixture -- --ignored`
+/// `cargo test -p tch-tensorboard-interop write_the_fixture -- --ignored`
 ///
 /// It has neither texts nor hyperparameters: their calls are not implemented.
 #[test]
@@ -175,6 +176,6 @@ fn write_the_fixture() {
     drop(writer);
     let written = common::event_files(dir.path()).remove(0);
     // Under another name: the writer's holds the name of the machine.
-    let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data");
     std::fs::copy(written, data.join("tensorboard_rs.tfevents")).unwrap();
 }

@@ -1,6 +1,7 @@
-//! The committed types in `src/format/proto` are what `proto/*.proto` gives. Building the crate needs no protoc, nor does this.
+//! The committed types in `src/format/proto` are what `proto/*.proto` generates. Neither the library nor
+//! this test needs protoc.
 //!
-//! After a change in `proto/`: `UPDATE_PROTO=1 cargo test --test proto_fresh`.
+//! After a change in `proto/`: `UPDATE_PROTO=1 cargo test -p tch-tensorboard-proto`.
 
 use std::error::Error;
 use std::fs;
@@ -14,7 +15,7 @@ const FILES: [(&str, &str); 2] = [
 
 #[test]
 fn generated_types_are_fresh() -> Result<(), Box<dyn Error>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let out = tempfile::tempdir()?;
     generate(&root.join("proto"), out.path())?;
     let made = fs::read_dir(out.path())?.count();
@@ -29,7 +30,8 @@ fn generated_types_are_fresh() -> Result<(), Box<dyn Error>> {
             let same = fs::read_to_string(&path)? == fresh;
             assert!(
                 same,
-                "src/format/proto/{committed} is stale: run UPDATE_PROTO=1 cargo test --test proto_fresh"
+                "src/format/proto/{committed} is stale: run \
+                 UPDATE_PROTO=1 cargo test -p tch-tensorboard-proto"
             );
         }
     }

@@ -1,5 +1,6 @@
 //! What the crate tensorboard-rs writes is read back as it was given.
 
+#[path = "../../../tests/common/mod.rs"]
 mod common;
 
 use common::{event_files, read_events, read_scalars, read_tag};

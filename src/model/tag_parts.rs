@@ -1,122 +1,6 @@
 //! The tags of this crate taken apart again: what a value is, and which variable or aggregate it is of.
 
-use crate::analysis::tags::GradientStatistic;
-use crate::options::Statistic;
-
-/// What the values of a tag are. Each has one name, of which tags begin or end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Quantity {
-    /// Histograms of the weights.
-    Weights,
-    /// Of what a step changed.
-    Deltas,
-    /// Of the gradients.
-    Gradients,
-    Statistic(Statistic),
-    Gradient(GradientStatistic),
-    /// How many elements are NaN or infinite.
-    Nonfinite,
-    GradientNonfinite,
-}
-
-impl Quantity {
-    /// The histograms.
-    const HISTOGRAMS: [Quantity; 3] = [Quantity::Weights, Quantity::Deltas, Quantity::Gradients];
-    /// The scalars that are no [`Statistic`].
-    const OTHERS: [Quantity; 5] = [
-        Quantity::Nonfinite,
-        Quantity::GradientNonfinite,
-        Quantity::Gradient(GradientStatistic::Norm),
-        Quantity::Gradient(GradientStatistic::Std),
-        Quantity::Gradient(GradientStatistic::MaxAbs),
-    ];
-
-    fn all() -> impl Iterator<Item = Quantity> {
-        let statistics = Statistic::ALL.into_iter().map(Quantity::Statistic);
-        Quantity::HISTOGRAMS
-            .into_iter()
-            .chain(Quantity::OTHERS)
-            .chain(statistics)
-    }
-
-    pub(crate) fn is_of_gradient(self) -> bool {
-        matches!(
-            self,
-            Quantity::Gradients | Quantity::Gradient(_) | Quantity::GradientNonfinite
-        )
-    }
-
-    /// The first part of a variable's tag.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Quantity::Weights => "weights",
-            Quantity::Deltas => "weight_deltas",
-            Quantity::Gradients => "weight_gradients",
-            Quantity::Statistic(statistic) => statistic.tag(),
-            Quantity::Gradient(GradientStatistic::Norm) => "weight_gradient_norm",
-            Quantity::Gradient(GradientStatistic::Std) => "weight_gradient_std",
-            Quantity::Gradient(GradientStatistic::MaxAbs) => "weight_gradient_max_abs",
-            Quantity::Nonfinite => "weight_nonfinite",
-            Quantity::GradientNonfinite => "weight_gradient_nonfinite",
-        }
-    }
-}
-
-/// The last parts of an aggregate's tags, of those that a variable has as well.
-pub(crate) mod aggregate {
-    pub(crate) const UPDATE_RATIO_LOG10: &str = "update_ratio_log10";
-    pub(crate) const CHANGED_FRACTION: &str = "changed_fraction";
-    pub(crate) const DELTA_MAX_ABS: &str = "delta_max_abs";
-    pub(crate) const WEIGHT_NORM: &str = "weight_norm";
-    pub(crate) const WEIGHT_STD: &str = "weight_std";
-    pub(crate) const DRIFT: &str = "drift";
-    pub(crate) const NONFINITE: &str = "nonfinite";
-    pub(crate) const GRADIENT_NORM: &str = "gradient_norm";
-    pub(crate) const GRADIENT_NONFINITE: &str = "gradient_nonfinite";
-}
-
-const IN_AGGREGATES: [(&str, Quantity); 9] = [
-    (
-        aggregate::UPDATE_RATIO_LOG10,
-        Quantity::Statistic(Statistic::WeightUpdateRatioLog10),
-    ),
-    (
-        aggregate::CHANGED_FRACTION,
-        Quantity::Statistic(Statistic::WeightChangedFraction),
-    ),
-    (
-        aggregate::DELTA_MAX_ABS,
-        Quantity::Statistic(Statistic::WeightDeltaMaxAbs),
-    ),
-    (
-        aggregate::WEIGHT_NORM,
-        Quantity::Statistic(Statistic::WeightNorm),
-    ),
-    (
-        aggregate::WEIGHT_STD,
-        Quantity::Statistic(Statistic::WeightStd),
-    ),
-    (
-        aggregate::DRIFT,
-        Quantity::Statistic(Statistic::WeightDrift),
-    ),
-    (aggregate::NONFINITE, Quantity::Nonfinite),
-    (
-        aggregate::GRADIENT_NORM,
-        Quantity::Gradient(GradientStatistic::Norm),
-    ),
-    (aggregate::GRADIENT_NONFINITE, Quantity::GradientNonfinite),
-];
-
-/// The last parts of an aggregate's tags that say how its variables spread, with the share of each.
-pub(crate) const SPREAD: [(&str, f64); 5] = [
-    ("update_ratio_log10_min", 0.0),
-    ("update_ratio_log10_p10", 0.1),
-    ("update_ratio_log10_median", 0.5),
-    ("update_ratio_log10_p90", 0.9),
-    ("update_ratio_log10_max", 1.0),
-];
-pub(crate) const CHANGED_FRACTION_MIN: &str = "changed_fraction_min";
+use crate::model::statistic::{AggregateTag, Quantity, TABLE};
 
 /// The first parts of the tags of single elements and of bands, which are no [`Quantity`].
 pub(crate) const WEIGHT_SAMPLES: &str = "weight_samples";
@@ -131,7 +15,8 @@ pub(crate) fn is_ours(tag: &str) -> bool {
         return tag == WEIGHT_REPORT;
     };
     let last = path.rsplit('/').next().unwrap_or(path);
-    let is_spread = SPREAD.iter().any(|(name, _)| *name == last) || last == CHANGED_FRACTION_MIN;
+    let mut spreads = TABLE.iter().filter_map(|row| row.spread.as_ref());
+    let is_spread = spreads.any(|of| of.quantiles.iter().any(|(name, _)| *name == last));
     let others = [WEIGHT_SAMPLES, WEIGHT_DELTA_SAMPLES, BAND_LOW, BAND_HIGH];
     others.contains(&first) || (first == "model" && is_spread) || TagParts::of(tag).is_some()
 }
@@ -166,7 +51,7 @@ impl<'a> TagParts<'a> {
         if first == "model" {
             return TagParts::of_aggregate(path);
         }
-        let quantity = Quantity::all().find(|quantity| quantity.name() == first)?;
+        let quantity = Quantity::of_name(first)?;
         Some(TagParts::Variable { quantity, path })
     }
 
@@ -175,9 +60,12 @@ impl<'a> TagParts<'a> {
         if last == FINDINGS {
             return Some(TagParts::Findings { scope: path });
         }
-        let (_, quantity) = IN_AGGREGATES.iter().find(|(name, _)| *name == last)?;
+        let is_it = |of: &AggregateTag| of.tag == last;
+        let row = TABLE
+            .iter()
+            .find(|row| row.aggregate.as_ref().is_some_and(is_it))?;
         Some(TagParts::Aggregate {
-            quantity: *quantity,
+            quantity: row.quantity,
             path,
         })
     }
@@ -208,15 +96,6 @@ pub(crate) fn split_scope<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn no_two_quantities_share_a_name() {
-        let names: Vec<&str> = Quantity::all().map(Quantity::name).collect();
-        let mut unique = names.clone();
-        unique.sort_unstable();
-        unique.dedup();
-        assert_eq!(unique.len(), names.len());
-    }
 
     #[test]
     fn tags_of_others_are_left_alone() {

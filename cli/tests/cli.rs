@@ -1,5 +1,4 @@
 //! The program `tch-tensorboard`: what it prints, how it exits, and that nothing in a file makes it do anything else.
-#![cfg(feature = "cli")]
 
 use std::fs;
 use std::io::Write;
@@ -103,7 +102,7 @@ fn inspect_counts_what_the_points_say() {
         let to = logs.path().join(name);
         fs::create_dir(&to).unwrap();
         let name = format!("{name}.tfevents");
-        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data");
         fs::copy(from.join(&name), to.join(&name)).unwrap();
     }
     let (code, out, _) = run(&["inspect", "--json"], logs.path());
@@ -524,7 +523,7 @@ fn report_reads_what_is_whole_of_a_damaged_log() {
 
 #[test]
 fn report_of_histograms_that_others_wrote() {
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data");
     for writer in ["torch", "tensorboardx"] {
         // Nine epochs of a perceptron whose second layer is not in the optimizer.
         let file = data.join(format!("{writer}_weights.tfevents"));
