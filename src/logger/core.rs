@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SendError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
@@ -139,7 +139,10 @@ impl Core {
             run: number,
             opened: Box::new(opened),
         };
-        if self.commands.send(open).is_err() {
+        if let Err(SendError(open)) = self.commands.send(open) {
+            if let Command::Open { opened, .. } = open {
+                opened.discard();
+            }
             return Err(self.stopped(&run));
         }
         Ok(run)
@@ -236,7 +239,7 @@ impl Core {
         let mut worker = lock(&self.worker);
         self.closed.store(true, Ordering::SeqCst);
         let Some(thread) = worker.take() else {
-            return Some(self.shared.health.first().map_or(Ok(()), Err));
+            return Some(self.shared.health.first_loss().map_or(Ok(()), Err));
         };
         let (answer, result) = sync_channel(1);
         let closing = Closing {
