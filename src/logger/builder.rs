@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -180,9 +180,14 @@ impl LoggerBuilder {
             self.flush_interval,
         );
         let thread = std::thread::Builder::new().name("tch-tensorboard".into());
-        let thread = thread
-            .spawn(move || worker.run(&queue))
-            .map_err(|error| Error::io("start a writer thread for", opened.directory(), error))?;
+        let thread = match thread.spawn(move || worker.run(&queue)) {
+            Ok(thread) => thread,
+            Err(error) => {
+                let error = Error::io("start a writer thread for", opened.directory(), error);
+                opened.discard();
+                return Err(error);
+            }
+        };
         let core = Core {
             commands,
             shared,
@@ -202,6 +207,7 @@ impl LoggerBuilder {
             core: Arc::new(core),
             run,
             models,
+            acknowledged: AtomicU64::new(0),
         })
     }
 

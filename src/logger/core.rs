@@ -137,6 +137,10 @@ impl Core {
         });
         lock(&self.shared.opened).push((number, opened));
         if self.commands.send(Command::Wake).is_err() {
+            // Nobody will log to it.
+            lock(&self.shared.opened)
+                .extract_if(.., |(opened, _)| *opened == number)
+                .for_each(|(_, opened)| opened.discard());
             return Err(self.stopped(&run));
         }
         Ok(run)
@@ -233,7 +237,7 @@ impl Core {
         let mut worker = lock(&self.worker);
         self.closed.store(true, Ordering::SeqCst);
         let Some(thread) = worker.take() else {
-            return Some(self.shared.health.first().map_or(Ok(()), Err));
+            return Some(self.shared.health.first_loss().map_or(Ok(()), Err));
         };
         let (answer, result) = sync_channel(1);
         let closing = Closing {

@@ -9,7 +9,7 @@ mod opening;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::{Component, Path};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
@@ -40,13 +40,21 @@ use crate::worker::queue::Pushed;
 /// [`close`](Logger::close) does the same and says how it went.
 ///
 /// The `log_*` calls return an error only for a mistake in the call (an empty tag, a complex tensor, a closed logger).
-/// What data or a disk can cause is told to [`on_error`](LoggerBuilder::on_error), counted in [`stats`](Logger::stats) and
-/// returned by [`flush`](Logger::flush) and [`close`](Logger::close), so that `?` in a training loop never ends it.
-#[derive(Clone)]
+/// What data or a disk can cause is reported to [`on_error`](LoggerBuilder::on_error) and counted in
+/// [`stats`](Logger::stats), so that `?` in a training loop never ends it. [`flush`](Logger::flush) and
+/// [`close`](Logger::close) return it where something waits or is lost.
 pub struct Logger {
     core: Arc<Core>,
     run: Arc<RunHandle>,
     models: Arc<Models>,
+    /// The losses that `flush` has returned to whoever holds this handle.
+    acknowledged: AtomicU64,
+}
+
+impl Clone for Logger {
+    fn clone(&self) -> Logger {
+        self.with(self.run.clone(), self.models.clone())
+    }
 }
 
 /// A panic while a call is under way leaves the logger whole: nothing behind its locks can be half changed, and a callback
@@ -97,11 +105,7 @@ impl Logger {
             outer => format!("{outer}/{name}"),
         };
         let models = self.core.models(&self.run, &scope);
-        Ok(Logger {
-            core: self.core.clone(),
-            run: self.run.clone(),
-            models,
-        })
+        Ok(self.with(self.run.clone(), models))
     }
 
     /// A logger for a directory below, such as `val`: TensorBoard shows the same tag of both in one chart. It shares the
@@ -136,11 +140,18 @@ impl Logger {
             }
         };
         let models = self.core.models(&run, &self.models.scope);
-        Ok(Logger {
+        Ok(self.with(run, models))
+    }
+
+    /// Another handle of the same writer.
+    fn with(&self, run: Arc<RunHandle>, models: Arc<Models>) -> Logger {
+        let acknowledged = self.acknowledged.load(Ordering::Relaxed);
+        Logger {
             core: self.core.clone(),
             run,
             models,
-        })
+            acknowledged: AtomicU64::new(acknowledged),
+        }
     }
 
     /// Logs one number, or a tensor of one element, without waiting for its device. Stored as `f32`, as TensorBoard knows
@@ -465,24 +476,35 @@ impl Logger {
         self.core.shared.health.stats()
     }
 
-    /// Returns when everything logged before is in the files, handed to the operating system.
+    /// Returns when everything logged before is in the files, handed to the operating system. `Ok` acknowledges a
+    /// checkpoint: all that was logged before it can be read.
+    ///
+    /// A fault that is over and cost nothing is no error here; [`stats`](Logger::stats) counts it and
+    /// [`on_error`](LoggerBuilder::on_error) has reported it.
     ///
     /// # Errors
-    /// The first failure since the last flush; what was not written is kept and tried again. [`Error::Closed`] after
-    /// [`close`](Logger::close).
+    /// [`Error::Io`] while something logged before waits in memory for a disk that refuses it; it is tried again. The
+    /// error of something lost since the last `flush` of this handle; other clones return it too. [`Error::Closed`]
+    /// after [`close`](Logger::close). Calls given up under [`OnFull::Drop`](crate::OnFull::Drop) are no error.
     pub fn flush(&self) -> Result<()> {
         self.core.check_may_wait("flush", &self.run)?;
-        let (answer, result) = sync_channel(1);
-        self.core
-            .ask(Command::Flush(answer), &result)
-            .unwrap_or_else(|| Err(self.core.stopped(&self.run)))
+        let (answer, flushed) = sync_channel(1);
+        let flush = Command::Flush {
+            acknowledged: self.acknowledged.load(Ordering::Relaxed),
+            answer,
+        };
+        let flushed = self.core.ask(flush, &flushed);
+        let flushed = flushed.ok_or_else(|| self.core.stopped(&self.run))?;
+        self.acknowledged
+            .fetch_max(flushed.acknowledged, Ordering::Relaxed);
+        flushed.result
     }
 
     /// Writes the newest weights if their cadence left them out, flushes, and ends the writer thread. Other clones are
-    /// closed with it.
+    /// closed with it. A disk that refuses the rest is tried for two seconds; then the rest is dropped and counted.
     ///
     /// # Errors
-    /// The first failure of the run.
+    /// The first loss of the run, also when a [`flush`](Logger::flush) has returned it.
     pub fn close(&self) -> Result<()> {
         self.core.check_thread("close", &self.run)?;
         self.core

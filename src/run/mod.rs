@@ -16,6 +16,7 @@ use crate::analysis::dashboard::ScopeBoard;
 use crate::analysis::description::Description;
 use crate::analysis::points::Points;
 use crate::analysis::tag_parts::{self, WEIGHT_REPORT};
+use crate::error::Error;
 use crate::kernel::Kernels;
 use crate::model::plugin::Plugin;
 use crate::model::types::WallTime;
@@ -95,7 +96,7 @@ impl Run {
         let mut values = mem::take(&mut self.spare);
         let mut used = 0;
         for (tag, number) in scalars {
-            let Some(met) = self.describe(health, tag, Plugin::Scalars, None) else {
+            let Some(met) = self.describe(health, tag, Plugin::Scalars, None, Some(step)) else {
                 continue;
             };
             if met == Met::InThisRun {
@@ -143,7 +144,7 @@ impl Run {
             sample: None,
             variable: None,
         };
-        let Some(met) = self.describe(health, &tag, plugin, Some(&text)) else {
+        let Some(met) = self.describe(health, &tag, plugin, Some(&text), Some(step)) else {
             return false;
         };
         if met == Met::InThisRun && plugin == Plugin::Scalars {
@@ -183,7 +184,7 @@ impl Run {
         }
         let era = self.tags.era(self.files.number());
         let values = messages.of(of_kind, era, |tag| {
-            match self.describe(health, &tag.name, P::PLUGIN, Some(&tag.description)) {
+            match self.describe(health, &tag.name, P::PLUGIN, Some(&tag.description), None) {
                 Some(Met::Before) => Needs::Nothing,
                 Some(Met::InThisFile | Met::InThisRun) => Needs::Description,
                 None => Needs::Omission,
@@ -199,9 +200,12 @@ impl Run {
         tag: &str,
         plugin: Plugin,
         description: Option<&Description>,
+        step: Option<i64>,
     ) -> Option<Met> {
         let file = self.files.number();
-        let met = self.tags.describe(health, file, tag, plugin, description)?;
+        let met = self
+            .tags
+            .describe(health, file, tag, plugin, description, step)?;
         if met == Met::InThisRun {
             self.layout.outdate();
         }
@@ -329,6 +333,16 @@ impl Run {
         self.files.give_up(health);
     }
 
+    /// Records events that were refused, for `flush` and `close`.
+    pub(crate) fn record_refused(&mut self, health: &Health) {
+        self.files.record_refused(health);
+    }
+
+    /// Why something waits that could not be written; `None` when nothing waits.
+    pub(crate) fn unwritten(&self) -> Option<Error> {
+        self.files.unwritten()
+    }
+
     /// True when something waits and the disk may be tried again.
     pub(crate) fn wants_write(&self) -> bool {
         self.files.wants_write()
@@ -351,7 +365,8 @@ mod tests {
     use crate::analysis::tags::Tag;
     use crate::model::types::Existing;
     use crate::run::run_history::RunHistory;
-    use crate::sink::logdir::claim_run;
+    use crate::sink::LocalSink;
+    use crate::sink::claim::claim_run;
     use std::sync::Arc;
 
     fn points(tag: &Arc<Tag>, step: i64) -> Points {
@@ -376,7 +391,7 @@ mod tests {
     #[test]
     fn a_tag_whose_description_was_refused_is_described_again() {
         let parent = tempfile::tempdir().unwrap();
-        let claim = claim_run(&parent.path().join("run"), Existing::Fail).unwrap();
+        let claim = claim_run(&LocalSink, &parent.path().join("run"), Existing::Fail).unwrap();
         let files = FileOptions::default();
         let opened = Opened::new(claim, RunHistory::default(), None, files).unwrap();
         let (mut run, health) = (Run::new(opened), Health::new(Box::new(|_| {})));
@@ -404,7 +419,7 @@ mod tests {
     #[test]
     fn charts_go_on_showing_the_users_tags_after_resuming_whatever_they_begin_with() {
         let parent = tempfile::tempdir().unwrap();
-        let claim = claim_run(&parent.path().join("run"), Existing::Fail).unwrap();
+        let claim = claim_run(&LocalSink, &parent.path().join("run"), Existing::Fail).unwrap();
         let tags = [
             "loss",
             "weight_mean/w",

@@ -34,6 +34,45 @@ struct Tag {
     described_in: u32,
     first_in: u32,
     description: Option<Description>,
+    /// The greatest step of this session, of values that the user orders.
+    newest_step: i64,
+    /// A lower step has been reported.
+    went_back: bool,
+}
+
+impl Tag {
+    fn new(plugin: Plugin, file: u32, description: Option<&Description>) -> Tag {
+        Tag {
+            plugin,
+            described_in: file,
+            first_in: file,
+            description: description.cloned(),
+            newest_step: i64::MIN,
+            went_back: false,
+        }
+    }
+
+    /// Counts a step that is lower than one before, and reports the first of each tag.
+    fn check_step(&mut self, health: &Health, tag: &str, step: i64) {
+        if step >= self.newest_step {
+            self.newest_step = step;
+            return;
+        }
+        Health::count(&health.steps_back, 1);
+        if !std::mem::replace(&mut self.went_back, true) {
+            let newest = self.newest_step;
+            health.notify(&Error::InvalidStep {
+                what: tag.into(),
+                step: step.into(),
+                reason: format!(
+                    "is lower than step {newest} of the same tag, and TensorBoard drops the points from there on; \
+                     log each tag in the order of its steps, or the second pass to a sub-run (further ones of this \
+                     tag are only counted, in Stats::steps_back)"
+                )
+                .into(),
+            });
+        }
+    }
 }
 
 /// What was known of a tag before its newest value.
@@ -59,13 +98,7 @@ pub(crate) struct Tags {
 impl Tags {
     /// A tag of an earlier session.
     pub(crate) fn recall(&mut self, tag: Box<str>, plugin: Plugin) {
-        let known = Tag {
-            plugin,
-            described_in: 0,
-            first_in: 0,
-            description: None,
-        };
-        self.known.insert(tag, known);
+        self.known.insert(tag, Tag::new(plugin, 0, None));
     }
 
     pub(crate) fn is_known(&self, tag: &str) -> bool {
@@ -80,7 +113,8 @@ impl Tags {
     }
 
     /// Records that a value of `tag` is about to be written to `file`, and returns what its metadata depends on. `None`
-    /// when the tag holds values of another dashboard: that is reported once for each tag, and counted each time.
+    /// when the tag holds values of another dashboard: that is reported once for each tag, and counted each time. A
+    /// step is given for values that the user orders.
     pub(crate) fn describe(
         &mut self,
         health: &Health,
@@ -88,9 +122,13 @@ impl Tags {
         tag: &str,
         plugin: Plugin,
         description: Option<&Description>,
+        step: Option<i64>,
     ) -> Option<Met> {
         match self.known.get_mut(tag) {
             Some(known) if known.plugin == plugin => {
+                if let Some(step) = step {
+                    known.check_step(health, tag, step);
+                }
                 // A variable that has taken another role or shape is described again: a reader of the log relies on it.
                 let is_news = description.is_some() && description != known.description.as_ref();
                 if known.described_in == file && !is_news {
@@ -104,21 +142,20 @@ impl Tags {
             }
             Some(known) => {
                 Health::count(&health.dropped, 1);
+                let error = Error::InvalidTag {
+                    tag: tag.into(),
+                    reason: known.plugin.clash(),
+                };
                 if self.clashes.insert(tag.into()) {
-                    health.fail(Error::InvalidTag {
-                        tag: tag.into(),
-                        reason: known.plugin.clash(),
-                    });
+                    health.fail(error);
+                } else {
+                    health.record_loss(error);
                 }
                 None
             }
             None => {
-                let known = Tag {
-                    plugin,
-                    described_in: file,
-                    first_in: file,
-                    description: description.cloned(),
-                };
+                let mut known = Tag::new(plugin, file, description);
+                known.newest_step = step.unwrap_or(i64::MIN);
                 self.known.insert(tag.into(), known);
                 Some(Met::InThisRun)
             }

@@ -36,6 +36,11 @@ const TEXT_INTERVAL: Duration = Duration::from_secs(2);
 /// Findings that wait to be taken at most; the oldest go first.
 const FINDINGS: usize = 10_000;
 
+/// How long `close` tries to write what a disk refuses, and how long it waits between two tries. A quota that is raised,
+/// or a file that is deleted to make room, usually takes longer; a network file system that hiccups does not.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+const CLOSE_PAUSE: Duration = Duration::from_millis(100);
+
 /// Cards that TensorBoard pins by address at most.
 const PINNED: usize = 10;
 
@@ -56,8 +61,12 @@ pub(crate) enum Command {
     },
     /// The queue should be emptied now.
     Wake,
-    /// Answer when all before is in the files, with the first failure since the last flush.
-    Flush(SyncSender<Result<()>>),
+    /// Answer when all before was handed to the files.
+    Flush {
+        /// The losses that the caller has been told of.
+        acknowledged: u64,
+        answer: SyncSender<Flushed>,
+    },
     /// Answer with the newest report.
     Report(SyncSender<WeightReport>),
     /// Answer with the tags that tell most of a run.
@@ -65,8 +74,16 @@ pub(crate) enum Command {
         run: u32,
         answer: SyncSender<Vec<String>>,
     },
-    /// Write the rest and end; answer with the first failure of all.
+    /// Write the rest and end; answer with the first loss of all.
     Close(Option<Closing>),
+}
+
+/// What a flush came to.
+pub(crate) struct Flushed {
+    /// An error while something waits, or when something was lost that the caller has not acknowledged.
+    pub(crate) result: Result<()>,
+    /// The losses that the caller has been told of by now.
+    pub(crate) acknowledged: u64,
 }
 
 /// How a run ends.
@@ -224,12 +241,15 @@ impl Worker {
                 self.snapshot(watch, *snapshot);
             }
             Command::Wake => self.drain(),
-            Command::Flush(answer) => {
+            Command::Flush {
+                acknowledged,
+                answer,
+            } => {
                 self.drain();
                 self.refresh(true);
                 self.write(true);
                 // A caller that did not wait for the answer does not want it.
-                let _ = answer.send(self.shared.health.take_unseen().map_or(Ok(()), Err));
+                let _ = answer.send(self.flushed(acknowledged));
             }
             Command::Report(answer) => drop(answer.send(self.report(None))),
             Command::Telling { run, answer } => {
@@ -422,6 +442,41 @@ impl Worker {
         self.written = Instant::now();
     }
 
+    fn flushed(&mut self, acknowledged: u64) -> Flushed {
+        let health = &self.shared.health;
+        self.runs
+            .values_mut()
+            .for_each(|run| run.record_refused(health));
+        // What waits may still be written, so what was lost is returned by a later flush.
+        if let Some(error) = self.runs.values().find_map(Run::unwritten) {
+            return Flushed {
+                result: Err(error),
+                acknowledged,
+            };
+        }
+        let (acknowledged, loss) = health.losses_beyond(acknowledged);
+        Flushed {
+            result: loss.map_or(Ok(()), Err),
+            acknowledged,
+        }
+    }
+
+    /// Writes what is left, and tries again for [`CLOSE_PATIENCE`] where a disk refuses it.
+    fn write_rest(&mut self) {
+        let give_up_at = Instant::now() + CLOSE_PATIENCE;
+        self.write(true);
+        let is_unwritten = |run: &Run| run.unwritten().is_some();
+        while self.runs.values().any(is_unwritten) && Instant::now() < give_up_at {
+            std::thread::sleep(CLOSE_PAUSE);
+            for run in self.runs.values_mut().filter(|run| is_unwritten(run)) {
+                run.write(&self.shared.health, true);
+            }
+        }
+        self.runs
+            .values_mut()
+            .for_each(|run| run.give_up(&self.shared.health));
+    }
+
     fn close(mut self, commands: &Receiver<Command>, closing: Option<Closing>) {
         self.finish_calls(commands);
         // The report of the end is that of the last call, not of what is made up for below.
@@ -445,10 +500,7 @@ impl Worker {
         if closing.as_ref().is_some_and(|closing| closing.is_complete) {
             self.runs.values_mut().for_each(Run::end_session);
         }
-        self.write(true);
-        self.runs
-            .values_mut()
-            .for_each(|run| run.give_up(&self.shared.health));
+        self.write_rest();
         let telling = self
             .runs
             .iter()
@@ -460,7 +512,7 @@ impl Worker {
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = telling;
         if let Some(Closing { answer, .. }) = closing {
-            let _ = answer.send(self.shared.health.first().map_or(Ok(()), Err));
+            let _ = answer.send(self.shared.health.first_loss().map_or(Ok(()), Err));
         }
     }
 }
