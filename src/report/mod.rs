@@ -1,5 +1,6 @@
 //! The weight report: what is known of each variable, its verdict and why, as plain data and as a table.
 
+pub(crate) mod codes;
 pub(crate) mod diagnosis;
 pub(crate) mod history;
 mod markdown;
@@ -16,7 +17,7 @@ use crate::source::named_tensors::Role;
 
 pub(crate) use crate::options::thresholds;
 pub use crate::options::thresholds::Thresholds;
-pub(crate) use markdown::{markdown, verdicts};
+pub(crate) use markdown::markdown;
 pub use table::StyledReport;
 pub(crate) use table::full_name;
 pub use verdict::{Cause, Evidence, Finding, GradientState, Trend, Verdict};

@@ -183,39 +183,6 @@ impl Verdict {
         )
     }
 
-    /// From its `Display`.
-    pub(crate) fn from_text(text: &str) -> Option<Verdict> {
-        use Verdict::{
-            AllZero, DeadGradient, Detached, Erratic, Exploding, Frozen, LargeUpdates, Learning,
-            MovingWhileFrozen, NonFinite, PoorInit, RoundedAway, ScaleDrift, Stalled, Undecided,
-            Vanishing,
-        };
-        const PLAIN: [Verdict; 16] = [
-            NonFinite,
-            Frozen,
-            MovingWhileFrozen,
-            Detached,
-            AllZero,
-            DeadGradient,
-            Stalled,
-            RoundedAway,
-            Exploding,
-            LargeUpdates,
-            Erratic,
-            Vanishing,
-            PoorInit,
-            ScaleDrift,
-            Learning,
-            Undecided,
-        ];
-        if let Some(causes) = text.strip_prefix("not updated: ") {
-            return Cause::from_text(causes).map(|cause| Verdict::NotUpdated { cause });
-        }
-        PLAIN
-            .into_iter()
-            .find(|verdict| verdict.to_string() == text)
-    }
-
     /// One line on what to do; empty where nothing is to be done.
     pub fn advice(self) -> &'static str {
         match self {
@@ -297,19 +264,16 @@ impl Cause {
         }
     }
 
-    fn from_text(text: &str) -> Option<Cause> {
-        let plain = [
-            Cause::NotInOptimizer,
-            Cause::LearningRateZero,
-            Cause::StepNotCalled,
-            Cause::NoGradient,
-            Cause::Rounding,
-        ];
-        let several = CAUSES.into_iter().map(Cause::OneOf);
-        plain
-            .into_iter()
-            .chain(several)
-            .find(|cause| cause.to_string() == text)
+    /// The name in snake case; `one_of` for several.
+    pub fn name(self) -> &'static str {
+        match self {
+            Cause::NotInOptimizer => "not_in_optimizer",
+            Cause::LearningRateZero => "learning_rate_zero",
+            Cause::StepNotCalled => "step_not_called",
+            Cause::NoGradient => "no_gradient",
+            Cause::Rounding => "rounding",
+            Cause::OneOf(_) => "one_of",
+        }
     }
 
     fn advice(self) -> &'static str {
@@ -379,40 +343,5 @@ impl fmt::Display for Finding {
             printable(&self.reason),
             self.verdict.advice()
         )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn verdicts_are_read_back_from_their_texts() {
-        let plain = [
-            Verdict::NonFinite,
-            Verdict::Frozen,
-            Verdict::MovingWhileFrozen,
-            Verdict::Detached,
-            Verdict::AllZero,
-            Verdict::DeadGradient,
-            Verdict::Stalled,
-            Verdict::RoundedAway,
-            Verdict::Exploding,
-            Verdict::LargeUpdates,
-            Verdict::Erratic,
-            Verdict::Vanishing,
-            Verdict::PoorInit,
-            Verdict::ScaleDrift,
-            Verdict::Learning,
-            Verdict::Undecided,
-        ];
-        let causes = CAUSES.into_iter().map(Cause::OneOf);
-        let causes = causes.chain([Cause::NotInOptimizer, Cause::LearningRateZero]);
-        let missing = causes.map(|cause| Verdict::NotUpdated { cause });
-        for verdict in plain.into_iter().chain(missing) {
-            assert_eq!(Verdict::from_text(&verdict.to_string()), Some(verdict));
-        }
-        assert_eq!(Verdict::from_text("not updated: why"), None);
-        assert_eq!(Verdict::from_text(""), None);
     }
 }
