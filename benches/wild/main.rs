@@ -120,7 +120,7 @@ fn chosen(args: &Args) -> Vec<&'static Program> {
 /// Runs one program in a thread of its own: the mode of gradients, and a panic, stay there.
 fn train(program: &'static Program, args: &Args) -> Result<(Outcome, Option<Record>)> {
     let (seed, check) = (args.seed, args.check);
-    let work = move || {
+    let work = move || -> Result<_> {
         tch::manual_seed(seed);
         if check {
             witness::start();
