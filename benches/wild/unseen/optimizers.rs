@@ -110,7 +110,7 @@ pub static PROGRAMS: [Program; 13] = [
         note: "The steps overshoot, the weights explode and end as NaN.",
     },
     Program {
-        name: "adam_rate_a_hundred_times_too_high",
+        name: "adam_rate_far_too_high",
         source: "guillaumegenthial/sequence_tagging#47",
         about: "Trained a recurrent tagger at a rate of 0.1, and the loss rises again.",
         train: rate_too_high,
@@ -120,7 +120,10 @@ pub static PROGRAMS: [Program; 13] = [
             &[],
         )],
         model: ModelExpect::Fault,
-        note: "The first steps are as large as the weights, and they stay far above 1 %.",
+        note: "The first steps are larger than the weights, later ones 2 % of weights that have grown \
+               tenfold, and the loss stays at twice what the data allow. A network this small \
+               needs 1.0 for that: at 0.1, as first written, it still learned. While this rate \
+               was chosen by the loss, the crate's verdict came into view; the answer stayed.",
     },
     Program {
         name: "only_some_rows_of_an_embedding",
@@ -423,7 +426,7 @@ fn rate_too_high(logger: &Logger) -> Result<()> {
     let embed = nn::embedding(&root / "embed", 20, 16, Default::default());
     let rnn = nn::lstm(&root / "rnn", 16, 32, Default::default());
     let out = nn::linear(&root / "out", 32, 20, Default::default());
-    let mut opt = nn::Adam::default().build(&vs, 0.1)?;
+    let mut opt = nn::Adam::default().build(&vs, 1.0)?;
     for step in 0..150 {
         let text = tokens(16, 10, 20);
         let (inputs, targets) = (text.narrow(1, 0, 10), text.narrow(1, 1, 10));
