@@ -1,4 +1,5 @@
-//! What reaches the loss and what does not: indices, rebuilt tensors, layers nobody calls, gradients of exactly zero.
+//! What reaches the loss and what does not: indices, rebuilt tensors, layers nobody calls,
+//! gradients of exactly zero.
 
 use anyhow::Result;
 use tch::nn::{self, Module, OptimizerConfig};

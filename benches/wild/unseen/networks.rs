@@ -1,4 +1,5 @@
-//! Kinds of networks: first weights, parameters that cannot matter, layers used in turn, noisy losses.
+//! Kinds of networks: first weights, parameters that cannot matter, layers used in turn, noisy
+//! losses.
 
 use anyhow::Result;
 use tch::nn::{self, Module, ModuleT, OptimizerConfig};

@@ -120,10 +120,10 @@ pub static PROGRAMS: [Program; 13] = [
             &[],
         )],
         model: ModelExpect::Fault,
-        note: "The first steps are larger than the weights, later ones 2 % of weights that have grown \
-               tenfold, and the loss stays at twice what the data allow. A network this small \
-               needs 1.0 for that: at 0.1, as first written, it still learned. While this rate \
-               was chosen by the loss, the crate's verdict came into view; the answer stayed.",
+        note: "The first steps are larger than the weights, later ones 2 % of weights that have \
+               grown tenfold, and the loss stays at twice what the data allow. A network this \
+               small needs 1.0 for that: at 0.1, as first written, it still learned. While this \
+               rate was chosen by the loss, the crate's verdict came into view; the answer stayed.",
     },
     Program {
         name: "only_some_rows_of_an_embedding",
