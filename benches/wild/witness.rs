@@ -175,6 +175,14 @@ impl Track {
         )
     }
 
+    /// How far rows are from the first one, in parts of the largest value.
+    fn rows_spread(&self) -> f64 {
+        match self.last.dim() {
+            0 => f64::INFINITY,
+            _ => largest(&(&self.last - self.last.narrow(0, 0, 1))) / largest(&self.last),
+        }
+    }
+
     /// Whether a verdict can be right at all: `Err` says what contradicts it.
     fn allows(&self, verdict: &str) -> Result<(), String> {
         let changes = later(&self.changes);
@@ -205,6 +213,7 @@ impl Track {
             ),
             "non_finite" => need(!finite, "all its values are finite"),
             "learning" => need(!still && finite, "it rests, or is not finite"),
+            "identical_units" => need(!still && self.rows_spread() < 1e-4, "its rows differ"),
             "undecided" | "stalled" => Ok(()),
             _ => need(!still, "it rests"),
         }

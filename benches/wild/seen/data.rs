@@ -1,6 +1,7 @@
 //! Small synthetic data and models that several programs share.
 
-use tch::{Device, Kind, Tensor, nn};
+use tch::nn::{self, LinearConfig};
+use tch::{Device, Kind, Tensor};
 
 pub const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
 pub const INT: (Kind, Device) = (Kind::Int64, Device::Cpu);
@@ -30,15 +31,31 @@ impl Blobs {
     }
 }
 
+/// A linear layer without a bias.
+pub const BARE: LinearConfig = LinearConfig {
+    ws_init: nn::init::DEFAULT_KAIMING_UNIFORM,
+    bs_init: None,
+    bias: false,
+};
+
 /// fc1, fc2, … with ReLU between them.
 pub fn mlp(root: &nn::Path, sizes: &[i64]) -> nn::Sequential {
+    mlp_ending(root, sizes, Default::default())
+}
+
+/// The same with a choice for the last layer.
+pub fn mlp_ending(root: &nn::Path, sizes: &[i64], last: LinearConfig) -> nn::Sequential {
     let mut layers = nn::seq();
     for (index, pair) in sizes.windows(2).enumerate() {
         if index > 0 {
             layers = layers.add_fn(|x| x.relu());
         }
         let path = root / format!("fc{}", index + 1);
-        layers = layers.add(nn::linear(path, pair[0], pair[1], Default::default()));
+        let config = match index + 2 == sizes.len() {
+            true => last,
+            false => Default::default(),
+        };
+        layers = layers.add(nn::linear(path, pair[0], pair[1], config));
     }
     layers
 }
@@ -65,7 +82,7 @@ pub fn freeze(vs: &nn::VarStore, prefix: &str) {
     }
 }
 
-/// The mean of squared differences.
+/// The mean of squared differences. `mse_loss` gives a target that it broadcasts a gradient that is too large.
 pub fn squares(a: &Tensor, b: &Tensor) -> Tensor {
-    a.mse_loss(b, tch::Reduction::Mean)
+    (a - b).square().mean(Kind::Float)
 }

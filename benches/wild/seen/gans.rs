@@ -5,7 +5,7 @@ use tch::nn::{self, OptimizerConfig};
 use tch::{Device, Kind, Tensor, no_grad};
 use tch_tensorboard::Logger;
 
-use super::data::{self, FLOAT};
+use super::data::{self, BARE, FLOAT};
 use crate::suite::{Expect, ModelExpect, Program};
 use crate::witness::log;
 
@@ -22,7 +22,7 @@ pub const PROGRAMS: &[Program] = &[
     Program {
         name: "wgan_clipping",
         source: "martinarjovsky/WassersteinGAN#50",
-        about: "Clipped the critic's weights to ±0.01 before each of its steps.",
+        about: "Clipped the critic's weights to ±0.01 before each of its steps, and froze it for the generator's.",
         train: wgan_clipping,
         expect: &[Expect::new("*", &["learning"])],
         model: ModelExpect::Healthy,
@@ -70,7 +70,7 @@ fn gan_frozen_in_turn(logger: &Logger) -> Result<()> {
     let mut vs_g = nn::VarStore::new(Device::Cpu);
     let mut vs_d = nn::VarStore::new(Device::Cpu);
     let generator = data::mlp(&vs_g.root(), &[8, 32, 32, 2]);
-    let discriminator = data::mlp(&vs_d.root(), &[2, 32, 32, 1]);
+    let discriminator = data::mlp_ending(&vs_d.root(), &[2, 32, 32, 1], BARE);
     let mut opt_g = nn::adam(0.5, 0.999, 0.).build(&vs_g, 1e-3)?;
     let mut opt_d = nn::adam(0.5, 0.999, 0.).build(&vs_d, 1e-3)?;
     for step in 0..300 {
@@ -97,13 +97,14 @@ fn gan_frozen_in_turn(logger: &Logger) -> Result<()> {
 fn wgan_clipping(logger: &Logger) -> Result<()> {
     let (log_g, log_d) = (logger.scoped("generator")?, logger.scoped("critic")?);
     let vs_g = nn::VarStore::new(Device::Cpu);
-    let vs_d = nn::VarStore::new(Device::Cpu);
+    let mut vs_d = nn::VarStore::new(Device::Cpu);
     let generator = data::mlp(&vs_g.root(), &[8, 32, 2]);
-    let critic = data::mlp(&vs_d.root(), &[2, 32, 1]);
+    let critic = data::mlp_ending(&vs_d.root(), &[2, 32, 1], BARE);
     let config = nn::rms_prop(0.99, 1e-8, 0., 0., false);
     let mut opt_g = config.build(&vs_g, 5e-5)?;
     let mut opt_d = config.build(&vs_d, 5e-5)?;
     for step in 0..300 {
+        vs_d.unfreeze();
         let mut loss_d = Tensor::zeros([], FLOAT);
         for _ in 0..5 {
             for mut weight in vs_d.trainable_variables() {
@@ -114,6 +115,7 @@ fn wgan_clipping(logger: &Logger) -> Result<()> {
                 fake.apply(&critic).mean(Kind::Float) - circle(64).apply(&critic).mean(Kind::Float);
             opt_d.backward_step(&loss_d);
         }
+        vs_d.freeze();
         let loss_g = -noise(64).apply(&generator).apply(&critic).mean(Kind::Float);
         opt_g.backward_step(&loss_g);
         log(&log_g, "generator", &vs_g, &loss_g, step)?;

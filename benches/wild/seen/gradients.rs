@@ -177,7 +177,7 @@ fn unused_layer(logger: &Logger) -> Result<()> {
 fn relu_on_the_output(logger: &Logger) -> Result<()> {
     let vs = nn::VarStore::new(Device::Cpu);
     let model = data::mlp(&vs.root(), &[6, 24, 24, 3]).add_fn(|x| x.relu());
-    let mut opt = nn::Sgd::default().build(&vs, 0.05)?;
+    let mut opt = nn::Sgd::default().build(&vs, 0.3)?;
     for step in 0..300 {
         let x = Tensor::rand([32, 6], FLOAT);
         let y = Tensor::randn([32, 3], FLOAT) * 0.1 - 1.0;

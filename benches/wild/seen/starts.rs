@@ -5,7 +5,7 @@ use tch::nn::{self, LinearConfig, OptimizerConfig};
 use tch::{Device, Kind, Tensor};
 use tch_tensorboard::Logger;
 
-use super::data::{self, Blobs, FLOAT};
+use super::data::{self, BARE, Blobs, FLOAT};
 use crate::suite::{Expect, ModelExpect, Program};
 use crate::witness::log;
 
@@ -78,12 +78,6 @@ pub const PROGRAMS: &[Program] = &[
         note: "A step of 1e-4 is less than half of the distance from 1 to its neighbours in bf16 (1/256 and 1/128).",
     },
 ];
-
-const BARE: LinearConfig = LinearConfig {
-    ws_init: nn::init::DEFAULT_KAIMING_UNIFORM,
-    bs_init: None,
-    bias: false,
-};
 
 /// A frozen layer with a bypass of rank 4, trained towards another layer.
 fn bypass(logger: &Logger, first: nn::Init) -> Result<()> {
