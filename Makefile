@@ -7,7 +7,7 @@ LOCKED ?= --locked
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo board test test-setup test-checker lint test-rust docs check-range e2e bench bench-peers bench-long-run bench-demo bench-faults bench-reader bench-reliability fuzz shuttle deny clean
+.PHONY: help setup demo board test test-setup test-checker lint test-rust docs check-range e2e bench bench-peers bench-long-run bench-demo bench-faults bench-wild bench-reader bench-reliability fuzz shuttle deny clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -94,6 +94,9 @@ bench-demo: setup ## training time of the demo with and without logging
 
 bench-faults: setup ## verdicts on training runs with a known fault and on healthy ones (BENCH_ARGS="--fault nan --verbose" chooses)
 	$(CARGO) bench $(LOCKED) --bench faults -- $(or $(BENCH_ARGS),--output benches/results/faults.md)
+
+bench-wild: setup ## verdicts on programs made after public reports (BENCH_ARGS="--only gan --check --verbose" chooses)
+	$(CARGO) bench $(LOCKED) --bench wild -- $(or $(BENCH_ARGS),--output benches/results/wild.md)
 
 bench-reader: ## how fast the program reads event files of several kinds, by subcommand
 	$(CARGO) bench $(LOCKED) --no-default-features --features cli --bench reader -- $(BENCH_ARGS)

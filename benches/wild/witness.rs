@@ -1,5 +1,6 @@
-//! Measures what a program does to its variables with plain tensor arithmetic, apart from the crate: whether they moved,
-//! whether gradients were there. `--check` holds the right answers against it.
+//! Measures what a program does to its variables with plain tensor arithmetic, apart from the
+//! crate: whether they moved, whether gradients were there. `--check` holds the right answers
+//! against it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -46,8 +47,8 @@ pub fn take() -> Option<Record> {
     RECORD.with_borrow_mut(Option::take)
 }
 
-/// The end of an iteration, as a plain user logs it: the loss, then the weights. `scope` names the logger's scope for the
-/// measurement.
+/// The end of an iteration, as a plain user logs it: the loss, then the weights. `scope` names the
+/// logger's scope for the measurement.
 pub fn log(
     logger: &Logger,
     scope: &str,
@@ -160,7 +161,8 @@ impl Track {
             false => f64::NAN,
         };
         format!(
-            "moved {moved:.2e}, {moves}/{} steps (last {:.1e}), gradient {defined} defined {nonzero} not zero (last {:.1e}), \
+            "moved {moved:.2e}, {moves}/{} steps (last {:.1e}), gradient {defined} defined \
+             {nonzero} not zero (last {:.1e}), \
              norm {:.3} to {:.3}{}",
             changes.len(),
             changes.last().unwrap_or(&0.0),
@@ -190,7 +192,7 @@ impl Track {
         let still = changes.iter().all(|&one| one == 0.0);
         let arrives = gradients.iter().any(|&one| one > 0.0);
         let undefined = gradients.iter().all(|&one| one < 0.0);
-        let zero = gradients.iter().any(|&one| one == 0.0) && !arrives;
+        let zero = gradients.contains(&0.0) && !arrives;
         let finite = self.last.isfinite().all().int64_value(&[]) == 1;
         let need = |holds: bool, what: &str| match holds {
             true => Ok(()),

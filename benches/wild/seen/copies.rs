@@ -13,14 +13,16 @@ pub const PROGRAMS: &[Program] = &[
     Program {
         name: "momentum_encoder",
         source: "facebookresearch/moco#14",
-        about: "Contrasted an encoder with a frozen copy that follows it as a moving average, logged both.",
+        about: "Contrasted an encoder with a frozen copy that follows it as a moving average, \
+               logged both.",
         train: momentum_encoder,
         expect: &[
             Expect::new("encoder_q/*", &["learning"]),
             Expect::new("encoder_k/*", &["moved_without_gradient"]),
         ],
         model: ModelExpect::Healthy,
-        note: "The key encoder requires no gradient and moves at each step, by hand and on purpose.",
+        note: "The key encoder requires no gradient and moves at each step, by hand and on \
+               purpose.",
     },
     Program {
         name: "dqn_hard_update",
@@ -32,31 +34,36 @@ pub const PROGRAMS: &[Program] = &[
             Expect::new("target/*", &["moved_without_gradient"]),
         ],
         model: ModelExpect::Healthy,
-        note: "The target has no gradient, rests for 19 steps and moves in the twentieth: a copy by hand.",
+        note: "The target has no gradient, rests for 19 steps and moves in the twentieth: a copy \
+               by hand.",
     },
     Program {
         name: "teacher_requires_gradients",
         source: "haitongli/knowledge-distillation-pytorch#25",
-        about: "Distilled from a teacher in eval mode whose parameters still require gradients; its outputs were detached.",
+        about: "Distilled from a teacher in eval mode whose parameters still require gradients; \
+               its outputs were detached.",
         train: teacher_requires_gradients,
         expect: &[
             Expect::new("teacher/*", &["no_gradient", "detached"]),
             Expect::new("student/*", &["learning"]),
         ],
         model: ModelExpect::Any,
-        note: "The teacher rests as it should, but by its flags it looks like a model that no loss reaches.",
+        note: "The teacher rests as it should, but by its flags it looks like a model that no \
+               loss reaches.",
     },
     Program {
         name: "align_layer_forgotten",
         source: "huangzongmou/yolov8_Distillation#5",
-        about: "Aligned features of student and teacher by a 1x1 convolution in the loss that is in no optimizer.",
+        about: "Aligned features of student and teacher by a 1x1 convolution in the loss that is \
+               in no optimizer.",
         train: align_layer_forgotten,
         expect: &[
             Expect::new("loss/*", &["not_updated"]).because(&["not_in_optimizer"]),
             Expect::new("student/*", &["learning"]),
         ],
         model: ModelExpect::Fault,
-        note: "The layer gets gradients and keeps its random values, so that the student is bent to these.",
+        note: "The layer gets gradients and keeps its random values, so that the student is bent \
+               to these.",
     },
 ];
 

@@ -82,7 +82,8 @@ pub fn freeze(vs: &nn::VarStore, prefix: &str) {
     }
 }
 
-/// The mean of squared differences. `mse_loss` gives a target that it broadcasts a gradient that is too large.
+/// The mean of squared differences. `mse_loss` gives a target that it broadcasts a gradient that is
+/// too large.
 pub fn squares(a: &Tensor, b: &Tensor) -> Tensor {
     (a - b).square().mean(Kind::Float)
 }

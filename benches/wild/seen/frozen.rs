@@ -13,7 +13,8 @@ pub const PROGRAMS: &[Program] = &[
     Program {
         name: "frozen_backbone_batch_norm",
         source: "pytorch/pytorch#86590",
-        about: "Froze all parameters of a pretrained backbone, left its batch norm in training mode, trained a new head.",
+        about: "Froze all parameters of a pretrained backbone, left its batch norm in training \
+               mode, trained a new head.",
         train: frozen_backbone_batch_norm,
         expect: &[
             Expect::new("backbone.fc.*", &["frozen"]),
@@ -22,13 +23,15 @@ pub const PROGRAMS: &[Program] = &[
             Expect::new("head.*", &["learning"]),
         ],
         model: ModelExpect::Healthy,
-        note: "What the user froze rests, so there is no fault; that the running statistics still move is what he had not \
-               expected, so it has to be remarked, beside a variable of that batch norm.",
+        note: "What the user froze rests, so there is no fault; that the running statistics still \
+               move is what he had not expected, so it has to be remarked, beside a variable of \
+               that batch norm.",
     },
     Program {
         name: "freeze_after_momentum",
         source: "facebookresearch/fairseq#4702",
-        about: "Set requires_grad to false for fc1 in a run that goes on with momentum and weight decay, and zeroes gradients.",
+        about: "Set requires_grad to false for fc1 in a run that goes on with momentum and weight \
+               decay, and zeroes gradients.",
         train: freeze_after_momentum,
         expect: &[
             Expect::new("fc1.weight", &["moving_while_frozen"]),
@@ -36,7 +39,8 @@ pub const PROGRAMS: &[Program] = &[
             Expect::new("fc2.*", &["learning"]),
         ],
         model: ModelExpect::Fault,
-        note: "The gradient buffers of fc1 stay, filled with zeros, so the optimizer goes on to apply momentum and decay.",
+        note: "The gradient buffers of fc1 stay, filled with zeros, so the optimizer goes on to \
+               apply momentum and decay.",
     },
     Program {
         name: "biases_frozen",
@@ -54,11 +58,13 @@ pub const PROGRAMS: &[Program] = &[
     Program {
         name: "half_a_tensor_undone",
         source: "LaurentMazare/tch-rs#551",
-        about: "Wrote half of a tensor's rows back after each step, as only whole tensors can be frozen.",
+        about: "Wrote half of a tensor's rows back after each step, as only whole tensors can be \
+               frozen.",
         train: half_a_tensor_undone,
         expect: &[Expect::new("*", &["learning"])],
         model: ModelExpect::Healthy,
-        note: "The other half learns; that half of the elements rest is intended, and no fault of the tensor.",
+        note: "The other half learns; that half of the elements rest is intended, and no fault of \
+               the tensor.",
     },
     Program {
         name: "unfrozen_in_mid_run",
@@ -67,7 +73,8 @@ pub const PROGRAMS: &[Program] = &[
         train: unfrozen_in_mid_run,
         expect: &[Expect::new("*", &["learning"])],
         model: ModelExpect::Healthy,
-        note: "At the end both learn. While it was frozen the backbone rested, which is no fault either.",
+        note: "At the end both learn. While it was frozen the backbone rested, which is no fault \
+               either.",
     },
     Program {
         name: "rate_multiplier_zero",
@@ -79,7 +86,8 @@ pub const PROGRAMS: &[Program] = &[
             Expect::new("head.*", &["learning"]),
         ],
         model: ModelExpect::Any,
-        note: "Gradients arrive and no bit changes, as the rate is 0. The user wants it so, but nothing outside can know.",
+        note: "Gradients arrive and no bit changes, as the rate is 0. The user wants it so, but \
+               nothing outside can know.",
     },
 ];
 

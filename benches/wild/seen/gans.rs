@@ -13,25 +13,30 @@ pub const PROGRAMS: &[Program] = &[
     Program {
         name: "gan_frozen_in_turn",
         source: "LaurentMazare/tch-rs: examples/gan/main.rs",
-        about: "Trained a GAN as tch's example does: each turn freezes the other store; logged both at the end of the turn.",
+        about: "Trained a GAN as tch's example does: each turn freezes the other store; logged \
+               both at the end of the turn.",
         train: gan_frozen_in_turn,
         expect: &[Expect::new("*", &["learning"])],
         model: ModelExpect::Healthy,
-        note: "The discriminator is always frozen when it is logged, and has moved each time: it was unfrozen in between.",
+        note: "The discriminator is always frozen when it is logged, and has moved each time: it \
+               was unfrozen in between.",
     },
     Program {
         name: "wgan_clipping",
         source: "martinarjovsky/WassersteinGAN#50",
-        about: "Clipped the critic's weights to ±0.01 before each of its steps, and froze it for the generator's.",
+        about: "Clipped the critic's weights to ±0.01 before each of its steps, and froze it for \
+               the generator's.",
         train: wgan_clipping,
         expect: &[Expect::new("*", &["learning"])],
         model: ModelExpect::Healthy,
-        note: "That many weights lie at the bound is what weight clipping does. The generator learns through the critic.",
+        note: "That many weights lie at the bound is what weight clipping does. The generator \
+               learns through the critic.",
     },
     Program {
         name: "discriminator_never_steps",
         source: "zhaoyuzhi/deepfillv2#6",
-        about: "Forgot step() of the discriminator's optimizer; the loss of the generator still fell.",
+        about: "Forgot step() of the discriminator's optimizer; the loss of the generator still \
+               fell.",
         train: discriminator_never_steps,
         expect: &[
             Expect::new("discriminator/*", &["not_updated"]).because(&["step_not_called"]),
@@ -43,7 +48,8 @@ pub const PROGRAMS: &[Program] = &[
     Program {
         name: "second_discriminator_forgotten",
         source: "line/open-universe#5",
-        about: "Listed the parameters of one discriminator twice in the optimizer, and those of the other not at all.",
+        about: "Listed the parameters of one discriminator twice in the optimizer, and those of \
+               the other not at all.",
         train: second_discriminator_forgotten,
         expect: &[
             Expect::new("mpd/*", &["not_updated"]).because(&["not_in_optimizer"]),

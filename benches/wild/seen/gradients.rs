@@ -25,7 +25,8 @@ pub const PROGRAMS: &[Program] = &[
     Program {
         name: "policy_detached",
         source: "alexhernandezgarcia/gflownet#251",
-        about: "Detached the logits where they were to be cloned; of the trajectory balance loss only log Z was trained.",
+        about: "Detached the logits where they were to be cloned; of the trajectory balance loss \
+               only log Z was trained.",
         train: policy_detached,
         expect: &[
             Expect::new("policy.*", &["detached"]),
@@ -37,7 +38,8 @@ pub const PROGRAMS: &[Program] = &[
     Program {
         name: "unused_layer",
         source: "layumi/Person_reID_baseline_pytorch#90",
-        about: "Kept the fc layer of the pretrained network in the optimizer, which forward does not use any more.",
+        about: "Kept the fc layer of the pretrained network in the optimizer, which forward does \
+               not use any more.",
         train: unused_layer,
         expect: &[
             Expect::new("fc.*", &["detached"]),
@@ -45,7 +47,8 @@ pub const PROGRAMS: &[Program] = &[
             Expect::new("classifier.*", &["learning"]),
         ],
         model: ModelExpect::Fault,
-        note: "Its gradient is never defined, so not even weight decay moves it. Harmless here, but worth a finding.",
+        note: "Its gradient is never defined, so not even weight decay moves it. Harmless here, \
+               but worth a finding.",
     },
     Program {
         name: "relu_on_the_output",
@@ -59,7 +62,8 @@ pub const PROGRAMS: &[Program] = &[
     Program {
         name: "some_dead_units",
         source: "keras-team/keras#7057",
-        about: "Half of the ReLU units never fire, by unlucky biases; the rest of the network learns.",
+        about: "Half of the ReLU units never fire, by unlucky biases; the rest of the network \
+               learns.",
         train: some_dead_units,
         expect: &[
             Expect::new("fc1.*", &["learning"]).noting(&["dead_units"]),
@@ -79,19 +83,22 @@ pub const PROGRAMS: &[Program] = &[
             Expect::new("head.*", &["learning"]),
         ],
         model: ModelExpect::Any,
-        note: "The head's gradient is defined and exactly zero. Intended here, a mistake elsewhere: nothing outside can know.",
+        note: "The head's gradient is defined and exactly zero. Intended here, a mistake \
+               elsewhere: nothing outside can know.",
     },
     Program {
         name: "frozen_by_zero_gradients",
         source: "ahrefs/ocannl#673",
-        about: "Stopped the gradient before a backbone whose parameters the optimizer still decays.",
+        about: "Stopped the gradient before a backbone whose parameters the optimizer still \
+               decays.",
         train: frozen_by_zero_gradients,
         expect: &[
             Expect::new("backbone.*", &["decay_only"]),
             Expect::new("head.*", &["learning"]),
         ],
         model: ModelExpect::Fault,
-        note: "Gradient buffers hold zeros, and weight decay shrinks what was meant to be frozen, at each step.",
+        note: "Gradient buffers hold zeros, and weight decay shrinks what was meant to be frozen, \
+               at each step.",
     },
     Program {
         name: "copy_of_the_image",
@@ -105,7 +112,8 @@ pub const PROGRAMS: &[Program] = &[
     Program {
         name: "unscaled_inputs",
         source: "BrainJS/brain.js#98",
-        about: "Fed inputs of some hundreds to a network of sigmoids; it answers the same whatever the input.",
+        about: "Fed inputs of some hundreds to a network of sigmoids; it answers the same whatever \
+               the input.",
         train: unscaled_inputs,
         expect: &[Expect::new("fc1.*", &["dead_gradient", "vanishing"])],
         model: ModelExpect::Fault,

@@ -17,7 +17,8 @@ pub const PROGRAMS: &[Program] = &[
         train: built_before_the_model,
         expect: &[Expect::new("*", &["learning"])],
         model: ModelExpect::Healthy,
-        note: "Was a trap in 2019; tch now adds variables of the store at each step, so all of them learn.",
+        note: "Was a trap in 2019; tch now adds variables of the store at each step, so all of \
+               them learn.",
     },
     Program {
         name: "center_loss_forgotten",
@@ -43,25 +44,30 @@ pub const PROGRAMS: &[Program] = &[
     Program {
         name: "accumulation_of_eight",
         source: "rasbt/LLMs-from-scratch#299",
-        about: "Accumulated gradients over 8 batches, stepped and cleared, and logged after each batch.",
+        about: "Accumulated gradients over 8 batches, stepped and cleared, and logged after each \
+               batch.",
         train: accumulation_of_eight,
         expect: &[Expect::new("*", &["learning"])],
         model: ModelExpect::Healthy,
-        note: "Seven calls of eight see no movement, and the eighth sees no gradient: that is accumulation.",
+        note: "Seven calls of eight see no movement, and the eighth sees no gradient: that is \
+               accumulation.",
     },
     Program {
         name: "layers_replaced",
         source: "microsoft/nni#4521",
-        about: "Replaced layers by pruned, smaller ones after the optimizer was built, and fine-tuned.",
+        about: "Replaced layers by pruned, smaller ones after the optimizer was built, and \
+               fine-tuned.",
         train: layers_replaced,
         expect: &[Expect::new("*", &["not_updated"]).because(&["not_in_optimizer"])],
         model: ModelExpect::Fault,
-        note: "The optimizer holds the tensors of the old layers; those of the new ones get gradients only.",
+        note: "The optimizer holds the tensors of the old layers; those of the new ones get \
+               gradients only.",
     },
     Program {
         name: "updated_by_hand",
         source: "spro/practical-pytorch#21",
-        about: "Subtracted rate times gradient from each parameter of an RNN, without an optimizer.",
+        about: "Subtracted rate times gradient from each parameter of an RNN, without an \
+               optimizer.",
         train: updated_by_hand,
         expect: &[Expect::new("*", &["learning"])],
         model: ModelExpect::Healthy,
@@ -70,30 +76,36 @@ pub const PROGRAMS: &[Program] = &[
     Program {
         name: "cleared_before_logging",
         source: "pytorch/tutorials#2693",
-        about: "Cleared gradients right after the step, as the quickstart tutorial does, then logged.",
+        about: "Cleared gradients right after the step, as the quickstart tutorial does, then \
+               logged.",
         train: cleared_before_logging,
         expect: &[Expect::new("*", &["learning"])],
         model: ModelExpect::Healthy,
-        note: "No gradient is ever there when the weights are logged. They move as trained weights do, and nothing speaks \
-               for a copy by hand: another store that they would follow is not there.",
+        note: "No gradient is ever there when the weights are logged. They move as trained \
+               weights do, and nothing speaks for a copy by hand: another store that they would \
+               follow is not there.",
     },
     Program {
         name: "restored_by_test",
         source: "deepinv/deepinv#406",
-        about: "Tested after each epoch with a trainer that loads the pretrained weights first, and so discards the training.",
+        about: "Tested after each epoch with a trainer that loads the pretrained weights first, \
+               and so discards the training.",
         train: restored_by_test,
         expect: &[Expect::new("*", &["not_updated"]).because(&["overwritten"])],
         model: ModelExpect::Fault,
-        note: "An epoch of one batch: the optimizer steps, the test puts the old weights back, then they are logged.",
+        note: "An epoch of one batch: the optimizer steps, the test puts the old weights back, \
+               then they are logged.",
     },
     Program {
         name: "scaler_skips_each_step",
         source: "NVIDIA/apex#715",
-        about: "Trained in mixed precision; the loss scaler skipped each step and halved the scale without end.",
+        about: "Trained in mixed precision; the loss scaler skipped each step and halved the scale \
+               without end.",
         train: scaler_skips_each_step,
         expect: &[Expect::new("*", &["not_updated", "non_finite"]).because(&["step_not_called"])],
         model: ModelExpect::Fault,
-        note: "A value in the data is not finite, so each gradient is NaN and no step is made; the weights stay finite.",
+        note: "A value in the data is not finite, so each gradient is NaN and no step is made; \
+               the weights stay finite.",
     },
 ];
 

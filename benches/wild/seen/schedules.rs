@@ -13,7 +13,8 @@ pub const PROGRAMS: &[Program] = &[
     Program {
         name: "warmup_then_cosine",
         source: "EleutherAI/gpt-neox#1373",
-        about: "Warmed up from a rate of 0, so that the models of steps 0 and 1 are the same, and ended with a cosine to 0.",
+        about: "Warmed up from a rate of 0, so that the models of steps 0 and 1 are the same, and \
+               ended with a cosine to 0.",
         train: warmup_then_cosine,
         expect: &[Expect::new("*", &["learning"])],
         model: ModelExpect::Healthy,
@@ -22,11 +23,13 @@ pub const PROGRAMS: &[Program] = &[
     Program {
         name: "gamma_of_zero",
         source: "LINCellularNeuroscience/VAME#26",
-        about: "Switched the scheduler off, by which the code multiplied the rate by 0 after 100 epochs.",
+        about: "Switched the scheduler off, by which the code multiplied the rate by 0 after 100 \
+               epochs.",
         train: gamma_of_zero,
         expect: &[Expect::new("*", &["not_updated"]).because(&["learning_rate_zero"])],
         model: ModelExpect::Fault,
-        note: "Learns for 100 steps, then gradients are there and no bit changes for the rest of the run.",
+        note: "Learns for 100 steps, then gradients are there and no bit changes for the rest of \
+               the run.",
     },
     Program {
         name: "layer_decay_each_step",
@@ -39,16 +42,19 @@ pub const PROGRAMS: &[Program] = &[
             Expect::new("fc4.*", &["learning"]),
         ],
         model: ModelExpect::Fault,
-        note: "The rates of the lower layers fall exponentially to nothing, that of the head has the factor 1.",
+        note: "The rates of the lower layers fall exponentially to nothing, that of the head has \
+               the factor 1.",
     },
     Program {
         name: "rate_of_one_millionth",
         source: "huggingface/open-r1#295",
-        about: "Trained by policy gradients with a rate of 1e-6, printed a weight and saw no change.",
+        about: "Trained by policy gradients with a rate of 1e-6, printed a weight and saw no \
+               change.",
         train: rate_of_one_millionth,
         expect: &[Expect::new("*.weight", &["learning"]).noting(&["hardly_moving"])],
         model: ModelExpect::Healthy,
-        note: "Each element changes at each step, too little for a print of four digits: no fault, but worth a remark.",
+        note: "Each element changes at each step, too little for a print of four digits: no \
+               fault, but worth a remark.",
     },
 ];
 

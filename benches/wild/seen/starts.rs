@@ -13,7 +13,8 @@ pub const PROGRAMS: &[Program] = &[
     Program {
         name: "lora",
         source: "microsoft/LoRA#59",
-        about: "Fine-tuned a frozen layer by LoRA, whose matrix B begins with zeros, and asked how B can ever learn.",
+        about: "Fine-tuned a frozen layer by LoRA, whose matrix B begins with zeros, and asked how \
+               B can ever learn.",
         train: lora,
         expect: &[
             Expect::new("lora_?", &["learning"]),
@@ -45,7 +46,8 @@ pub const PROGRAMS: &[Program] = &[
             Expect::new("out.*", &["learning"]),
         ],
         model: ModelExpect::Fault,
-        note: "The ReLU's slope at zero is zero: nothing ever moves the gate; the network learns around it.",
+        note: "The ReLU's slope at zero is zero: nothing ever moves the gate; the network learns \
+               around it.",
     },
     Program {
         name: "constant_start",
@@ -68,14 +70,16 @@ pub const PROGRAMS: &[Program] = &[
     Program {
         name: "norm_weights_in_bf16",
         source: "vllm-project/speculators#765",
-        about: "Trained all in bf16: the weights of the norms stayed exactly 1, those of linear layers moved.",
+        about: "Trained all in bf16: the weights of the norms stayed exactly 1, those of linear \
+               layers moved.",
         train: norm_weights_in_bf16,
         expect: &[
             Expect::new("*norm.weight", &["not_updated", "rounded_away"]).because(&["rounding"]),
             Expect::new("*proj.weight", &["learning", "rounded_away"]),
         ],
         model: ModelExpect::Fault,
-        note: "A step of 1e-4 is less than half of the distance from 1 to its neighbours in bf16 (1/256 and 1/128).",
+        note: "A step of 1e-4 is less than half of the distance from 1 to its neighbours in bf16 \
+               (1/256 and 1/128).",
     },
 ];
 

@@ -17,7 +17,8 @@ pub const PROGRAMS: &[Program] = &[
         train: root_of_silence,
         expect: &[Expect::new("*", &["non_finite"])],
         model: ModelExpect::Fault,
-        note: "The slope of the root at zero is infinite, times zero is NaN: from step 100 on each weight is NaN.",
+        note: "The slope of the root at zero is infinite, times zero is NaN: from step 100 on \
+               each weight is NaN.",
     },
     Program {
         name: "embedding_with_adam",
@@ -40,7 +41,8 @@ pub const PROGRAMS: &[Program] = &[
     Program {
         name: "pruning_mask",
         source: "jacobgil/pytorch-pruning#41",
-        about: "Fine-tuned a pruned network and set the pruned weights to zero again after each step.",
+        about: "Fine-tuned a pruned network and set the pruned weights to zero again after each \
+               step.",
         train: pruning_mask,
         expect: &[Expect::new("*", &["learning"])],
         model: ModelExpect::Healthy,
@@ -102,7 +104,8 @@ fn root_of_silence(logger: &Logger) -> Result<()> {
     Ok(())
 }
 
-/// Words of which low numbers are far more frequent, eight a sentence; each word belongs to one of three classes.
+/// Words of which low numbers are far more frequent, eight a sentence; each word belongs to one of
+/// three classes.
 fn sentences(words: i64, count: i64) -> (Tensor, Tensor) {
     let class = data::rows(3, count);
     let rare = Tensor::rand([count, 8], FLOAT).pow_tensor_scalar(3) * (words / 3);
