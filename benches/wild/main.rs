@@ -1,5 +1,5 @@
-//! Training programs made after public reports of people whose weights did not update, or seemed not to: does
-//! `weight_report()` give the right verdicts? See `--help`.
+//! Training programs made after public reports of people whose weights did not update, or seemed
+//! not to: does `weight_report()` give the right verdicts? See `--help`.
 
 mod answer;
 mod judge;
@@ -27,7 +27,8 @@ use witness::Record;
 
 const SEED: i64 = 20_170_404;
 
-/// Runs training programs made after public reports and compares the verdicts with the right answers.
+/// Runs training programs made after public reports and compares the verdicts with the right
+/// answers.
 #[derive(Debug, Parser)]
 struct Args {
     /// Runs one half only
@@ -235,9 +236,10 @@ fn table(rows: &[Row], args: &Args) -> Result<String> {
     let mut text = String::from("# Verdicts on programs made after public reports\n\n");
     writeln!(
         text,
-        "Each program is a report of somebody whose weights did not update, or seemed not to, in small and on synthetic data, \
-         logged at each iteration with the default options. Seed {}. Right: **{right} of {}**. In {alike} of {} runs the \
-         files give the verdicts of the live report.\n",
+        "Each program is a report of somebody whose weights did not update, or seemed not to, in \
+         small and on synthetic data, logged at each iteration with the default options. Seed {}. \
+         Right: **{right} of {}**. In {alike} of {} runs the files give the verdicts of the live \
+         report.\n",
         args.seed,
         rows.len(),
         rows.len()

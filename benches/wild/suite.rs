@@ -42,3 +42,25 @@ pub enum ModelExpect {
     /// Either is right.
     Any,
 }
+
+impl Expect {
+    /// Variables and the verdicts that are right for them.
+    pub const fn new(variables: &'static str, verdicts: &'static [&'static str]) -> Expect {
+        Expect {
+            variables,
+            verdicts,
+            causes: &[],
+            remarks: &[],
+        }
+    }
+
+    /// One of these causes must be named.
+    pub const fn because(self, causes: &'static [&'static str]) -> Expect {
+        Expect { causes, ..self }
+    }
+
+    /// All of these remarks must be made.
+    pub const fn noting(self, remarks: &'static [&'static str]) -> Expect {
+        Expect { remarks, ..self }
+    }
+}

@@ -1,5 +1,6 @@
-//! Measures what a program does to its variables with plain tensor arithmetic, apart from the crate: whether they moved,
-//! whether gradients were there. `--check` holds the right answers against it.
+//! Measures what a program does to its variables with plain tensor arithmetic, apart from the
+//! crate: whether they moved, whether gradients were there. `--check` holds the right answers
+//! against it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -46,8 +47,8 @@ pub fn take() -> Option<Record> {
     RECORD.with_borrow_mut(Option::take)
 }
 
-/// The end of an iteration, as a plain user logs it: the loss, then the weights. `scope` names the logger's scope for the
-/// measurement.
+/// The end of an iteration, as a plain user logs it: the loss, then the weights. `scope` names the
+/// logger's scope for the measurement.
 pub fn log(
     logger: &Logger,
     scope: &str,
@@ -160,7 +161,8 @@ impl Track {
             false => f64::NAN,
         };
         format!(
-            "moved {moved:.2e}, {moves}/{} steps (last {:.1e}), gradient {defined} defined {nonzero} not zero (last {:.1e}), \
+            "moved {moved:.2e}, {moves}/{} steps (last {:.1e}), gradient {defined} defined \
+             {nonzero} not zero (last {:.1e}), \
              norm {:.3} to {:.3}{}",
             changes.len(),
             changes.last().unwrap_or(&0.0),
@@ -175,6 +177,14 @@ impl Track {
         )
     }
 
+    /// How far rows are from the first one, in parts of the largest value.
+    fn rows_spread(&self) -> f64 {
+        match self.last.dim() {
+            0 => f64::INFINITY,
+            _ => largest(&(&self.last - self.last.narrow(0, 0, 1))) / largest(&self.last),
+        }
+    }
+
     /// Whether a verdict can be right at all: `Err` says what contradicts it.
     fn allows(&self, verdict: &str) -> Result<(), String> {
         let changes = later(&self.changes);
@@ -182,7 +192,7 @@ impl Track {
         let still = changes.iter().all(|&one| one == 0.0);
         let arrives = gradients.iter().any(|&one| one > 0.0);
         let undefined = gradients.iter().all(|&one| one < 0.0);
-        let zero = gradients.iter().any(|&one| one == 0.0) && !arrives;
+        let zero = gradients.contains(&0.0) && !arrives;
         let finite = self.last.isfinite().all().int64_value(&[]) == 1;
         let need = |holds: bool, what: &str| match holds {
             true => Ok(()),
@@ -205,6 +215,7 @@ impl Track {
             ),
             "non_finite" => need(!finite, "all its values are finite"),
             "learning" => need(!still && finite, "it rests, or is not finite"),
+            "identical_units" => need(!still && self.rows_spread() < 1e-4, "its rows differ"),
             "undecided" | "stalled" => Ok(()),
             _ => need(!still, "it rests"),
         }
