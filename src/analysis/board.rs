@@ -6,7 +6,7 @@ use crate::analysis::tags::{Aggregate, GradientStatistic, Tier, VariableTags};
 use crate::capture::plan::Plan;
 use crate::options::Statistic;
 use crate::report::Verdict;
-use crate::report::diagnosis::Found;
+use crate::report::ledger::Found;
 
 /// Of a model in one scope: its variables with what is known of each, its parts, and the faults in force.
 pub(crate) fn scope_board(

@@ -11,4 +11,5 @@ pub(crate) mod points;
 pub(crate) mod state;
 pub(crate) mod tag_parts;
 pub(crate) mod tags;
+mod twins;
 pub(crate) mod watch;

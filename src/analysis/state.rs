@@ -10,8 +10,8 @@ use crate::capture::plan::Variable;
 use crate::kernel::histogram::Curve;
 use crate::kernel::{Analysis, Elements};
 use crate::options::Statistic;
-use crate::report::history::{Observation, Seen};
-use crate::source::values::Glimpse;
+use crate::report::facts::reference_norm;
+use crate::report::history::{ChangedSince, Observation, Seen};
 
 /// The floor of the logarithmic update ratio, below which nothing is worth telling apart.
 pub(crate) const RATIO_FLOOR: f64 = -8.0;
@@ -27,6 +27,10 @@ pub(crate) struct State {
     pub(crate) origin: Option<Origin>,
     /// Some bit of a watched variable changed; `None` without a snapshot before.
     pub(crate) watched_moved: Option<bool>,
+    /// See [`Observation::follows`].
+    pub(crate) follows: Option<bool>,
+    /// See [`Observation::has_equal_rows`].
+    pub(crate) has_equal_rows: Option<bool>,
     /// Of the newest snapshot.
     pub(crate) analysis: Option<Analysis>,
     pub(crate) measured: Measured,
@@ -43,8 +47,12 @@ pub(crate) struct Measured {
     pub(crate) changed_fraction: Option<f64>,
     /// Squared norms of w - w(0) and of w(0), scaled from the sample to all elements.
     pub(crate) drift: Option<(f64, f64)>,
+    /// The norm that a fresh initialisation would have.
+    reference: f64,
     /// Between this change and the one before, from a sample.
     cosine: Option<f64>,
+    /// From a sample.
+    changed_since: Option<ChangedSince>,
 }
 
 impl Measured {
@@ -58,8 +66,12 @@ impl Measured {
     }
 
     pub(crate) fn drift(&self) -> Option<f64> {
+        // What begins next to zero is far from it at once: then by what an initialisation would have given.
+        const NEXT_TO_ZERO: f64 = 0.01;
         let (moved, origin) = self.drift?;
-        ratio(moved.sqrt(), origin.sqrt())
+        let origin = origin.sqrt();
+        let is_small = origin > 0.0 && origin < NEXT_TO_ZERO * self.reference;
+        ratio(moved.sqrt(), if is_small { self.reference } else { origin })
     }
 }
 
@@ -71,22 +83,37 @@ pub(crate) fn floored_log10(ratio: f64) -> f64 {
     ratio.log10().max(RATIO_FLOOR)
 }
 
+/// Whether all rows are equal but for a few: where the gates of a cell lie behind each other, as many as there are of these. `None`
+/// where there is one row.
+fn has_equal_rows(elements: Elements<'_>, rows: usize) -> Option<bool> {
+    const MANY: usize = 16;
+    const BREAKS: usize = 3;
+    if rows < 2 {
+        return None;
+    }
+    let allowed = if rows >= MANY { BREAKS } else { 0 };
+    Some(elements.differing_rows(rows, allowed + 1) <= allowed)
+}
+
 impl State {
     /// What the diagnosis is told, but for the gradient.
     pub(crate) fn observation(&self, variable: &Variable) -> Observation {
         let logged = self.analysis.as_ref().filter(|_| variable.is_logged());
         let change = logged.and_then(|analysis| analysis.change);
         Observation {
-            glimpse: Glimpse::Unseen,
             seen: logged.map(|analysis| Seen {
                 moments: analysis.weights,
                 change,
                 update_ratio: self.measured.update_ratio(),
                 cosine: self.measured.cosine,
+                changed_since: self.measured.changed_since,
             }),
+            follows: self.follows,
+            has_equal_rows: self.has_equal_rows,
             moved: change
                 .map(|change| change.changed > 0)
                 .or(self.watched_moved),
+            ..Observation::default()
         }
     }
 
@@ -129,6 +156,9 @@ impl State {
         let analysis = analysis.scaled(variable.scale());
         let change = analysis.change.as_ref();
         let norm_before = change.map(|_| self.measured.norm);
+        if let Some(origin) = &mut self.origin {
+            origin.widen(variable);
+        }
         if self
             .origin
             .as_ref()
@@ -136,7 +166,7 @@ impl State {
         {
             self.origin = Some(Origin::of(elements, seed, variable));
         }
-        let (drift, cosine) = self
+        let trace = self
             .origin
             .as_mut()
             .map(|origin| origin.follow(elements, variable.all, change.is_some(), sample))
@@ -146,9 +176,12 @@ impl State {
             norm_before,
             delta_norm: change.and_then(|change| change.deltas.std().map(|_| change.deltas.norm())),
             changed_fraction: change.and_then(|change| change.changed_fraction()),
-            drift,
-            cosine,
+            drift: trace.drift,
+            reference: reference_norm(&variable.shape),
+            cosine: trace.cosine,
+            changed_since: trace.changed_since,
         };
+        self.has_equal_rows = has_equal_rows(elements, variable.rows());
         self.analysis = Some(analysis);
     }
 

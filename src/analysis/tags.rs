@@ -496,12 +496,11 @@ impl Statistic {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
 
     use super::*;
     use crate::analysis::description::Traits;
     use crate::analysis::tag_parts::{TagParts, split_scope};
-    use crate::capture::plan::Found;
+    use crate::capture::plan::{Followed, Found};
     use crate::model::types::DType;
     use crate::options::{LayerOptions, WeightOptions};
     use crate::source::named_tensors::Standing;
@@ -523,7 +522,7 @@ mod tests {
         Plan::new(
             (0..count).map(variable).collect(),
             selection,
-            &HashSet::new(),
+            &Followed::default(),
         )
     }
 
@@ -667,7 +666,7 @@ mod tests {
                         is_member: Some(true),
                     },
                 };
-                let plan = Plan::new(vec![found], &chosen, &HashSet::new());
+                let plan = Plan::new(vec![found], &chosen, &Followed::default());
                 let path = match scope {
                     "" => name.to_owned(),
                     scope => format!("{scope}/{name}"),

@@ -8,7 +8,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::model::types::OnFull;
 use crate::platform::huge_pages;
 use crate::platform::sync::{Condvar, Mutex, MutexGuard};
-use crate::source::values::Glimpse;
+use crate::source::values::Look;
 
 /// One cache line: vectors of it are aligned for every element type and for wide loads.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -21,8 +21,8 @@ pub(crate) struct Buffer {
     lines: Vec<Line>,
     /// Which snapshot it holds; 0 for none.
     pub(crate) stamp: u64,
-    /// What was seen of the gradients when it was taken, beside the plan's variables.
-    pub(crate) glimpses: Vec<Glimpse>,
+    /// What was seen beside the values when it was taken, beside the plan's variables.
+    pub(crate) looks: Vec<Look>,
 }
 
 impl Buffer {
@@ -63,12 +63,9 @@ impl Buffer {
         bytemuck::cast_slice_mut(&mut self.lines)
     }
 
-    /// The bytes and the glimpses, to be filled together.
-    pub(crate) fn parts_mut(&mut self) -> (&mut [u8], &mut Vec<Glimpse>) {
-        (
-            bytemuck::cast_slice_mut(&mut self.lines),
-            &mut self.glimpses,
-        )
+    /// The bytes and the looks, to be filled together.
+    pub(crate) fn parts_mut(&mut self) -> (&mut [u8], &mut Vec<Look>) {
+        (bytemuck::cast_slice_mut(&mut self.lines), &mut self.looks)
     }
 
     fn fits(&self, bytes: usize) -> bool {
