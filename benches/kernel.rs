@@ -1,6 +1,6 @@
 //! The statistics kernel beside a plain copy and beside one pass for each number.
 //!
-//! `cargo bench --no-default-features --bench kernel`. Throughput counts elements, each with its previous state.
+//! `cargo bench -p tch-tensorboard-benches --no-default-features --bench kernel`. Throughput counts elements, each with its previous state.
 //! The kernel is no public interface, so its sources are compiled into the bench.
 #![allow(dead_code, unused_imports)]
 

@@ -9,7 +9,8 @@ pub(crate) mod description;
 mod origin;
 pub(crate) mod points;
 pub(crate) mod state;
-pub(crate) mod tag_parts;
 pub(crate) mod tags;
 mod twins;
 pub(crate) mod watch;
+
+pub(crate) use crate::model::tag_parts;

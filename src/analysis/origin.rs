@@ -3,7 +3,7 @@
 use crate::capture::plan::{Extent, Variable};
 use crate::capture::samples::spread;
 use crate::kernel::Elements;
-use crate::report::history::ChangedSince;
+use crate::model::measured::{ChangedSince, Drift};
 
 /// Elements that are kept of each variable: all of a small one.
 const ELEMENTS: usize = 4096;
@@ -31,9 +31,6 @@ pub(crate) struct Origin {
     anchor: Vec<f64>,
     age: u32,
 }
-
-/// Squared norms of (now - origin) and of the origin.
-pub(crate) type Drift = (f64, f64);
 
 /// What a snapshot shows of the way that a variable has taken.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -134,7 +131,10 @@ impl Origin {
         let scale = all as f64 / self.numbers.len() as f64;
         let moved = sum(now, &self.first, |now, then| (now - then) * (now - then));
         if (moved + self.first_squared).is_finite() {
-            return (!now.is_empty()).then_some((moved * scale, self.first_squared * scale));
+            return (!now.is_empty()).then_some(Drift {
+                moved: moved * scale,
+                origin: self.first_squared * scale,
+            });
         }
         let (mut moved, mut origin, mut finite) = (0.0, 0.0, 0_usize);
         for (now, then) in std::iter::zip(now, &self.first) {
@@ -145,7 +145,10 @@ impl Origin {
                 finite += 1;
             }
         }
-        (finite > 0).then_some((moved * scale, origin * scale))
+        (finite > 0).then_some(Drift {
+            moved: moved * scale,
+            origin: origin * scale,
+        })
     }
 
     /// The cosine between the newest change, which is kept, and the one before; `None` where either is zero or not finite.
@@ -215,7 +218,8 @@ mod tests {
         let mut origin = Origin::of(Elements::F32(&walk[1]), 0, &plan.variables[0]);
         let mut follow = |values: &[f32; 11], follows| {
             let trace = origin.follow(Elements::F32(values), 11, follows, &mut Vec::new());
-            (trace.drift.unwrap(), trace.cosine)
+            let drift = trace.drift.unwrap();
+            ((drift.moved, drift.origin), trace.cosine)
         };
         assert_eq!(follow(&walk[0], false), ((11.0, 11.0), None));
         // The first change has none before it.
@@ -235,7 +239,13 @@ mod tests {
         let mut origin = Origin::of(Elements::F32(&[1.0, f32::NAN, 2.0]), 0, &plan.variables[0]);
         let partly = Elements::F32(&[2.0, 1.0, f32::INFINITY]);
         let trace = origin.follow(partly, 3, true, &mut Vec::new());
-        assert_eq!(trace.drift, Some((1.0, 1.0)));
+        assert_eq!(
+            trace.drift,
+            Some(Drift {
+                moved: 1.0,
+                origin: 1.0
+            })
+        );
         let trace = origin.follow(Elements::F32(&[f32::NAN; 3]), 3, true, &mut Vec::new());
         assert_eq!((trace.drift, trace.cosine), (None, None));
     }

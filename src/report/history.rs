@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::kernel::stats::{Change, Moments};
+use crate::model::measured::ChangedSince;
 use crate::report::evidence_table::Required;
 use crate::report::gradient_trail::GradientTrail;
 use crate::report::rhythm::Rhythm;
@@ -35,13 +36,6 @@ pub(crate) struct Seen {
     pub(crate) cosine: Option<f64>,
     /// Every so many steps: the share of a sample that has changed since.
     pub(crate) changed_since: Option<ChangedSince>,
-}
-
-/// The share of a variable's elements, from a sample, that are not what they were some steps before.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct ChangedSince {
-    pub(crate) share: f64,
-    pub(crate) steps: u32,
 }
 
 /// An update ratio or gradient norm is not told apart below this.

@@ -10,13 +10,13 @@ pub(crate) mod ledger;
 mod markdown;
 mod number;
 mod patient;
+mod printable;
 mod remark;
 mod remarks;
 mod rhythm;
 mod rules;
 mod signs;
 mod table;
-mod thresholds;
 mod verdict;
 
 use std::path::PathBuf;
@@ -24,12 +24,13 @@ use std::path::PathBuf;
 use crate::model::types::DType;
 use crate::source::named_tensors::Role;
 
+pub(crate) use crate::options::thresholds;
+pub use crate::options::thresholds::Thresholds;
 pub use cause::Cause;
 pub(crate) use markdown::{markdown, verdicts};
 pub use remark::Remark;
 pub use table::StyledReport;
 pub(crate) use table::full_name;
-pub use thresholds::Thresholds;
 pub use verdict::{Evidence, Finding, GradientState, Trend, Verdict};
 
 /// What is known of each variable after a call to `log_weights`. `Display` prints an aligned table.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::report::cause::Cause;
+use crate::report::printable::printable;
 use crate::report::remark::Remark;
 use crate::report::rules::{LISTS, RULES, Rule, rule};
 
@@ -229,15 +230,18 @@ impl fmt::Display for Trend {
 impl fmt::Display for Finding {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let separator = if self.scope.is_empty() { "" } else { "/" };
-        let variable = self.variable.as_deref().unwrap_or("all variables");
+        let variable = printable(self.variable.as_deref().unwrap_or("all variables"));
         write!(
             formatter,
             "{}{separator}{variable}: {} since step {}",
-            self.scope, self.verdict, self.first_step
+            printable(&self.scope),
+            self.verdict,
+            self.first_step
         )?;
+        let reason = printable(&self.reason);
         match self.over_since {
-            Some(over) => write!(formatter, ", over since step {over}: {}", self.reason),
-            None => write!(formatter, ": {}; {}", self.reason, self.verdict.advice()),
+            Some(over) => write!(formatter, ", over since step {over}: {reason}"),
+            None => write!(formatter, ": {reason}; {}", self.verdict.advice()),
         }
     }
 }
