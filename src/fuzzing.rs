@@ -8,7 +8,7 @@ use prost::Message;
 use regex::Regex;
 
 use crate::format::event_file::EventReader;
-use crate::format::event_file::scan::Scan;
+use crate::format::event_file::scan::EventScan;
 use crate::format::record::{OVERHEAD, RecordError, RecordReader, encode_with};
 use crate::kernel::{Elements, Kernel};
 use crate::log_report::Judge;
@@ -100,7 +100,7 @@ fn read(source: impl Read, resync: bool) -> (Vec<Vec<u8>>, Vec<String>) {
                 assert!(reader.offset() >= before + OVERHEAD as u64);
             }
             Err(error) => {
-                if let RecordError::Skipped { offset, len } = &error {
+                if let RecordError::Skipped { offset, len, .. } = &error {
                     assert!(*offset >= told && *len > 0, "{error}");
                     told = offset + len;
                 }
@@ -112,8 +112,8 @@ fn read(source: impl Read, resync: bool) -> (Vec<Vec<u8>>, Vec<String>) {
 
 /// Event files and single events: any bytes are read to their end, every value is told as something, and a report comes of it.
 pub fn events(data: &[u8]) {
-    let scan = Scan::of(data);
-    let parts = Scan::parts(data);
+    let scan = EventScan::of(data);
+    let parts = EventScan::parts(data);
     match Event::decode(data) {
         Ok(event) => {
             if scan.is_valid {

@@ -98,7 +98,6 @@
 //! The program `tch-tensorboard` (`inspect`, `verify`, `export`, `report`) is the package
 //! `tch-tensorboard-cli`, which needs no libtorch.
 #![deny(unsafe_code)]
-#![warn(missing_docs)]
 
 mod analysis;
 mod capture;

@@ -6,7 +6,9 @@
 //! else there is, a field that comes twice included, is left to decoding, so that the two never
 //! disagree.
 
-use crate::format::event_file::scan::{Content, Message, Scan, Visitor, max_decoded_len};
+use crate::format::event_file::scan::{
+    EventScan, FieldContent, FieldVisitor, MessageType, max_decoded_len,
+};
 use crate::proto::DataType;
 use crate::read::plugin::{Plugin, Plugins};
 use crate::read::value::{element_len, packed};
@@ -99,7 +101,7 @@ impl Outline {
     pub(crate) fn read(&mut self, event: &[u8], plugins: &mut Plugins) -> bool {
         self.clear();
         (self.wall_time, self.step) = (0.0, 0);
-        let scan = Scan::with(event, &mut OutlineBuilder::new(self));
+        let scan = EventScan::with(event, &mut OutlineBuilder::new(self));
         let fits = scan.decoded_len <= max_decoded_len(event);
         // First whether the event is one at all: if it is not, its plugins do not count.
         let is_read = scan.is_valid && !scan.has_duplicates && fits;
@@ -202,63 +204,66 @@ impl<'o, 'a> OutlineBuilder<'o, 'a> {
     }
 }
 
-impl<'a> Visitor<'a> for OutlineBuilder<'_, 'a> {
+impl<'a> FieldVisitor<'a> for OutlineBuilder<'_, 'a> {
     #[inline]
-    fn field(&mut self, message: Message, number: u8, content: Content<'a>) -> bool {
+    fn field(&mut self, message: MessageType, number: u8, content: FieldContent<'a>) -> bool {
         match (message, number, content) {
-            (Message::Event, 1, Content::Fixed64(bits)) => {
+            (MessageType::Event, 1, FieldContent::Fixed64(bits)) => {
                 self.outline.wall_time = f64::from_bits(bits);
             }
-            (Message::Event, 2, Content::Varint(step)) => self.outline.step = step as i64,
+            (MessageType::Event, 2, FieldContent::Varint(step)) => self.outline.step = step as i64,
             // Versions and graphs are left to decoding.
-            (Message::Event, _, _) => return false,
-            (Message::Value, 1, Content::Text(tag)) => self.outline.tags.push_str(tag),
-            (Message::Value, 2, Content::Fixed32(bits)) => {
+            (MessageType::Event, _, _) => return false,
+            (MessageType::Value, 1, FieldContent::Text(tag)) => self.outline.tags.push_str(tag),
+            (MessageType::Value, 2, FieldContent::Fixed32(bits)) => {
                 self.value.data = OutlineData::Number(f32::from_bits(bits));
             }
-            (Message::PluginData, 1, Content::Text(name)) => {
+            (MessageType::PluginData, 1, FieldContent::Text(name)) => {
                 self.value.named = Plugin::named(name);
             }
-            (Message::Histogram, 6, Content::Bytes(packed)) => {
+            (MessageType::Histogram, 6, FieldContent::Bytes(packed)) => {
                 self.histogram.limits = packed.len();
             }
-            (Message::Histogram, 7, Content::Bytes(packed)) => {
+            (MessageType::Histogram, 7, FieldContent::Bytes(packed)) => {
                 self.histogram.buckets = packed.len();
             }
-            (Message::Tensor, 1, Content::Varint(number)) => {
+            (MessageType::Tensor, 1, FieldContent::Varint(number)) => {
                 self.tensor.dtype = DataType::try_from(number as i32).unwrap_or_default();
             }
-            (Message::Tensor, 4, Content::Bytes(bytes)) => self.tensor.content = bytes,
-            (Message::Tensor, 5, Content::Bytes(packed)) => self.tensor.floats = packed,
-            (Message::Tensor, 6, Content::Bytes(packed)) => self.tensor.doubles = packed,
+            (MessageType::Tensor, 4, FieldContent::Bytes(bytes)) => self.tensor.content = bytes,
+            (MessageType::Tensor, 5, FieldContent::Bytes(packed)) => self.tensor.floats = packed,
+            (MessageType::Tensor, 6, FieldContent::Bytes(packed)) => self.tensor.doubles = packed,
             // Strings are left to decoding.
-            (Message::Tensor, _, _) => return false,
-            (Message::Dim, 1, Content::Varint(size)) => self.dim_size = size as i64,
+            (MessageType::Tensor, _, _) => return false,
+            (MessageType::Dim, 1, FieldContent::Varint(size)) => self.dim_size = size as i64,
             _ => {}
         }
         true
     }
 
     #[inline]
-    fn end(&mut self, message: Message) {
+    fn end(&mut self, message: MessageType) {
         match message {
-            Message::Value => {
+            MessageType::Value => {
                 let value = std::mem::take(&mut self.value);
                 let tag_end = self.outline.tags.len();
                 self.outline.values.push(OutlineValue { tag_end, ..value });
             }
-            Message::Metadata => self.value.has_metadata = true,
-            Message::Histogram => {
+            MessageType::Metadata => self.value.has_metadata = true,
+            MessageType::Histogram => {
                 let HistogramFields { limits, buckets } = std::mem::take(&mut self.histogram);
                 let is_sound = limits == buckets;
                 self.value.data = OutlineData::Histogram { is_sound };
             }
-            Message::Tensor => self.value.data = std::mem::take(&mut self.tensor).data(),
-            Message::Dim => {
+            MessageType::Tensor => self.value.data = std::mem::take(&mut self.tensor).data(),
+            MessageType::Dim => {
                 self.tensor.rank += 1;
                 self.tensor.last_dim = std::mem::take(&mut self.dim_size);
             }
-            Message::Event | Message::Summary | Message::PluginData | Message::Shape => {}
+            MessageType::Event
+            | MessageType::Summary
+            | MessageType::PluginData
+            | MessageType::Shape => {}
         }
     }
 }

@@ -2,7 +2,7 @@
 //! faster than decoding.
 //!
 //! One table of fields gives three answers: whether decoding must succeed, how much memory the
-//! decoded event takes, and, through a [`Visitor`], what the fields hold. The table has what makes
+//! decoded event takes, and, through a [`FieldVisitor`], what the fields hold. The table has what makes
 //! up nearly all of a file; whatever else a record holds is left to decoding.
 
 use prost::encoding::{DecodeContext, decode_key, skip_field};
@@ -28,7 +28,7 @@ pub(crate) fn max_decoded_len(record: &[u8]) -> u64 {
 
 /// The messages that make up nearly all of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Message {
+pub(crate) enum MessageType {
     Event,
     Summary,
     Value,
@@ -50,7 +50,7 @@ enum Form {
     Bytes,
     /// Numbers of this many bytes each.
     Packed(usize),
-    Message(Message),
+    Message(MessageType),
 }
 
 /// A row of the table.
@@ -72,7 +72,7 @@ const FIXED64: u8 = 1;
 const LEN: u8 = 2;
 const FIXED32: u8 = 5;
 
-impl Message {
+impl MessageType {
     /// The field of a number (1 to 15) and a wire type. Numbers are those of `proto/`.
     #[inline]
     fn field(self, number: u8, wire_type: u8) -> Option<Field> {
@@ -80,35 +80,37 @@ impl Message {
         let one_of = |slot, form| (form, Occurs::Once { slot });
         let repeated = |memory, form| (form, Occurs::Repeated { memory });
         let (form, occurs) = match (self, number, wire_type) {
-            (Message::Event, 1, FIXED64) => once(Form::Fixed64),
-            (Message::Event, 2, VARINT) => once(Form::Varint),
-            (Message::Event, 3, LEN) => one_of(5, Form::Text),
-            (Message::Event, 4, LEN) => one_of(5, Form::Bytes),
-            (Message::Event, 5, LEN) => once(Form::Message(Message::Summary)),
-            (Message::Summary, 1, LEN) => {
-                repeated(size_of::<Value>(), Form::Message(Message::Value))
+            (MessageType::Event, 1, FIXED64) => once(Form::Fixed64),
+            (MessageType::Event, 2, VARINT) => once(Form::Varint),
+            (MessageType::Event, 3, LEN) => one_of(5, Form::Text),
+            (MessageType::Event, 4, LEN) => one_of(5, Form::Bytes),
+            (MessageType::Event, 5, LEN) => once(Form::Message(MessageType::Summary)),
+            (MessageType::Summary, 1, LEN) => {
+                repeated(size_of::<Value>(), Form::Message(MessageType::Value))
             }
-            (Message::Value, 1, LEN) => once(Form::Text),
-            (Message::Value, 2, FIXED32) => once(Form::Fixed32),
-            (Message::Value, 5, LEN) => one_of(2, Form::Message(Message::Histogram)),
-            (Message::Value, 8, LEN) => one_of(2, Form::Message(Message::Tensor)),
-            (Message::Value, 9, LEN) => once(Form::Message(Message::Metadata)),
-            (Message::Metadata, 1, LEN) => once(Form::Message(Message::PluginData)),
-            (Message::Metadata, 2 | 3, LEN) => once(Form::Text),
-            (Message::Metadata, 4, VARINT) => once(Form::Varint),
-            (Message::PluginData, 1, LEN) => once(Form::Text),
-            (Message::PluginData, 2, LEN) => once(Form::Bytes),
-            (Message::Tensor, 1, VARINT) => once(Form::Varint),
-            (Message::Tensor, 2, LEN) => once(Form::Message(Message::Shape)),
-            (Message::Tensor, 4, LEN) => once(Form::Bytes),
-            (Message::Tensor, 5, LEN) => once(Form::Packed(4)),
-            (Message::Tensor, 6, LEN) => once(Form::Packed(8)),
-            (Message::Tensor, 8, LEN) => repeated(size_of::<Vec<u8>>(), Form::Bytes),
-            (Message::Shape, 2, LEN) => repeated(size_of::<Dim>(), Form::Message(Message::Dim)),
-            (Message::Dim, 1, VARINT) => once(Form::Varint),
-            (Message::Dim, 2, LEN) => once(Form::Text),
-            (Message::Histogram, 1..=5, FIXED64) => once(Form::Fixed64),
-            (Message::Histogram, 6 | 7, LEN) => once(Form::Packed(8)),
+            (MessageType::Value, 1, LEN) => once(Form::Text),
+            (MessageType::Value, 2, FIXED32) => once(Form::Fixed32),
+            (MessageType::Value, 5, LEN) => one_of(2, Form::Message(MessageType::Histogram)),
+            (MessageType::Value, 8, LEN) => one_of(2, Form::Message(MessageType::Tensor)),
+            (MessageType::Value, 9, LEN) => once(Form::Message(MessageType::Metadata)),
+            (MessageType::Metadata, 1, LEN) => once(Form::Message(MessageType::PluginData)),
+            (MessageType::Metadata, 2 | 3, LEN) => once(Form::Text),
+            (MessageType::Metadata, 4, VARINT) => once(Form::Varint),
+            (MessageType::PluginData, 1, LEN) => once(Form::Text),
+            (MessageType::PluginData, 2, LEN) => once(Form::Bytes),
+            (MessageType::Tensor, 1, VARINT) => once(Form::Varint),
+            (MessageType::Tensor, 2, LEN) => once(Form::Message(MessageType::Shape)),
+            (MessageType::Tensor, 4, LEN) => once(Form::Bytes),
+            (MessageType::Tensor, 5, LEN) => once(Form::Packed(4)),
+            (MessageType::Tensor, 6, LEN) => once(Form::Packed(8)),
+            (MessageType::Tensor, 8, LEN) => repeated(size_of::<Vec<u8>>(), Form::Bytes),
+            (MessageType::Shape, 2, LEN) => {
+                repeated(size_of::<Dim>(), Form::Message(MessageType::Dim))
+            }
+            (MessageType::Dim, 1, VARINT) => once(Form::Varint),
+            (MessageType::Dim, 2, LEN) => once(Form::Text),
+            (MessageType::Histogram, 1..=5, FIXED64) => once(Form::Fixed64),
+            (MessageType::Histogram, 6 | 7, LEN) => once(Form::Packed(8)),
             _ => return None,
         };
         Some(Field { form, occurs })
@@ -117,7 +119,7 @@ impl Message {
 
 /// What a field holds.
 #[derive(Clone, Copy)]
-pub(crate) enum Content<'a> {
+pub(crate) enum FieldContent<'a> {
     Varint(u64),
     Fixed32(u32),
     Fixed64(u64),
@@ -127,28 +129,28 @@ pub(crate) enum Content<'a> {
 }
 
 /// Receives the fields of an event in the order in which they are written.
-pub(crate) trait Visitor<'a> {
+pub(crate) trait FieldVisitor<'a> {
     /// A field of the table that is no message. False when the visitor has no use for the event.
-    fn field(&mut self, message: Message, number: u8, content: Content<'a>) -> bool;
+    fn field(&mut self, message: MessageType, number: u8, content: FieldContent<'a>) -> bool;
 
     /// All fields of a message were given.
-    fn end(&mut self, message: Message);
+    fn end(&mut self, message: MessageType);
 }
 
-/// For whoever asks for the rest of a [`Scan`] only.
-impl Visitor<'_> for () {
+/// For whoever asks for the rest of a [`EventScan`] only.
+impl FieldVisitor<'_> for () {
     #[inline]
-    fn field(&mut self, _: Message, _: u8, _: Content<'_>) -> bool {
+    fn field(&mut self, _: MessageType, _: u8, _: FieldContent<'_>) -> bool {
         true
     }
 
     #[inline]
-    fn end(&mut self, _: Message) {}
+    fn end(&mut self, _: MessageType) {}
 }
 
 /// What one pass over an event gives.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Scan {
+pub(crate) struct EventScan {
     /// The time of the event, 0 when it has none.
     pub(crate) wall_time: f64,
     /// Decoding the event must succeed: each of its fields is known and well formed. When false,
@@ -161,30 +163,30 @@ pub(crate) struct Scan {
     pub(crate) decoded_len: u64,
 }
 
-impl Scan {
+impl EventScan {
     /// True for a record that is so short that its parts cannot come near the limit.
     pub(crate) fn is_small(record: &[u8]) -> bool {
         (record.len() as u64).saturating_mul(MOST_PER_BYTE) <= ANY
     }
 
     /// Scans an event without looking at what its fields hold.
-    pub(crate) fn of(event: &[u8]) -> Scan {
-        Scan::with(event, &mut ())
+    pub(crate) fn of(event: &[u8]) -> EventScan {
+        EventScan::with(event, &mut ())
     }
 
     /// Scans an event and hands its fields to a visitor, as far as they are in the table. What the
     /// visitor got counts only when the scan is valid.
     #[inline]
-    pub(crate) fn with<'a, V: Visitor<'a>>(event: &'a [u8], visitor: &mut V) -> Scan {
+    pub(crate) fn with<'a, V: FieldVisitor<'a>>(event: &'a [u8], visitor: &mut V) -> EventScan {
         let len = event.len() as u64;
-        let counts_memory = !Scan::is_small(event);
+        let counts_memory = !EventScan::is_small(event);
         let scanner = Scanner::run(event, visitor, counts_memory);
         let decoded_len = match counts_memory {
             // Packed integers take one byte and become eight.
             true => scanner.parts.saturating_add(len.saturating_mul(8)),
             false => len,
         };
-        Scan {
+        EventScan {
             wall_time: scanner.wall_time,
             is_valid: scanner.is_valid,
             has_duplicates: scanner.has_duplicates,
@@ -214,7 +216,7 @@ impl<'v, V> Scanner<'v, V> {
     #[inline]
     fn run<'a>(event: &'a [u8], visitor: &'v mut V, counts_memory: bool) -> Scanner<'v, V>
     where
-        V: Visitor<'a>,
+        V: FieldVisitor<'a>,
     {
         let mut scanner = Scanner {
             visitor,
@@ -224,14 +226,14 @@ impl<'v, V> Scanner<'v, V> {
             is_valid: true,
             has_duplicates: false,
         };
-        scanner.message(Message::Event, event);
+        scanner.message(MessageType::Event, event);
         scanner
     }
 
     /// `None` when the scan has ended.
-    fn message<'a>(&mut self, message: Message, mut bytes: &'a [u8]) -> Option<()>
+    fn message<'a>(&mut self, message: MessageType, mut bytes: &'a [u8]) -> Option<()>
     where
-        V: Visitor<'a>,
+        V: FieldVisitor<'a>,
     {
         let mut slots = 0_u16;
         while !bytes.is_empty() {
@@ -249,9 +251,14 @@ impl<'v, V> Scanner<'v, V> {
 
     /// What follows the first field of a message, if that is known and well formed.
     #[inline]
-    fn field<'a>(&mut self, message: Message, bytes: &'a [u8], slots: &mut u16) -> Option<&'a [u8]>
+    fn field<'a>(
+        &mut self,
+        message: MessageType,
+        bytes: &'a [u8],
+        slots: &mut u16,
+    ) -> Option<&'a [u8]>
     where
-        V: Visitor<'a>,
+        V: FieldVisitor<'a>,
     {
         let (&key, bytes) = bytes.split_first()?;
         let number = key >> 3;
@@ -267,32 +274,32 @@ impl<'v, V> Scanner<'v, V> {
         let (content, rest) = match field.form {
             Form::Varint => {
                 let (number, rest) = varint(bytes)?;
-                (Content::Varint(number), rest)
+                (FieldContent::Varint(number), rest)
             }
             Form::Fixed32 => {
                 let (bytes, rest) = bytes.split_first_chunk()?;
-                (Content::Fixed32(u32::from_le_bytes(*bytes)), rest)
+                (FieldContent::Fixed32(u32::from_le_bytes(*bytes)), rest)
             }
             Form::Fixed64 => {
                 let (bytes, rest) = bytes.split_first_chunk()?;
                 let bits = u64::from_le_bytes(*bytes);
-                if matches!((message, number), (Message::Event, 1)) {
+                if matches!((message, number), (MessageType::Event, 1)) {
                     self.wall_time = f64::from_bits(bits);
                 }
-                (Content::Fixed64(bits), rest)
+                (FieldContent::Fixed64(bits), rest)
             }
             Form::Text => {
                 let (bytes, rest) = delimited(bytes)?;
-                (Content::Text(str::from_utf8(bytes).ok()?), rest)
+                (FieldContent::Text(str::from_utf8(bytes).ok()?), rest)
             }
             Form::Bytes => {
                 let (bytes, rest) = delimited(bytes)?;
-                (Content::Bytes(bytes), rest)
+                (FieldContent::Bytes(bytes), rest)
             }
             Form::Packed(size) => {
                 let (bytes, rest) = delimited(bytes)?;
                 let is_whole = bytes.len().is_multiple_of(size);
-                (is_whole.then_some(Content::Bytes(bytes))?, rest)
+                (is_whole.then_some(FieldContent::Bytes(bytes))?, rest)
             }
             Form::Message(message) => {
                 let (bytes, rest) = delimited(bytes)?;
@@ -427,7 +434,7 @@ mod tests {
             let (mut all, mut seen) = (0, 0);
             while let Some(payload) = reader.next_record().unwrap() {
                 let event = Event::decode(payload).unwrap();
-                let scan = Scan::of(payload);
+                let scan = EventScan::of(payload);
                 let time = scan.is_valid.then_some(scan.wall_time);
                 assert!(time.is_none_or(|time| time == event.wall_time));
                 (all, seen) = (all + 1, seen + usize::from(time.is_some()));
@@ -447,7 +454,7 @@ mod tests {
             while let Some(header) = file.get(start..).and_then(|rest| rest.first_chunk::<8>()) {
                 let len = u64::from_le_bytes(*header) as usize;
                 let Some(payload) = file.get(start + 12..).and_then(|rest| rest.get(..len)) else { break };
-                let scan = Scan::of(payload);
+                let scan = EventScan::of(payload);
                 if scan.is_valid {
                     let time = scan.wall_time;
                     prop_assert_eq!(Event::decode(payload).unwrap().wall_time.to_bits(), time.to_bits());
