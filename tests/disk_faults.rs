@@ -454,6 +454,56 @@ fn fill_up(dir: &Path) {
     assert_eq!((logger.stats().written, logger.stats().dropped), (2200, 0));
 }
 
+/// A quota that is reached and raised: btrfs on a loop device, since it needs no quota files.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_quota_that_is_reached_and_raised() {
+    let dir = tempfile::tempdir().unwrap();
+    let (image, place) = (dir.path().join("image"), dir.path().join("place"));
+    fs::create_dir(&place).unwrap();
+    let file = fs::File::create(&image).unwrap();
+    file.set_len(256 << 20).unwrap();
+    let does = |command: &str| {
+        let output = Command::new("sh").args(["-c", command]).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    let (image, at) = (image.display(), place.display());
+    if !does(&format!(
+        "mkfs.btrfs -q {image} && mount -o loop {image} {at}"
+    )) {
+        println!("skipped: no btrfs here, or mounting a file system is not allowed");
+        return;
+    }
+    let limited = format!(
+        "btrfs quota enable {at} && btrfs subvolume create {at}/runs && btrfs qgroup limit 4M {at}/runs"
+    );
+    let raised = format!("btrfs qgroup limit none {at}/runs");
+    let is_limited = does(&limited);
+    let result = std::panic::catch_unwind(|| {
+        assert!(is_limited);
+        reach_the_quota(&place.join("runs"), || assert!(does(&raised)));
+    });
+    assert!(does(&format!("umount {at}")));
+    result.unwrap();
+}
+
+#[cfg(target_os = "linux")]
+fn reach_the_quota(dir: &Path, raise: impl FnOnce()) {
+    let (logger, told) = logger(dir);
+    let tag = "x".repeat(1 << 16);
+    for step in 0..100_i64 {
+        logger.log_scalar(&tag, step as f64, step).unwrap();
+    }
+    let error = logger.flush().unwrap_err().to_string();
+    assert!(error.contains("quota exceeded"), "{error}");
+    raise();
+    logger.flush().unwrap();
+    logger.close().unwrap();
+    let expected: Vec<(i64, f32)> = (0..100).map(|step| (step, step as f32)).collect();
+    assert_eq!(read_scalars(logger.logdir())[&tag], expected);
+    assert_eq!((told.lock().unwrap().len(), logger.stats().dropped), (1, 0));
+}
+
 /// Root may write everywhere, so the child gives that up.
 #[test]
 fn a_directory_that_becomes_read_only_keeps_the_run_going() {

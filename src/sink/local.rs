@@ -56,11 +56,18 @@ struct LocalClaim {
     locked: Option<File>,
 }
 
-/// A marker that was made, or found and opened.
+/// A marker that was made or found.
 struct OpenMarker {
     file: File,
     identity: MarkerIdentity,
     is_new: bool,
+}
+
+/// The same as a claim keeps it.
+struct OwnMarker {
+    identity: MarkerIdentity,
+    is_new: bool,
+    locked: Option<File>,
 }
 
 impl LocalClaim {
@@ -77,22 +84,32 @@ impl LocalClaim {
             has_made_marker: marker.is_new,
             new_dirs,
             sharing,
-            locked: Some(marker.file),
+            locked: marker.locked,
         }))
     }
 
-    fn mark(dir: &Path, sharing: Sharing) -> Result<Option<OpenMarker>> {
+    fn mark(dir: &Path, sharing: Sharing) -> Result<Option<OwnMarker>> {
         let marker = match sharing {
             Sharing::Exclusive => mark_exclusively(dir)?,
             Sharing::Shared | Sharing::Resumed => Some(mark_or_open(dir)?),
         };
-        if let Some(OpenMarker { file, .. }) = &marker {
-            let is_written = lock_whole(file) == LockState::Held || is_locked(dir)?;
-            if is_written && sharing == Sharing::Resumed {
-                return Err(Error::RunInUse { path: dir.into() });
-            }
+        let Some(OpenMarker {
+            file,
+            identity,
+            is_new,
+        }) = marker
+        else {
+            return Ok(None);
+        };
+        let state = lock_whole(&file);
+        if sharing == Sharing::Resumed && (state == LockState::Held || is_locked(dir)?) {
+            return Err(Error::RunInUse { path: dir.into() });
         }
-        Ok(marker)
+        Ok(Some(OwnMarker {
+            identity,
+            is_new,
+            locked: (state == LockState::Free).then_some(file),
+        }))
     }
 
     fn adopt(&mut self, dir: &Path, marker: OpenMarker) {
