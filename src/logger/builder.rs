@@ -164,6 +164,7 @@ impl LoggerBuilder {
         let (opened, resumed_at) = opening.open_run(&self.logdir)?;
         let shared = Arc::new(Shared {
             queue: Queue::default(),
+            opened: Mutex::default(),
             budget: Budget::default(),
             health: Health::new(self.on_error),
             calls: AtomicUsize::new(0),

@@ -46,11 +46,6 @@ const PINNED: usize = 10;
 
 /// What callers ask of the worker, in the order they asked.
 pub(crate) enum Command {
-    /// A further run directory, under this number.
-    Open {
-        run: u32,
-        opened: Box<Opened>,
-    },
     /// A further model, under this number.
     Watch {
         watch: u32,
@@ -102,6 +97,8 @@ pub(crate) struct Closing {
 /// What callers and worker share beside the queue.
 pub(crate) struct Shared {
     pub(crate) queue: Queue,
+    /// Further run directories with their numbers. They are no commands: what is logged to a run overtakes those.
+    pub(crate) opened: Mutex<Vec<(u32, Opened)>>,
     /// For payloads that wait.
     pub(crate) budget: Budget,
     pub(crate) health: Health,
@@ -220,7 +217,6 @@ impl Worker {
 
     fn handle(&mut self, command: Command) {
         match command {
-            Command::Open { run, opened } => drop(self.runs.insert(run, Run::new(*opened))),
             Command::Watch {
                 watch,
                 run,
@@ -229,6 +225,7 @@ impl Worker {
                 selection,
                 pool,
             } => {
+                self.open_runs();
                 let state = Watch::new(subject, scope, selection);
                 self.watches.insert(
                     watch,
@@ -308,9 +305,23 @@ impl Worker {
         }
     }
 
+    /// Takes the runs that were opened since. After any call of a run was taken, it is among them.
+    fn open_runs(&mut self) {
+        let mut opened = self
+            .shared
+            .opened
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let runs = opened
+            .drain(..)
+            .map(|(run, opened)| (run, Run::new(opened)));
+        self.runs.extend(runs);
+    }
+
     /// Writes what users have logged, in that order.
     fn drain(&mut self) {
         let mut batch = self.shared.queue.drain(std::mem::take(&mut self.batch));
+        self.open_runs();
         let payloads = batch.take_payloads();
         let mut scalars = batch.scalars();
         let mut done = 0;
