@@ -1,8 +1,8 @@
-//! Disks that are full, and files that go away: training goes on, the user is told once, nothing that was accepted is lost
-//! as long as it fits into memory, and what is lost is counted.
+//! Disks that are full, and files that go away: training goes on, the user is told once, nothing
+//! that was accepted is lost as long as it fits into memory, and what is lost is counted.
 //!
-//! A full disk is a limit on the size of files, set in a process of its own: writing beyond it fails like `ENOSPC` does,
-//! after as many bytes as fit.
+//! A full disk is a limit on the size of files, set in a process of its own: writing beyond it
+//! fails like `ENOSPC` does, after as many bytes as fit.
 #![cfg(unix)]
 
 mod common;
@@ -23,7 +23,8 @@ use tch_tensorboard::{Error, EventReader, Logger};
 
 const DIR: &str = "TCH_TENSORBOARD_FAULT_DIR";
 
-/// Runs a test of this file in a process of its own, and gives its directory back for a look from outside.
+/// Runs a test of this file in a process of its own, and gives its directory back for a look from
+/// outside.
 fn in_child(test: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let output = Command::new(std::env::current_exe().unwrap())
@@ -220,7 +221,8 @@ fn what_does_not_fit_into_memory_is_dropped_counted_and_told() {
     for index in 0..kept {
         assert_eq!(tags[&long_tag(index)], 1, "{index}");
     }
-    // A histogram without metadata stays unseen: the tag is described by its first value that was kept.
+    // A histogram without metadata stays unseen: the tag is described by its first value that was
+    // kept.
     let values = read_values(dir.path().join("run"));
     let (_, first) = values
         .iter()
@@ -266,7 +268,8 @@ fn overflow_while_the_disk_is_full() {
     logger.flush().unwrap();
     let first = logger.close().unwrap_err();
     assert!(matches!(first, Error::Dropped { .. }), "{first}");
-    // Once for the disk, then for what was lost, at the first event and when there were ten times as many.
+    // Once for the disk, then for what was lost, at the first event and when there were ten times
+    // as many.
     let told = told.lock().unwrap();
     assert!(matches!(told[0], Error::Io { .. }), "{told:?}");
     assert!((3..=6).contains(&told.len()), "{told:?}");
@@ -475,7 +478,8 @@ fn a_quota_that_is_reached_and_raised() {
         return;
     }
     let limited = format!(
-        "btrfs quota enable {at} && btrfs subvolume create {at}/runs && btrfs qgroup limit 4M {at}/runs"
+        "btrfs quota enable {at} && btrfs subvolume create {at}/runs && \
+         btrfs qgroup limit 4M {at}/runs"
     );
     let raised = format!("btrfs qgroup limit none {at}/runs");
     let is_limited = does(&limited);
@@ -605,7 +609,8 @@ fn close_while_space_returns() {
     assert_eq!(readable(&file), (1002, false));
 }
 
-/// A limit on the size of files raises `SIGXFSZ`, which ends the process unless somebody prevents it.
+/// A limit on the size of files raises `SIGXFSZ`, which ends the process unless somebody prevents
+/// it.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_file_size_limit_ends_no_training() {
@@ -716,8 +721,8 @@ fn log_to_many_sub_runs() {
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod no_link_count {
-    //! Some network and user-space file systems give a link count of 0 for every file. The standard library asks by
-    //! `statx`, which this program stands in for.
+    //! Some network and user-space file systems give a link count of 0 for every file. The standard
+    //! library asks by `statx`, which this program stands in for.
 
     use std::ffi::{c_char, c_int, c_uint};
     use std::sync::atomic::AtomicBool;
@@ -798,7 +803,8 @@ fn steps_that_go_back_are_counted_and_told_once_a_tag() {
     // Nothing of it is lost.
     logger.close().unwrap();
     let stats = logger.stats();
-    // Two returns of each tag: every step of the later rounds but the last is lower than 9, and 10 to 13 than 14.
+    // Two returns of each tag: every step of the later rounds but the last is lower than 9, and 10
+    // to 13 than 14.
     assert_eq!(stats.steps_back, 2 * (4 * 9 + 8), "{stats:?}");
     assert_eq!((stats.dropped, stats.errors), (0, 0));
     let told = told.lock().unwrap();

@@ -1,5 +1,5 @@
-//! Processes that are killed: whatever the moment, what `flush` had acknowledged is in the files, and the run can be gone on
-//! with.
+//! Processes that are killed: whatever the moment, what `flush` had acknowledged is in the files,
+//! and the run can be gone on with.
 #![cfg(unix)]
 
 mod common;
@@ -103,7 +103,10 @@ fn read(run: &Path) -> Readable {
                     continue;
                 }
             };
-            found.stopped = matches!(&event.what, Some(What::SessionLog(session)) if session.status() == SessionStatus::Stop);
+            found.stopped = match &event.what {
+                Some(What::SessionLog(session)) => session.status() == SessionStatus::Stop,
+                _ => false,
+            };
             let Some(What::Summary(summary)) = event.what else {
                 continue;
             };
@@ -143,7 +146,8 @@ fn nothing_that_was_flushed_is_lost_by_240_kills() {
             let mut process = child("log_until_killed", &run);
             let mut output = BufReader::new(process.stdout.take().unwrap());
             let mut said = Said::default();
-            // Some are killed while they start, claim, read the run or begin the file; the others somewhere in between.
+            // Some are killed while they start, claim, read the run or begin the file; the others
+            // somewhere in between.
             let lines = random.below(40) as usize;
             listen(&mut output, &mut said, lines);
             let until = Instant::now() + Duration::from_micros(random.below(3000));
@@ -232,7 +236,8 @@ fn log_until_killed() {
     say("closed\n");
 }
 
-/// How long a process is stopped, in seconds; `TCH_TENSORBOARD_STOP_SECS=60` for the minute of the documentation.
+/// How long a process is stopped, in seconds; `TCH_TENSORBOARD_STOP_SECS=60` for the minute of the
+/// documentation.
 const STOP_SECS: u64 = 2;
 
 /// Stopped by a batch system or a debugger, with the clock going on.

@@ -1,4 +1,5 @@
-//! Runs of several files: one follows the other by size, or because somebody deleted or cut the one being written.
+//! Runs of several files: one follows the other by size, or because somebody deleted or cut the one
+//! being written.
 #![cfg(unix)]
 
 mod common;
@@ -206,7 +207,8 @@ fn a_run_that_is_moved_stays_together() {
     }
 }
 
-/// The marker is lost too, so that nothing shows where the run's directory is: the full file goes on.
+/// The marker is lost too, so that nothing shows where the run's directory is: the full file goes
+/// on.
 #[test]
 fn a_next_file_is_never_created_in_a_foreign_directory() {
     let dir = tempfile::tempdir().unwrap();
@@ -228,7 +230,8 @@ fn a_next_file_is_never_created_in_a_foreign_directory() {
     assert_eq!(fs::read_dir(logger.logdir()).unwrap().count(), 0);
 }
 
-/// As NFS does with a file that another process deletes, and as a program does that moves finished files away.
+/// As NFS does with a file that another process deletes, and as a program does that moves finished
+/// files away.
 #[test]
 fn a_renamed_file_is_told_once_and_another_one_goes_on() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,8 +1,9 @@
-//! A clock that jumps while a run is written, and a writer thread that is a hundred times slower than training.
+//! A clock that jumps while a run is written, and a writer thread that is a hundred times slower
+//! than training.
 //!
-//! Both are done by a `clock_gettime` of this program's own, which the standard library finds before that of the system: it
-//! shifts the time of day, and holds the writer thread, which looks at the clock after each piece of work, for a multiple of the
-//! processor time that this took.
+//! Both are done by a `clock_gettime` of this program's own, which the standard library finds
+//! before that of the system: it shifts the time of day, and holds the writer thread, which looks
+//! at the clock after each piece of work, for a multiple of the processor time that this took.
 #![cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 
 mod common;
@@ -169,7 +170,8 @@ fn a_clock_that_jumps_while_training_goes_on_loses_nothing() {
     assert!(jumps.count() >= 9, "the clock did not jump");
 }
 
-/// The clock changes at any moment, also between two records of one write and between a file's name and its content.
+/// The clock changes at any moment, also between two records of one write and between a file's name
+/// and its content.
 #[test]
 fn a_clock_that_jumps_while_a_write_is_under_way_loses_nothing() {
     const STEPS: i64 = 3000;

@@ -3,9 +3,10 @@
 
     trial.py PROGRAM [--kills N] [--out FILE.md]
 
-PROGRAM is benches/reliability built by cargo. Each writer runs in a process of its own that logs the scalar `loss`, whose
-value is its step, and is told what to do line by line; between the lines this program brings the fault about. What is left is
-read by TensorBoard's own Python reader, file by file up to the first damage, as TensorBoard does.
+PROGRAM is benches/reliability built by cargo. Each writer runs in a process of its own that logs
+the scalar `loss`, whose value is its step, and obeys one line after the other; between the lines
+this program makes the fault. What is left is read by TensorBoard's own Python reader, file by file
+up to the first damage, as TensorBoard does.
 """
 
 import argparse
@@ -54,8 +55,8 @@ class Writer:
             RS: [program, "tensorboard-rs", directory],
             TORCH: [sys.executable, __file__, "serve-torch", directory],
         }[name]
-        # A limit on the size of files sends SIGXFSZ, which Python ignores. Unless it is restored, every process does, so
-        # that writing fails instead.
+        # A limit on the size of files sends SIGXFSZ, which Python ignores. Unless it is restored,
+        # every process does, so that writing fails instead.
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -172,7 +173,8 @@ def removed_file(name, program, directory):
 
 
 def renamed_file(name, program, directory):
-    """The event file gets a name that no reader lists after 1000 of 2000 scalars, as NFS does with one that is removed."""
+    """The event file gets a name that no reader lists after 1000 of 2000 scalars, as NFS renames
+    one that is removed."""
     writer = Writer(name, program, directory)
     writer.say("log 0 1000")
     writer.say("flush")
@@ -213,11 +215,12 @@ def two_at_once(name, program, directory):
     counts = [len(read(folder)) for folder in folders]
     mixed = "apart" if len(folders) == 2 else "in one directory"
     calls = sum(len(writer.answers) for writer in writers)
-    return f"{sum(counts)} of 2000, {mixed}", f"{sum(map(errors, writers))} of {calls}", ", ".join(endings)
+    failed = f"{sum(map(errors, writers))} of {calls}"
+    return f"{sum(counts)} of 2000, {mixed}", failed, ", ".join(endings)
 
 
 def killed(name, program, directory, kills):
-    """Killed at a random moment while logging; what a flush had acknowledged before must be readable."""
+    """Killed at a random moment while logging; what a flush had acknowledged must be readable."""
     lost = flushed = 0
     for number in range(kills):
         place = os.path.join(directory, str(number))
@@ -248,8 +251,9 @@ def main():
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--out")
     options = parser.parse_args()
-    lines = ["| fault | writer | scalars that TensorBoard can read | calls that returned an error | the process |"]
-    lines.append("| --- | --- | --- | --- | --- |")
+    columns = ("fault", "writer", "scalars that TensorBoard can read")
+    columns += ("calls that returned an error", "the process")
+    lines = [f"| {' | '.join(columns)} |", "| --- | --- | --- | --- | --- |"]
     for fault in FAULTS:
         for name in WRITERS:
             with tempfile.TemporaryDirectory() as scratch:
