@@ -8,13 +8,13 @@ use std::path::Path;
 use prost::Message;
 use regex::Regex;
 
-use crate::capture::buffer::Buffer;
 use crate::format::event_file::EventReader;
 use crate::format::event_file::scan::EventScan;
 use crate::format::record::{OVERHEAD, RecordError, RecordReader, encode_with};
 use crate::kernel::{Elements, Kernel};
 use crate::log_report::Judge;
 use crate::model::types::DType;
+use crate::platform::aligned::AlignedBytes;
 use crate::proto::{
     Event,
     custom_scalar::{Chart, chart::Content},
@@ -262,11 +262,11 @@ pub fn histogram(data: &[u8]) {
     let dtype = kinds[usize::from(*kind) % kinds.len()];
     let max_rows = usize::from(*rows).max(2);
     let whole = bytes.len() / dtype.size() * dtype.size();
-    let Some(mut buffer) = Buffer::try_with_bytes(whole) else {
+    let Some(mut buffer) = AlignedBytes::try_zeroed(whole) else {
         return;
     };
-    buffer.bytes_mut()[..whole].copy_from_slice(&bytes[..whole]);
-    let Some(elements) = Elements::from_bytes(dtype, &buffer.bytes()[..whole]) else {
+    buffer.as_mut_slice()[..whole].copy_from_slice(&bytes[..whole]);
+    let Some(elements) = Elements::from_bytes(dtype, &buffer.as_slice()[..whole]) else {
         panic!("an aligned buffer of whole elements");
     };
     let analysis = Kernel::new().analyse(elements, None, 1, true);

@@ -68,9 +68,10 @@
 //!
 //! # Errors and panics
 //!
-//! `log_*` calls return an [`Error`] only for a mistake in the call. What a disk does is told once
-//! through [`LoggerBuilder::on_error`], counted in [`Logger::stats`], and returned by [`Logger::flush`] and
-//! [`Logger::close`]; unwritten records are kept and tried again. Nothing panics on what data or a disk can cause.
+//! `log_*` calls return an [`Error`] only for a mistake in the call. A disk error is reported once
+//! through [`LoggerBuilder::on_error`] and counted in [`Logger::stats`]; unwritten records are kept and tried again.
+//! [`Logger::flush`] returns an error while something waits or when something was lost, [`Logger::close`] when something
+//! was lost. Neither data nor disk errors cause a panic.
 //!
 //! # Accuracy
 //!
@@ -126,9 +127,10 @@ pub use format::event_file::{EventReader, ReadError};
 pub use format::proto;
 pub use log_report::{LoggedReport, RecordedVerdict, ReportReader};
 pub use logger::{Logger, LoggerBuilder};
+pub use model::statistic::Statistic;
 pub use model::types::{DType, Existing, OnFull, Step, SyncPolicy};
 pub use options::cadence::Cadence;
-pub use options::{LayerOptions, Pattern, Statistic, WeightOptions};
+pub use options::{LayerOptions, Pattern, WeightOptions};
 pub use read::{HParam, LogDir, Point, PointInfo, PointInfos, PointValue, Points, Run, RunReader};
 pub use report::{
     Cause, Evidence, Finding, GradientState, ModelReport, ParameterReport, StyledReport,

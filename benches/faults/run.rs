@@ -98,7 +98,7 @@ pub(crate) fn logger(dir: &std::path::Path, thinned: bool) -> Result<Logger> {
     let weights = WeightOptions::new()
         .scalars(scalars)
         .histograms(Cadence::Every(1_000_000))
-        .statistics([] as [Statistic; 0])
+        .statistics([])
         .samples(0);
     Ok(Logger::builder(dir.join("run")).weights(weights).create()?)
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use crate::analysis::points::{HistogramPoint, Points, ScalarPoint};
-use crate::analysis::state::{State, floored_log10, ratio};
-use crate::analysis::tag_parts::aggregate as name;
+use crate::analysis::state::State;
 use crate::analysis::tags::{Aggregate, Tag};
-use crate::capture::Subject;
 use crate::capture::plan::Due;
 use crate::kernel::histogram::{Curve, FineHistogram};
-use crate::kernel::stats::{Change, Moments};
+use crate::model::measured::Measured;
+use crate::model::statistic::{Row, TABLE};
+use crate::model::subject::Subject;
 
 /// Adds an aggregate's points of one call.
 pub(crate) fn aggregate_points(
@@ -30,29 +30,29 @@ pub(crate) fn aggregate_points(
     } = aggregate;
     let members = || members.iter().filter_map(|&member| states.get(member));
     if due.scalars {
-        let mut scalar = |statistic: &str, description: &'static str, value: Option<f64>| {
+        let is_of_subject =
+            |row: &&Row| row.quantity.is_of_gradient() == (subject == Subject::Gradients);
+        let rows = || TABLE.iter().filter(is_of_subject);
+        let measured = || members().filter_map(State::measured);
+        let whole = Measured::of_all(measured());
+        for row in rows() {
+            let Some(of) = &row.aggregate else { continue };
+            let value = (row.value)(&whole);
             points.scalars.extend(value.map(|value| ScalarPoint {
-                tag: tags.tag(statistic, description),
+                tag: tags.tag(of.tag, of.text),
                 value,
             }));
-        };
-        let whole = Whole::of(members());
-        match subject {
-            Subject::Weights => {
-                weight_scalars(&whole, &mut scalar);
-                if *is_model {
-                    spread_scalars(members(), &mut scalar);
-                }
-            }
-            Subject::Gradients => {
-                let norm = whole.moments.std().map(|_| whole.moments.norm());
-                scalar(name::GRADIENT_NORM, GRADIENT_NORM, norm);
-                let nonfinite = whole.moments.nonfinite();
-                scalar(
-                    name::GRADIENT_NONFINITE,
-                    NONFINITE,
-                    (nonfinite > 0).then_some(nonfinite as f64),
-                );
+        }
+        for row in rows().filter(|_| *is_model) {
+            let Some(spread) = &row.spread else { continue };
+            let mut values: Vec<f64> = measured().filter_map(row.value).collect();
+            values.sort_by(f64::total_cmp);
+            for &(statistic, share) in spread.quantiles {
+                let value = quantile(&values, share);
+                points.scalars.extend(value.map(|value| ScalarPoint {
+                    tag: tags.tag(statistic, spread.text),
+                    value,
+                }));
             }
         }
     }
@@ -60,102 +60,6 @@ pub(crate) fn aggregate_points(
         let tags = (&*histogram, &*delta_histogram);
         histograms(tags, members(), rows, curve, &mut points.histograms);
     }
-}
-
-/// All members as if they were one tensor.
-#[derive(Default)]
-struct Whole {
-    moments: Moments,
-    change: Change,
-    /// Sum of the squared norms before, of those whose change has a norm.
-    before: Option<f64>,
-    drift: Option<(f64, f64)>,
-}
-
-impl Whole {
-    fn of<'a>(members: impl Iterator<Item = &'a State>) -> Whole {
-        let mut whole = Whole::default();
-        for state in members {
-            let Some(analysis) = state.analysis() else {
-                continue;
-            };
-            whole.moments.merge(&analysis.weights);
-            if let Some(change) = &analysis.change {
-                whole.change.merge(change);
-            }
-            let measured = &state.measured;
-            if let (Some(_), Some(norm)) = (measured.delta_norm, measured.norm_before) {
-                *whole.before.get_or_insert(0.0) += norm * norm;
-            }
-            if let Some((moved, origin)) = state.measured.drift {
-                let (all_moved, all_origin) = whole.drift.get_or_insert((0.0, 0.0));
-                *all_moved += moved;
-                *all_origin += origin;
-            }
-        }
-        whole
-    }
-}
-
-fn weight_scalars(whole: &Whole, scalar: &mut impl FnMut(&str, &'static str, Option<f64>)) {
-    let deltas = &whole.change.deltas;
-    let before = whole.before.map(f64::sqrt);
-    let update = before.and_then(|before| ratio(deltas.norm(), before));
-    scalar(
-        name::UPDATE_RATIO_LOG10,
-        UPDATE_RATIO,
-        update.map(floored_log10),
-    );
-    scalar(
-        name::CHANGED_FRACTION,
-        CHANGED,
-        whole.change.changed_fraction(),
-    );
-    scalar(name::DELTA_MAX_ABS, MAX_CHANGE, deltas.max_abs());
-    scalar(
-        name::WEIGHT_NORM,
-        NORM,
-        whole.moments.std().map(|_| whole.moments.norm()),
-    );
-    scalar(name::WEIGHT_STD, STD, whole.moments.std());
-    scalar(
-        name::DRIFT,
-        DRIFT,
-        whole
-            .drift
-            .and_then(|(moved, origin)| ratio(moved.sqrt(), origin.sqrt())),
-    );
-    let nonfinite = whole.moments.nonfinite();
-    scalar(
-        name::NONFINITE,
-        NONFINITE,
-        (nonfinite > 0).then_some(nonfinite as f64),
-    );
-}
-
-/// How the variables of a model spread: one that stands still is lost in a sum.
-fn spread_scalars<'a>(
-    members: impl Iterator<Item = &'a State> + Clone,
-    scalar: &mut impl FnMut(&str, &'static str, Option<f64>),
-) {
-    let mut ratios: Vec<f64> = members
-        .clone()
-        .filter_map(|state| state.measured.update_ratio_log10())
-        .collect();
-    ratios.sort_by(f64::total_cmp);
-    for (statistic, share) in [
-        ("update_ratio_log10_min", 0.0),
-        ("update_ratio_log10_p10", 0.1),
-        ("update_ratio_log10_median", 0.5),
-        ("update_ratio_log10_p90", 0.9),
-        ("update_ratio_log10_max", 1.0),
-    ] {
-        scalar(statistic, SPREAD, quantile(&ratios, share));
-    }
-    let lowest = members
-        .filter_map(|state| state.measured.changed_fraction)
-        .min_by(f64::total_cmp);
-    scalar("changed_fraction_min", CHANGED_MIN, lowest);
 }
 
 /// Linear interpolation between the two nearest of sorted values, as numpy does by default.
@@ -192,21 +96,6 @@ fn merged<'a>(mut fine: impl Iterator<Item = &'a FineHistogram>) -> Option<FineH
     fine.for_each(|one| all.merge(one));
     Some(all)
 }
-
-const UPDATE_RATIO: &str = "log10 of norm(w(t) - w(t-1)) / norm(w(t-1)) over all variables together, at least -8. About -3 \
-    is healthy.";
-const SPREAD: &str = "How weight_update_ratio_log10 spreads over the variables. A minimum of -8: some variable does not \
-    move at all.";
-const CHANGED: &str = "Share of all elements whose bits changed.";
-const CHANGED_MIN: &str =
-    "The lowest weight_changed_fraction of any variable. 0: some variable is not updated.";
-const MAX_CHANGE: &str = "Largest absolute change of any element in one step.";
-const NORM: &str = "L2 norm of all weights together.";
-const STD: &str = "Population standard deviation of all weights together.";
-const DRIFT: &str =
-    "norm(w(t) - w(0)) / norm(w(0)) over all variables: how far training has moved the model.";
-const GRADIENT_NORM: &str = "L2 norm of all gradients together, what gradient clipping looks at.";
-const NONFINITE: &str = "Number of NaN and infinite elements.";
 
 #[cfg(test)]
 mod tests {

@@ -2,9 +2,10 @@
 
 use crate::analysis::dashboard::{FaultBoard, ScopeBoard, VariableBoard};
 use crate::analysis::state::State;
-use crate::analysis::tags::{Aggregate, GradientStatistic, Tier, VariableTags};
+use crate::analysis::tags::{Aggregate, VariableTags};
 use crate::capture::plan::Plan;
-use crate::options::Statistic;
+use crate::model::statistic::{Quantity, Row, Statistic};
+use crate::model::tier::Tier;
 use crate::report::Verdict;
 use crate::report::diagnosis::Found;
 
@@ -43,37 +44,34 @@ pub(crate) fn scope_board(
 /// `None` for a fault of the whole model, which the model's own charts show.
 fn fault_board(fault: &Found, tags: &VariableTags) -> Option<FaultBoard> {
     let name = fault.variable.as_deref()?;
-    let board = tags.board(name);
-    let nonfinite = tags.nonfinite.as_ref().map(|tag| tag.name.clone());
-    let nonfinite = nonfinite.filter(|_| fault.verdict == Verdict::NonFinite);
-    let lines = [board.update_ratio, board.changed_fraction, nonfinite];
+    let shows = |row: &Row| {
+        row.attention.is_some()
+            || (row.quantity == Quantity::Nonfinite && fault.verdict == Verdict::NonFinite)
+    };
+    let lines = tags.scalars.iter().filter(|(row, _)| shows(row));
     Some(FaultBoard {
         title: format!("{name}: {}", fault.verdict).into(),
-        tags: lines.into_iter().flatten().collect(),
+        tags: lines.map(|(_, tag)| tag.name.clone()).collect(),
     })
 }
 
 impl VariableTags {
     fn board(&self, name: &str) -> VariableBoard {
-        let tag = |wanted: Statistic| {
-            let found = self
-                .statistics
-                .iter()
-                .find(|(statistic, _)| *statistic == wanted);
+        let tag = |wanted: Quantity| {
+            let mut scalars = self.scalars.iter();
+            let found = scalars.find(|(row, _)| row.quantity == wanted);
             found.map(|(_, tag)| tag.name.clone())
         };
-        let band = self.band.as_ref().zip(tag(Statistic::WeightMean));
+        let charted = self.scalars.iter().filter(|(row, _)| row.chart.is_some());
+        let band = self
+            .band
+            .as_ref()
+            .zip(tag(Quantity::Statistic(Statistic::WeightMean)));
         VariableBoard {
             name: name.into(),
-            update_ratio: tag(Statistic::WeightUpdateRatioLog10),
-            changed_fraction: tag(Statistic::WeightChangedFraction),
-            drift: tag(Statistic::WeightDrift),
-            max_change: tag(Statistic::WeightDeltaMaxAbs),
-            gradient_norm: self
-                .gradients
-                .iter()
-                .find(|(statistic, _)| *statistic == GradientStatistic::Norm)
-                .map(|(_, tag)| tag.name.clone()),
+            lines: charted
+                .map(|(row, tag)| (row.quantity, tag.name.clone()))
+                .collect(),
             band: band.map(|((low, high), mean)| [mean, low.name.clone(), high.name.clone()]),
             samples: self
                 .samples

@@ -7,7 +7,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::analysis::tags::Tier;
+use crate::model::statistic::{Quantity, Row, Section, TABLE};
+use crate::model::tag_parts::FINDINGS;
+use crate::model::tier::Tier;
 use crate::proto::custom_scalar::{Category, Chart};
 use crate::summary::custom_scalars::{band, category, group, lines};
 
@@ -40,15 +42,12 @@ pub(crate) struct FaultBoard {
     pub(crate) tags: Vec<Arc<str>>,
 }
 
-/// The tags of one variable that the layout knows; `None` where it has none.
+/// The tags of one variable that the layout shows.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct VariableBoard {
     pub(crate) name: Box<str>,
-    pub(crate) update_ratio: Option<Arc<str>>,
-    pub(crate) changed_fraction: Option<Arc<str>>,
-    pub(crate) drift: Option<Arc<str>>,
-    pub(crate) max_change: Option<Arc<str>>,
-    pub(crate) gradient_norm: Option<Arc<str>>,
+    /// Of the statistics that have a chart.
+    pub(crate) lines: Vec<(Quantity, Arc<str>)>,
     /// Mean, lower and upper bound.
     pub(crate) band: Option<[Arc<str>; 3]>,
     pub(crate) samples: Vec<Arc<str>>,
@@ -71,8 +70,16 @@ pub(crate) fn layout(
             user_groups.iter().map(|name| group(name, name)).collect(),
             false,
         ),
-        category("Are the weights changing?", board.changing(), false),
-        category("How large are the changes?", board.sizes(), false),
+        category(
+            "Are the weights changing?",
+            board.section(Section::Changing),
+            false,
+        ),
+        category(
+            "How large are the changes?",
+            board.section(Section::Sizes),
+            false,
+        ),
         category("By role", board.parts(), true),
         category(
             "Single weights",
@@ -102,14 +109,14 @@ pub(crate) fn telling(
     let board = Board { scopes, written };
     // Half for the user's own, so that the weights are on the page whatever else is logged.
     let own = user_tags.iter().take(most / 2).map(ToString::to_string);
-    let model = board.model(&[
-        "update_ratio_log10_min",
-        "update_ratio_log10_max",
-        "changed_fraction_min",
-    ]);
-    let ratios = board
-        .each(|variable| variable.update_ratio.as_ref())
-        .map(str::to_owned);
+    let attention = || {
+        let rows = TABLE.iter();
+        rows.filter_map(|row| Some((row, row.attention.as_ref()?)))
+    };
+    let model: Vec<&str> = attention().flat_map(|(_, of)| of.tags).copied().collect();
+    let model = board.model(&model);
+    let pinned = attention().filter(|(_, attention)| attention.pins_variables);
+    let ratios = pinned.flat_map(|(row, _)| board.each(row).map(str::to_owned));
     own.chain(model).chain(ratios).take(most).collect()
 }
 
@@ -123,12 +130,13 @@ impl<'a> Board<'a> {
         self.scopes.iter().flat_map(|scope| &scope.variables)
     }
 
-    /// One tag of each variable that has it.
-    fn each(
-        &self,
-        tag: impl Fn(&'a VariableBoard) -> Option<&'a Arc<str>>,
-    ) -> impl Iterator<Item = &'a str> {
-        let tags = self.variables().filter_map(tag).map(|tag| &**tag);
+    /// The tag of a statistic of each variable that has it.
+    fn each(&self, row: &'static Row) -> impl Iterator<Item = &'a str> {
+        let tag = |variable: &'a VariableBoard| {
+            let mut lines = variable.lines.iter();
+            lines.find(|(quantity, _)| *quantity == row.quantity)
+        };
+        let tags = self.variables().filter_map(tag).map(|(_, tag)| &**tag);
         tags.filter(|tag| (self.written)(tag))
     }
 
@@ -152,19 +160,26 @@ impl<'a> Board<'a> {
             .collect()
     }
 
-    /// A chart with a line for each variable, or for the model where they are too many.
-    fn each_or_model(
-        &self,
-        title: &str,
-        tag: impl Fn(&'a VariableBoard) -> Option<&'a Arc<str>>,
-        model: &[&str],
-    ) -> Option<Chart> {
-        let each: Vec<&str> = self.each(tag).collect();
+    /// The charts of a category: a line for each variable, or for the model where they are too many.
+    fn section(&self, section: Section) -> Vec<Chart> {
         let small = self.scopes.iter().all(|scope| scope.tier == Tier::Small);
-        match each.len() {
-            1..=LINES if small => Some(lines(title, each)),
-            _ => self.model_chart(title, model),
-        }
+        let chart = |row: &'static Row| {
+            let chart = row
+                .chart
+                .as_ref()
+                .filter(|chart| chart.section == section)?;
+            let each: Vec<&str> = self.each(row).collect();
+            match each.len() {
+                1..=LINES if small => Some(lines(chart.title, each)),
+                _ => {
+                    let whole = row.aggregate.iter().filter(|_| chart.shows_whole);
+                    let spread = row.spread.iter().flat_map(|spread| spread.quantiles);
+                    let tags = whole.map(|of| of.tag).chain(spread.map(|(tag, _)| *tag));
+                    self.model_chart(chart.title, &tags.collect::<Vec<&str>>())
+                }
+            }
+        };
+        TABLE.iter().filter_map(chart).collect()
     }
 
     fn model_chart(&self, title: &str, statistics: &[&str]) -> Option<Chart> {
@@ -173,16 +188,12 @@ impl<'a> Board<'a> {
     }
 
     fn attention(&self) -> Vec<Chart> {
-        let ratio = self.model_chart(
-            "Lowest and highest update ratio (log10; -8: not moving)",
-            &["update_ratio_log10_min", "update_ratio_log10_max"],
-        );
-        let changed = self.model_chart(
-            "Lowest changed share of any variable",
-            &["changed_fraction_min"],
-        );
-        let findings = self.model_chart("Variables with a fault", &["findings"]);
-        let general = [findings, ratio, changed].into_iter().flatten();
+        let findings = self.model_chart("Variables with a fault", &[FINDINGS]);
+        let chart = |row: &Row| {
+            let attention = row.attention.as_ref()?;
+            self.model_chart(attention.title, attention.tags)
+        };
+        let general = findings.into_iter().chain(TABLE.iter().filter_map(chart));
         self.faults().chain(general).collect()
     }
 
@@ -197,46 +208,6 @@ impl<'a> Board<'a> {
         faults.filter_map(chart).take(FAULTS)
     }
 
-    fn changing(&self) -> Vec<Chart> {
-        const SPREAD: [&str; 5] = [
-            "update_ratio_log10_min",
-            "update_ratio_log10_p10",
-            "update_ratio_log10_median",
-            "update_ratio_log10_p90",
-            "update_ratio_log10_max",
-        ];
-        let ratio = self.each_or_model(
-            "Update ratio (log10; about -3 is healthy)",
-            |v| v.update_ratio.as_ref(),
-            &SPREAD,
-        );
-        let changed = self.each_or_model(
-            "Changed share of elements",
-            |v| v.changed_fraction.as_ref(),
-            &["changed_fraction", "changed_fraction_min"],
-        );
-        let drift = self.each_or_model(
-            "Drift from the first weights",
-            |v| v.drift.as_ref(),
-            &["drift"],
-        );
-        [ratio, changed, drift].into_iter().flatten().collect()
-    }
-
-    fn sizes(&self) -> Vec<Chart> {
-        let changes = self.each_or_model(
-            "Largest change of an element",
-            |v| v.max_change.as_ref(),
-            &["delta_max_abs"],
-        );
-        let norms = self.each_or_model(
-            "Gradient norm",
-            |v| v.gradient_norm.as_ref(),
-            &["gradient_norm"],
-        );
-        changes.into_iter().chain(norms).collect()
-    }
-
     fn parts(&self) -> Vec<Chart> {
         let parts: BTreeSet<&Arc<str>> =
             self.scopes.iter().flat_map(|scope| &scope.parts).collect();
@@ -245,11 +216,11 @@ impl<'a> Board<'a> {
             let tags: Vec<String> = tags.filter(|tag| (self.written)(tag)).collect();
             chunked(title, &tags)
         };
-        [
-            chart("Update ratio (log10)", "update_ratio_log10"),
-            chart("Changed share", "changed_fraction"),
-        ]
-        .concat()
+        TABLE
+            .iter()
+            .filter_map(|row| Some(chart(row.by_role?, row.aggregate.as_ref()?.tag)))
+            .flatten()
+            .collect()
     }
 
     /// A chart for each variable with several lines; those with a single one share charts.

@@ -9,6 +9,7 @@ pub(crate) mod description;
 mod origin;
 pub(crate) mod points;
 pub(crate) mod state;
-pub(crate) mod tag_parts;
 pub(crate) mod tags;
 pub(crate) mod watch;
+
+pub(crate) use crate::model::tag_parts;

@@ -3,6 +3,7 @@
 use crate::capture::plan::{Extent, Variable};
 use crate::capture::samples::spread;
 use crate::kernel::Elements;
+use crate::model::measured::Drift;
 
 /// Elements that are kept of each variable: all of a small one.
 const ELEMENTS: usize = 4096;
@@ -24,9 +25,6 @@ pub(crate) struct Origin {
     /// The squared norm of `deltas`.
     deltas_squared: f64,
 }
-
-/// Squared norms of (now - origin) and of the origin.
-pub(crate) type Drift = (f64, f64);
 
 impl Origin {
     pub(crate) fn of(values: Elements<'_>, seed: u64, variable: &Variable) -> Origin {
@@ -79,7 +77,10 @@ impl Origin {
         let scale = all as f64 / self.numbers.len() as f64;
         let moved = sum(now, &self.first, |now, then| (now - then) * (now - then));
         if (moved + self.first_squared).is_finite() {
-            return (!now.is_empty()).then_some((moved * scale, self.first_squared * scale));
+            return (!now.is_empty()).then_some(Drift {
+                moved: moved * scale,
+                origin: self.first_squared * scale,
+            });
         }
         let (mut moved, mut origin, mut finite) = (0.0, 0.0, 0_usize);
         for (now, then) in std::iter::zip(now, &self.first) {
@@ -90,7 +91,10 @@ impl Origin {
                 finite += 1;
             }
         }
-        (finite > 0).then_some((moved * scale, origin * scale))
+        (finite > 0).then_some(Drift {
+            moved: moved * scale,
+            origin: origin * scale,
+        })
     }
 
     /// The cosine between the newest change, which is kept, and the one before; `None` where either is zero or not finite.
@@ -162,7 +166,8 @@ mod tests {
         let mut follow = |values: &[f32; 11], follows| {
             let (drift, cosine) =
                 origin.follow(Elements::F32(values), 11, follows, &mut Vec::new());
-            (drift.unwrap(), cosine)
+            let drift = drift.unwrap();
+            ((drift.moved, drift.origin), cosine)
         };
         assert_eq!(follow(&walk[0], false), ((11.0, 11.0), None));
         // The first change has none before it.
@@ -186,7 +191,13 @@ mod tests {
             true,
             &mut Vec::new(),
         );
-        assert_eq!(drift, Some((1.0, 1.0)));
+        assert_eq!(
+            drift,
+            Some(Drift {
+                moved: 1.0,
+                origin: 1.0
+            })
+        );
         let (drift, cosine) =
             origin.follow(Elements::F32(&[f32::NAN; 3]), 3, true, &mut Vec::new());
         assert_eq!((drift, cosine), (None, None));

@@ -4,17 +4,15 @@ use std::ops::Range;
 
 use crate::analysis::origin::Origin;
 use crate::analysis::points::{HistogramPoint, ScalarPoint};
-use crate::analysis::tags::{GradientStatistic, VariableTags};
+use crate::analysis::tags::VariableTags;
 use crate::capture::buffer::Buffer;
 use crate::capture::plan::Variable;
 use crate::kernel::histogram::Curve;
 use crate::kernel::{Analysis, Elements};
-use crate::options::Statistic;
+use crate::model::measured::Measured;
+pub(crate) use crate::model::measured::RATIO_FLOOR;
 use crate::report::history::{Observation, Seen};
 use crate::source::values::Glimpse;
-
-/// The floor of the logarithmic update ratio, below which nothing is worth telling apart.
-pub(crate) const RATIO_FLOOR: f64 = -8.0;
 
 /// What is known of a variable beside its newest elements.
 #[derive(Default)]
@@ -30,45 +28,6 @@ pub(crate) struct State {
     /// Of the newest snapshot.
     pub(crate) analysis: Option<Analysis>,
     pub(crate) measured: Measured,
-}
-
-/// The numbers that scalars, aggregates and the report share.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Measured {
-    pub(crate) norm: f64,
-    /// Of the snapshot before, when it can be compared.
-    pub(crate) norm_before: Option<f64>,
-    /// `None` as well when no element's change is finite.
-    pub(crate) delta_norm: Option<f64>,
-    pub(crate) changed_fraction: Option<f64>,
-    /// Squared norms of w - w(0) and of w(0), scaled from the sample to all elements.
-    pub(crate) drift: Option<(f64, f64)>,
-    /// Between this change and the one before, from a sample.
-    cosine: Option<f64>,
-}
-
-impl Measured {
-    /// norm(delta) / norm(before); not defined for a variable that was all zero.
-    pub(crate) fn update_ratio(&self) -> Option<f64> {
-        ratio(self.delta_norm?, self.norm_before?)
-    }
-
-    pub(crate) fn update_ratio_log10(&self) -> Option<f64> {
-        self.update_ratio().map(floored_log10)
-    }
-
-    pub(crate) fn drift(&self) -> Option<f64> {
-        let (moved, origin) = self.drift?;
-        ratio(moved.sqrt(), origin.sqrt())
-    }
-}
-
-pub(crate) fn ratio(part: f64, whole: f64) -> Option<f64> {
-    (whole > 0.0 && whole.is_finite()).then(|| part / whole)
-}
-
-pub(crate) fn floored_log10(ratio: f64) -> f64 {
-    ratio.log10().max(RATIO_FLOOR)
 }
 
 impl State {
@@ -93,6 +52,11 @@ impl State {
     /// What the newest snapshot says of this variable.
     pub(crate) fn analysis(&self) -> Option<&Analysis> {
         self.analysis.as_ref()
+    }
+
+    /// The numbers of the newest snapshot; `None` where it was not analysed.
+    pub(crate) fn measured(&self) -> Option<&Measured> {
+        self.analysis.as_ref().map(|_| &self.measured)
     }
 
     /// The points are made: what nobody asks for any more.
@@ -128,7 +92,7 @@ impl State {
     ) {
         let analysis = analysis.scaled(variable.scale());
         let change = analysis.change.as_ref();
-        let norm_before = change.map(|_| self.measured.norm);
+        let norm_before = change.map(|_| self.measured.values.norm());
         if self
             .origin
             .as_ref()
@@ -142,10 +106,9 @@ impl State {
             .map(|origin| origin.follow(elements, variable.all, change.is_some(), sample))
             .unwrap_or_default();
         self.measured = Measured {
-            norm: analysis.weights.norm(),
+            values: analysis.weights,
+            change: analysis.change,
             norm_before,
-            delta_norm: change.and_then(|change| change.deltas.std().map(|_| change.deltas.norm())),
-            changed_fraction: change.and_then(|change| change.changed_fraction()),
             drift,
             cosine,
         };
@@ -153,50 +116,16 @@ impl State {
     }
 
     pub(crate) fn scalars(&self, points: &mut Vec<ScalarPoint>) {
-        let (Some(tags), Some(analysis)) = (&self.tags, &self.analysis) else {
+        let (Some(tags), Some(_)) = (&self.tags, &self.analysis) else {
             return;
         };
-        let weights = &analysis.weights;
-        for (statistic, tag) in &tags.statistics {
-            points.extend(
-                self.statistic(*statistic)
-                    .map(|value| ScalarPoint::new(tag, value)),
-            );
+        let measured = &self.measured;
+        for (row, tag) in &tags.scalars {
+            points.extend((row.value)(measured).map(|value| ScalarPoint::new(tag, value)));
         }
-        for (statistic, tag) in &tags.gradients {
-            let value = match statistic {
-                GradientStatistic::Norm => weights.std().map(|_| weights.norm()),
-                GradientStatistic::Std => weights.std(),
-                GradientStatistic::MaxAbs => weights.max_abs(),
-            };
-            points.extend(value.map(|value| ScalarPoint::new(tag, value)));
-        }
-        if let (Some((low, high)), Some(std)) = (&tags.band, weights.std()) {
-            points.push(ScalarPoint::new(low, weights.mean - std));
-            points.push(ScalarPoint::new(high, weights.mean + std));
-        }
-        if let Some(tag) = tags.nonfinite.as_ref().filter(|_| weights.nonfinite() > 0) {
-            points.push(ScalarPoint::new(tag, weights.nonfinite() as f64));
-        }
-    }
-
-    /// `None` where it is not defined: no finite element, nothing to compare with, or a division by zero.
-    fn statistic(&self, statistic: Statistic) -> Option<f64> {
-        let analysis = self.analysis.as_ref()?;
-        let (weights, change) = (&analysis.weights, analysis.change.as_ref());
-        match statistic {
-            Statistic::WeightMean => weights.std().map(|_| weights.mean),
-            Statistic::WeightStd => weights.std(),
-            Statistic::WeightNorm => weights.std().map(|_| weights.norm()),
-            Statistic::WeightDeltaMean => {
-                change.and_then(|change| change.deltas.std().map(|_| change.deltas.mean))
-            }
-            Statistic::WeightDeltaStd => change.and_then(|change| change.deltas.std()),
-            Statistic::WeightDeltaMaxAbs => change.and_then(|change| change.deltas.max_abs()),
-            Statistic::WeightUpdateRatioLog10 => self.measured.update_ratio_log10(),
-            Statistic::WeightUpdateRatio => self.measured.update_ratio(),
-            Statistic::WeightChangedFraction => self.measured.changed_fraction,
-            Statistic::WeightDrift => self.measured.drift(),
+        if let (Some((low, high)), Some(std)) = (&tags.band, measured.values.std()) {
+            points.push(ScalarPoint::new(low, measured.values.mean - std));
+            points.push(ScalarPoint::new(high, measured.values.mean + std));
         }
     }
 

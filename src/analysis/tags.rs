@@ -3,45 +3,22 @@
 use std::sync::Arc;
 
 use crate::analysis::description::Description;
-use crate::analysis::tag_parts::Quantity;
-use crate::capture::Subject;
 use crate::capture::plan::{Extent, Plan, Variable};
 use crate::capture::samples::spread;
-use crate::options::{Selection, Statistic};
+pub(crate) use crate::model::statistic::{GRADIENTS, GradientStatistic, WEIGHT_DELTAS, WEIGHTS};
+use crate::model::statistic::{Quantity, Row, Statistic, TABLE};
+use crate::model::subject::Subject;
+use crate::model::tag_parts::{BAND_HIGH, BAND_LOW, WEIGHT_DELTA_SAMPLES, WEIGHT_SAMPLES};
+use crate::model::tier::Tier;
+use crate::options::Selection;
 use crate::source::named_tensors::Role;
 
-/// Up to this many variables everything is written for each.
-const SMALL: usize = 32;
-/// Up to this many the telling statistics and all histograms are written for each; above, roles stand for them.
-const MEDIUM: usize = 1000;
 /// Sampled weights of each variable of a small model.
 const SMALL_SAMPLES: usize = 4;
 /// Lines of sampled weights in a larger model.
 const SAMPLED_LINES: usize = 64;
 /// Up to this many variables a band of one standard deviation is written around the mean.
 const BANDS: usize = 16;
-
-/// How large a model is, which decides what is written by default. Measured in TensorBoard 2.21: its page and memory
-/// bound the number of series, not this crate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Tier {
-    Small,
-    Medium,
-    Large,
-}
-
-impl Tier {
-    /// The tier of a model with this many logged variables.
-    pub(crate) fn of(variables: usize) -> Tier {
-        if variables <= SMALL {
-            Tier::Small
-        } else if variables <= MEDIUM {
-            Tier::Medium
-        } else {
-            Tier::Large
-        }
-    }
-}
 
 /// A tag with its description. Points share it, and who has met one need not compare its letters.
 #[derive(Debug)]
@@ -88,6 +65,13 @@ impl<'a> Tags<'a> {
         })
     }
 
+    /// The tags of the chosen rows of the table.
+    fn of_rows(&self, writes: impl Fn(&Row) -> bool) -> Vec<(&'static Row, Arc<Tag>)> {
+        let rows = TABLE.iter().filter(|row| writes(row));
+        rows.map(|row| (row, self.named(row.tag, row.text)))
+            .collect()
+    }
+
     /// A single element's value is no estimate.
     fn element(&self, first: &str, element: usize, text: &'static str) -> Arc<Tag> {
         let name = format!("{}/{element}", self.name);
@@ -104,11 +88,10 @@ impl<'a> Tags<'a> {
 /// The tags of one variable, as far as it has them.
 #[derive(Debug, Default)]
 pub(crate) struct VariableTags {
-    pub(crate) statistics: Vec<(Statistic, Arc<Tag>)>,
-    pub(crate) gradients: Vec<(GradientStatistic, Arc<Tag>)>,
+    /// Of the statistics that are written of it, in the order of the table.
+    pub(crate) scalars: Vec<(&'static Row, Arc<Tag>)>,
     pub(crate) histogram: Option<Arc<Tag>>,
     pub(crate) delta_histogram: Option<Arc<Tag>>,
-    pub(crate) nonfinite: Option<Arc<Tag>>,
     /// Mean minus and plus one standard deviation.
     pub(crate) band: Option<(Arc<Tag>, Arc<Tag>)>,
     pub(crate) samples: Vec<Sample>,
@@ -121,14 +104,6 @@ pub(crate) struct Sample {
     pub(crate) element: usize,
     pub(crate) weight: Arc<Tag>,
     pub(crate) delta: Arc<Tag>,
-}
-
-/// A scalar of a variable's gradient.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum GradientStatistic {
-    Norm,
-    Std,
-    MaxAbs,
 }
 
 /// The tags of all variables of a plan, `None` for watched ones, beside the plan's order.
@@ -170,6 +145,13 @@ struct Place {
     tier: Tier,
 }
 
+impl Place {
+    /// True when a statistic is written by default of a variable here, which stands `alone` or for which its role stands.
+    fn writes(self, row: &Row, alone: bool) -> bool {
+        self.tier <= row.tier || (alone && row.tier >= Tier::Medium)
+    }
+}
+
 fn weight_tags(
     variable: &Variable,
     place: Place,
@@ -181,48 +163,36 @@ fn weight_tags(
     let alone = place.tier < Tier::Large || selection.singles_out(name);
     let chosen = layer
         .statistics
-        .or_else(|| selection.options.statistics.clone());
-    let statistics = chosen.unwrap_or_else(|| match place.tier {
-        Tier::Small => Statistic::ALL.to_vec(),
-        _ if alone => Statistic::TELLING.to_vec(),
-        _ => Vec::new(),
-    });
+        .as_ref()
+        .or(selection.options.statistics.as_ref());
+    let writes = |row: &Row| match (row.quantity, chosen) {
+        (Quantity::Statistic(statistic), Some(chosen)) => chosen.contains(&statistic),
+        (Quantity::Statistic(_) | Quantity::Nonfinite, _) => place.writes(row, alone),
+        _ => false,
+    };
     let count = layer
         .samples
         .or(selection.options.samples)
         .unwrap_or(default_samples(place, alone));
-    let band = place.logged <= BANDS && statistics.contains(&Statistic::WeightMean);
+    let band = place.logged <= BANDS && writes(Statistic::WeightMean.row());
     let tags = Tags::of(variable, scope);
-    let statistic = |statistic: Statistic| {
-        (
-            statistic,
-            tags.tag(Quantity::Statistic(statistic), statistic.description()),
-        )
-    };
     let sample = |element: usize| {
         let logical = variable.logical(element);
         Sample {
             element,
-            weight: tags.element("weight_samples", logical, SAMPLE),
-            delta: tags.element("weight_delta_samples", logical, DELTA_SAMPLE),
+            weight: tags.element(WEIGHT_SAMPLES, logical, SAMPLE),
+            delta: tags.element(WEIGHT_DELTA_SAMPLES, logical, DELTA_SAMPLE),
         }
     };
     VariableTags {
-        statistics: statistics.into_iter().map(statistic).collect(),
+        scalars: tags.of_rows(writes),
         histogram: alone.then(|| tags.tag(Quantity::Weights, WEIGHTS)),
         delta_histogram: alone.then(|| tags.tag(Quantity::Deltas, WEIGHT_DELTAS)),
-        nonfinite: Some(tags.tag(Quantity::Nonfinite, NONFINITE)),
-        band: band.then(|| {
-            (
-                tags.named("weight_mean_minus_std", BAND),
-                tags.named("weight_mean_plus_std", BAND),
-            )
-        }),
+        band: band.then(|| (tags.named(BAND_LOW, BAND), tags.named(BAND_HIGH, BAND))),
         samples: spread(variable.elements, count, selection.options.seed, name)
             .into_iter()
             .map(sample)
             .collect(),
-        ..VariableTags::default()
     }
 }
 
@@ -247,31 +217,14 @@ fn gradient_tags(
 ) -> VariableTags {
     let name = &*variable.name;
     let alone = place.tier < Tier::Large || selection.singles_out(name);
-    let statistics: &[GradientStatistic] = match place.tier {
-        Tier::Small => &[
-            GradientStatistic::Norm,
-            GradientStatistic::Std,
-            GradientStatistic::MaxAbs,
-        ],
-        _ if alone => &[GradientStatistic::Norm],
-        _ => &[],
+    let writes = |row: &Row| {
+        let is_of_gradient = row.quantity.is_of_gradient();
+        is_of_gradient && place.writes(row, alone)
     };
     let tags = Tags::of(variable, scope);
-    let tag = |statistic: &GradientStatistic| {
-        let text = match statistic {
-            GradientStatistic::Norm => GRADIENT_NORM,
-            GradientStatistic::Std => GRADIENT_STD,
-            GradientStatistic::MaxAbs => GRADIENT_MAX_ABS,
-        };
-        tags.tag(Quantity::Gradient(*statistic), text)
-    };
     VariableTags {
-        gradients: statistics
-            .iter()
-            .map(|statistic| (*statistic, tag(statistic)))
-            .collect(),
+        scalars: tags.of_rows(writes),
         histogram: alone.then(|| tags.tag(Quantity::Gradients, GRADIENTS)),
-        nonfinite: Some(tags.tag(Quantity::GradientNonfinite, GRADIENT_NONFINITE)),
         ..VariableTags::default()
     }
 }
@@ -444,55 +397,10 @@ pub(crate) fn role(name: &str) -> String {
     role
 }
 
-pub(crate) const WEIGHTS: &str = "Distribution of the weights. It should move and widen slowly; a shape that never \
-    changes belongs to a variable that does not learn.";
-pub(crate) const WEIGHT_DELTAS: &str = "Distribution of w(t) - w(t-1), what one step changed. All mass at zero: the \
-    variable is not updated.";
-pub(crate) const GRADIENTS: &str = "Distribution of the gradient left by the last backward pass.";
-const NONFINITE: &str = "Number of NaN and infinite elements. Any is a fault: lower the learning rate, clip gradients, or \
-    look for a division by zero.";
-const GRADIENT_NONFINITE: &str = "Number of NaN and infinite elements of the gradient.";
 const BAND: &str = "Mean minus or plus one standard deviation of the weights, for the band chart.";
 const SAMPLE: &str =
     "One element of the variable, chosen once by seed and name; the number is its row-major index.";
 const DELTA_SAMPLE: &str = "What one step changed at this element.";
-const GRADIENT_NORM: &str =
-    "L2 norm of the gradient. Orders of magnitude below other layers: vanishing.";
-const GRADIENT_STD: &str = "Population standard deviation of the gradient.";
-const GRADIENT_MAX_ABS: &str = "Largest absolute element of the gradient.";
-
-impl Statistic {
-    /// What it means, what healthy looks like, what to do.
-    pub(crate) fn description(self) -> &'static str {
-        match self {
-            Statistic::WeightMean => "Mean of the weights.",
-            Statistic::WeightStd => {
-                "Population standard deviation of the weights. Growing without bound: lower the rate or add weight decay."
-            }
-            Statistic::WeightNorm => "L2 norm of the weights.",
-            Statistic::WeightDeltaMean => {
-                "Mean of w(t) - w(t-1). Far from zero against its spread: all weights drift one way."
-            }
-            Statistic::WeightDeltaStd => "Population standard deviation of w(t) - w(t-1).",
-            Statistic::WeightDeltaMaxAbs => "Largest absolute change of an element in one step.",
-            Statistic::WeightUpdateRatioLog10 => {
-                "log10 of norm(w(t) - w(t-1)) / norm(w(t-1)), at least -8. About -3 is healthy; above -2 the rate is \
-                 high; -8 means that nothing moved."
-            }
-            Statistic::WeightUpdateRatio => {
-                "norm(w(t) - w(t-1)) / norm(w(t-1)). About 0.001 is healthy; 0 means that nothing moved."
-            }
-            Statistic::WeightChangedFraction => {
-                "Share of elements whose bits changed. Near 1 is healthy for f32; 0: not updated; small with bf16: \
-                 updates are rounded away."
-            }
-            Statistic::WeightDrift => {
-                "norm(w(t) - w(0)) / norm(w(0)), how far training has moved the variable; from 4096 sampled elements \
-                 where it has more."
-            }
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -500,8 +408,9 @@ mod tests {
 
     use super::*;
     use crate::analysis::description::Traits;
-    use crate::analysis::tag_parts::{TagParts, split_scope};
     use crate::capture::plan::Found;
+    use crate::model::tag_parts::{TagParts, split_scope};
+    use crate::model::tier::{MEDIUM, SMALL};
     use crate::model::types::DType;
     use crate::options::{LayerOptions, WeightOptions};
     use crate::source::named_tensors::Standing;
@@ -547,9 +456,9 @@ mod tests {
     fn a_small_model_has_everything() {
         let tags = tags(SMALL, WeightOptions::new());
         assert!(
-            tags.iter().all(
-                |tags| tags.statistics.len() == Statistic::ALL.len() && tags.samples.len() == 4
-            )
+            tags.iter()
+                .all(|tags| tags.scalars.len() == Statistic::ALL.len() + 1
+                    && tags.samples.len() == 4)
         );
         assert!(
             tags.iter()
@@ -564,7 +473,7 @@ mod tests {
             let tags = tags(count, WeightOptions::new());
             assert!(
                 tags.iter()
-                    .all(|tags| tags.statistics.len() == 4 && tags.histogram.is_some())
+                    .all(|tags| tags.scalars.len() == 4 + 1 && tags.histogram.is_some())
             );
             let lines: usize = tags.iter().map(|tags| tags.samples.len()).sum();
             assert_eq!(lines, count.min(SAMPLED_LINES), "{count}");
@@ -619,7 +528,7 @@ mod tests {
         let chosen = selection(WeightOptions::new().group("all", "*"));
         let plan = plan(1, &chosen);
         let tags = variable_tags(&plan, Subject::Weights, "G", &chosen);
-        let first = &tags[0].as_ref().expect("a logged variable").statistics[0].1;
+        let first = &tags[0].as_ref().expect("a logged variable").scalars[0].1;
         assert_eq!(&*first.name, "weight_mean/G/h.0.weight");
         let aggregates = aggregates(&plan, Subject::Weights, "G", &chosen);
         let prefixes: Vec<Arc<str>> = aggregates
@@ -631,15 +540,8 @@ mod tests {
 
     /// All tags of a variable but those of single elements and of the band.
     fn named(tags: &VariableTags) -> Vec<(Quantity, &Arc<Tag>)> {
-        let statistics = tags
-            .statistics
-            .iter()
-            .map(|(statistic, tag)| (Quantity::Statistic(*statistic), tag));
-        let gradients = tags
-            .gradients
-            .iter()
-            .map(|(statistic, tag)| (Quantity::Gradient(*statistic), tag));
-        statistics.chain(gradients).collect()
+        let scalars = tags.scalars.iter();
+        scalars.map(|(row, tag)| (row.quantity, tag)).collect()
     }
 
     #[test]
@@ -685,12 +587,11 @@ mod tests {
                     for (quantity, tag) in named(tags) {
                         assert_eq!(parts(tag), quantity);
                     }
-                    let (histogram, nonfinite) = match subject {
-                        Subject::Weights => (Quantity::Weights, Quantity::Nonfinite),
-                        Subject::Gradients => (Quantity::Gradients, Quantity::GradientNonfinite),
+                    let histogram = match subject {
+                        Subject::Weights => Quantity::Weights,
+                        Subject::Gradients => Quantity::Gradients,
                     };
                     assert_eq!(tags.histogram.as_ref().map(parts), Some(histogram));
-                    assert_eq!(tags.nonfinite.as_ref().map(parts), Some(nonfinite));
                 }
                 assert_eq!(split_scope(&path, [scope]), (scope, name));
                 for aggregate in aggregates(&plan, Subject::Weights, scope, &chosen) {

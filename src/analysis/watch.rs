@@ -13,13 +13,14 @@ use crate::analysis::description::Description;
 use crate::analysis::points::{Points, ScalarPoint};
 use crate::analysis::state::{State, elements};
 use crate::analysis::tag_parts::FINDINGS;
-use crate::analysis::tags::{Aggregate, Tag, Tier, aggregates, variable_tags};
+use crate::analysis::tags::{Aggregate, Tag, aggregates, variable_tags};
 use crate::capture::buffer::{Buffer, Pool};
 use crate::capture::plan::{Due, Plan, Variable};
 use crate::capture::{Snapshot, Subject};
 use crate::kernel::histogram::Curve;
 use crate::kernel::stats::Moments;
 use crate::kernel::{Kernels, Task};
+use crate::model::tier::Tier;
 use crate::model::types::WallTime;
 use crate::options::Selection;
 use crate::report::diagnosis::Found;
@@ -346,7 +347,7 @@ impl Watch {
                     std: weights.and_then(Moments::std),
                     norm: weights.and_then(|weights| weights.std().map(|_| weights.norm())),
                     update_ratio: state.measured.update_ratio(),
-                    changed_fraction: state.measured.changed_fraction,
+                    changed_fraction: state.measured.changed_fraction(),
                     drift: state.measured.drift(),
                     nonfinite: weights.map_or(0, Moments::nonfinite),
                     verdict: opinion.verdict,

@@ -15,6 +15,7 @@ use crate::capture::pace::Pace;
 use crate::capture::plan::{Due, Plan};
 use crate::capture::walk::{Comparer, Copier, Fingerprint, Planned, Planner};
 use crate::error::{Error, Result};
+pub(crate) use crate::model::subject::Subject;
 use crate::model::types::{OnFull, WallTime};
 use crate::options::Selection;
 use crate::source::named_tensors::{NamedTensors, Visitor};
@@ -26,13 +27,6 @@ const DENSE_STRIDE: u64 = 8;
 
 /// The idle call in a row that is taken as a step all the same, with all that follow: a rate of 0 is worth seeing.
 pub(crate) const IDLE_CALLS: u32 = 20;
-
-/// What is captured of each variable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Subject {
-    Weights,
-    Gradients,
-}
 
 /// One call's copy of the selected tensors.
 pub(crate) struct Snapshot {

@@ -59,12 +59,12 @@ pub(crate) mod histogram;
 mod naive;
 mod parallel;
 mod pass;
-pub(crate) mod stats;
 #[cfg(test)]
 mod tests;
 
 use crate::kernel::histogram::FineHistogram;
 use crate::kernel::stats::{Change, Moments};
+pub(crate) use crate::model::stats;
 use crate::model::types::DType;
 use element::{Element, Wide};
 use half::{bf16, f16};

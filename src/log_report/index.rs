@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use crate::analysis::description::Traits;
-use crate::analysis::tag_parts::{LEARNING_RATE, Quantity, TagParts, split_scope};
 use crate::analysis::tags::{GRADIENTS, WEIGHT_DELTAS, WEIGHTS};
 use crate::error::Result;
 use crate::log_report::distribution::Distribution;
 use crate::log_report::model::LoggedModel;
 use crate::log_report::variable::{Kind, LoggedVariable};
+use crate::model::statistic::Quantity;
+use crate::model::tag_parts::{LEARNING_RATE, TagParts, split_scope};
 use crate::options::{Pattern, Selection, WeightOptions};
 use crate::proto::summary::{Value, value::Value as Field};
 

@@ -1,13 +1,15 @@
 //! What `log_weights` writes: the choices of the builder.
 
 pub(crate) mod cadence;
+pub(crate) mod thresholds;
 
 use globset::{GlobBuilder, GlobMatcher};
 use regex::Regex;
 
 use crate::error::{Error, Result};
+use crate::model::statistic::Statistic;
 use crate::options::cadence::Cadence;
-use crate::report::Thresholds;
+use crate::options::thresholds::Thresholds;
 
 /// Which variable names are meant: a glob (`conv*.weight`; `*` crosses dots) or a regular expression. A plain string is
 /// taken as a glob.
@@ -41,72 +43,6 @@ impl From<&str> for Pattern {
 impl From<String> for Pattern {
     fn from(pattern: String) -> Pattern {
         Pattern::Glob(pattern)
-    }
-}
-
-/// A scalar that is written for each variable. The tag is the name in snake case, then the variable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Statistic {
-    /// `weight_mean/…`: mean of the weights.
-    WeightMean,
-    /// `weight_std/…`: population standard deviation of the weights.
-    WeightStd,
-    /// `weight_norm/…`: L2 norm of the weights.
-    WeightNorm,
-    /// `weight_delta_mean/…`: mean of w(t) - w(t-1).
-    WeightDeltaMean,
-    /// `weight_delta_std/…`: population standard deviation of w(t) - w(t-1).
-    WeightDeltaStd,
-    /// `weight_delta_max_abs/…`: largest |w(t) - w(t-1)|.
-    WeightDeltaMaxAbs,
-    /// `weight_update_ratio_log10/…`: log10 of norm(w(t) - w(t-1)) / norm(w(t-1)), at least -8.
-    WeightUpdateRatioLog10,
-    /// `weight_update_ratio/…`: the same, not in log10.
-    WeightUpdateRatio,
-    /// `weight_changed_fraction/…`: share of elements whose bits changed.
-    WeightChangedFraction,
-    /// `weight_drift/…`: norm(w(t) - w(0)) / norm(w(0)).
-    WeightDrift,
-}
-
-impl Statistic {
-    /// All of them: what a model of up to 32 variables writes by default.
-    pub const ALL: [Statistic; 10] = [
-        Statistic::WeightMean,
-        Statistic::WeightStd,
-        Statistic::WeightNorm,
-        Statistic::WeightDeltaMean,
-        Statistic::WeightDeltaStd,
-        Statistic::WeightDeltaMaxAbs,
-        Statistic::WeightUpdateRatioLog10,
-        Statistic::WeightUpdateRatio,
-        Statistic::WeightChangedFraction,
-        Statistic::WeightDrift,
-    ];
-
-    /// The four that a model of more than 32 variables writes by default.
-    pub const TELLING: [Statistic; 4] = [
-        Statistic::WeightStd,
-        Statistic::WeightDeltaMaxAbs,
-        Statistic::WeightUpdateRatioLog10,
-        Statistic::WeightChangedFraction,
-    ];
-
-    /// The first part of the tag.
-    pub fn tag(self) -> &'static str {
-        match self {
-            Statistic::WeightMean => "weight_mean",
-            Statistic::WeightStd => "weight_std",
-            Statistic::WeightNorm => "weight_norm",
-            Statistic::WeightDeltaMean => "weight_delta_mean",
-            Statistic::WeightDeltaStd => "weight_delta_std",
-            Statistic::WeightDeltaMaxAbs => "weight_delta_max_abs",
-            Statistic::WeightUpdateRatioLog10 => "weight_update_ratio_log10",
-            Statistic::WeightUpdateRatio => "weight_update_ratio",
-            Statistic::WeightChangedFraction => "weight_changed_fraction",
-            Statistic::WeightDrift => "weight_drift",
-        }
     }
 }
 

@@ -157,8 +157,10 @@ impl OutlineValue {
             (OutlineData::Tensor { is_rows, .. }, Some(Plugin::Histograms)) => {
                 kind(if is_rows { "histogram" } else { "tensor" })
             }
-            (OutlineData::Tensor { .. }, None | Some(Plugin::Other)) => kind("tensor"),
-            (OutlineData::Tensor { .. }, Some(_)) => None,
+            (OutlineData::Tensor { .. }, Some(Plugin::Text | Plugin::Images | Plugin::Audio)) => {
+                None
+            }
+            (OutlineData::Tensor { .. }, _) => kind("tensor"),
         }
     }
 }
@@ -411,7 +413,7 @@ mod tests {
 
     /// The beginning of a value of the plugin for scalars.
     fn scalar_metadata() -> Vec<u8> {
-        let metadata = crate::summary::scalars::metadata("");
+        let metadata = crate::summary::metadata(Plugin::Scalars, "");
         field(9, &[metadata.encode_to_vec()])
     }
 

@@ -7,7 +7,6 @@ mod printable;
 mod reason;
 pub(crate) mod rules;
 mod table;
-mod thresholds;
 mod verdict;
 
 use std::path::PathBuf;
@@ -15,10 +14,11 @@ use std::path::PathBuf;
 use crate::model::types::DType;
 use crate::source::named_tensors::Role;
 
+pub(crate) use crate::options::thresholds;
+pub use crate::options::thresholds::Thresholds;
 pub(crate) use markdown::{markdown, verdicts};
 pub use table::StyledReport;
 pub(crate) use table::full_name;
-pub use thresholds::Thresholds;
 pub use verdict::{Cause, Evidence, Finding, GradientState, Trend, Verdict};
 
 /// What is known of each variable after a call to `log_weights`. `Display` prints an aligned table.

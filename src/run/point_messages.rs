@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use crate::analysis::points::{HistogramPoint, ScalarPoint};
 use crate::analysis::tags::Tag;
+use crate::model::plugin::Plugin;
 use crate::proto::summary::Value;
-use crate::run::run_history::Kind;
+use crate::run::tags::Era;
 use crate::summary;
 
 /// What becomes a message.
 pub(crate) trait Point {
-    const KIND: Kind;
+    const PLUGIN: Plugin;
 
     fn tag(&self) -> &Arc<Tag>;
 
@@ -20,7 +21,7 @@ pub(crate) trait Point {
 }
 
 impl Point for ScalarPoint {
-    const KIND: Kind = Kind::Scalar;
+    const PLUGIN: Plugin = Plugin::Scalars;
 
     fn tag(&self) -> &Arc<Tag> {
         &self.tag
@@ -32,7 +33,7 @@ impl Point for ScalarPoint {
 }
 
 impl Point for HistogramPoint {
-    const KIND: Kind = Kind::Histogram;
+    const PLUGIN: Plugin = Plugin::Histograms;
 
     fn tag(&self) -> &Arc<Tag> {
         &self.tag
@@ -57,8 +58,8 @@ pub(crate) struct PointMessages {
     /// Those of the messages, one by one.
     tags: Vec<Arc<Tag>>,
     values: Vec<Value>,
-    /// Which state of the run's descriptions they were made under; 0 before the first.
-    era: u64,
+    /// Which state of the run's descriptions they were made under.
+    era: Era,
 }
 
 impl PointMessages {
@@ -67,7 +68,7 @@ impl PointMessages {
     pub(crate) fn of<P: Point>(
         &mut self,
         points: &[P],
-        era: u64,
+        era: Era,
         mut needs: impl FnMut(&Tag) -> Needs,
     ) -> Vec<Value> {
         let is_same_era = self.era == era;
@@ -128,11 +129,14 @@ mod tests {
         }
     }
 
+    /// Three of them, of which the first is that of messages which have none.
+    const ERA: [Era; 3] = [Era::of(0), Era::of(1), Era::of(2)];
+
     /// The messages' tags, with a `+` where a description was given, and the tags asked for.
     fn made(
         messages: &mut PointMessages,
         points: &[&ScalarPoint],
-        era: u64,
+        era: Era,
     ) -> (Vec<String>, Vec<String>) {
         let points: Vec<ScalarPoint> = points
             .iter()
@@ -164,31 +168,31 @@ mod tests {
         let (a, b, c) = (point("a", 1.0), point("b", 2.0), point("c", 3.0));
         let all = |tags: &[&str]| -> Vec<String> { tags.iter().map(ToString::to_string).collect() };
         assert_eq!(
-            made(&mut messages, &[&a, &b], 1),
+            made(&mut messages, &[&a, &b], ERA[1]),
             (all(&["a+", "b+"]), all(&["a", "b"]))
         );
         assert_eq!(
-            made(&mut messages, &[&a, &b], 1),
+            made(&mut messages, &[&a, &b], ERA[1]),
             (all(&["a", "b"]), vec![])
         );
         // Another order, and fewer.
         assert_eq!(
-            made(&mut messages, &[&b, &c, &a], 1),
+            made(&mut messages, &[&b, &c, &a], ERA[1]),
             (all(&["b+", "c+", "a+"]), all(&["b", "c", "a"]))
         );
-        assert_eq!(made(&mut messages, &[&b], 1), (all(&["b"]), vec![]));
+        assert_eq!(made(&mut messages, &[&b], ERA[1]), (all(&["b"]), vec![]));
         // Another tag of the same name is another tag.
         let other = point("b", 2.0);
         assert_eq!(
-            made(&mut messages, &[&other], 1),
+            made(&mut messages, &[&other], ERA[1]),
             (all(&["b+"]), all(&["b"]))
         );
         assert_eq!(
-            made(&mut messages, &[&other], 2),
+            made(&mut messages, &[&other], ERA[2]),
             (all(&["b+"]), all(&["b"])),
             "in another era"
         );
-        assert_eq!(made(&mut messages, &[], 2), (vec![], vec![]));
+        assert_eq!(made(&mut messages, &[], ERA[2]), (vec![], vec![]));
     }
 
     #[test]
@@ -196,7 +200,7 @@ mod tests {
         let mut messages = PointMessages::default();
         let (a, taken, b) = (point("a", 1.0), point("taken", 2.0), point("b", 3.0));
         for asked in [vec!["a", "taken", "b"], vec!["taken"], vec!["taken"]] {
-            let (tags, all_asked) = made(&mut messages, &[&a, &taken, &b], 1);
+            let (tags, all_asked) = made(&mut messages, &[&a, &taken, &b], ERA[1]);
             assert_eq!(all_asked, asked);
             let names: Vec<&str> = tags.iter().map(|tag| tag.trim_end_matches('+')).collect();
             assert_eq!(names, ["a", "b"]);
