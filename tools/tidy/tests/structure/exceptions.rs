@@ -23,6 +23,20 @@ fn is_update() -> bool {
     std::env::var_os("UPDATE_EXCEPTIONS").is_some()
 }
 
+fn is_update_of_all() -> bool {
+    std::env::var_os("UPDATE_EXCEPTIONS").is_some_and(|value| value == "all")
+}
+
+/// Replaces the exceptions of a rule.
+fn rewrite(rule: &str, found: impl Iterator<Item = String>) {
+    let _guard = FILE.lock();
+    let mut lines = read_lines();
+    lines.retain(|line| line.split(' ').next() != Some(rule));
+    lines.extend(found.map(|one| format!("{rule} {one}")));
+    lines.sort();
+    fs::write(path(), lines.join("\n") + "\n").expect("exceptions.txt can be written");
+}
+
 impl Exceptions {
     pub(crate) fn read() -> Exceptions {
         let _guard = FILE.lock();
@@ -41,6 +55,9 @@ impl Exceptions {
 
     /// Fails for what was found and is not listed, and for what is listed and was not found.
     pub(crate) fn check(&self, rule: &str, found: &BTreeSet<String>, problem: &str) {
+        if is_update_of_all() {
+            return rewrite(rule, found.iter().cloned());
+        }
         let listed = self.of(rule);
         let new: Vec<String> = found
             .difference(&listed)
@@ -53,6 +70,10 @@ impl Exceptions {
 
     /// As `check`, for exceptions that are a file and a number that may only get smaller.
     pub(crate) fn check_counts(&self, rule: &str, found: &BTreeMap<String, usize>, problem: &str) {
+        if is_update_of_all() {
+            let lines = found.iter().map(|(file, count)| format!("{file} {count}"));
+            return rewrite(rule, lines);
+        }
         let mut listed: BTreeMap<String, usize> = BTreeMap::new();
         for line in self.of(rule) {
             let pair = line.rsplit_once(' ');

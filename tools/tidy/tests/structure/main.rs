@@ -3,6 +3,7 @@
 //!
 //! `exceptions.txt` lists what does not hold yet. It only shrinks: an exception that is no longer
 //! needed fails a test, and `UPDATE_EXCEPTIONS=1 cargo test -p tch-tensorboard-tidy` removes it.
+//! With `UPDATE_EXCEPTIONS=all` the file becomes what is found, for changes that move code.
 
 mod exceptions;
 mod modules;
@@ -16,12 +17,13 @@ use modules::Modules;
 use source::{Source, root};
 
 /// The rooms of `src` from the bottom to the top: a room imports from lower levels only.
-const LEVELS: [&[&str]; 11] = [
-    &["error", "model", "platform"],
+const LEVELS: [&[&str]; 12] = [
+    &["error", "model"],
+    &["platform"],
     &["format", "kernel", "source"],
-    &["sink", "summary", "tensor"],
+    &["sink", "tensor"],
+    &["options", "summary"],
     &["read", "report"],
-    &["options"],
     &["capture"],
     &["analysis"],
     &["log_report", "run"],
