@@ -188,7 +188,7 @@ fn a_file_without_one_whole_record_is_no_event_file() {
     let temp = tempfile::tempdir().unwrap();
     let file = temp.path().join("notes.tfevents.txt");
     fs::write(&file, "this is a text that happens to have such a name").unwrap();
-    let expected = "is not an event file: its 47 bytes hold no whole record";
+    let expected = "is no event file: its 47 bytes hold no whole record";
     for words in [&["inspect"][..], &["verify"]] {
         let (code, out, err) = run(words, temp.path());
         assert_eq!(code, 1, "{words:?}: {out}{err}");

@@ -269,7 +269,7 @@ pub enum ReadError {
     /// Only with [`resync`](EventReader::resync): there is not one whole record in what could be
     /// read. Reading goes on when the file has grown.
     #[error(
-        "{} is not an event file: its {len} bytes hold no whole record",
+        "{} is no event file: its {len} bytes hold no whole record",
         shown(path)
     )]
     NoRecord {
@@ -407,8 +407,8 @@ fn length_checksum(path: &Option<PathBuf>, offset: u64) -> String {
     let reason = "length does not match its checksum";
     match offset {
         0 => format!(
-            "{} is not an event file, or is damaged at its first byte: the first record's \
-             {reason}; nothing in it can be read",
+            "{} is no event file, or is damaged at byte 0: the first record's {reason}; \
+             nothing in it can be read",
             shown(path)
         ),
         offset => format!(
