@@ -5,7 +5,7 @@ use crate::analysis::tags::Aggregate;
 use crate::capture::plan::{Plan, Variable};
 use crate::proto::tch_tensorboard::{FindingRecord, ModelRecord, VariableRecord};
 use crate::report::codes::{cause_codes, dtype_code, role_code, trend_code};
-use crate::report::{Finding, ParameterReport, Trend, Verdict};
+use crate::report::{Finding, ParameterReport, Remark, Trend, Verdict};
 
 /// What is known of a model beside its plan and states. Without verdicts where only gradients are logged.
 #[derive(Default)]
@@ -46,6 +46,9 @@ fn variable_record(
     state: &State,
     report: Option<&ParameterReport>,
 ) -> VariableRecord {
+    let remarks = report
+        .into_iter()
+        .flat_map(|report| &report.evidence.remarks);
     VariableRecord {
         name: variable.name.to_string(),
         dtype: dtype_code(variable.dtype).to_owned(),
@@ -57,8 +60,16 @@ fn variable_record(
         verdict: report.map_or("", |report| report.verdict.name()).to_owned(),
         causes: report.map_or_else(Vec::new, |report| causes(report.verdict)),
         since: report.and_then(|report| report.since),
+        remarks: remarks.clone().map(|one| one.name().to_owned()).collect(),
+        tied_with: remarks.filter_map(tied_with).next().unwrap_or_default(),
         first_step: state.first_step,
-        ..VariableRecord::default()
+    }
+}
+
+fn tied_with(remark: &Remark) -> Option<String> {
+    match remark {
+        Remark::Tied { with } => Some(with.clone()),
+        _ => None,
     }
 }
 

@@ -2,7 +2,7 @@
 //! people may be reworded, these may not.
 
 use crate::model::types::DType;
-use crate::report::verdict::CAUSES;
+use crate::report::rules::LISTS;
 use crate::report::{Cause, Trend, Verdict};
 use crate::source::named_tensors::Role;
 
@@ -23,34 +23,6 @@ const ROLES: [(Role, &str); 3] = [
     (Role::Trainable, "trainable"),
     (Role::Frozen, "frozen"),
     (Role::Buffer, "buffer"),
-];
-
-/// The verdicts but for [`Verdict::NotUpdated`], whose causes have codes of their own.
-const VERDICTS: [Verdict; 16] = [
-    Verdict::NonFinite,
-    Verdict::Frozen,
-    Verdict::MovingWhileFrozen,
-    Verdict::Detached,
-    Verdict::AllZero,
-    Verdict::DeadGradient,
-    Verdict::Stalled,
-    Verdict::RoundedAway,
-    Verdict::Exploding,
-    Verdict::LargeUpdates,
-    Verdict::Erratic,
-    Verdict::Vanishing,
-    Verdict::PoorInit,
-    Verdict::ScaleDrift,
-    Verdict::Learning,
-    Verdict::Undecided,
-];
-
-const SINGLE_CAUSES: [Cause; 5] = [
-    Cause::NotInOptimizer,
-    Cause::LearningRateZero,
-    Cause::StepNotCalled,
-    Cause::NoGradient,
-    Cause::Rounding,
 ];
 
 fn code<T: PartialEq>(table: &[(T, &'static str)], value: &T) -> &'static str {
@@ -101,19 +73,24 @@ pub(crate) fn cause_codes(verdict: Verdict) -> Vec<&'static str> {
 
 /// The verdict of a code and the codes of its causes. `None` for one of a newer version.
 pub(crate) fn verdict_of(code: &str, causes: &[impl AsRef<str>]) -> Option<Verdict> {
-    let plain = VERDICTS.iter().find(|verdict| verdict.name() == code);
+    let plain = plain().find(|verdict| verdict.name() == code);
     if plain.is_some() {
-        return plain.copied();
+        return plain;
     }
     let cause = cause_of(causes)?;
     let verdict = Verdict::NotUpdated { cause };
     (verdict.name() == code).then_some(verdict)
 }
 
+/// The verdicts but for [`Verdict::NotUpdated`], whose causes have codes of their own.
+fn plain() -> impl Iterator<Item = Verdict> {
+    Verdict::all().filter(|verdict| !matches!(verdict, Verdict::NotUpdated { .. }))
+}
+
 /// Of several causes, the smallest list that has all of them: lists differ between versions, and one that has more says
 /// less, but nothing wrong.
 fn cause_of(codes: &[impl AsRef<str>]) -> Option<Cause> {
-    let single = |code: &str| SINGLE_CAUSES.into_iter().find(|cause| cause.name() == code);
+    let single = |code: &str| Cause::PLAIN.into_iter().find(|cause| cause.name() == code);
     let wanted: Vec<Cause> = codes
         .iter()
         .map(|code| single(code.as_ref()))
@@ -122,7 +99,7 @@ fn cause_of(codes: &[impl AsRef<str>]) -> Option<Cause> {
         return Some(cause);
     }
     let has_all = |list: &&&[Cause]| wanted.iter().all(|cause| list.contains(cause));
-    let lists = CAUSES.iter().filter(has_all).filter(|_| !wanted.is_empty());
+    let lists = LISTS.iter().filter(has_all).filter(|_| !wanted.is_empty());
     lists
         .min_by_key(|list| list.len())
         .map(|list| Cause::OneOf(list))
@@ -140,10 +117,10 @@ mod tests {
         for role in [Role::Trainable, Role::Frozen, Role::Buffer] {
             assert_eq!(role_of(role_code(role)), Some(role));
         }
-        let lists = CAUSES.into_iter().map(Cause::OneOf);
-        let causes = SINGLE_CAUSES.into_iter().chain(lists);
+        let lists = LISTS.into_iter().map(Cause::OneOf);
+        let causes = Cause::PLAIN.into_iter().chain(lists);
         let verdicts = causes.map(|cause| Verdict::NotUpdated { cause });
-        for verdict in VERDICTS.into_iter().chain(verdicts) {
+        for verdict in plain().chain(verdicts) {
             let causes = cause_codes(verdict);
             assert_eq!(verdict_of(verdict.name(), &causes), Some(verdict));
         }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::report::WeightReport;
-use crate::report::table::{cells, full_name, summary};
+use crate::report::table::{cells, full_name, remarks, summary};
 
 /// Rows of the table at most: TensorBoard lays out a table of thousands slowly, and faults come first.
 const ROWS: usize = 300;
@@ -38,6 +38,9 @@ pub(crate) fn markdown(report: &WeightReport) -> String {
     }
     if parameters.len() > ROWS {
         let _ = writeln!(text, "\n{} more variables.", parameters.len() - ROWS);
+    }
+    for remark in remarks(report) {
+        let _ = writeln!(text, "\n{}", escaped(&remark));
     }
     for note in &report.notes {
         let _ = writeln!(text, "\n{}", escaped(note));

@@ -260,10 +260,12 @@ impl Worker {
 
     fn snapshot(&mut self, number: u32, snapshot: Snapshot) {
         let has_weights = self.watches.weights_beside(number).is_some();
+        let elsewhere = self.watches.elsewhere(number);
         let Some(Watched { run, watch, .. }) = self.watches.get_mut(number) else {
             return;
         };
         let (run_number, step) = (*run, snapshot.step);
+        watch.set_elsewhere(elsewhere);
         let points = watch.observe(&mut self.kernels, snapshot);
         self.report_is_old |= watch.subject() == Subject::Weights;
         if let Some(run) = self.runs.get_mut(run) {

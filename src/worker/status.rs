@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 
 use crate::options::Selection;
 use crate::report::WeightReport;
-use crate::report::diagnosis::Found;
+use crate::report::ledger::Found;
 use crate::run::Run;
 use crate::worker::Shared;
 use crate::worker::watches::Watches;
@@ -50,7 +50,23 @@ pub(super) fn keep_findings(shared: &Shared, found: Vec<Found>, run: &Path, scop
         .findings
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    findings.extend(found.into_iter().map(|found| found.told(run, scope)));
+    for found in found {
+        let is_revision = found.is_revision;
+        let finding = found.told(run, scope);
+        let waiting = findings.iter_mut().find(|waiting| {
+            waiting.over_since.is_none()
+                && waiting.variable == finding.variable
+                && waiting.first_step == finding.first_step
+                && waiting.scope == finding.scope
+                && waiting.run == finding.run
+        });
+        match waiting {
+            // What nobody has taken yet is corrected in place.
+            Some(waiting) if is_revision || finding.over_since.is_some() => *waiting = finding,
+            _ if is_revision => {}
+            _ => findings.push_back(finding),
+        }
+    }
     let surplus = findings.len().saturating_sub(FINDINGS);
     findings.drain(..surplus);
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::analysis::watch::Watch;
 use crate::capture::Subject;
 use crate::capture::buffer::Pool;
+use crate::report::diagnosis::Elsewhere;
 
 /// The weights or the gradients of one scope of a run.
 pub(crate) struct Watched {
@@ -43,6 +44,24 @@ impl Watches {
         }
         let key = (watched.run, watched.watch.scope().clone());
         self.all.get_mut(self.weights.get(&key)?)
+    }
+
+    /// What the other scopes of a watch's run are like.
+    pub(crate) fn elsewhere(&self, number: u32) -> Elsewhere {
+        let Some(own) = self.all.get(&number) else {
+            return Elsewhere::default();
+        };
+        let signature = own.watch.identity().map(|(_, signature)| signature);
+        let others = self
+            .all
+            .iter()
+            .filter(|(other, watched)| **other != number && watched.run == own.run);
+        let mut elsewhere = Elsewhere::default();
+        for (has_gradients, other) in others.filter_map(|(_, other)| other.watch.identity()) {
+            elsewhere.has_gradients |= has_gradients;
+            elsewhere.has_twin |= has_gradients && Some(other) == signature;
+        }
+        elsewhere
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Watched> {
