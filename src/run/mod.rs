@@ -359,9 +359,13 @@ impl Run {
 
     /// Hands all that waits to the system; `is_flush` when a caller waits for it.
     pub(crate) fn write(&mut self, health: &Health, is_flush: bool) {
-        let tags = &mut self.tags;
-        let mut redescribe = |file: u32, event: &mut Event| tags.describe_again(file, event);
-        if self.files.write(health, is_flush, &mut redescribe) {
+        // The record of a file that was replaced is to be in the next one when a flush returns.
+        for _ in 0..2 {
+            let tags = &mut self.tags;
+            let mut redescribe = |file: u32, event: &mut Event| tags.describe_again(file, event);
+            if !self.files.write(health, is_flush, &mut redescribe) {
+                break;
+            }
             self.layout.forget_written();
             self.renew_record(health);
         }
