@@ -99,6 +99,21 @@ impl Declared {
         model.variables.get(*model.by_name.get(name)?)
     }
 
+    /// The scope and the name of the variable or role that a path is of.
+    pub(crate) fn split<'a>(&self, path: &'a str) -> Option<(&'a str, &'a str)> {
+        let split = |model: &DeclaredModel| {
+            let name = match model.scope.as_str() {
+                "" => path,
+                scope => path.strip_prefix(scope)?.strip_prefix('/')?,
+            };
+            let is_known = model.by_name.contains_key(name) || self.is_role(&model.scope, name);
+            let scope = path.get(..model.scope.len())?;
+            is_known.then_some((scope, name))
+        };
+        let splits = self.models.iter().filter_map(split);
+        splits.max_by_key(|(scope, _)| scope.len())
+    }
+
     /// Whether histograms of several variables together are written under this name.
     pub(crate) fn is_role(&self, scope: &str, name: &str) -> bool {
         let model = self.model(scope);

@@ -370,6 +370,9 @@ impl Index {
     }
 
     fn split(&self, path: &str) -> (String, String) {
+        if let Some((scope, name)) = self.declared.split(path) {
+            return (scope.to_owned(), name.to_owned());
+        }
         let scopes = self.models.iter().filter(|model| !model.is_foreign);
         let (scope, name) = split_scope(path, scopes.map(|model| &*model.scope));
         (scope.to_owned(), name.to_owned())

@@ -17,9 +17,11 @@ pub(crate) struct Recorded {
 impl Recorded {
     /// Those of the private record.
     pub(crate) fn of(declared: &Declared) -> Recorded {
+        let mut verdicts: Vec<(String, Verdict)> = declared.verdicts().collect();
+        verdicts.sort_by_key(|(_, verdict)| !verdict.is_fault());
         Recorded {
             step: declared.step(),
-            verdicts: declared.verdicts().collect(),
+            verdicts,
         }
     }
 
