@@ -404,11 +404,10 @@ const DELTA_SAMPLE: &str = "What one step changed at this element.";
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
 
     use super::*;
     use crate::analysis::description::Traits;
-    use crate::capture::plan::Found;
+    use crate::capture::plan::{Followed, Found};
     use crate::model::tag_parts::{TagParts, split_scope};
     use crate::model::tier::{MEDIUM, SMALL};
     use crate::model::types::DType;
@@ -432,7 +431,7 @@ mod tests {
         Plan::new(
             (0..count).map(variable).collect(),
             selection,
-            &HashSet::new(),
+            &Followed::default(),
         )
     }
 
@@ -569,7 +568,7 @@ mod tests {
                         is_member: Some(true),
                     },
                 };
-                let plan = Plan::new(vec![found], &chosen, &HashSet::new());
+                let plan = Plan::new(vec![found], &chosen, &Followed::default());
                 let path = match scope {
                     "" => name.to_owned(),
                     scope => format!("{scope}/{name}"),

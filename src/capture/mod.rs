@@ -6,13 +6,12 @@ pub(crate) mod plan;
 pub(crate) mod samples;
 mod walk;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::capture::buffer::{Buffer, Pool};
 use crate::capture::pace::Pace;
-use crate::capture::plan::{Due, Plan};
+use crate::capture::plan::{Due, Followed, Plan};
 use crate::capture::walk::{Comparer, Copier, Fingerprint, Planned, Planner};
 use crate::error::{Error, Result};
 pub(crate) use crate::model::subject::Subject;
@@ -44,6 +43,8 @@ pub(crate) struct Snapshot {
     pub(crate) rebase: bool,
     /// Calls left out just before because nothing moved.
     pub(crate) idle_calls: u32,
+    /// The step of the first call in a row at which nothing moved.
+    pub(crate) idle_since: Option<i64>,
     /// As the user told it last.
     pub(crate) learning_rate: Option<f64>,
 }
@@ -107,7 +108,11 @@ pub(crate) struct Capture {
     idle_calls: u32,
     /// Of these, the ones that the worker knows of.
     idle_told: u32,
-    moved: HashSet<Arc<str>>,
+    /// The step of the first of them.
+    idle_since: Option<i64>,
+    /// The step of the call under way.
+    step: i64,
+    followed: Followed,
     rebase: bool,
     learning_rate: Option<f64>,
     pace: Pace,
@@ -134,7 +139,9 @@ impl Capture {
             fingerprint: None,
             idle_calls: 0,
             idle_told: 0,
-            moved: HashSet::new(),
+            idle_since: None,
+            step: 0,
+            followed: Followed::default(),
             rebase: false,
             learning_rate: None,
             pace: Pace::default(),
@@ -170,6 +177,7 @@ impl Capture {
         wall_time: WallTime,
     ) -> Result<(Captured, Duration)> {
         self.check_step(step)?;
+        self.step = step;
         self.follow_moved();
         if self.planned.is_none() {
             self.make_plan(source)?;
@@ -237,18 +245,25 @@ impl Capture {
         Ok(())
     }
 
-    /// Takes up frozen variables that the worker saw moving: from now on they are copied in full.
+    /// Takes up frozen variables that the worker saw moving, from now on to be copied in full, and those that it saw trained in
+    /// turn.
     fn follow_moved(&mut self) {
-        if let Some(planned) = self.planned.take_if(|planned| planned.plan.has_moved()) {
-            self.moved.extend(planned.plan.moved_names());
+        if let Some(planned) = self.planned.take_if(|planned| planned.plan.has_news()) {
+            self.followed.take(&planned.plan);
         }
     }
 
     fn make_plan<S: NamedTensors + ?Sized>(&mut self, source: &S) -> Result<()> {
-        self.planned = None;
-        let mut planner = Planner::new(self.subject, &self.selection);
+        let before = self.planned.take();
+        let mut planner = Planner::new(self.subject, &self.selection, &self.followed);
         source.visit(&mut Visitor::new(&mut planner))?;
-        let planned = planner.finish(&self.moved)?;
+        let mut planned = planner.finish(&self.followed)?;
+        // The second time that a role changes, it is changed in turn.
+        if before.is_some_and(|before| self.followed.compare_roles(&before.plan, &planned.plan)) {
+            let mut planner = Planner::new(self.subject, &self.selection, &self.followed);
+            source.visit(&mut Visitor::new(&mut planner))?;
+            planned = planner.finish(&self.followed)?;
+        }
         let bytes = planned.plan.bytes;
         // Running out of memory later would end the process.
         if !Buffer::has_room(bytes) {
@@ -329,6 +344,9 @@ impl Capture {
     fn passes_over(&mut self, is_idle: bool) -> bool {
         let passed = is_idle && self.idle_calls + 1 < IDLE_CALLS;
         self.idle_calls += u32::from(passed);
+        if is_idle {
+            self.idle_since.get_or_insert(self.step);
+        }
         passed
     }
 
@@ -336,6 +354,7 @@ impl Capture {
         self.steps += 1;
         if !is_idle {
             (self.idle_calls, self.idle_told) = (0, 0);
+            self.idle_since = None;
         }
     }
 
@@ -411,6 +430,7 @@ impl Capture {
         self.idle_told = self.idle_calls;
         Captured::Snapshot(Box::new(Snapshot {
             idle_calls,
+            idle_since: self.idle_since,
             learning_rate: self.learning_rate,
             step,
             wall_time,

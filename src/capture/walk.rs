@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::capture::Subject;
-use crate::capture::plan::{Found, Plan, Variable};
+use crate::capture::plan::{Followed, Found, Plan, Variable};
 use crate::error::{Error, Result};
 use crate::options::Selection;
 use crate::source::named_tensors::{Role, Sink, Standing, StoreIdentity};
-use crate::source::values::{Access, Facts, Glance, Glimpse, Source, Way, equals};
+use crate::source::values::{Access, Facts, Glance, Look, Source, Way, equals};
 use crate::tensor::{Glimpser, Remote, fetch_remotes};
 
 /// What becomes of a variable that a source shows.
@@ -31,6 +31,8 @@ pub(crate) struct Planned {
     /// Places in `order`.
     index: HashMap<Arc<str>, usize>,
     stores: Vec<StoreIdentity>,
+    /// Beside the plan's variables: whether it is trained and frozen in turn, so that a role says nothing.
+    in_turn: Vec<bool>,
 }
 
 /// The variables in the order of the source, which seldom changes.
@@ -77,6 +79,7 @@ impl Order {
 pub(crate) struct Planner<'a> {
     subject: Subject,
     selection: &'a Selection,
+    followed: &'a Followed,
     found: Vec<Found>,
     facts: HashMap<Arc<str>, Facts>,
     order: Vec<(Arc<str>, Slot)>,
@@ -85,10 +88,15 @@ pub(crate) struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    pub(crate) fn new(subject: Subject, selection: &'a Selection) -> Planner<'a> {
+    pub(crate) fn new(
+        subject: Subject,
+        selection: &'a Selection,
+        followed: &'a Followed,
+    ) -> Planner<'a> {
         Planner {
             subject,
             selection,
+            followed,
             found: Vec::new(),
             facts: HashMap::new(),
             order: Vec::new(),
@@ -101,11 +109,11 @@ impl<'a> Planner<'a> {
     ///
     /// # Errors
     /// A name twice, or a tensor that cannot be logged.
-    pub(crate) fn finish(self, moved: &HashSet<Arc<str>>) -> Result<Planned> {
+    pub(crate) fn finish(self, followed: &Followed) -> Result<Planned> {
         if let Some(error) = self.error {
             return Err(error);
         }
-        let plan = Plan::new(self.found, self.selection, moved);
+        let plan = Plan::new(self.found, self.selection, followed);
         let place = plan
             .variables
             .iter()
@@ -129,6 +137,11 @@ impl<'a> Planner<'a> {
             let name = twice.map_or("", |(name, _)| name).into();
             return Err(Error::DuplicateVariable { name });
         }
+        let in_turn = plan
+            .variables
+            .iter()
+            .map(|variable| followed.is_in_turn(&variable.name))
+            .collect();
         let mut known = self.facts;
         let facts = plan
             .variables
@@ -141,10 +154,20 @@ impl<'a> Planner<'a> {
             order: Order::new(&order),
             index,
             stores: self.stores,
+            in_turn,
         })
     }
 
     fn add(&mut self, name: &str, source: &Source<'_>, standing: Standing) -> Result<()> {
+        let is_in_turn = standing.role == Role::Frozen && self.followed.is_in_turn(name);
+        let standing = Standing {
+            role: if is_in_turn {
+                Role::Trainable
+            } else {
+                standing.role
+            },
+            ..standing
+        };
         let role = standing.role;
         if name.is_empty() {
             let reason = "a variable needs a name, which its tags end in";
@@ -244,6 +267,7 @@ impl<'a> Walk<'a> {
                 .plan
                 .variables
                 .get(place)
+                .filter(|_| self.planned.in_turn.get(place) != Some(&true))
                 .map(|variable| variable.standing.role),
             Some(Slot::Left(role)) => Some(role),
             Some(Slot::NoGradient) => None,
@@ -433,7 +457,7 @@ pub(crate) struct Copier<'a> {
     target: &'a mut [u8],
     way: Way,
     /// Beside the plan's variables.
-    glimpses: &'a mut Vec<Glimpse>,
+    looks: &'a mut Vec<Look>,
     /// The first variable whose gradient is looked at.
     glimpse_from: usize,
     glimpser: Glimpser,
@@ -449,18 +473,18 @@ impl<'a> Copier<'a> {
         planned: &'a Planned,
         way: Way,
         call: u64,
-        (target, glimpses): (&'a mut [u8], &'a mut Vec<Glimpse>),
+        (target, looks): (&'a mut [u8], &'a mut Vec<Look>),
     ) -> Copier<'a> {
-        glimpses.clear();
+        looks.clear();
         let variables = planned.plan.variables.len();
         if subject == Subject::Weights {
-            glimpses.resize(variables, Glimpse::Unseen);
+            looks.resize(variables, Look::default());
         }
         Copier {
             walk: Walk::new(subject, planned),
             target,
             way,
-            glimpses,
+            looks,
             glimpse_from: (call as usize).wrapping_mul(GLIMPSES) % variables.max(1),
             glimpser: Glimpser::new(call),
             remotes: Vec::new(),
@@ -480,26 +504,27 @@ impl<'a> Copier<'a> {
             return Ok(false);
         }
         fetch_remotes(self.remotes, self.target)?;
-        self.glimpser.finish(self.glimpses);
+        self.glimpser.finish(self.looks);
         Ok(true)
     }
 
-    /// Looks at the gradient, when it is the variable's turn.
-    fn glimpse(&mut self, place: usize, source: &Source<'_>) {
+    /// Looks whether a gradient is required, and at the gradient when it is the variable's turn: also at one of a variable that
+    /// requires none, since a new one shows that it did in between.
+    fn look(&mut self, place: usize, source: &Source<'_>) {
         let Source::Tensor(tensor) = source else {
             return;
         };
-        let variables = self.glimpses.len();
+        let variables = self.looks.len();
         let turn = (place + variables).saturating_sub(self.glimpse_from) % variables.max(1);
         let Some((variable, facts)) = self.walk.planned.variable(place) else {
             return;
         };
-        if turn >= GLIMPSES || variable.standing.role != Role::Trainable {
+        let Some(look) = self.looks.get_mut(place) else {
             return;
-        }
-        let glimpse = self.glimpser.look(place, tensor, facts);
-        if let Some(slot) = self.glimpses.get_mut(place) {
-            *slot = glimpse;
+        };
+        look.required = source.requires_grad();
+        if turn < GLIMPSES && variable.standing.role != Role::Buffer {
+            look.glimpse = self.glimpser.look(place, tensor, facts);
         }
     }
 
@@ -549,7 +574,7 @@ impl Sink for Copier<'_> {
             self.error = Some(error);
         }
         if self.walk.subject == Subject::Weights {
-            self.glimpse(place, &source);
+            self.look(place, &source);
         }
     }
 

@@ -86,6 +86,14 @@ pub(crate) enum Glimpse {
     NonFinite,
 }
 
+/// What a call sees of a variable beside its values.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct Look {
+    pub(crate) glimpse: Glimpse,
+    /// Whether it requires a gradient; `None` for what is no tensor.
+    pub(crate) required: Option<bool>,
+}
+
 /// How large pieces of host memory are copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::error::Result;
-use crate::source::values::{Facts, Glimpse, Way};
+use crate::source::values::{Facts, Glimpse, Look, Way};
 
 /// No value of this type exists.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ impl Glimpser {
         match *tensor {}
     }
 
-    pub(crate) fn finish(self, _glimpses: &mut [Glimpse]) {}
+    pub(crate) fn finish(self, _looks: &mut [Look]) {}
 }
 
 pub(crate) fn gradient(tensor: &Tensor) -> Option<Tensor> {
