@@ -232,6 +232,8 @@ fn gradient_tags(
 /// A set of variables that is shown as one: the model, a group of the user's, or a role.
 #[derive(Debug)]
 pub(crate) struct Aggregate {
+    /// Empty for the model.
+    pub(crate) name: Box<str>,
     /// Indices into the plan.
     pub(crate) members: Vec<usize>,
     /// Only the whole model shows how its variables spread.
@@ -353,6 +355,7 @@ pub(crate) fn aggregates(
     };
     let members: Vec<usize> = members.into_iter().filter(is_weight).collect();
     let model = Aggregate {
+        name: Box::default(),
         tags: AggregateTags::new(prefix(""), sample(&members)),
         members,
         is_model: true,
@@ -379,6 +382,7 @@ pub(crate) fn aggregates(
             histogram: histogram.then(|| tags.tag(kind, description)),
             delta_histogram: deltas.then(|| tags.tag(Quantity::Deltas, WEIGHT_DELTAS)),
             tags: AggregateTags::new(prefix(&name), sample),
+            name: name.into(),
         }
     });
     std::iter::once(model).chain(rest).collect()
@@ -404,9 +408,7 @@ const DELTA_SAMPLE: &str = "What one step changed at this element.";
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
-    use crate::analysis::description::Traits;
     use crate::capture::plan::{Followed, Found};
     use crate::model::tag_parts::{TagParts, split_scope};
     use crate::model::tier::{MEDIUM, SMALL};
@@ -574,7 +576,7 @@ mod tests {
                     scope => format!("{scope}/{name}"),
                 };
                 let parts = |tag: &Arc<Tag>| {
-                    assert!(Traits::of_description(&tag.description.to_string()).is_some());
+                    assert!(tag.description.variable.is_some());
                     match TagParts::of(&tag.name) {
                         Some(TagParts::Variable { quantity, path: of }) if of == path => quantity,
                         other => panic!("{}: {other:?}", tag.name),
