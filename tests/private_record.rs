@@ -13,7 +13,10 @@ use tch_tensorboard::{Verdict, WeightOptions};
 #[path = "../src/format/proto/tch_tensorboard.rs"]
 #[allow(clippy::all, dead_code, reason = "generated, and a part of it is used")]
 mod record;
-use record::{RunRecord, VariableRecord};
+use record::{ModelRecord, VariableRecord};
+
+/// That of the scope `G`.
+const TAG: &str = "tch_tensorboard/G";
 
 /// Variables that have roles.
 struct Roles(Vec<(&'static str, Vec<f32>, Role)>);
@@ -54,28 +57,28 @@ fn train(logger: &Logger) {
 }
 
 /// The records of a run with their steps, and where each is among the events.
-fn records(events: &[Event]) -> Vec<(usize, i64, RunRecord)> {
+fn records(events: &[Event]) -> Vec<(usize, i64, ModelRecord)> {
     let mut records = Vec::new();
     for (place, event) in events.iter().enumerate() {
         let Some(What::Summary(summary)) = &event.what else {
             continue;
         };
-        for value in summary.value.iter().filter(|value| value.tag == PRIVATE) {
+        for value in summary.value.iter().filter(|value| value.tag == TAG) {
             let Some(Value::Tensor(tensor)) = &value.value else {
                 panic!("{value:?}");
             };
             let rank = tensor.tensor_shape.as_ref().map(|shape| shape.dim.len());
             assert_eq!((tensor.dtype(), rank), (DataType::DtString, Some(0)));
-            let record = RunRecord::decode(tensor.string_val[0].as_slice()).unwrap();
+            let record = ModelRecord::decode(tensor.string_val[0].as_slice()).unwrap();
             records.push((place, event.step, record));
         }
     }
     records
 }
 
-fn variable<'a>(record: &'a RunRecord, name: &str) -> Option<&'a VariableRecord> {
-    let all = record.models.iter().flat_map(|model| &model.variables);
-    all.into_iter().find(|variable| variable.name == name)
+fn variable<'a>(record: &'a ModelRecord, name: &str) -> Option<&'a VariableRecord> {
+    let mut all = record.variables.iter();
+    all.find(|variable| variable.name == name)
 }
 
 #[test]
@@ -91,10 +94,12 @@ fn what_a_variable_is_comes_before_its_points_and_again_when_it_changes() {
     let stats = logger.stats();
     let events = read_events(&run);
     let records = records(&events);
+    let steps: Vec<i64> = records.iter().map(|(_, step, _)| *step).collect();
+    assert!(steps.is_sorted_by(|a, b| a < b), "one a step: {steps:?}");
     let (place, step, first) = &records[0];
     assert_eq!((*place, *step), (1, 0), "behind the version of the file");
     assert!(first.is_whole && first.format == 1 && first.version == env!("CARGO_PKG_VERSION"));
-    assert_eq!(first.models[0].scope, "G");
+    assert_eq!(first.scope, "G");
     let moves = variable(first, "moves").unwrap();
     assert_eq!(
         (moves.dtype.as_str(), moves.shape.as_slice()),
@@ -110,7 +115,8 @@ fn what_a_variable_is_comes_before_its_points_and_again_when_it_changes() {
     );
 
     // Frozen at step 20: recorded at that step, before any point of it.
-    let frozen = |record: &RunRecord| variable(record, "stops").is_some_and(|v| v.role == "frozen");
+    let frozen =
+        |record: &ModelRecord| variable(record, "stops").is_some_and(|v| v.role == "frozen");
     let (place, step, _) = records.iter().find(|(.., record)| frozen(record)).unwrap();
     assert_eq!(*step, 20);
     assert!(events[..*place].iter().all(|event| event.step < 20));
@@ -133,10 +139,7 @@ fn what_a_variable_is_comes_before_its_points_and_again_when_it_changes() {
     assert!(rests.causes.len() > 1 && rests.causes.contains(&"not_in_optimizer".to_owned()));
     let (.., last) = records.last().unwrap();
     assert!(!last.is_whole, "only what has changed");
-    let findings = records
-        .iter()
-        .rev()
-        .map(|(.., record)| &record.models[0].findings);
+    let findings = records.iter().rev().map(|(.., record)| &record.findings);
     let finding = findings.flatten().next().unwrap();
     assert_eq!(
         (finding.variable.as_str(), finding.verdict.as_str()),
@@ -144,7 +147,7 @@ fn what_a_variable_is_comes_before_its_points_and_again_when_it_changes() {
     );
     // Nobody has logged it, so nobody counts it.
     let logged = |event: &&Event| match &event.what {
-        Some(What::Summary(summary)) => summary.value[0].tag != PRIVATE,
+        Some(What::Summary(summary)) => summary.value[0].tag != TAG,
         _ => false,
     };
     assert_eq!(stats.written, events.iter().filter(logged).count() as u64);
@@ -170,7 +173,7 @@ fn it_names_a_plugin_and_no_class_in_each_file_and_is_whole_there() {
         let records = records(&events);
         let (place, _, first) = &records[0];
         assert!(*place <= 1 && first.is_whole, "{file:?}");
-        assert_eq!(first.models[0].variables.len(), 3);
+        assert_eq!(first.variables.len(), 3);
         let Some(What::Summary(summary)) = &events[*place].what else {
             panic!("a summary");
         };
@@ -253,16 +256,12 @@ fn what_a_newer_version_records_is_shown_as_unknown() {
         let Some(Value::Tensor(tensor)) = &mut value.value else {
             return;
         };
-        if value.tag != PRIVATE {
+        if value.tag != TAG {
             return;
         }
-        let mut record = RunRecord::decode(tensor.string_val[0].as_slice()).unwrap();
+        let mut record = ModelRecord::decode(tensor.string_val[0].as_slice()).unwrap();
         (record.format, record.version) = (2, "7.0.0".to_owned());
-        for variable in record
-            .models
-            .iter_mut()
-            .flat_map(|model| &mut model.variables)
-        {
+        for variable in &mut record.variables {
             if variable.name == "rests" {
                 variable.verdict = "bored".to_owned();
                 variable.causes = vec!["too_easy".to_owned()];

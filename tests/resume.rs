@@ -190,6 +190,7 @@ fn the_step_after_the_newest_follows_whatever_the_layout_and_the_report_did() {
         logger.log_weights(&weights, step).unwrap();
         logger.flush().unwrap();
     }
+    // Each changes the layout.
     for tag in ["late", "later", "latest"] {
         logger.log_scalar(tag, 1.0, 20).unwrap();
         logger.flush().unwrap();
@@ -206,7 +207,7 @@ fn the_step_after_the_newest_follows_whatever_the_layout_and_the_report_did() {
     };
     let layouts = steps("custom_scalars__config__");
     assert_eq!(layouts.first(), Some(&5), "{layouts:?}");
-    assert!(layouts.len() > 3, "{layouts:?}");
+    assert!(layouts.len() > 2, "{layouts:?}");
     for own in [layouts, steps("weight_report"), steps("tch_tensorboard")] {
         assert!(!own.is_empty() && own.is_sorted(), "{own:?}");
         assert!(own.iter().all(|step| (5..=20).contains(step)), "{own:?}");

@@ -38,6 +38,7 @@ pub(crate) fn model_record(
         findings: diagnosed.findings.iter().map(finding_record).collect(),
         step,
         trend: diagnosed.trend.map_or("", trend_code).to_owned(),
+        ..ModelRecord::default()
     }
 }
 

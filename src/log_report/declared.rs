@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::analysis::description::Traits;
-use crate::proto::tch_tensorboard::{ModelRecord, RunRecord, VariableRecord};
+use crate::proto::tch_tensorboard::{ModelRecord, VariableRecord};
 use crate::report::Verdict;
 use crate::report::codes::{dtype_of, role_of, verdict_of};
 use crate::source::named_tensors::Standing;
@@ -39,21 +39,11 @@ impl Declared {
     }
 
     /// Takes a record at its step.
-    pub(crate) fn take(&mut self, step: i64, record: &RunRecord) {
-        self.step = Some(step);
+    pub(crate) fn take(&mut self, step: i64, record: &ModelRecord) {
+        self.step = self.step.max(Some(step));
         if record.format > private::FORMAT {
             self.newer = Some(record.version.clone());
         }
-        if record.is_whole {
-            self.models.clear();
-            self.variables = 0;
-        }
-        for model in &record.models {
-            self.take_model(model);
-        }
-    }
-
-    fn take_model(&mut self, record: &ModelRecord) {
         let known = self
             .models
             .iter()
@@ -74,6 +64,11 @@ impl Declared {
         let Some(model) = self.models.get_mut(index) else {
             return;
         };
+        if record.is_whole {
+            self.variables -= model.variables.len();
+            model.variables.clear();
+            model.by_name.clear();
+        }
         model.roles = record.roles.iter().take(MOST).cloned().collect();
         for variable in &record.variables {
             let place = model.by_name.get(&variable.name);

@@ -12,7 +12,7 @@ use crate::model::statistic::Quantity;
 use crate::model::tag_parts::{LEARNING_RATE, TagParts, split_scope};
 use crate::options::{Pattern, Selection, WeightOptions};
 use crate::proto::summary::{Value, value::Value as Field};
-use crate::proto::tch_tensorboard::RunRecord;
+use crate::proto::tch_tensorboard::ModelRecord;
 
 /// Variables and roles of a run that are judged at most: a file may hold any number of tags, and each step looks at all.
 const MOST: usize = 10_000;
@@ -91,7 +91,7 @@ impl Index {
     }
 
     /// Takes a private record, which comes before the values that it is about.
-    pub(crate) fn take_record(&mut self, step: i64, record: &RunRecord) {
+    pub(crate) fn take_record(&mut self, step: i64, record: &ModelRecord) {
         if self.declared.is_empty() {
             // A file may have been lost, or one of version 0.1 came before: what tags are is known only now.
             self.slots.clear();
@@ -99,24 +99,21 @@ impl Index {
         }
         self.declared.take(step, record);
         self.is_full |= self.declared.is_full;
-        for model in &record.models {
-            let index = self.model(&model.scope, false);
-            let Some(logged) = index.and_then(|index| self.models.get_mut(index)) else {
-                continue;
+        let index = self.model(&record.scope, false);
+        let Some(model) = index.and_then(|index| self.models.get_mut(index)) else {
+            return;
+        };
+        for variable in &record.variables {
+            let traits = traits(variable);
+            let is_old = |&known: &usize| {
+                let known = model.variables.get(known);
+                known.is_some_and(|known| known.kind == Kind::Variable && known.traits != traits)
             };
-            for variable in &model.variables {
-                let traits = traits(variable);
-                let known = logged.known(&variable.name);
-                let known = known.filter(|&known| {
-                    let known = logged.variables.get(known);
-                    known
-                        .is_some_and(|known| known.kind == Kind::Variable && known.traits != traits)
-                });
-                if let Some(index) = known {
-                    logged.complete_before(step);
-                    if let Some(known) = logged.renew(index) {
-                        known.traits = traits;
-                    }
+            let known = model.known(&variable.name).filter(is_old);
+            if let Some(index) = known {
+                model.complete_before(step);
+                if let Some(known) = model.renew(index) {
+                    known.traits = traits;
                 }
             }
         }
@@ -206,6 +203,8 @@ impl Index {
         let known = self.scope(&scope).and_then(|model| model.known(&name));
         let kind = if self.declared.is_empty() {
             match (is_histogram, known) {
+                // Gradients may come before the weights that the record is about.
+                (true, None) if quantity.is_of_gradient() => Kind::Variable,
                 // Of another writer, whose tags may begin alike.
                 (true, None) if !v0_1::is_ours(description) => return None,
                 (true, None) if v0_1::traits(description).is_none() => Kind::Role,
@@ -252,7 +251,10 @@ impl Index {
             Some(Field::Tensor(_)) => plugin.is_some_and(|data| data.plugin_name == HISTOGRAMS),
             _ => false,
         };
-        let is_ours = !self.declared.is_empty() && TagParts::of(tag).is_some();
+        let is_ours = match TagParts::of(tag) {
+            Some(TagParts::Variable { quantity, .. }) if quantity.is_of_gradient() => true,
+            parts => parts.is_some() && !self.declared.is_empty(),
+        };
         if !is_histogram || is_ours || self.gradients.contains_key(tag) || weights_of(tag).is_some()
         {
             return None;

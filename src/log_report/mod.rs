@@ -202,7 +202,7 @@ impl Judge {
         let Some(What::Summary(Summary { value: mut values })) = event.what else {
             return;
         };
-        for value in values.extract_if(.., |value| value.tag == private::TAG) {
+        for value in values.extract_if(.., |value| private::is_tag(&value.tag)) {
             if let Some(record) = private::record(&value) {
                 self.index.take_record(event.step, &record);
             }

@@ -23,7 +23,7 @@ use crate::model::plugin::Plugin;
 use crate::model::types::WallTime;
 use crate::proto::session_log::SessionStatus;
 use crate::proto::summary::Value;
-use crate::proto::tch_tensorboard::{ModelRecord, RunRecord};
+use crate::proto::tch_tensorboard::ModelRecord;
 use crate::proto::{Event, Summary, event::What};
 use crate::run::files::Files;
 use crate::run::health::Health;
@@ -37,6 +37,7 @@ use crate::summary::text::Markdown;
 use crate::summary::{self, TaggedPayload, private};
 
 pub(crate) use crate::run::files::FileOptions;
+pub(crate) use crate::run::layout::Moment;
 pub(crate) use crate::run::opened::Opened;
 
 const REPORT_DESCRIPTION: &str =
@@ -52,11 +53,11 @@ pub(crate) struct Run {
     spare: Vec<Value>,
     /// The scalars and histograms of each watched model's last points.
     kept: HashMap<u32, (PointMessages, PointMessages)>,
-    /// The step of the first event of this session, and that of the newest call of a model.
+    /// The step of the first event of this session, and that of the newest call that is in the private record.
     first_step: Option<i64>,
-    model_step: Option<i64>,
-    /// The step of the newest report.
-    reported: Option<i64>,
+    recorded_step: Option<i64>,
+    /// The newest report, and its step.
+    reported: Option<(i64, String)>,
     /// The newest step of all.
     newest_step: Option<i64>,
 }
@@ -77,7 +78,7 @@ impl Run {
             spare: Vec::new(),
             kept: HashMap::new(),
             first_step: None,
-            model_step: None,
+            recorded_step: None,
             reported: None,
             newest_step: None,
         };
@@ -176,43 +177,33 @@ impl Run {
         self.kept.insert(watch, (scalars, histograms));
     }
 
-    /// A model was called at this step, whether or not anything of it is due.
-    pub(crate) fn set_model_step(&mut self, step: i64) {
-        self.model_step = Some(step);
-    }
-
-    /// Writes what is new of a model to the private record, at the step of its newest call.
+    /// Writes what is new of a model to the private record, at the step of a call: where the model is like that for the
+    /// first time, it has no other record at that step.
     pub(crate) fn record(&mut self, health: &Health, model: ModelRecord) {
+        self.recorded_step = self.recorded_step.max(model.step);
+        self.records.set(model);
         self.rotate(health);
-        if let Some(record) = self.records.update(self.files.number(), model) {
-            self.write_record(health, &record);
-        }
+        self.write_records(health);
     }
 
-    /// Repeats the private record at the start of a further file.
-    fn renew_record(&mut self, health: &Health) {
-        if let Some(record) = self.records.renew(self.files.number()) {
-            self.write_record(health, &record);
-        }
-    }
-
-    /// Nobody has logged it, and nobody counts it.
-    fn write_record(&mut self, health: &Health, record: &RunRecord) {
-        let Some(step) = self.model_step else {
-            return;
-        };
-        let Some(met) = self.describe(health, private::TAG, Plugin::Private, None, None) else {
-            return;
-        };
-        let value = Value {
-            tag: private::TAG.into(),
-            metadata: (met != Met::Before).then(|| summary::metadata(Plugin::Private, "")),
-            value: Some(private::content(record)),
-        };
-        let event = summary_event(WallTime::now(), step, vec![value]);
-        if !self.files.append_own(&event) {
-            self.records.refuse();
-            self.forget(&event);
+    /// Nobody has logged them, and nobody counts them.
+    fn write_records(&mut self, health: &Health) {
+        for record in self.records.take(self.files.number()) {
+            let tag = private::tag(&record.scope);
+            let met = self.describe(health, &tag, Plugin::Private, None, None);
+            let (Some(met), Some(step)) = (met, record.step) else {
+                continue;
+            };
+            let value = Value {
+                tag,
+                metadata: (met != Met::Before).then(|| summary::metadata(Plugin::Private, "")),
+                value: Some(private::content(&record)),
+            };
+            let event = summary_event(WallTime::now(), step, vec![value]);
+            if !self.files.append_own(&event) {
+                self.records.refuse(&record.scope);
+                self.forget(&event);
+            }
         }
     }
 
@@ -263,17 +254,17 @@ impl Run {
         self.layout.show(watch, board);
     }
 
-    /// Writes the layout when it is out of date: seldom, unless `now`.
-    pub(crate) fn refresh_layout(&mut self, health: &Health, kernels: &mut Kernels, now: bool) {
+    /// Writes the layout when it is out of date: seldom, unless `at` says otherwise.
+    pub(crate) fn refresh_layout(&mut self, health: &Health, kernels: &mut Kernels, at: Moment) {
         if self.files.is_lost() {
             return;
         }
         let tags = &self.tags;
         let written = |tag: &str| tags.is_known(tag);
-        let (Some(first), Some(newest)) = (self.first_step, self.model_step) else {
+        let (Some(first), Some(newest)) = (self.first_step, self.newest_step) else {
             return;
         };
-        let Some(draft) = self.layout.draft(now, first, newest, &written) else {
+        let Some(draft) = self.layout.draft(at, first, newest, &written) else {
             return;
         };
         let layout = TaggedPayload {
@@ -290,21 +281,37 @@ impl Run {
         }
     }
 
-    /// Writes the weight report as Markdown, at the step of the newest call of a model.
-    pub(crate) fn report(&mut self, health: &Health, kernels: &mut Kernels, markdown: String) {
-        let Some(step) = self.model_step.max(self.reported) else {
-            return;
+    /// Writes the weight report as Markdown, at the newest step that was logged. False when it has to wait for a newer
+    /// one: a tag has one value a step, except at the end of a run, where the newest report has to be in the log.
+    pub(crate) fn report(
+        &mut self,
+        health: &Health,
+        kernels: &mut Kernels,
+        at: Moment,
+        markdown: String,
+    ) -> bool {
+        let Some(step) = self.newest_step.max(self.recorded_step) else {
+            return true;
         };
+        if let Some((reported, text)) = &self.reported {
+            if *text == markdown {
+                return true;
+            }
+            if *reported >= step && at != Moment::End {
+                return false;
+            }
+        }
         let report = TaggedPayload {
             step,
             wall_time: WallTime::now(),
             tag: WEIGHT_REPORT.into(),
             description: REPORT_DESCRIPTION,
-            payload: Box::new(Markdown(markdown)),
+            payload: Box::new(Markdown(markdown.clone())),
         };
         if self.payload(health, kernels, report) {
-            self.reported = Some(step);
+            self.reported = Some((step, markdown));
         }
+        true
     }
 
     /// Where the event files are.
@@ -367,7 +374,7 @@ impl Run {
                 break;
             }
             self.layout.forget_written();
-            self.renew_record(health);
+            self.write_records(health);
         }
     }
 
@@ -381,7 +388,7 @@ impl Run {
             self.layout.forget_written();
         }
         if self.files.number() != before {
-            self.renew_record(health);
+            self.write_records(health);
         }
     }
 

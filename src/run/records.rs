@@ -2,84 +2,101 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::proto::tch_tensorboard::{ModelRecord, RunRecord, VariableRecord};
+use crate::proto::tch_tensorboard::{ModelRecord, VariableRecord};
 use crate::summary::private;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Records {
     /// By scope.
-    models: BTreeMap<String, ModelRecord>,
-    /// The number of the file that begins with a whole record; 0 for none.
+    models: BTreeMap<String, Recorded>,
+}
+
+#[derive(Debug, Default)]
+struct Recorded {
+    /// As it is now, and as it was when it was last written.
+    now: ModelRecord,
+    written: ModelRecord,
+    /// The number of the file that begins with a whole record of it; 0 for none.
     whole_in: u32,
 }
 
 impl Records {
-    /// Takes what is known of a model, and returns what is to be written to `file`.
-    pub(crate) fn update(&mut self, file: u32, model: ModelRecord) -> Option<RunRecord> {
-        let before = self.models.insert(model.scope.clone(), model.clone());
-        if self.whole_in != file {
-            return self.renew(file);
+    /// Takes what is known of a model.
+    pub(crate) fn set(&mut self, model: ModelRecord) {
+        let recorded = self.models.entry(model.scope.clone()).or_default();
+        recorded.now = model;
+    }
+
+    /// What is to be written to `file`: what has changed, and all of a model that the file has no record of. It counts as
+    /// written.
+    pub(crate) fn take(&mut self, file: u32) -> Vec<ModelRecord> {
+        let models = self.models.values_mut();
+        models.filter_map(|recorded| recorded.take(file)).collect()
+    }
+
+    /// The record of a scope was not written.
+    pub(crate) fn refuse(&mut self, scope: &str) {
+        if let Some(recorded) = self.models.get_mut(scope) {
+            recorded.whole_in = 0;
         }
-        let Some(before) = before else {
-            return Some(record(false, vec![model]));
-        };
-        match changes(&before, model) {
-            Changes::Nothing => None,
-            Changes::Some(model) => Some(record(false, vec![model])),
-            Changes::Fewer => Some(self.whole(file)),
-        }
-    }
-
-    /// The whole record, unless `file` has one already or there is nothing to record.
-    pub(crate) fn renew(&mut self, file: u32) -> Option<RunRecord> {
-        let is_due = self.whole_in != file && !self.models.is_empty();
-        is_due.then(|| self.whole(file))
-    }
-
-    /// What was to be written was not.
-    pub(crate) fn refuse(&mut self) {
-        self.whole_in = 0;
-    }
-
-    fn whole(&mut self, file: u32) -> RunRecord {
-        self.whole_in = file;
-        record(true, self.models.values().cloned().collect())
     }
 }
 
-fn record(is_whole: bool, models: Vec<ModelRecord>) -> RunRecord {
-    RunRecord {
-        format: private::FORMAT,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        is_whole,
-        models,
+impl Recorded {
+    fn take(&mut self, file: u32) -> Option<ModelRecord> {
+        let is_first = self.whole_in != file;
+        let changes = match is_first {
+            true => Changes::Whole,
+            false => changes(&self.written, &self.now),
+        };
+        let (variables, is_whole) = match changes {
+            Changes::Nothing => return None,
+            Changes::Some(variables) => (variables, false),
+            Changes::Whole => (self.now.variables.clone(), true),
+        };
+        (self.written, self.whole_in) = (self.now.clone(), file);
+        Some(ModelRecord {
+            format: private::FORMAT,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            is_whole,
+            variables,
+            scope: self.now.scope.clone(),
+            roles: self.now.roles.clone(),
+            findings: self.now.findings.clone(),
+            step: self.now.step,
+            trend: self.now.trend.clone(),
+        })
     }
 }
 
 enum Changes {
     Nothing,
-    Some(ModelRecord),
-    /// Variables are gone, which only a whole record says.
-    Fewer,
+    Some(Vec<VariableRecord>),
+    /// There is no record, or variables are gone, which only a whole record says.
+    Whole,
 }
 
-/// What is new in `model`. A step alone is no news.
-fn changes(before: &ModelRecord, mut model: ModelRecord) -> Changes {
-    let by_name = |variable: &VariableRecord| (variable.name.clone(), variable.clone());
-    let mut known: HashMap<String, VariableRecord> = before.variables.iter().map(by_name).collect();
-    model
+/// What is new of a model. A step alone is no news.
+fn changes(before: &ModelRecord, now: &ModelRecord) -> Changes {
+    let mut known: HashMap<&str, &VariableRecord> = before
         .variables
-        .retain(|variable| known.remove(&variable.name).as_ref() != Some(variable));
-    if !known.is_empty() {
-        return Changes::Fewer;
-    }
-    let is_same = model.variables.is_empty()
-        && (&model.roles, &model.findings, &model.trend)
+        .iter()
+        .map(|variable| (variable.name.as_str(), variable))
+        .collect();
+    let changed: Vec<VariableRecord> = now
+        .variables
+        .iter()
+        .filter(|variable| known.remove(variable.name.as_str()) != Some(*variable))
+        .cloned()
+        .collect();
+    let is_same = changed.is_empty()
+        && (&now.roles, &now.findings, &now.trend)
             == (&before.roles, &before.findings, &before.trend);
     match is_same {
+        _ if !known.is_empty() => Changes::Whole,
         true => Changes::Nothing,
-        false => Changes::Some(model),
+        false => Changes::Some(changed),
     }
 }
 
@@ -100,63 +117,59 @@ mod tests {
         }
     }
 
-    /// Whether it is whole, and its variables behind their scopes.
-    fn shown(record: Option<RunRecord>) -> Option<(bool, Vec<String>)> {
-        let record = record?;
-        let names = record.models.iter().flat_map(|model| {
-            let name = |one: &VariableRecord| format!("{}/{}={}", model.scope, one.name, one.role);
-            model.variables.iter().map(name).collect::<Vec<_>>()
-        });
-        Some((record.is_whole, names.collect()))
+    /// What is written to a file: `!` for whole ones, and the variables behind their scopes.
+    fn written(records: &mut Records, file: u32) -> Vec<String> {
+        let shown = |record: ModelRecord| {
+            let variables = record.variables.iter();
+            let variables = variables.map(|one| format!(" {}={}", one.name, one.role));
+            let whole = if record.is_whole { "!" } else { "" };
+            format!("{whole}{}:{}", record.scope, variables.collect::<String>())
+        };
+        records.take(file).into_iter().map(shown).collect()
     }
 
     #[test]
     fn only_changes_are_written_and_all_in_each_file() {
         let mut records = Records::default();
-        assert_eq!(records.renew(1), None);
+        assert!(written(&mut records, 1).is_empty());
         let first = model("", &[("a", "trainable"), ("b", "trainable")]);
-        let all = vec!["/a=trainable".to_owned(), "/b=trainable".to_owned()];
-        assert_eq!(
-            shown(records.update(1, first.clone())),
-            Some((true, all.clone()))
-        );
-        let later = ModelRecord {
+        records.set(first.clone());
+        assert_eq!(written(&mut records, 1), ["!: a=trainable b=trainable"]);
+        records.set(ModelRecord {
             step: Some(9),
-            ..first.clone()
-        };
-        assert_eq!(records.update(1, later), None);
-        let frozen = model("", &[("a", "trainable"), ("b", "frozen")]);
-        let changed = vec!["/b=frozen".to_owned()];
-        assert_eq!(shown(records.update(1, frozen)), Some((false, changed)));
-        let other = shown(records.update(1, model("G", &[("w", "")])));
-        assert_eq!(other, Some((false, vec!["G/w=".to_owned()])));
-        let whole: Vec<String> = ["/a=trainable", "/b=frozen", "G/w="].map(Into::into).into();
-        assert_eq!(shown(records.renew(2)), Some((true, whole.clone())));
-        assert_eq!(records.renew(2), None);
-        records.refuse();
-        assert_eq!(shown(records.renew(2)), Some((true, whole)));
+            ..first
+        });
+        assert!(written(&mut records, 1).is_empty());
+        records.set(model("", &[("a", "trainable"), ("b", "frozen")]));
+        assert_eq!(written(&mut records, 1), [": b=frozen"]);
+        records.set(model("G", &[("w", "")]));
+        assert_eq!(written(&mut records, 1), ["!G: w="]);
+        let whole = ["!: a=trainable b=frozen", "!G: w="];
+        assert_eq!(written(&mut records, 2), whole);
+        assert!(written(&mut records, 2).is_empty());
+        records.refuse("G");
+        assert_eq!(written(&mut records, 2), [whole[1]]);
     }
 
     #[test]
     fn a_variable_that_is_gone_is_in_no_record_any_more() {
         let mut records = Records::default();
-        records.update(1, model("", &[("a", ""), ("b", "")]));
-        let fewer = shown(records.update(1, model("", &[("b", "")])));
-        assert_eq!(fewer, Some((true, vec!["/b=".to_owned()])));
+        records.set(model("", &[("a", ""), ("b", "")]));
+        records.take(1);
+        records.set(model("", &[("b", "")]));
+        assert_eq!(written(&mut records, 1), ["!: b="]);
     }
 
     #[test]
     fn a_finding_and_a_trend_are_news() {
         let mut records = Records::default();
-        records.update(1, model("", &[("a", "")]));
-        let trend = ModelRecord {
+        records.set(model("", &[("a", "")]));
+        records.take(1);
+        records.set(ModelRecord {
             trend: "steady".into(),
             ..model("", &[("a", "")])
-        };
-        assert_eq!(
-            shown(records.update(1, trend.clone())),
-            Some((false, vec![]))
-        );
-        assert_eq!(records.update(1, trend), None);
+        });
+        assert_eq!(written(&mut records, 1), [":"]);
+        assert!(written(&mut records, 1).is_empty());
     }
 }

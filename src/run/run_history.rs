@@ -13,7 +13,7 @@ use crate::sink::Claim;
 use crate::summary::{custom_scalars, private};
 
 /// Tags of which the steps say nothing of what was logged.
-const OWN_TAGS: [&str; 3] = [WEIGHT_REPORT, custom_scalars::TAG, private::TAG];
+const OWN_TAGS: [&str; 2] = [WEIGHT_REPORT, custom_scalars::TAG];
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -82,7 +82,8 @@ impl RunHistory {
                 self.is_closed = false;
                 // Version 0.1 wrote its layouts and reports at steps that nobody had logged.
                 let mut values = summary.value.iter();
-                if values.any(|value| !OWN_TAGS.contains(&&*value.tag)) {
+                let is_own = |tag: &str| OWN_TAGS.contains(&tag) || private::is_tag(tag);
+                if values.any(|value| !is_own(&value.tag)) {
                     self.newest = self.newest.max(Some(event.step));
                 }
                 for value in &summary.value {

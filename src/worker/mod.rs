@@ -21,7 +21,7 @@ use crate::options::Selection;
 use crate::platform::background::{self, Rhythm};
 use crate::report::{Finding, WeightReport, markdown};
 use crate::run::health::Health;
-use crate::run::{Opened, Run};
+use crate::run::{Moment, Opened, Run};
 use crate::worker::queue::{Batch, PayloadEntry, Queue, ScalarEntry};
 use crate::worker::status::{keep_findings, weight_report};
 use crate::worker::watches::{Watched, Watches};
@@ -183,7 +183,7 @@ impl Worker {
                 next = if rest { commands.try_recv().ok() } else { None };
             }
             self.drain();
-            self.refresh(false);
+            self.refresh(Moment::Between);
             if self.written.elapsed() >= self.flush_interval {
                 self.write(false);
             }
@@ -239,7 +239,7 @@ impl Worker {
                 answer,
             } => {
                 self.drain();
-                self.refresh(true);
+                self.refresh(Moment::Flush);
                 self.write(true);
                 // A caller that did not wait for the answer does not want it.
                 let _ = answer.send(self.flushed(acknowledged));
@@ -259,19 +259,17 @@ impl Worker {
     }
 
     fn snapshot(&mut self, number: u32, snapshot: Snapshot) {
-        let has_weights = self.watches.weights_beside(number).is_some();
         let elsewhere = self.watches.elsewhere(number);
         let Some(Watched { run, watch, .. }) = self.watches.get_mut(number) else {
             return;
         };
-        let (run_number, step) = (*run, snapshot.step);
+        let run_number = *run;
         watch.set_elsewhere(elsewhere);
         let points = watch.observe(&mut self.kernels, snapshot);
         self.report_is_old |= watch.subject() == Subject::Weights;
         if let Some(run) = self.runs.get_mut(run) {
-            run.set_model_step(step);
-            // Before the points: a reader has to know what they are of. Gradients are recorded where there are no weights.
-            let is_new = watch.take_new_plan() && !has_weights;
+            // Before the points: a reader has to know what they are of.
+            let is_new = watch.take_new_plan() && watch.subject() == Subject::Weights;
             if let Some(record) = is_new.then(|| watch.record()).flatten() {
                 run.record(&self.shared.health, record);
             }
@@ -355,34 +353,37 @@ impl Worker {
         self.shared.budget.put(bytes);
     }
 
-    /// Brings layouts and the report up to date.
-    fn refresh(&mut self, now: bool) {
-        self.runs
-            .values_mut()
-            .for_each(|run| run.refresh_layout(&self.shared.health, &mut self.kernels, now));
+    /// Brings layouts and reports up to date.
+    fn refresh(&mut self, at: Moment) {
+        for run in self.runs.values_mut() {
+            run.refresh_layout(&self.shared.health, &mut self.kernels, at);
+        }
         if self.report_is_old && self.reported.elapsed() >= REPORT_INTERVAL {
             self.publish_report();
         }
-        let due = now
+        let is_due = at != Moment::Between
             || self
                 .text_written
                 .is_none_or(|at| at.elapsed() >= TEXT_INTERVAL);
-        if due {
-            self.write_reports();
+        if is_due {
+            self.write_reports(at);
         }
     }
 
-    /// Writes the reports that have changed to their runs' files.
-    fn write_reports(&mut self) {
+    /// Writes the records and reports that have changed to their runs' files.
+    fn write_reports(&mut self, at: Moment) {
         for number in std::mem::take(&mut self.old_texts) {
             let text = markdown(&self.report(Some(number)));
-            if let Some(run) = self.runs.get_mut(&number) {
-                for record in self.watches.weights(Some(number)) {
-                    if let Some(record) = record.watch.record() {
-                        run.record(&self.shared.health, record);
-                    }
+            let Some(run) = self.runs.get_mut(&number) else {
+                continue;
+            };
+            for watched in self.watches.weights(Some(number)) {
+                if let Some(record) = watched.watch.record() {
+                    run.record(&self.shared.health, record);
                 }
-                run.report(&self.shared.health, &mut self.kernels, text);
+            }
+            if !run.report(&self.shared.health, &mut self.kernels, at, text) {
+                self.old_texts.insert(number);
             }
             self.text_written = Some(Instant::now());
         }
@@ -456,7 +457,7 @@ impl Worker {
             .iter()
             .filter(|watched| watched.watch.has_report());
         self.old_texts.extend(diagnosed.map(|watched| watched.run));
-        self.write_reports();
+        self.write_reports(Moment::End);
         for (number, Watched { run, watch, .. }) in self.watches.iter_mut() {
             let points = watch.finish(&mut self.kernels);
             if let (Some(points), Some(run)) = (points, self.runs.get_mut(run)) {
@@ -466,7 +467,7 @@ impl Worker {
                 }
             }
         }
-        self.refresh(true);
+        self.refresh(Moment::End);
         if closing.as_ref().is_some_and(|closing| closing.is_complete) {
             self.runs.values_mut().for_each(Run::end_session);
         }

@@ -55,7 +55,7 @@ pub fn read_values(path: impl AsRef<Path>) -> Vec<(i64, summary::Value)> {
     for event in read_events(path) {
         if let Some(What::Summary(summary)) = event.what {
             let values_of = summary.value.into_iter();
-            let shown = values_of.filter(|value| value.tag != PRIVATE);
+            let shown = values_of.filter(|value| !value.tag.starts_with(PRIVATE));
             values.extend(shown.map(|value| (event.step, value)));
         }
     }

@@ -156,7 +156,7 @@ impl Session {
             let plugin = self.in_file[&value.tag].split(' ').next();
             match (value.tag.as_str(), plugin) {
                 // What the other lines say, for programs; when it is written is the clock's choice.
-                (PRIVATE, Some(PRIVATE)) => {}
+                (_, Some(PRIVATE)) => {}
                 (LAYOUT, Some("custom_scalars")) => self.layout = Some(value),
                 (REPORT, Some("text")) => self.report = Some(value),
                 _ => {
