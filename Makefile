@@ -1,13 +1,22 @@
-# Two commands do all from a bare clone: `make demo` and `make test`. Needed before: Rust, a C++ compiler, Python 3.10 or newer with its venv module.
+# Two commands do all from a bare clone: `make demo` and `make test`. Needed before: Rust, a C++
+# compiler, Python 3.10 or newer with its venv module.
 
 PYTHON ?= python3
 CARGO ?= cargo
 # A lock file that does not fit Cargo.toml is an error here, not something to mend in passing.
 LOCKED ?= --locked
+# Packages that need no libtorch. Each command names its packages: with --workspace, cargo would unify
+# the features of all, and the program would link libtorch.
+LIBRARY = -p tch-tensorboard --no-default-features
+CLI = -p tch-tensorboard-cli
+TOOLS = -p tch-tensorboard-proto -p tch-tensorboard-interop -p tch-tensorboard-tidy
+BENCHES = -p tch-tensorboard-benches
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo board test test-setup test-checker lint test-rust docs check-range e2e bench bench-peers bench-long-run bench-demo bench-faults bench-reader bench-reliability fuzz shuttle deny clean
+.PHONY: help setup demo board test test-setup test-checker lint test-rust docs package check-range e2e \
+	bench bench-peers bench-long-run bench-demo bench-faults bench-wild bench-reader bench-reliability \
+	fuzz shuttle deny clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,7 +33,7 @@ board: setup ## open TensorBoard on runs/; it prints its address (BOARD_ARGS=...
 	@python=$$($(PYTHON) scripts/setup --print-python) && exec "$$python" -m tensorboard.main --logdir runs $(BOARD_ARGS)
 
 # Cheap and likely failures first.
-test: test-setup lint test-rust docs check-range e2e ## run every check that CI runs
+test: test-setup lint test-rust docs package check-range e2e ## run every check that CI runs
 	@echo "== all checks passed"
 
 test-setup: setup
@@ -33,23 +42,33 @@ test-setup: setup
 
 lint: setup ## formatting, and clippy with and without the tch feature
 	@echo "== formatting"
-	$(CARGO) fmt --check
+	$(CARGO) fmt --all --check
 	@echo "== clippy without libtorch"
-	$(CARGO) clippy $(LOCKED) --all-targets --no-default-features --features cli -- -D warnings
+	$(CARGO) clippy $(LOCKED) $(LIBRARY) --all-targets -- -D warnings
+	$(CARGO) clippy $(LOCKED) $(CLI) --all-targets -- -D warnings
+	$(CARGO) clippy $(LOCKED) $(TOOLS) --all-targets -- -D warnings
 	@echo "== clippy"
-	$(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
+	$(CARGO) clippy $(LOCKED) -p tch-tensorboard $(BENCHES) --all-targets -- -D warnings
 
 test-rust: setup ## unit, integration and documentation tests, with and without the tch feature
 	@echo "== tests without libtorch"
-	$(CARGO) test $(LOCKED) --no-default-features --features cli
+	$(CARGO) test $(LOCKED) $(LIBRARY)
+	@echo "== tests of the program"
+	$(CARGO) test $(LOCKED) $(CLI)
+	@echo "== tests of the repository, of the generated code, and beside other writers"
+	$(CARGO) test $(LOCKED) $(TOOLS)
 	@echo "== tests"
 	$(CARGO) test $(LOCKED)
 
 docs: setup ## build the documentation with and without the tch feature; a warning is an error
 	@echo "== documentation without libtorch"
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps --no-default-features --features cli
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps $(LIBRARY)
 	@echo "== documentation"
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps
+
+package: ## what crates.io would get: the library and the program can be packaged
+	@echo "== packages"
+	$(CARGO) package $(LOCKED) --quiet --workspace --no-verify --allow-dirty
 
 check-range: ## compile against the oldest and the newest tch of the range in Cargo.toml (needs no libtorch)
 	@echo "== the range of tch versions"
@@ -64,12 +83,12 @@ e2e: test-checker ## train, read the log back through the real TensorBoard (both
 	@python=$$($(PYTHON) scripts/setup --print-python) && CARGO="$(CARGO)" tests/end_to_end/run "$$python"
 
 # Builds a benchmark and prints where it lies.
-executable = json=$$($(CARGO) bench $(LOCKED) $(1) --no-run --message-format json-render-diagnostics) && \
+executable = json=$$($(CARGO) bench $(LOCKED) $(BENCHES) $(1) --no-run --message-format json-render-diagnostics) && \
 	printf '%s\n' "$$json" | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1
 
 # Timings are for reading; no test asserts one. Run these on a quiet machine.
 bench: setup ## what logging costs, in copies of the same tensors (BENCH_ARGS="caller cpu resnet18" chooses)
-	$(CARGO) bench $(LOCKED) --bench logger -- $(BENCH_ARGS)
+	$(CARGO) bench $(LOCKED) $(BENCHES) --bench logger -- $(BENCH_ARGS)
 
 # The peers are installed beside the build results: the Python that set-up has found may be the user's own.
 bench-peers: setup ## the same work by this crate, torch.utils.tensorboard, tensorboardX and tensorboard-rs, to benches/results/
@@ -80,7 +99,7 @@ bench-peers: setup ## the same work by this crate, torch.utils.tensorboard, tens
 
 bench-long-run: setup ## 100 000 calls for 300 tensors with the defaults, and how TensorBoard loads them
 	rm -rf target/long_run
-	$(CARGO) bench $(LOCKED) --bench long_run -- target/long_run/run
+	$(CARGO) bench $(LOCKED) $(BENCHES) --bench long_run -- "$(CURDIR)/target/long_run/run"
 	@python=$$($(PYTHON) scripts/setup --print-python) && "$$python" benches/board_load.py target/long_run
 
 bench-reliability: setup ## the same faults for this crate, tensorboard-rs and torch.utils.tensorboard, as a table
@@ -93,13 +112,16 @@ bench-demo: setup ## training time of the demo with and without logging
 	@python=$$($(PYTHON) scripts/setup --print-python) && "$$python" benches/demo.py target/release/examples/cnn
 
 bench-faults: setup ## verdicts on training runs with a known fault and on healthy ones (BENCH_ARGS="--fault nan --verbose" chooses)
-	$(CARGO) bench $(LOCKED) --bench faults -- $(or $(BENCH_ARGS),--output benches/results/faults.md)
+	$(CARGO) bench $(LOCKED) $(BENCHES) --bench faults -- $(or $(BENCH_ARGS),--output "$(CURDIR)/benches/results/faults.md")
+
+bench-wild: setup ## verdicts on programs made after public reports (BENCH_ARGS="--only gan --check --verbose" chooses)
+	$(CARGO) bench $(LOCKED) $(BENCHES) --bench wild -- $(or $(BENCH_ARGS),--output "$(CURDIR)/benches/results/wild.md")
 
 bench-reader: ## how fast the program reads event files of several kinds, by subcommand
-	$(CARGO) bench $(LOCKED) --no-default-features --features cli --bench reader -- $(BENCH_ARGS)
+	$(CARGO) bench $(LOCKED) $(CLI) --bench reader -- $(BENCH_ARGS)
 
-# Needs cargo-fuzz (cargo install cargo-fuzz) and a nightly toolchain. A finding stays in fuzz/artifacts; once mended it
-# belongs into fuzz/corpus, which the unit tests run.
+# Needs cargo-fuzz (cargo install cargo-fuzz) and a nightly toolchain. A finding stays in
+# fuzz/artifacts; once fixed it belongs into fuzz/corpus, which the unit tests run.
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= records events tags histogram
 

@@ -1,6 +1,6 @@
-//! Lets this package's own tests, examples and binaries find libtorch without exported variables: torch-sys tells the
-//! folder it links, and it becomes a run path here. Link arguments do not reach dependents; the README has the lines for
-//! their build script.
+//! Lets this package's own tests, examples and benches find libtorch without exported variables:
+//! torch-sys names the folder it links, and it becomes a run path here. Link arguments do not reach
+//! dependents; the README has the lines for their build script.
 
 use std::env;
 
@@ -17,7 +17,8 @@ fn main() {
     }
     println!("cargo:rustc-link-arg=-Wl,-rpath,{folder}");
     if target_os == "linux" {
-        // Kernels register themselves when libtorch is loaded; a linker that drops "unneeded" libraries would lose them.
+        // Kernels register themselves when libtorch is loaded; a linker that drops "unneeded"
+        // libraries would lose them.
         println!("cargo:rustc-link-arg=-Wl,--no-as-needed");
         println!("cargo:rustc-link-arg=-L{folder}");
         println!("cargo:rustc-link-arg=-ltorch");

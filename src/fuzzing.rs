@@ -1,4 +1,5 @@
-//! What `fuzz/` feeds with arbitrary bytes: each function panics when a promise is broken. The corpus runs as a unit test, too.
+//! What `fuzz/` feeds with arbitrary bytes: each function panics when a promise is broken. The
+//! corpus runs as a unit test, too.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -7,21 +8,24 @@ use std::path::Path;
 use prost::Message;
 use regex::Regex;
 
-use crate::buffer::Buffer;
-use crate::event_file::{EventReader, glance};
+use crate::format::event_file::EventReader;
+use crate::format::event_file::scan::EventScan;
+use crate::format::record::{OVERHEAD, RecordError, RecordReader, encode_with};
 use crate::kernel::{Elements, Kernel};
-use crate::log_reader::outline::Outline;
-use crate::log_reader::plugin::{Plugin, Plugins};
-use crate::log_reader::{PointValue, take_apart};
 use crate::log_report::Judge;
+use crate::model::types::DType;
+use crate::platform::aligned::AlignedBytes;
 use crate::proto::{
     Event,
     custom_scalar::{Chart, chart::Content},
     event::What,
+    summary,
+    tensor_shape_proto::Dim,
 };
-use crate::record::{OVERHEAD, RecordError, RecordReader, encode_with};
+use crate::read::outline::Outline;
+use crate::read::plugin::{Plugin, Plugins};
+use crate::read::{PointValue, take_apart};
 use crate::summary::custom_scalars;
-use crate::types::DType;
 
 /// A source that gives a few bytes at a time.
 struct Slow<'a>(&'a [u8], usize);
@@ -33,8 +37,8 @@ impl Read for Slow<'_> {
     }
 }
 
-/// The record reader: any bytes end, whole or piece by piece with the same result; written records come back; around one
-/// damaged byte, all others do.
+/// The record reader: any bytes end, whole or piece by piece with the same result; written records
+/// come back; around one damaged byte, all others do.
 pub fn records(data: &[u8]) {
     let Some((&control, bytes)) = data.split_first() else {
         return;
@@ -56,8 +60,9 @@ pub fn records(data: &[u8]) {
         ends.push(file.len());
     }
     assert_eq!(read(&file[..], false).0, payloads, "written and read");
-    // A payload of eight bytes that spell the length of the next record, its checksum, and the header of that record make up a
-    // record, too: the format cannot tell. No event looks like that.
+    // A payload of eight bytes that spell the length of the next record, its checksum, and the
+    // header of that record make up a record, too: the format cannot tell. No event looks like
+    // that.
     if payloads
         .iter()
         .any(|payload| payload.len() == size_of::<u64>())
@@ -97,7 +102,7 @@ fn read(source: impl Read, resync: bool) -> (Vec<Vec<u8>>, Vec<String>) {
                 assert!(reader.offset() >= before + OVERHEAD as u64);
             }
             Err(error) => {
-                if let RecordError::Skipped { offset, len } = &error {
+                if let RecordError::Skipped { offset, len, .. } = &error {
                     assert!(*offset >= told && *len > 0, "{error}");
                     told = offset + len;
                 }
@@ -107,11 +112,23 @@ fn read(source: impl Read, resync: bool) -> (Vec<Vec<u8>>, Vec<String>) {
     }
 }
 
-/// Event files and single events: any bytes are read to their end, every value is told as something, and a report comes of it.
+/// Event files and single events: any bytes are read to their end, every value is told as
+/// something, and a report comes of it.
 pub fn events(data: &[u8]) {
-    if let Some(time) = glance::wall_time(data) {
-        let event = Event::decode(data);
-        assert!(event.is_ok_and(|event| event.wall_time.to_bits() == time.to_bits()));
+    let scan = EventScan::of(data);
+    let parts = EventScan::parts(data);
+    match Event::decode(data) {
+        Ok(event) => {
+            if scan.is_valid {
+                assert_eq!(event.wall_time.to_bits(), scan.wall_time.to_bits());
+            }
+            // A field that replaces another one has cost memory, too.
+            assert!(parts >= decoded_parts(&event), "{parts}");
+            if scan.is_valid && !scan.has_duplicates {
+                assert_eq!(parts, decoded_parts(&event));
+            }
+        }
+        Err(error) => assert!(!scan.is_valid, "{error}"),
     }
     outlines([data]);
     let mut framed = Vec::new();
@@ -145,6 +162,25 @@ pub fn events(data: &[u8]) {
             assert!(!found.report.to_string().is_empty());
         }
     }
+}
+
+/// Bytes of memory that the repeated parts of an event take, apart from numbers.
+fn decoded_parts(event: &Event) -> u64 {
+    let Some(What::Summary(summary)) = &event.what else {
+        return 0;
+    };
+    let tensor = |value: &summary::Value| match &value.value {
+        Some(summary::value::Value::Tensor(tensor)) => {
+            let dims = tensor
+                .tensor_shape
+                .as_ref()
+                .map_or(0, |shape| shape.dim.len());
+            size_of::<Dim>() * dims + size_of::<Vec<u8>>() * tensor.string_val.len()
+        }
+        _ => 0,
+    };
+    let tensors: usize = summary.value.iter().map(tensor).sum();
+    (size_of::<summary::Value>() * summary.value.len() + tensors) as u64
 }
 
 /// The events of a run in outline tell what decoding tells, or nothing. Gives how many they told.
@@ -226,11 +262,11 @@ pub fn histogram(data: &[u8]) {
     let dtype = kinds[usize::from(*kind) % kinds.len()];
     let max_rows = usize::from(*rows).max(2);
     let whole = bytes.len() / dtype.size() * dtype.size();
-    let Some(mut buffer) = Buffer::try_with_bytes(whole) else {
+    let Some(mut buffer) = AlignedBytes::try_zeroed(whole) else {
         return;
     };
-    buffer.bytes_mut()[..whole].copy_from_slice(&bytes[..whole]);
-    let Some(elements) = Elements::from_bytes(dtype, &buffer.bytes()[..whole]) else {
+    buffer.as_mut_slice()[..whole].copy_from_slice(&bytes[..whole]);
+    let Some(elements) = Elements::from_bytes(dtype, &buffer.as_slice()[..whole]) else {
         panic!("an aligned buffer of whole elements");
     };
     let analysis = Kernel::new().analyse(elements, None, 1, true);

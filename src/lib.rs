@@ -68,9 +68,10 @@
 //!
 //! # Errors and panics
 //!
-//! `log_*` calls return an [`Error`] only for a mistake in the call. What a disk does is told once
-//! through [`LoggerBuilder::on_error`], counted in [`Logger::stats`], and returned by [`Logger::flush`] and
-//! [`Logger::close`]; unwritten records are kept and tried again. Nothing panics on what data or a disk can cause.
+//! `log_*` calls return an [`Error`] only for a mistake in the call. A disk error is reported once
+//! through [`LoggerBuilder::on_error`] and counted in [`Logger::stats`]; unwritten records are kept and tried again.
+//! [`Logger::flush`] returns an error while something waits or when something was lost, [`Logger::close`] when something
+//! was lost. Neither data nor disk errors cause a panic.
 //!
 //! # Accuracy
 //!
@@ -92,67 +93,54 @@
 //!
 //! - `tch` (default): tensors and `VarStore`s. Without it nothing of libtorch is needed.
 //! - `download-libtorch`: torch-sys downloads libtorch at build time.
-//! - `cli`: the program `tch-tensorboard` (`inspect`, `verify`, `export`, `report`), which needs no libtorch.
 //! - `doc-only`: checks and documents without libtorch; nothing links.
+//!
+//! The program `tch-tensorboard` (`inspect`, `verify`, `export`, `report`) is the package
+//! `tch-tensorboard-cli`, which needs no libtorch.
 #![deny(unsafe_code)]
-#![warn(missing_docs)]
 
-mod background;
-mod buffer;
-mod cadence;
-mod dashboard;
+mod analysis;
+mod capture;
 mod error;
-mod event_file;
+mod format;
 #[cfg(any(test, fuzzing))]
 #[cfg_attr(fuzzing, doc(hidden), allow(missing_docs))]
 pub mod fuzzing;
-mod health;
-mod histogram;
-mod huge_pages;
 mod kernel;
-mod log_reader;
 mod log_report;
-mod logdir;
 mod logger;
-mod named_tensors;
+mod model;
 mod options;
-mod point_messages;
-pub mod proto;
-mod record;
+mod platform;
+mod read;
 mod report;
 mod run;
-mod run_history;
-mod scalar_queue;
-mod stats;
-mod streaming;
+mod sink;
+mod source;
 mod summary;
-mod sync;
-#[cfg_attr(not(feature = "tch"), path = "no_tensor.rs")]
+#[cfg_attr(not(feature = "tch"), path = "tensor/no_tensor.rs")]
 mod tensor;
-mod types;
-mod values;
-mod weights;
 mod worker;
 
-pub use cadence::Cadence;
 pub use error::{Error, Result};
-pub use event_file::{EventReader, ReadError};
-pub use health::Stats;
-pub use log_reader::{
-    HParam, LogDir, Point, PointInfo, PointInfos, PointValue, Points, Run, RunReader,
-};
+pub use format::event_file::{EventReader, ReadError};
+pub use format::proto;
 pub use log_report::{LoggedReport, RecordedVerdict, ReportReader};
 pub use logger::{Logger, LoggerBuilder};
-pub use named_tensors::{NamedTensors, Role, Visitor};
-pub use options::{LayerOptions, Pattern, Statistic, WeightOptions};
+pub use model::statistic::Statistic;
+pub use model::types::{DType, Existing, OnFull, Step, SyncPolicy};
+pub use options::cadence::Cadence;
+pub use options::{LayerOptions, Pattern, WeightOptions};
+pub use read::{HParam, LogDir, Point, PointInfo, PointInfos, PointValue, Points, Run, RunReader};
 pub use report::{
-    Cause, Evidence, Finding, GradientState, ModelReport, ParameterReport, StyledReport,
+    Cause, Evidence, Finding, GradientState, ModelReport, ParameterReport, Remark, StyledReport,
     Thresholds, Trend, Verdict, WeightReport,
 };
+pub use run::health::Stats;
+pub use source::named_tensors::{NamedTensors, Role, Visitor};
+pub use source::values::{ScalarValue, Values};
 #[cfg(feature = "tch")]
 pub use tensor::SubStore;
-pub use types::{DType, Existing, OnFull, Step, SyncPolicy};
-pub use values::{ScalarValue, Values};
 
 /// The README's examples, compiled.
 #[cfg(all(doctest, feature = "tch"))]

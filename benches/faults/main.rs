@@ -1,11 +1,13 @@
-//! Whether verdicts are right: training runs with a known fault, and healthy ones that could be taken for faulty.
+//! Whether verdicts are right: training runs with a known fault, and healthy ones that could be
+//! taken for faulty.
 //!
 //! ```sh
 //! make bench-faults                                          # all, written to benches/results/faults.md
-//! cargo bench --bench faults -- --fault stalled --verbose    # one fault, each miss with its report
+//! make bench-faults BENCH_ARGS="--fault stalled --verbose"    # one fault, each miss with its report
 //! ```
 //!
-//! Thresholds were chosen on the tuning part (two networks, three seeds). The rest is only reported.
+//! Thresholds were chosen on the tuning part (two networks, three seeds). The rest is only
+//! reported.
 
 #[path = "../../examples/digits/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "only the data is needed here")]
@@ -79,20 +81,20 @@ impl Cell {
 
 /// What came of a run.
 #[derive(Debug, Clone)]
-pub struct Outcome {
-    pub fault: String,
-    pub net: String,
-    pub optimizer: String,
-    pub part: String,
-    pub found: bool,
-    pub right: bool,
+pub(crate) struct Outcome {
+    pub(crate) fault: String,
+    pub(crate) net: String,
+    pub(crate) optimizer: String,
+    pub(crate) part: String,
+    pub(crate) found: bool,
+    pub(crate) right: bool,
     /// Findings that nothing explains.
-    pub wrong: usize,
-    pub steps: Option<i64>,
+    pub(crate) wrong: usize,
+    pub(crate) steps: Option<i64>,
     /// The first verdict found, for the confusion matrix.
-    pub verdict: String,
+    pub(crate) verdict: String,
     /// What the tensors say against the label; empty: nothing.
-    pub objection: String,
+    pub(crate) objection: String,
 }
 
 fn cells(args: &Args) -> Vec<Cell> {

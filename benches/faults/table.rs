@@ -8,7 +8,7 @@ use crate::nets;
 use crate::scenario::{FAULTS, HEALTHY, not_applicable};
 
 /// Everything there is to say, with the command that makes it.
-pub fn tables(outcomes: &[Outcome]) -> String {
+pub(crate) fn tables(outcomes: &[Outcome]) -> String {
     let mut text = String::from(
         "# Verdicts on a labelled suite\n\nMade by `make bench-faults`. Each run trains 150 steps on the digits of this \
          repository and logs with `log_weights` alone; `set_learning_rate` is called in every other faulty run. The tuning \
@@ -61,7 +61,8 @@ fn faults(text: &mut String, outcomes: &[&Outcome]) {
     }
 }
 
-/// What share is to be found: all where no threshold decides. Variable and cause are to be right in 98 %, within 20 steps.
+/// What share is to be found: all where no threshold decides. Variable and cause are to be right in
+/// 98 %, within 20 steps.
 fn bar(fault: &str) -> &'static str {
     match fault {
         "lr-huge" | "bad-init" | "vanishing" | "saturated" | "stalled" => "95 %",

@@ -4,8 +4,8 @@ use std::ops::RangeInclusive;
 
 use super::element::{Element, TURNS, Wide};
 use super::pass::{ALL_ATOMS, Blocks, Source, Spread};
-use crate::histogram::{FineHistogram, Leaf, TOLD_APART, key_of};
-use crate::stats::Moments;
+use crate::kernel::histogram::{FineHistogram, Leaf, TOLD_APART, key_of};
+use crate::kernel::stats::Moments;
 
 /// A leaf with more than this share of the values is split, one fiftieth: two thirds of a bin of uniform data.
 const HEAVY: u64 = 50;

@@ -54,6 +54,7 @@
 mod display;
 mod element;
 mod fine;
+pub(crate) mod histogram;
 #[cfg(test)]
 mod naive;
 mod parallel;
@@ -61,9 +62,10 @@ mod pass;
 #[cfg(test)]
 mod tests;
 
-use crate::histogram::FineHistogram;
-use crate::stats::{Change, Moments};
-use crate::types::DType;
+use crate::kernel::histogram::FineHistogram;
+use crate::kernel::stats::{Change, Moments};
+pub(crate) use crate::model::stats;
+use crate::model::types::DType;
 use element::{Element, Wide};
 use half::{bf16, f16};
 pub(crate) use parallel::{Kernels, Task};
@@ -128,6 +130,17 @@ impl<'a> Elements<'a> {
         with_slice!(self, slice => values.extend(numbers.iter().map(|&number| {
             slice.get(number as usize).map_or(f64::NAN, |element| element.widened().to_f64())
         })));
+    }
+
+    /// Of so many rows of equal length, those that are not equal to the next, counted up to `most`.
+    pub(crate) fn differing_rows(&self, rows: usize, most: usize) -> usize {
+        with_slice!(self, slice => {
+            let bytes: &[u8] = bytemuck::cast_slice(slice);
+            let length = (bytes.len() / rows.max(1)).max(1);
+            let next = bytes.chunks_exact(length).skip(1);
+            let pairs = std::iter::zip(bytes.chunks_exact(length), next);
+            pairs.filter(|(row, next)| row != next).take(most).count()
+        })
     }
 
     /// The element as `f64`; NaN behind the end.

@@ -3,8 +3,8 @@
 use super::element::{Element, Scan, Wide};
 use super::fine::Fine;
 use super::{Analysis, Simd};
-use crate::histogram::FineHistogram;
-use crate::stats::{Change, Moments};
+use crate::kernel::histogram::FineHistogram;
+use crate::kernel::stats::{Change, Moments};
 
 /// Elements of a block: current, previous and delta of 4 bytes fill half of a first-level cache of 48 KiB.
 pub(super) const BLOCK: usize = 2048;

@@ -3,7 +3,7 @@
 use super::display::Random;
 use super::pass::{BLOCK, LANES};
 use super::*;
-use crate::histogram::Histogram;
+use crate::kernel::histogram::Histogram;
 use proptest::prelude::*;
 
 /// A tensor of some type with its previous state, as bytes: floats from few bits, so that every kind of value is common.

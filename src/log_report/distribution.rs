@@ -2,9 +2,9 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
-use crate::log_reader::PointValue;
-use crate::log_reader::plugin::Plugin;
 use crate::proto::{HistogramProto, summary};
+use crate::read::PointValue;
+use crate::read::plugin::Plugin;
 
 /// Count, spread and extremes of the finite elements.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,6 +1,7 @@
 //! The weight report recomputed from the event files of a run: what its tags say, step by step, before the same rules that judge
 //! while training runs.
 
+mod declared;
 mod distribution;
 mod index;
 mod limits;
@@ -8,21 +9,23 @@ mod model;
 mod recorded;
 mod sessions;
 mod sighting;
+mod v0_1;
 mod variable;
 
 use std::path::{Path, PathBuf};
 
+use crate::analysis::tag_parts::WEIGHT_REPORT;
 use crate::error::Result;
-use crate::event_file::ReadError;
-use crate::log_reader::plugin::Plugin;
-use crate::log_reader::{PointValue, Run, RunReader};
+use crate::format::event_file::ReadError;
 use crate::log_report::index::Index;
 use crate::log_report::recorded::Recorded;
 use crate::log_report::sessions::Sessions;
 use crate::options::{Pattern, Selection, WeightOptions};
 use crate::proto::{Event, Summary, event::What};
+use crate::read::plugin::Plugin;
+use crate::read::{PointValue, Run, RunReader};
 use crate::report::{Verdict, WeightReport};
-use crate::weights::tag_parts::WEIGHT_REPORT;
+use crate::summary::private;
 
 /// The weight report of a run, recomputed from its event files.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -99,6 +102,8 @@ pub struct ReportReader {
     run: PathBuf,
     events: RunReader,
     sessions: Sessions,
+    /// The files could not be listed, which the next event reports.
+    unlisted: Option<ReadError>,
     judge: Judge,
 }
 
@@ -112,12 +117,15 @@ pub(crate) struct Judge {
 impl ReportReader {
     /// Begins with the first file of a run.
     pub fn new(run: &Run) -> ReportReader {
-        // What cannot be listed is told by the first event.
-        let files = run.files().unwrap_or_default();
+        let (files, unlisted) = match run.files() {
+            Ok(files) => (files, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
         ReportReader {
             run: run.path().to_owned(),
-            events: run.events(),
+            events: run.events().listing_reported(unlisted.is_some()),
             sessions: Sessions::of(&files),
+            unlisted,
             judge: Judge::new(),
         }
     }
@@ -155,6 +163,9 @@ impl ReportReader {
 
     /// Reads the next event. `None` when nothing more is there; an error is about one file, and reading goes on behind it.
     pub fn read_event(&mut self) -> Option<std::result::Result<(), ReadError>> {
+        if let Some(error) = self.unlisted.take() {
+            return Some(Err(error));
+        }
         Some(self.events.next()?.map(|event| self.take(event)))
     }
 
@@ -191,6 +202,11 @@ impl Judge {
         let Some(What::Summary(Summary { value: mut values })) = event.what else {
             return;
         };
+        for value in values.extract_if(.., |value| value.tag == private::TAG) {
+            if let Some(record) = private::record(&value) {
+                self.index.take_record(event.step, &record);
+            }
+        }
         let texts = values.extract_if(.., |value| value.tag == WEIGHT_REPORT);
         for value in texts {
             if let PointValue::Text(cells) = PointValue::of(value, Some(Plugin::Text)) {
@@ -213,6 +229,10 @@ impl Judge {
             model.report(run, &mut report);
         }
         let is_whole = !self.index.selection.is_narrowed();
+        let declared = &self.index.declared;
+        if !declared.is_empty() {
+            self.recorded = Recorded::of(declared);
+        }
         let recorded = self.recorded.differences(&report, is_whole);
         limits::tell(&self.index, &self.recorded, &recorded, &mut report);
         LoggedReport { report, recorded }
@@ -316,7 +336,7 @@ mod tests {
     fn value() -> impl Strategy<Value = Value> {
         let description = prop::sample::select(vec![
             "",
-            crate::weights::tags::WEIGHTS,
+            crate::analysis::tags::WEIGHTS,
             "Variable: f32 9223372036854775807x9223372036854775807x2, trainable.",
             "Variable: bf16 0x3, frozen.",
             "Variable: f64 scalar, buffer.",

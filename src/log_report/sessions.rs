@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::event_file::EventReader;
+use crate::format::event_file::EventReader;
 use crate::proto::session_log::SessionStatus;
 use crate::proto::{Event, event::What};
 

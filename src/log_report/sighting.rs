@@ -1,11 +1,11 @@
 //! What a log says of one variable at one step.
 
+use crate::analysis::state::RATIO_FLOOR;
+use crate::analysis::tags::GradientStatistic;
 use crate::log_report::distribution::Distribution;
-use crate::options::Statistic;
-use crate::values::Glimpse;
-use crate::weights::state::RATIO_FLOOR;
-use crate::weights::tag_parts::Quantity;
-use crate::weights::tags::GradientStatistic;
+use crate::model::statistic::Quantity;
+use crate::model::statistic::Statistic;
+use crate::source::values::Glimpse;
 
 /// The values of one step, as far as they were written.
 #[derive(Debug, Clone, Copy, Default)]

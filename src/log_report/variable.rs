@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
+use crate::analysis::description::Traits;
+use crate::kernel::stats::{Change, Moments};
 use crate::log_report::sighting::Sighting;
-use crate::named_tensors::{Role, Standing};
-use crate::options::Statistic;
+use crate::model::statistic::Statistic;
+use crate::model::types::DType;
+use crate::report::facts::Facts;
 use crate::report::history::{Observation, Seen};
-use crate::report::rules::Facts;
-use crate::stats::{Change, Moments};
-use crate::types::DType;
-use crate::values::Glimpse;
-use crate::weights::description::Traits;
+use crate::source::named_tensors::{Role, Standing};
+use crate::source::values::Glimpse;
 
 /// What stands behind a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,8 +131,7 @@ impl LoggedVariable {
         if !sighting.has_weights {
             return Observation {
                 glimpse,
-                seen: None,
-                moved: None,
+                ..Observation::default()
             };
         }
         let moments = self.moments(&sighting);
@@ -153,6 +152,7 @@ impl LoggedVariable {
             change,
             update_ratio: sighting.update_ratio(),
             cosine: None,
+            changed_since: None,
         };
         self.knows_changed |= sighting.changed_fraction().is_some();
         self.fingerprint = fingerprint.or(self.fingerprint);
@@ -160,8 +160,20 @@ impl LoggedVariable {
         self.remember(&sighting, &seen);
         Observation {
             glimpse,
+            required: self.required(),
             seen: Some(seen),
             moved,
+            ..Observation::default()
+        }
+    }
+
+    /// Whether it requires a gradient, as far as its role tells.
+    fn required(&self) -> Option<bool> {
+        let role = self.traits.as_ref().map(|traits| traits.standing.role);
+        match (self.is_frozen, role) {
+            (true, _) => Some(false),
+            (false, None) => None,
+            (false, Some(role)) => Some(role == Role::Trainable),
         }
     }
 

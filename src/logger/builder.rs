@@ -2,21 +2,21 @@
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::buffer::Budget;
+use crate::capture::buffer::Budget;
 use crate::error::{Error, Result};
-use crate::health::{Health, OnError};
 use crate::logger::Logger;
 use crate::logger::core::Core;
 use crate::logger::opening::{Opening, Resume};
+use crate::model::types::{Existing, OnFull, SyncPolicy};
 use crate::options::{Selection, WeightOptions};
 use crate::run::FileOptions;
-use crate::scalar_queue::ScalarQueue;
-use crate::types::{Existing, OnFull, SyncPolicy};
+use crate::run::health::{Health, OnError};
+use crate::worker::queue::Queue;
 use crate::worker::{Shared, Worker};
 
 /// Commands that may wait. Snapshots and values are bounded by their memory before they get here.
@@ -136,8 +136,10 @@ impl LoggerBuilder {
         self
     }
 
-    /// Called, on the writer thread, with each new failure of the disk, not again until it has worked in between, and with
-    /// each tag that is used for two things, once. Default: one line on stderr.
+    /// Called, on the writer thread, with each new failure of the disk, not again until it has worked in between, and
+    /// once with each tag that is used for two kinds of values or whose steps go back. What is dropped while a disk
+    /// refuses everything is reported with the first event, then each time there are ten times as many, and at the end.
+    /// Default: one line on stderr.
     ///
     /// Calls of the logger that wait for the writer thread (`flush`, `close`, `log_weights`, `subrun`) return
     /// [`Error::OnWriterThread`] in the callback. A callback that owns a clone of the logger keeps it alive: then only
@@ -150,8 +152,8 @@ impl LoggerBuilder {
     /// Takes the directory, makes its event file and starts the writer thread.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] for a pattern or number that makes no sense, [`Error::Io`] when the directory or file
-    /// cannot be made, [`Error::RunExists`] under [`Existing::Fail`], [`Error::RunInUse`] when the run to be resumed is
+    /// [`Error::InvalidOption`] for a pattern or number that makes no sense and for a directory that is an address or
+    /// begins with `~`, [`Error::Io`] when the directory or file cannot be made (then no new directory is left), [`Error::RunExists`] under [`Existing::Fail`], [`Error::RunInUse`] when the run to be resumed is
     /// still being written.
     pub fn create(self) -> Result<Logger> {
         self.check_numbers()?;
@@ -163,7 +165,8 @@ impl LoggerBuilder {
         };
         let (opened, resumed_at) = opening.open_run(&self.logdir)?;
         let shared = Arc::new(Shared {
-            scalars: ScalarQueue::default(),
+            queue: Queue::default(),
+            opened: Mutex::default(),
             budget: Budget::default(),
             health: Health::new(self.on_error),
             calls: AtomicUsize::new(0),
@@ -179,9 +182,14 @@ impl LoggerBuilder {
             self.flush_interval,
         );
         let thread = std::thread::Builder::new().name("tch-tensorboard".into());
-        let thread = thread
-            .spawn(move || worker.run(&queue))
-            .map_err(|error| Error::io("start a writer thread for", opened.directory(), error))?;
+        let thread = match thread.spawn(move || worker.run(&queue)) {
+            Ok(thread) => thread,
+            Err(error) => {
+                let error = Error::io("start a writer thread for", opened.directory(), error);
+                opened.discard();
+                return Err(error);
+            }
+        };
         let core = Core {
             commands,
             shared,
@@ -201,6 +209,7 @@ impl LoggerBuilder {
             core: Arc::new(core),
             run,
             models,
+            acknowledged: AtomicU64::new(0),
         })
     }
 

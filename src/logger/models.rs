@@ -3,9 +3,9 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
+use crate::capture::{Capture, Subject};
+use crate::model::types::OnFull;
 use crate::options::Selection;
-use crate::types::OnFull;
-use crate::weights::capture::{Capture, Subject};
 
 /// What is logged of the models of one scope.
 pub(super) struct Models {

@@ -1,9 +1,10 @@
 //! The report as an aligned table.
 
 use std::fmt;
-use std::io::IsTerminal;
 
-use crate::report::{ParameterReport, Verdict, WeightReport};
+use crate::report::number::significant;
+use crate::report::printable::printable;
+use crate::report::{ParameterReport, Remark, Verdict, WeightReport};
 
 const HEADINGS: [&str; 7] = [
     "variable",
@@ -26,14 +27,13 @@ pub struct StyledReport<'a> {
 }
 
 impl WeightReport {
-    /// The table in colour when standard output is a terminal that shows it, and `NO_COLOR` is not set. `Display` of the report itself
-    /// is always plain.
+    /// The table in colour, by ANSI escape codes: for a terminal that shows them. Whether it does,
+    /// and whether its user wants colours (`NO_COLOR`), is for the caller to find out, for example
+    /// with the crate `anstream`. `Display` of the report itself is plain.
     pub fn styled(&self) -> StyledReport<'_> {
-        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-            && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         StyledReport {
             report: self,
-            colors: wanted && std::io::stdout().is_terminal(),
+            colors: true,
         }
     }
 }
@@ -56,12 +56,15 @@ impl fmt::Display for StyledReport<'_> {
                 .write_str("no weights logged yet: call log_weights in the training loop");
         }
         self.rows(formatter)?;
-        write!(formatter, "\n{}", summary(report))?;
+        write!(formatter, "\n{}", printable(&summary(report)))?;
         for finding in &report.findings {
             write!(formatter, "\n{finding}")?;
         }
+        for remark in remarks(report) {
+            write!(formatter, "\nremark: {remark}")?;
+        }
         for note in &report.notes {
-            write!(formatter, "\nnote: {note}")?;
+            write!(formatter, "\nnote: {}", printable(note))?;
         }
         Ok(())
     }
@@ -71,7 +74,7 @@ impl StyledReport<'_> {
     fn rows(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parameters = &self.report.parameters;
         let rows: Vec<[String; 7]> = std::iter::once(HEADINGS.map(str::to_owned))
-            .chain(parameters.iter().map(cells))
+            .chain(parameters.iter().map(printable_cells))
             .collect();
         let mut widths = [0; 7];
         for row in &rows {
@@ -142,6 +145,37 @@ pub(crate) fn summary(report: &WeightReport) -> String {
     )
 }
 
+/// What is worth a word and is in no cell: one line a kind of remark, with the variables that it is about.
+pub(crate) fn remarks(report: &WeightReport) -> Vec<String> {
+    const NAMED: usize = 5;
+    let mut kinds: Vec<(&Remark, Vec<String>)> = Vec::new();
+    for parameter in &report.parameters {
+        for remark in parameter.remarks() {
+            // In a cell, or in a note.
+            if matches!(remark, Remark::DeadUnits { .. } | Remark::GradientNotSeen) {
+                continue;
+            }
+            let name = full_name(parameter);
+            match kinds
+                .iter_mut()
+                .find(|(known, _)| known.name() == remark.name())
+            {
+                Some((_, names)) => names.push(name),
+                None => kinds.push((remark, vec![name])),
+            }
+        }
+    }
+    let line = |(remark, names): (&Remark, Vec<String>)| {
+        let more = match names.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let named: Vec<String> = names.into_iter().take(NAMED).collect();
+        format!("{}{more}: {remark}", named.join(", "))
+    };
+    kinds.into_iter().map(line).collect()
+}
+
 /// The variable with its scope.
 pub(crate) fn full_name(parameter: &ParameterReport) -> String {
     match parameter.scope.as_str() {
@@ -151,17 +185,26 @@ pub(crate) fn full_name(parameter: &ParameterReport) -> String {
 }
 
 pub(crate) fn cells(parameter: &ParameterReport) -> [String; 7] {
+    let evidence = &parameter.evidence;
     [
         full_name(parameter),
         shape(&parameter.shape),
-        number(parameter.norm, |norm| format!("{norm:.4}")),
-        number(parameter.update_ratio, |ratio| format!("{ratio:.1e}")),
-        number(parameter.changed_fraction, |share| {
-            format!("{:.1} %", 100.0 * share)
+        number(parameter.norm, significant),
+        // The verdict is about the window, and so are the numbers beside it.
+        number(evidence.update_ratio.or(parameter.update_ratio), |ratio| {
+            format!("{ratio:.1e}")
         }),
-        number(parameter.drift, |drift| format!("{drift:.3}")),
+        number(
+            evidence.changed_fraction.or(parameter.changed_fraction),
+            |share| format!("{:.1} %", 100.0 * share),
+        ),
+        number(parameter.drift, significant),
         verdict(parameter),
     ]
+}
+
+fn printable_cells(parameter: &ParameterReport) -> [String; 7] {
+    cells(parameter).map(|cell| printable(&cell).into_owned())
 }
 
 /// Units that stand still in a layer that lives are worth a word.
@@ -191,9 +234,9 @@ fn number(value: Option<f64>, format: impl Fn(f64) -> String) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::named_tensors::Role;
+    use crate::model::types::DType;
     use crate::report::{Cause, Evidence, Finding, ModelReport, Trend};
-    use crate::types::DType;
+    use crate::source::named_tensors::Role;
 
     pub(crate) fn parameter(name: &str) -> ParameterReport {
         ParameterReport {
@@ -246,14 +289,15 @@ pub(crate) mod tests {
                 first_step: 1,
                 step: 20,
                 reason: "gradient norm 1.0e-1, and no element has changed in 20 steps".into(),
+                over_since: None,
             }],
             notes: vec!["read on".into()],
         };
         let expected = "\
-variable                     shape       norm  update ratio  changed  drift  verdict
-b                            8\u{d7}1\u{d7}3\u{d7}3  12.3457        1.2e-3  100.0 %  0.500  learning
-G/a.much.longer.name.weight  scalar   12.3457             -  100.0 %  0.500  learning, 43 % of its units still
-c                            8\u{d7}1\u{d7}3\u{d7}3  12.3457        1.2e-3  100.0 %  0.500  not updated: not in the optimizer
+variable                     shape    norm  update ratio  changed  drift  verdict
+b                            8\u{d7}1\u{d7}3\u{d7}3  12.3        1.2e-3  100.0 %  0.500  learning
+G/a.much.longer.name.weight  scalar   12.3             -  100.0 %  0.500  learning, 43 % of its units still
+c                            8\u{d7}1\u{d7}3\u{d7}3  12.3        1.2e-3  100.0 %  0.500  not updated: not in the optimizer
 3 variables: 2 learning, 1 not updated; steady
 c: not updated: not in the optimizer since step 1: gradient norm 1.0e-1, and no element has changed in 20 steps; create \
 it through the store that the optimizer is built from, with requires_grad set there, or give it an optimizer of its own
@@ -269,6 +313,34 @@ note: read on";
             .filter(|line| line.starts_with("\u{1b}[31m"))
             .count();
         assert_eq!(red, 1);
+    }
+
+    #[test]
+    fn a_name_cannot_break_the_table() {
+        let mut evil = parameter("fc\n1 variable: 1 learning\u{1b}[2J");
+        evil.scope = "G\u{7}".into();
+        let finding = Finding {
+            run: "runs/a".into(),
+            scope: evil.scope.clone(),
+            variable: Some(evil.name.clone()),
+            verdict: Verdict::NonFinite,
+            first_step: 1,
+            step: 2,
+            reason: "\r".into(),
+            over_since: None,
+        };
+        let report = WeightReport {
+            parameters: vec![evil],
+            models: Vec::new(),
+            findings: vec![finding.clone()],
+            notes: vec!["\u{1b}]0;title\u{7}".into()],
+        };
+        let text = report.to_string();
+        assert_eq!(text.lines().count(), 5, "{text}");
+        for text in [text, finding.to_string()] {
+            let acts = |letter: char| letter.is_control() && letter != '\n';
+            assert!(!text.contains(acts), "{text:?}");
+        }
     }
 
     #[test]

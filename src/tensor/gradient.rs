@@ -1,8 +1,8 @@
 //! What the last backward pass left: gradients, and a cheap look at them on the caller's thread, which the next pass
 //! overwrites.
 
-use crate::types::DType;
-use crate::values::{Access, Facts, Glimpse};
+use crate::model::types::DType;
+use crate::source::values::{Access, Facts, Glimpse, Look};
 use half::{bf16, f16};
 
 use super::{
@@ -11,7 +11,12 @@ use super::{
 
 /// The gradient left by the last backward pass, if there is one. Asking a tensor that is no leaf would warn.
 pub(crate) fn gradient(tensor: &Tensor) -> Option<Tensor> {
-    if !requires_grad(tensor) || !Metadata::of(tensor).is_leaf() {
+    requires_grad(tensor).then(|| left_behind(tensor))?
+}
+
+/// The same of a tensor that may not require a gradient any more, and has kept one.
+fn left_behind(tensor: &Tensor) -> Option<Tensor> {
+    if !Metadata::of(tensor).is_leaf() {
         return None;
     }
     tensor.f_grad().ok().filter(Tensor::defined)
@@ -56,7 +61,7 @@ impl Glimpser {
 
     /// Looks at the gradient of the variable at a place of the plan; what is on another device comes with `finish`.
     pub(crate) fn look(&mut self, place: usize, tensor: &Tensor, facts: &Facts) -> Glimpse {
-        let Some(gradient) = gradient(tensor) else {
+        let Some(gradient) = left_behind(tensor) else {
             return if requires_grad(tensor) {
                 Glimpse::Undefined
             } else {
@@ -166,7 +171,7 @@ impl Glimpser {
     }
 
     /// Fetches what lies on other devices.
-    pub(crate) fn finish(self, glimpses: &mut [Glimpse]) {
+    pub(crate) fn finish(self, looks: &mut [Look]) {
         if self.waiting.is_empty() {
             return;
         }
@@ -187,8 +192,8 @@ impl Glimpser {
             return;
         }
         for (place, dtype, elements, range) in places {
-            if let (Some(glimpse), Some(sample)) = (glimpses.get_mut(place), bytes.get(range)) {
-                *glimpse = summary(dtype, sample, elements);
+            if let (Some(look), Some(sample)) = (looks.get_mut(place), bytes.get(range)) {
+                look.glimpse = summary(dtype, sample, elements);
             }
         }
     }
@@ -366,8 +371,9 @@ mod tests {
             end: 16,
             remote,
         });
-        let mut glimpses = [Glimpse::Unseen; 2];
-        glimpser.finish(&mut glimpses);
+        let mut looks = [Look::default(); 2];
+        glimpser.finish(&mut looks);
+        let glimpses = looks.map(|look| look.glimpse);
         assert_eq!(glimpses, [Glimpse::Unseen, Glimpse::NonZero(Some(5.0))]);
     }
 }

@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 
 use tch::Tensor;
 
-use crate::types::DType;
+use crate::model::types::DType;
 
 /// `at_device` says so of tensors in host memory.
 const CPU: c_int = -1;

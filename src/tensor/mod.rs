@@ -13,8 +13,8 @@ pub(crate) use tch::Tensor;
 use tch::{Device, Kind};
 
 use crate::error::{Error, Result};
-use crate::types::DType;
-use crate::values::{Access, Facts, Way, copy_alone, gather};
+use crate::model::types::DType;
+use crate::source::values::{Access, Facts, Way, copy_alone, gather};
 
 pub(crate) use gradient::{Glimpser, gradient};
 use metadata::{Metadata, forget_error};

@@ -5,8 +5,8 @@ use std::ops::Range;
 use tch::TchError;
 
 use crate::error::Result;
-use crate::types::DType;
-use crate::values::Facts;
+use crate::model::types::DType;
+use crate::source::values::Facts;
 
 use super::{Tensor, contiguity, copy_into, inspect, not_copied};
 

@@ -9,7 +9,7 @@ use tch::CModule;
 use tch::nn::{VarStore, Variables};
 
 use crate::error::{Error, Result};
-use crate::named_tensors::{NamedTensors, Role, Standing, Visitor};
+use crate::source::named_tensors::{NamedTensors, Role, Standing, Visitor};
 
 use super::{Tensor, contiguity, first_line, requires_grad, start};
 

@@ -1,0 +1,207 @@
+//! What can be asked on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+const EXIT_CODES: &str = "\
+Exit status:
+  0  all is well
+  1  damage was found; what is whole was read all the same
+  2  something could not be done: a wrong argument, a file that cannot be opened or read, nothing
+     to read
+  3  report found a fault in the weights
+Of several, 2 comes before 3 and 3 before 1.";
+
+/// Inspects, checks and exports TensorBoard log directories, whoever wrote them, and reports
+/// whether their weights learn.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Lists runs with their files and sizes, and their tags with kind, number of points, steps and
+    /// newest value
+    #[command(after_help = EXIT_CODES)]
+    Inspect(Inspect),
+    /// Checks every record: both checksums, that it is an event, that its time is finite
+    ///
+    /// Each fault is a line on standard output that names the file and the byte. Behind damage the
+    /// next whole record is looked for, so that all faults are found. A last record that is only
+    /// half there is mentioned, and is no fault: it is being written, or its writer was killed; see
+    /// --strict.
+    #[command(after_help = EXIT_CODES)]
+    Verify(Verify),
+    /// Writes values as CSV or as JSON lines
+    ///
+    /// CSV has one kind of values: scalars (run,tag,step,wall_time,value), histograms (one line a
+    /// row: run,tag,step,wall_time,left,right,count) or texts (run,tag,step,wall_time,cell,text).
+    /// JSON lines have all kinds: objects with run, tag, step, wall_time, kind and value, where NaN
+    /// and infinities are the strings NaN, Infinity and -Infinity, and images, sounds and graphs
+    /// are told by their sizes. Points come in the order of the files; those that a resumed run
+    /// wrote again come again.
+    ///
+    /// Spreadsheet programs take a cell that begins with = + - @ or white space for a formula and
+    /// run it, and names and texts are whatever a file says. In CSV such a run, tag or text gets an
+    /// apostrophe in front, and so does one that begins with an apostrophe: whoever takes one
+    /// apostrophe off has what was logged. Control characters, which act on a terminal, are written
+    /// as \u{1b}, \n and so on; texts keep their lines and tabs. With --raw, and in JSON lines, all
+    /// is as it is.
+    #[command(after_help = EXIT_CODES)]
+    Export(Export),
+    /// Says of each variable whether it learns, and if not, why: the weight report, recomputed from
+    /// the log
+    ///
+    /// The table is that of Logger::weight_report(), by the same rules. Of logs of this crate it
+    /// needs what log_weights writes by default, and tells more where log_gradients has written
+    /// gradients, too. Where the run's own report, which has seen more, says otherwise, a note
+    /// tells so. Histograms that others have written (add_histogram of torch and tensorboardX, one
+    /// tag a variable) tell which variables do not move from point to point. Notes below the table
+    /// say what the log does not allow to decide.
+    #[command(after_help = EXIT_CODES)]
+    Report(Report),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Inspect {
+    /// A log directory with runs below it, a run, or an event file
+    #[arg(value_name = "LOGDIR")]
+    pub(crate) logdir: PathBuf,
+    #[command(flatten)]
+    pub(crate) select: Select,
+    /// Leave the tags out
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) runs_only: bool,
+    /// Write one JSON object a run
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Verify {
+    /// Log directories, runs, or event files
+    #[arg(value_name = "LOGDIR", required = true)]
+    pub(crate) logdirs: Vec<PathBuf>,
+    /// Take a half-written last record for damage: for runs that have ended
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Print nothing but faults
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Export {
+    /// A log directory with runs below it, a run, or an event file
+    #[arg(value_name = "LOGDIR")]
+    pub(crate) logdir: PathBuf,
+    #[command(flatten)]
+    pub(crate) select: Select,
+    /// How to write
+    #[arg(long, short, value_enum, default_value_t = Format::Csv)]
+    pub(crate) format: Format,
+    /// Which kinds of values; of CSV exactly one [default: scalar for CSV, all for JSON lines]
+    #[arg(long, short, value_enum, value_name = "KIND")]
+    pub(crate) kind: Vec<Kind>,
+    /// Write texts to CSV as they are, also those that a spreadsheet program would run as a formula
+    #[arg(long)]
+    pub(crate) raw: bool,
+    /// Write to this file, which must not exist, instead of standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Report {
+    /// A log directory with runs below it, a run, or an event file
+    #[arg(value_name = "LOGDIR")]
+    pub(crate) logdir: PathBuf,
+    /// Only runs whose name matches this glob (* also matches slashes); several add up
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) run: Vec<String>,
+    /// Only variables whose name matches this glob, as if they were the whole model; several add up
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) variable: Vec<String>,
+    /// Without variables whose name matches this glob: activations beside weights, for one; several
+    /// add up
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) exclude: Vec<String>,
+    /// Variables that are not meant to move, where the log does not tell (that of another writer);
+    /// several add up
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) frozen: Vec<String>,
+    /// Points that rules look back over, 4 to 1000: fewer for a log with a point an epoch
+    #[arg(long, value_name = "POINTS", default_value_t = 20)]
+    pub(crate) window: u32,
+    /// Exit with status 3 only for these verdicts, by their names in the JSON [default: all faults]
+    #[arg(long, value_name = "VERDICT")]
+    pub(crate) fail_on: Vec<String>,
+    /// Write one JSON object a run with weights
+    #[arg(long, conflicts_with = "markdown")]
+    pub(crate) json: bool,
+    /// Write Markdown, for a pull request or a page of results
+    #[arg(long)]
+    pub(crate) markdown: bool,
+}
+
+/// Which runs and tags.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Select {
+    /// Only runs whose name matches this glob (* also matches slashes); several add up
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) run: Vec<String>,
+    /// Only tags that match this glob (* also matches slashes); several add up
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) tag: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Csv,
+    Jsonl,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    Scalar,
+    Histogram,
+    Text,
+    Images,
+    Audio,
+    Hparams,
+    Graph,
+    Tensor,
+    Unknown,
+}
+
+impl Kind {
+    /// As `PointValue::kind` spells it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Scalar => "scalar",
+            Kind::Histogram => "histogram",
+            Kind::Text => "text",
+            Kind::Images => "images",
+            Kind::Audio => "audio",
+            Kind::Hparams => "hparams",
+            Kind::Graph => "graph",
+            Kind::Tensor => "tensor",
+            Kind::Unknown => "unknown",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_do_not_contradict_each_other() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,49 @@
+//! Inspects, checks and exports TensorBoard log directories, whoever wrote them, and reports
+//! whether their weights learn.
+#![deny(unsafe_code)]
+
+mod args;
+mod export;
+mod inspect;
+mod output;
+mod progress;
+mod report;
+mod selection;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+use output::{Failure, Status, complain};
+
+fn main() -> ExitCode {
+    let done = match Args::parse().command {
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Report(args) => report::run(&args),
+    };
+    match done {
+        Ok(status) => status.into(),
+        // Whoever reads our output has seen enough, as `head` does.
+        Err(failure) if failure.is_broken_pipe() => Status::Fine.into(),
+        Err(failure) => {
+            complain(&failure);
+            Status::CouldNot.into()
+        }
+    }
+}
+
+impl From<tch_tensorboard::ReadError> for Failure {
+    fn from(error: tch_tensorboard::ReadError) -> Failure {
+        Failure::Read(error)
+    }
+}
+
+impl From<tch_tensorboard::Error> for Failure {
+    fn from(error: tch_tensorboard::Error) -> Failure {
+        Failure::Option(error)
+    }
+}

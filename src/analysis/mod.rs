@@ -1,0 +1,17 @@
+//! The worker's side of `log_weights`: a `watch` turns snapshots into points with the `state` of each variable. `tags`
+//! names them, `tag_parts` takes such a name apart, and `description` is the text beside its first value.
+
+mod aggregate;
+mod board;
+mod checkup;
+pub(crate) mod dashboard;
+pub(crate) mod description;
+mod origin;
+pub(crate) mod points;
+mod record;
+pub(crate) mod state;
+pub(crate) mod tags;
+mod twins;
+pub(crate) mod watch;
+
+pub(crate) use crate::model::tag_parts;

@@ -1,0 +1,622 @@
+//! The single place that joins a statistic, a scope and a variable into a tag, and that says what each tag means.
+
+use std::sync::Arc;
+
+use crate::analysis::description::Description;
+use crate::capture::plan::{Extent, Plan, Variable};
+use crate::capture::samples::spread;
+pub(crate) use crate::model::statistic::{GRADIENTS, GradientStatistic, WEIGHT_DELTAS, WEIGHTS};
+use crate::model::statistic::{Quantity, Row, Statistic, TABLE};
+use crate::model::subject::Subject;
+use crate::model::tag_parts::{BAND_HIGH, BAND_LOW, WEIGHT_DELTA_SAMPLES, WEIGHT_SAMPLES};
+use crate::model::tier::Tier;
+use crate::options::Selection;
+use crate::source::named_tensors::Role;
+
+/// Sampled weights of each variable of a small model.
+const SMALL_SAMPLES: usize = 4;
+/// Lines of sampled weights in a larger model.
+const SAMPLED_LINES: usize = 64;
+/// Up to this many variables a band of one standard deviation is written around the mean.
+const BANDS: usize = 16;
+
+/// A tag with its description. Points share it, and who has met one need not compare its letters.
+#[derive(Debug)]
+pub(crate) struct Tag {
+    pub(crate) name: Arc<str>,
+    pub(crate) description: Description,
+}
+
+/// Makes the tags of one variable or role.
+#[derive(Clone)]
+struct Tags<'a> {
+    scope: &'a str,
+    name: &'a str,
+    sample: Option<(usize, usize)>,
+    /// See [`Description::variable`].
+    variable: Option<Arc<str>>,
+}
+
+impl<'a> Tags<'a> {
+    fn of(variable: &'a Variable, scope: &'a str) -> Tags<'a> {
+        let sampled = matches!(variable.extent, Extent::Sampled { .. });
+        Tags {
+            scope,
+            name: &variable.name,
+            sample: sampled.then_some((variable.elements, variable.all)),
+            variable: Some(variable.traits().to_string().into()),
+        }
+    }
+
+    fn tag(&self, quantity: Quantity, text: &'static str) -> Arc<Tag> {
+        self.named(quantity.name(), text)
+    }
+
+    fn named(&self, first: &str, text: &'static str) -> Arc<Tag> {
+        let (scope, name) = (self.scope, self.name);
+        let separator = if scope.is_empty() { "" } else { "/" };
+        Arc::new(Tag {
+            name: format!("{first}/{scope}{separator}{name}").into(),
+            description: Description {
+                text,
+                sample: self.sample,
+                variable: self.variable.clone(),
+            },
+        })
+    }
+
+    /// The tags of the chosen rows of the table.
+    fn of_rows(&self, writes: impl Fn(&Row) -> bool) -> Vec<(&'static Row, Arc<Tag>)> {
+        let rows = TABLE.iter().filter(|row| writes(row));
+        rows.map(|row| (row, self.named(row.tag, row.text)))
+            .collect()
+    }
+
+    /// A single element's value is no estimate.
+    fn element(&self, first: &str, element: usize, text: &'static str) -> Arc<Tag> {
+        let name = format!("{}/{element}", self.name);
+        let tags = Tags {
+            scope: self.scope,
+            name: &name,
+            sample: None,
+            variable: None,
+        };
+        tags.named(first, text)
+    }
+}
+
+/// The tags of one variable, as far as it has them.
+#[derive(Debug, Default)]
+pub(crate) struct VariableTags {
+    /// Of the statistics that are written of it, in the order of the table.
+    pub(crate) scalars: Vec<(&'static Row, Arc<Tag>)>,
+    pub(crate) histogram: Option<Arc<Tag>>,
+    pub(crate) delta_histogram: Option<Arc<Tag>>,
+    /// Mean minus and plus one standard deviation.
+    pub(crate) band: Option<(Arc<Tag>, Arc<Tag>)>,
+    pub(crate) samples: Vec<Sample>,
+}
+
+/// A single weight that becomes a line.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    /// Its number in the buffer.
+    pub(crate) element: usize,
+    pub(crate) weight: Arc<Tag>,
+    pub(crate) delta: Arc<Tag>,
+}
+
+/// The tags of all variables of a plan, `None` for watched ones, beside the plan's order.
+pub(crate) fn variable_tags(
+    plan: &Plan,
+    subject: Subject,
+    scope: &str,
+    selection: &Selection,
+) -> Vec<Option<VariableTags>> {
+    let logged = plan
+        .variables
+        .iter()
+        .filter(|variable| variable.is_logged())
+        .count();
+    let mut order = 0;
+    let mut tags = |variable: &Variable| {
+        if !variable.is_logged() {
+            return None;
+        }
+        let place = Place {
+            order,
+            logged,
+            tier: Tier::of(logged),
+        };
+        order += 1;
+        Some(match subject {
+            Subject::Weights => weight_tags(variable, place, scope, selection),
+            Subject::Gradients => gradient_tags(variable, place, scope, selection),
+        })
+    };
+    plan.variables.iter().map(&mut tags).collect()
+}
+
+/// Where a variable stands among those that are logged.
+#[derive(Clone, Copy)]
+struct Place {
+    order: usize,
+    logged: usize,
+    tier: Tier,
+}
+
+impl Place {
+    /// True when a statistic is written by default of a variable here, which stands `alone` or for which its role stands.
+    fn writes(self, row: &Row, alone: bool) -> bool {
+        self.tier <= row.tier || (alone && row.tier >= Tier::Medium)
+    }
+}
+
+fn weight_tags(
+    variable: &Variable,
+    place: Place,
+    scope: &str,
+    selection: &Selection,
+) -> VariableTags {
+    let name = &*variable.name;
+    let layer = selection.layer(name);
+    let alone = place.tier < Tier::Large || selection.singles_out(name);
+    let chosen = layer
+        .statistics
+        .as_ref()
+        .or(selection.options.statistics.as_ref());
+    let writes = |row: &Row| match (row.quantity, chosen) {
+        (Quantity::Statistic(statistic), Some(chosen)) => chosen.contains(&statistic),
+        (Quantity::Statistic(_) | Quantity::Nonfinite, _) => place.writes(row, alone),
+        _ => false,
+    };
+    let count = layer
+        .samples
+        .or(selection.options.samples)
+        .unwrap_or(default_samples(place, alone));
+    let band = place.logged <= BANDS && writes(Statistic::WeightMean.row());
+    let tags = Tags::of(variable, scope);
+    let sample = |element: usize| {
+        let logical = variable.logical(element);
+        Sample {
+            element,
+            weight: tags.element(WEIGHT_SAMPLES, logical, SAMPLE),
+            delta: tags.element(WEIGHT_DELTA_SAMPLES, logical, DELTA_SAMPLE),
+        }
+    };
+    VariableTags {
+        scalars: tags.of_rows(writes),
+        histogram: alone.then(|| tags.tag(Quantity::Weights, WEIGHTS)),
+        delta_histogram: alone.then(|| tags.tag(Quantity::Deltas, WEIGHT_DELTAS)),
+        band: band.then(|| (tags.named(BAND_LOW, BAND), tags.named(BAND_HIGH, BAND))),
+        samples: spread(variable.elements, count, selection.options.seed, name)
+            .into_iter()
+            .map(sample)
+            .collect(),
+    }
+}
+
+fn default_samples(place: Place, alone: bool) -> usize {
+    match place.tier {
+        Tier::Small => SMALL_SAMPLES,
+        // One line each for variables spread evenly over the model, until the lines are used up.
+        Tier::Medium if place.logged > SAMPLED_LINES => {
+            let line = |order: usize| order * SAMPLED_LINES / place.logged;
+            usize::from(place.order == 0 || line(place.order) > line(place.order - 1))
+        }
+        Tier::Medium => 1,
+        Tier::Large => usize::from(alone),
+    }
+}
+
+fn gradient_tags(
+    variable: &Variable,
+    place: Place,
+    scope: &str,
+    selection: &Selection,
+) -> VariableTags {
+    let name = &*variable.name;
+    let alone = place.tier < Tier::Large || selection.singles_out(name);
+    let writes = |row: &Row| {
+        let is_of_gradient = row.quantity.is_of_gradient();
+        is_of_gradient && place.writes(row, alone)
+    };
+    let tags = Tags::of(variable, scope);
+    VariableTags {
+        scalars: tags.of_rows(writes),
+        histogram: alone.then(|| tags.tag(Quantity::Gradients, GRADIENTS)),
+        ..VariableTags::default()
+    }
+}
+
+/// A set of variables that is shown as one: the model, a group of the user's, or a role.
+#[derive(Debug)]
+pub(crate) struct Aggregate {
+    /// Empty for the model.
+    pub(crate) name: Box<str>,
+    /// Indices into the plan.
+    pub(crate) members: Vec<usize>,
+    /// Only the whole model shows how its variables spread.
+    pub(crate) is_model: bool,
+    /// Histograms of a role of a large model.
+    pub(crate) histogram: Option<Arc<Tag>>,
+    pub(crate) delta_histogram: Option<Arc<Tag>>,
+    pub(crate) tags: AggregateTags,
+}
+
+impl Aggregate {
+    /// The name of the tag of one of this aggregate's statistics.
+    pub(crate) fn tag_name(&self, statistic: &str) -> Arc<str> {
+        self.tags.name(statistic)
+    }
+}
+
+/// Makes the tags of an aggregate, each at its first use.
+#[derive(Debug)]
+pub(crate) struct AggregateTags {
+    prefix: String,
+    /// Elements copied and elements in all, when these differ.
+    sample: Option<(usize, usize)>,
+    made: Vec<Arc<Tag>>,
+}
+
+impl AggregateTags {
+    fn new(prefix: String, sample: Option<(usize, usize)>) -> AggregateTags {
+        AggregateTags {
+            prefix,
+            sample,
+            made: Vec::new(),
+        }
+    }
+
+    fn name(&self, statistic: &str) -> Arc<str> {
+        format!("{}{statistic}", self.prefix).into()
+    }
+
+    /// The tag of a statistic; `text` says what that is.
+    pub(crate) fn tag(&mut self, statistic: &str, text: &'static str) -> Arc<Tag> {
+        let is_it = |tag: &&Arc<Tag>| tag.name.get(self.prefix.len()..) == Some(statistic);
+        if let Some(made) = self.made.iter().find(is_it) {
+            return made.clone();
+        }
+        let tag = Arc::new(Tag {
+            name: self.name(statistic),
+            description: Description {
+                text,
+                sample: self.sample,
+                variable: None,
+            },
+        });
+        self.made.push(tag.clone());
+        tag
+    }
+}
+
+/// What is aggregated of a plan: the model first, then groups, then roles from the medium tier on.
+pub(crate) fn aggregates(
+    plan: &Plan,
+    subject: Subject,
+    scope: &str,
+    selection: &Selection,
+) -> Vec<Aggregate> {
+    let logged = || {
+        plan.variables
+            .iter()
+            .enumerate()
+            .filter(|(_, variable)| variable.is_logged())
+    };
+    let members: Vec<usize> = logged().map(|(index, _)| index).collect();
+    if members.is_empty() {
+        return Vec::new();
+    }
+    let tier = Tier::of(members.len());
+    let prefix = |name: &str| match (scope, name) {
+        ("", "") => "model/".to_owned(),
+        ("", name) => format!("model/{name}/"),
+        (scope, "") => format!("model/{scope}/"),
+        (scope, name) => format!("model/{scope}/{name}/"),
+    };
+    let mut named: Vec<(String, bool, Vec<usize>)> = Vec::new();
+    let mut join = |name: String, role: bool, index: usize| match named
+        .iter_mut()
+        .find(|(known, ..)| *known == name)
+    {
+        // A group may have the name of a role, or be given by several patterns.
+        Some((.., members)) if members.last() == Some(&index) => {}
+        Some((.., members)) => members.push(index),
+        None => named.push((name, role, vec![index])),
+    };
+    for (index, variable) in logged() {
+        selection
+            .groups(&variable.name)
+            .for_each(|group| join(group.to_owned(), false, index));
+        if tier > Tier::Small {
+            join(role(&variable.name), true, index);
+        }
+    }
+    let (kind, description) = match subject {
+        Subject::Weights => (Quantity::Weights, WEIGHTS),
+        Subject::Gradients => (Quantity::Gradients, GRADIENTS),
+    };
+    let sample = |members: &[usize]| {
+        let members = members
+            .iter()
+            .filter_map(|&member| plan.variables.get(member));
+        let (sampled, all) = members.fold((0, 0), |(sampled, all), member| {
+            (sampled + member.elements, all + member.all)
+        });
+        (sampled < all).then_some((sampled, all))
+    };
+    // The running statistics of a norm layer move a hundred times as fast as weights: with them, the model's extremes would
+    // tell of nothing else.
+    let is_weight = |&member: &usize| {
+        let variable = plan.variables.get(member);
+        variable.is_some_and(|variable| variable.standing.role != Role::Buffer)
+    };
+    let members: Vec<usize> = members.into_iter().filter(is_weight).collect();
+    let model = Aggregate {
+        name: Box::default(),
+        tags: AggregateTags::new(prefix(""), sample(&members)),
+        members,
+        is_model: true,
+        histogram: None,
+        delta_histogram: None,
+    };
+    // A role of one variable would only repeat it, except where variables are not written one by one.
+    let rest = named
+        .into_iter()
+        .filter(|(_, role, members)| !role || members.len() > 1 || tier == Tier::Large);
+    let rest = rest.map(|(name, role, members)| {
+        let histogram = role && tier == Tier::Large;
+        let deltas = histogram && subject == Subject::Weights;
+        let sample = sample(&members);
+        let tags = Tags {
+            scope,
+            name: &name,
+            sample,
+            variable: None,
+        };
+        Aggregate {
+            members,
+            is_model: false,
+            histogram: histogram.then(|| tags.tag(kind, description)),
+            delta_histogram: deltas.then(|| tags.tag(Quantity::Deltas, WEIGHT_DELTAS)),
+            tags: AggregateTags::new(prefix(&name), sample),
+            name: name.into(),
+        }
+    });
+    std::iter::once(model).chain(rest).collect()
+}
+
+/// A variable's part in an architecture: its name with every number replaced (`h.*.mlp.c_proj.weight`).
+pub(crate) fn role(name: &str) -> String {
+    let mut role = String::with_capacity(name.len());
+    for letter in name.chars() {
+        if !letter.is_ascii_digit() {
+            role.push(letter);
+        } else if !role.ends_with('*') {
+            role.push('*');
+        }
+    }
+    role
+}
+
+const BAND: &str = "Mean minus or plus one standard deviation of the weights, for the band chart.";
+const SAMPLE: &str =
+    "One element of the variable, chosen once by seed and name; the number is its row-major index.";
+const DELTA_SAMPLE: &str = "What one step changed at this element.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::plan::{Followed, Found};
+    use crate::model::tag_parts::{TagParts, split_scope};
+    use crate::model::tier::{MEDIUM, SMALL};
+    use crate::model::types::DType;
+    use crate::options::{LayerOptions, WeightOptions};
+    use crate::source::named_tensors::Standing;
+
+    fn selection(options: WeightOptions) -> Selection {
+        Selection::new(options).expect("valid options")
+    }
+
+    fn plan(count: usize, selection: &Selection) -> Plan {
+        let variable = |index| Found {
+            name: format!("h.{index}.weight").into(),
+            dtype: DType::F32,
+            shape: vec![10, 10],
+            standing: Standing {
+                role: Role::Trainable,
+                is_member: None,
+            },
+        };
+        Plan::new(
+            (0..count).map(variable).collect(),
+            selection,
+            &Followed::default(),
+        )
+    }
+
+    fn tags(count: usize, options: WeightOptions) -> Vec<VariableTags> {
+        let selection = selection(options);
+        let plan = plan(count, &selection);
+        variable_tags(&plan, Subject::Weights, "", &selection)
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    #[test]
+    fn roles_replace_every_number() {
+        assert_eq!(role("h.12.mlp.c_proj.weight"), "h.*.mlp.c_proj.weight");
+        assert_eq!(role("conv1.weight"), "conv*.weight");
+        assert_eq!(role("wte"), "wte");
+    }
+
+    #[test]
+    fn a_small_model_has_everything() {
+        let tags = tags(SMALL, WeightOptions::new());
+        assert!(
+            tags.iter()
+                .all(|tags| tags.scalars.len() == Statistic::ALL.len() + 1
+                    && tags.samples.len() == 4)
+        );
+        assert!(
+            tags.iter()
+                .all(|tags| tags.histogram.is_some() && tags.delta_histogram.is_some())
+        );
+        assert!(tags.iter().all(|tags| tags.band.is_none()));
+    }
+
+    #[test]
+    fn a_medium_model_has_the_telling_ones_and_at_most_64_lines() {
+        for count in [SMALL + 1, 64, 65, 300, MEDIUM] {
+            let tags = tags(count, WeightOptions::new());
+            assert!(
+                tags.iter()
+                    .all(|tags| tags.scalars.len() == 4 + 1 && tags.histogram.is_some())
+            );
+            let lines: usize = tags.iter().map(|tags| tags.samples.len()).sum();
+            assert_eq!(lines, count.min(SAMPLED_LINES), "{count}");
+        }
+    }
+
+    #[test]
+    fn a_large_model_has_roles_and_what_was_pointed_at() {
+        let options = WeightOptions::new().for_matching("h.7.*", LayerOptions::new().samples(2));
+        let tags = tags(MEDIUM + 1, options);
+        let alone: Vec<usize> = (0..tags.len())
+            .filter(|&index| tags[index].histogram.is_some())
+            .collect();
+        assert_eq!(alone, [7]);
+        assert_eq!(tags[7].samples.len(), 2);
+        let chosen = selection(WeightOptions::new());
+        let plan = plan(MEDIUM + 1, &chosen);
+        let aggregates = aggregates(&plan, Subject::Weights, "G", &chosen);
+        assert_eq!(aggregates.len(), 2);
+        assert_eq!(
+            &*aggregates[1].tag_name("weight_std"),
+            "model/G/h.*.weight/weight_std"
+        );
+        assert_eq!(
+            &*aggregates[1]
+                .histogram
+                .as_ref()
+                .expect("a role's histogram")
+                .name,
+            "weights/G/h.*.weight"
+        );
+    }
+
+    #[test]
+    fn a_variable_counts_once_whatever_names_a_group() {
+        let options = WeightOptions::new()
+            .group("h.*.weight", "*")
+            .group("some", "h.1*")
+            .group("some", "*.weight");
+        let chosen = selection(options);
+        let plan = plan(SMALL + 1, &chosen);
+        let aggregates = aggregates(&plan, Subject::Weights, "", &chosen);
+        let sizes: Vec<usize> = aggregates
+            .iter()
+            .map(|aggregate| aggregate.members.len())
+            .collect();
+        assert_eq!(sizes, [SMALL + 1; 3]);
+    }
+
+    #[test]
+    fn scopes_stand_behind_the_statistic() {
+        let chosen = selection(WeightOptions::new().group("all", "*"));
+        let plan = plan(1, &chosen);
+        let tags = variable_tags(&plan, Subject::Weights, "G", &chosen);
+        let first = &tags[0].as_ref().expect("a logged variable").scalars[0].1;
+        assert_eq!(&*first.name, "weight_mean/G/h.0.weight");
+        let aggregates = aggregates(&plan, Subject::Weights, "G", &chosen);
+        let prefixes: Vec<Arc<str>> = aggregates
+            .iter()
+            .map(|aggregate| aggregate.tag_name("x"))
+            .collect();
+        assert_eq!(prefixes, ["model/G/x".into(), "model/G/all/x".into()]);
+    }
+
+    /// All tags of a variable but those of single elements and of the band.
+    fn named(tags: &VariableTags) -> Vec<(Quantity, &Arc<Tag>)> {
+        let scalars = tags.scalars.iter();
+        scalars.map(|(row, tag)| (row.quantity, tag)).collect()
+    }
+
+    #[test]
+    fn tags_of_any_name_are_taken_apart_again() {
+        let chosen = selection(WeightOptions::new().group("g/rp", "*"));
+        for scope in ["", "G", "model", "a/b", "weights", "findings"] {
+            for name in [
+                "fc.weight",
+                "a/b/c",
+                "/",
+                "weight_mean",
+                "weight_mean/weight_mean",
+                "findings",
+                "update_ratio_log10",
+                "model/findings",
+                " Variable: f32 3, trainable.",
+                "\u{e4}/*",
+            ] {
+                let found = Found {
+                    name: name.into(),
+                    dtype: DType::F32,
+                    shape: vec![10, 10],
+                    standing: Standing {
+                        role: Role::Trainable,
+                        is_member: Some(true),
+                    },
+                };
+                let plan = Plan::new(vec![found], &chosen, &Followed::default());
+                let path = match scope {
+                    "" => name.to_owned(),
+                    scope => format!("{scope}/{name}"),
+                };
+                let parts = |tag: &Arc<Tag>| {
+                    assert!(tag.description.variable.is_some());
+                    match TagParts::of(&tag.name) {
+                        Some(TagParts::Variable { quantity, path: of }) if of == path => quantity,
+                        other => panic!("{}: {other:?}", tag.name),
+                    }
+                };
+                for subject in [Subject::Weights, Subject::Gradients] {
+                    let tags = variable_tags(&plan, subject, scope, &chosen);
+                    let tags = tags[0].as_ref().expect("a logged variable");
+                    for (quantity, tag) in named(tags) {
+                        assert_eq!(parts(tag), quantity);
+                    }
+                    let histogram = match subject {
+                        Subject::Weights => Quantity::Weights,
+                        Subject::Gradients => Quantity::Gradients,
+                    };
+                    assert_eq!(tags.histogram.as_ref().map(parts), Some(histogram));
+                }
+                assert_eq!(split_scope(&path, [scope]), (scope, name));
+                for aggregate in aggregates(&plan, Subject::Weights, scope, &chosen) {
+                    let (tag, findings) =
+                        (aggregate.tag_name("drift"), aggregate.tag_name("findings"));
+                    let rest = ["model/", scope, if scope.is_empty() { "" } else { "/" }].concat();
+                    let path = tag.strip_suffix("/drift").unwrap_or_default();
+                    let path = format!("{path}/");
+                    let group = path.strip_prefix(&rest).unwrap_or("");
+                    assert!(["", "g/rp/"].contains(&group), "{tag}: {group}");
+                    let quantity = Quantity::Statistic(Statistic::WeightDrift);
+                    let of = tag
+                        .strip_prefix("model/")
+                        .and_then(|tag| tag.strip_suffix("drift"));
+                    let path = of.unwrap_or_default().trim_end_matches('/');
+                    assert_eq!(
+                        TagParts::of(&tag),
+                        Some(TagParts::Aggregate { quantity, path })
+                    );
+                    if aggregate.is_model {
+                        assert_eq!(TagParts::of(&findings), Some(TagParts::Findings { scope }));
+                    }
+                }
+            }
+        }
+    }
+}

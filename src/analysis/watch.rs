@@ -1,0 +1,556 @@
+//! The worker's side of `log_weights`: one model's newest snapshot, what it says against the one before, and the points
+//! that come of it.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::analysis::aggregate::aggregate_points;
+use crate::analysis::board::scope_board;
+use crate::analysis::checkup::Checkup;
+use crate::analysis::dashboard::ScopeBoard;
+use crate::analysis::description::Description;
+use crate::analysis::origin::Origin;
+use crate::analysis::points::{Points, ScalarPoint};
+use crate::analysis::record::{Diagnosed, model_record};
+use crate::analysis::state::{State, elements};
+use crate::analysis::tag_parts::FINDINGS;
+use crate::analysis::tags::{Aggregate, Tag, aggregates, variable_tags};
+use crate::analysis::twins::follow;
+use crate::capture::buffer::{Buffer, Pool};
+use crate::capture::plan::{Due, Plan, Variable};
+use crate::capture::{Snapshot, Subject};
+use crate::kernel::histogram::Curve;
+use crate::kernel::stats::Moments;
+use crate::kernel::{Kernels, Task};
+use crate::model::tier::Tier;
+use crate::model::types::WallTime;
+use crate::options::Selection;
+use crate::proto::tch_tensorboard::ModelRecord;
+use crate::report::diagnosis::Elsewhere;
+use crate::report::ledger::Found;
+use crate::report::{ModelReport, ParameterReport};
+use crate::source::values::Glimpse;
+
+const FINDINGS_TEXT: &str =
+    "Variables with a fault in force, as the report under Text lists them. Healthy: 0.";
+
+/// One model in one scope.
+pub(crate) struct Watch {
+    subject: Subject,
+    scope: Arc<str>,
+    selection: Arc<Selection>,
+    plan: Option<Arc<Plan>>,
+    states: Vec<State>,
+    aggregates: Vec<Aggregate>,
+    /// That of the number of faults.
+    findings: Option<Arc<Tag>>,
+    newest: Option<Newest>,
+    /// Memory for a sample of one variable, and for cutting rows.
+    sample: Vec<f64>,
+    curve: Curve,
+    /// A plan or a fault has come since the board was taken.
+    has_new_board: bool,
+    /// Variables or their roles have changed since the record was taken.
+    has_new_plan: bool,
+    /// Snapshots so far.
+    observed: u64,
+    /// Of weights.
+    checkup: Option<Checkup>,
+}
+
+/// The newest snapshot, kept to compare the next one with.
+struct Newest {
+    step: i64,
+    wall_time: WallTime,
+    buffer: Arc<Buffer>,
+    pool: Arc<Pool>,
+    /// The stamp of the snapshot that the deltas are against.
+    before: Option<u64>,
+    /// For each class, what its cadence left out: written when the run ends.
+    unwritten: Vec<Due>,
+}
+
+impl Watch {
+    pub(crate) fn new(subject: Subject, scope: Arc<str>, selection: Arc<Selection>) -> Watch {
+        Watch {
+            checkup: (subject == Subject::Weights)
+                .then(|| Checkup::new(selection.options.thresholds)),
+            subject,
+            scope,
+            selection,
+            plan: None,
+            states: Vec::new(),
+            aggregates: Vec::new(),
+            findings: None,
+            sample: Vec::new(),
+            curve: Curve::default(),
+            has_new_board: false,
+            has_new_plan: false,
+            observed: 0,
+            newest: None,
+        }
+    }
+
+    pub(crate) fn subject(&self) -> Subject {
+        self.subject
+    }
+
+    /// Takes a snapshot: analyses it and says what is to be written. `None` when nothing is.
+    pub(crate) fn observe(&mut self, kernels: &mut Kernels, snapshot: Snapshot) -> Option<Points> {
+        let same_plan = !self.adopt(&snapshot.plan);
+        self.has_new_board |= !same_plan;
+        if !same_plan {
+            self.has_new_plan = true;
+            for state in &mut self.states {
+                state.first_step.get_or_insert(snapshot.step);
+            }
+        }
+        if snapshot.rebase {
+            self.states.iter_mut().for_each(|state| state.origin = None);
+            self.checkup.iter_mut().for_each(Checkup::rebase);
+        }
+        let previous = self.newest.take();
+        let before = previous
+            .as_ref()
+            .filter(|_| snapshot.follows && !snapshot.rebase && self.subject == Subject::Weights);
+        self.analyse(
+            kernels,
+            &snapshot.buffer,
+            before.map(|previous| &*previous.buffer),
+            &snapshot.due,
+        );
+        let before_bytes = before.map(|previous| &*previous.buffer);
+        if let Some(checkup) = &mut self.checkup {
+            follow(&mut self.states, &snapshot, before_bytes, self.observed);
+            self.observed += 1;
+            self.has_new_board |= checkup.observe(&snapshot, &self.states);
+        }
+        let points = self.points(&snapshot, before.map(|previous| &*previous.buffer));
+        self.states.iter_mut().for_each(State::drop_histograms);
+        let stamp = before
+            .filter(|_| same_plan)
+            .map(|previous| previous.buffer.stamp);
+        if let Some(previous) = previous {
+            previous.pool.put(previous.buffer);
+        }
+        self.newest = Some(Newest {
+            step: snapshot.step,
+            wall_time: snapshot.wall_time,
+            buffer: snapshot.buffer,
+            pool: snapshot.pool,
+            before: stamp,
+            unwritten: unwritten(&snapshot.plan, &snapshot.due),
+        });
+        points
+    }
+
+    /// The points of the newest snapshot that its cadence left out, so that a run ends with its last weights.
+    pub(crate) fn finish(&mut self, kernels: &mut Kernels) -> Option<Points> {
+        let newest = self.newest.take()?;
+        let plan = self.plan.clone()?;
+        let before = newest
+            .before
+            .and_then(|stamp| newest.pool.take_stamped(stamp));
+        if newest.before.is_some() == before.is_some() {
+            self.analyse_again(kernels, &newest, before.as_deref());
+        }
+        let last = Snapshot {
+            step: newest.step,
+            wall_time: newest.wall_time,
+            plan,
+            buffer: newest.buffer,
+            pool: newest.pool,
+            follows: before.is_some(),
+            due: newest.unwritten,
+            rebase: false,
+            idle_calls: 0,
+            idle_since: None,
+            learning_rate: None,
+        };
+        self.points(&last, before.as_deref())
+    }
+
+    /// Makes the states fit a plan. A variable that is as it was keeps its own; one of another shape or type starts anew.
+    /// True when the plan is a new one.
+    fn adopt(&mut self, plan: &Arc<Plan>) -> bool {
+        if self
+            .plan
+            .as_ref()
+            .is_some_and(|known| Arc::ptr_eq(known, plan))
+        {
+            return false;
+        }
+        let mut known: HashMap<Arc<str>, State> = HashMap::new();
+        if let Some(old) = self.plan.take() {
+            let new = plan.variables.iter().map(|new| (&*new.name, new));
+            let new: HashMap<&str, &Variable> = new.collect();
+            for (variable, state) in std::iter::zip(&old.variables, self.states.drain(..)) {
+                let kept = match new.get(&*variable.name) {
+                    Some(new) if new.continues(variable) => state,
+                    // Frozen for a while: how far training has moved it still counts from the start.
+                    Some(new) if new.is_same_tensor(variable) => State {
+                        origin: state.origin,
+                        first_step: state.first_step,
+                        ..State::default()
+                    },
+                    _ => continue,
+                };
+                known.insert(variable.name.clone(), kept);
+            }
+        }
+        let tags = variable_tags(plan, self.subject, &self.scope, &self.selection);
+        self.states = std::iter::zip(&plan.variables, tags)
+            .map(|(variable, tags)| State {
+                tags,
+                ..known.remove(&variable.name).unwrap_or_default()
+            })
+            .collect();
+        self.aggregates = aggregates(plan, self.subject, &self.scope, &self.selection);
+        let model = self.aggregates.iter().find(|aggregate| aggregate.is_model);
+        self.findings = model.filter(|_| self.checkup.is_some()).map(findings_tag);
+        if let Some(checkup) = &mut self.checkup {
+            checkup.adopt(plan);
+        }
+        self.plan = Some(plan.clone());
+        true
+    }
+
+    fn analyse(
+        &mut self,
+        kernels: &mut Kernels,
+        current: &Buffer,
+        before: Option<&Buffer>,
+        due: &[Due],
+    ) {
+        let Some(plan) = self.plan.clone() else {
+            return;
+        };
+        for (variable, state) in std::iter::zip(&plan.variables, &mut self.states) {
+            state.place_before = state.place.replace(variable.bytes());
+            state.watched_moved = before
+                .filter(|_| !variable.is_logged())
+                .and_then(|before| state.moved(current, before));
+            if state.watched_moved == Some(true) {
+                plan.report_moved(variable);
+            }
+        }
+        let for_roles = self.writes_roles(due);
+        let task = |(variable, state): (&Variable, &State)| Task {
+            current: elements(variable, current, Some(variable.bytes()))
+                .filter(|_| variable.is_logged()),
+            previous: before
+                .and_then(|before| elements(variable, before, state.place_before.clone())),
+            rows: variable.rows(),
+            histograms: due.get(variable.class).is_some_and(|due| due.histograms) || for_roles,
+        };
+        let tasks: Vec<Task<'_>> = std::iter::zip(&plan.variables, &self.states)
+            .map(task)
+            .collect();
+        let analyses = kernels.analyse(&tasks);
+        let seed = self.selection.options.seed;
+        let variables = std::iter::zip(&plan.variables, &mut self.states);
+        for ((variable, state), (task, analysis)) in
+            std::iter::zip(variables, std::iter::zip(&tasks, analyses))
+        {
+            if !variable.is_logged() && state.origin.is_none() {
+                let current = elements(variable, current, Some(variable.bytes()));
+                state.origin = current.map(|current| Origin::of(current, seed, variable));
+            }
+            if let (Some(current), Some(analysis)) = (task.current, analysis) {
+                state.take(analysis, current, seed, variable, &mut self.sample);
+            }
+        }
+    }
+
+    /// True when histograms of roles are due. Each is over all its members, whatever the cadence of each.
+    fn writes_roles(&self, due: &[Due]) -> bool {
+        let mut aggregates = self.aggregates.iter();
+        due.first().is_some_and(|due| due.histograms)
+            && aggregates.any(|aggregate| aggregate.histogram.is_some())
+    }
+
+    /// Makes up the histograms of the newest snapshot that were not due when it came; the moments are known.
+    fn analyse_again(&mut self, kernels: &mut Kernels, newest: &Newest, before: Option<&Buffer>) {
+        let Some(plan) = self.plan.clone() else {
+            return;
+        };
+        let for_roles = self.writes_roles(&newest.unwritten);
+        let task = |variable: &Variable| {
+            let due = newest.unwritten.get(variable.class);
+            let wanted = due.is_some_and(|due| due.histograms) || for_roles;
+            let current = elements(variable, &newest.buffer, Some(variable.bytes()));
+            Task {
+                current: current.filter(|_| wanted && variable.is_logged()),
+                previous: before
+                    .and_then(|before| elements(variable, before, Some(variable.bytes()))),
+                rows: variable.rows(),
+                histograms: true,
+            }
+        };
+        let tasks: Vec<Task<'_>> = plan.variables.iter().map(task).collect();
+        let analyses = kernels.analyse(&tasks);
+        for ((variable, state), analysis) in
+            std::iter::zip(std::iter::zip(&plan.variables, &mut self.states), analyses)
+        {
+            if let Some(analysis) = analysis {
+                state.analysis = Some(analysis.scaled(variable.scale()));
+            }
+        }
+    }
+
+    fn points(&mut self, snapshot: &Snapshot, before: Option<&Buffer>) -> Option<Points> {
+        let mut points = Points {
+            step: snapshot.step,
+            wall_time: snapshot.wall_time,
+            scalars: Vec::new(),
+            histograms: Vec::new(),
+        };
+        for (variable, state) in std::iter::zip(&snapshot.plan.variables, &self.states) {
+            let due = snapshot
+                .due
+                .get(variable.class)
+                .copied()
+                .unwrap_or_default();
+            if due.scalars {
+                state.scalars(&mut points.scalars);
+                state.sample_lines(variable, &snapshot.buffer, before, &mut points.scalars);
+            }
+            if due.histograms {
+                state.histograms(
+                    self.selection.options.histogram_rows,
+                    &mut self.curve,
+                    &mut points.histograms,
+                );
+            }
+        }
+        let general = snapshot.due.first().copied().unwrap_or_default();
+        if general.scalars || general.histograms {
+            let rows = self.selection.options.histogram_rows;
+            for aggregate in &mut self.aggregates {
+                aggregate_points(
+                    aggregate,
+                    self.subject,
+                    &self.states,
+                    general,
+                    rows,
+                    &mut self.curve,
+                    &mut points,
+                );
+            }
+        }
+        if let Some(tag) = self.findings.as_ref().filter(|_| general.scalars) {
+            let faults = self.faults().len() as f64;
+            points.scalars.push(ScalarPoint::new(tag, faults));
+        }
+        (!points.scalars.is_empty() || !points.histograms.is_empty()).then_some(points)
+    }
+
+    /// True when there is something to report.
+    pub(crate) fn has_report(&self) -> bool {
+        self.checkup.is_some() && self.states.iter().any(|state| state.analysis.is_some())
+    }
+
+    /// What the report says of each variable.
+    pub(crate) fn report(&self, run: &Path) -> Vec<ParameterReport> {
+        let (Some(plan), Some(checkup)) = (&self.plan, &self.checkup) else {
+            return Vec::new();
+        };
+        let step = self.newest.as_ref().map(|newest| newest.step);
+        let known = std::iter::zip(&plan.variables, &self.states);
+        std::iter::zip(known, checkup.opinions())
+            .map(|((variable, state), opinion)| {
+                let weights = state.analysis.as_ref().map(|analysis| &analysis.weights);
+                ParameterReport {
+                    run: run.to_path_buf(),
+                    scope: self.scope.to_string(),
+                    name: variable.name.to_string(),
+                    shape: variable.shape.clone(),
+                    dtype: Some(variable.dtype),
+                    role: variable.standing.role,
+                    step: step.unwrap_or_default(),
+                    mean: weights.and_then(|weights| weights.std().map(|_| weights.mean)),
+                    std: weights.and_then(Moments::std),
+                    norm: weights.and_then(|weights| weights.std().map(|_| weights.norm())),
+                    update_ratio: state.measured.update_ratio(),
+                    changed_fraction: state.measured.changed_fraction(),
+                    drift: state.measured.drift(),
+                    nonfinite: weights.map_or(0, Moments::nonfinite),
+                    verdict: opinion.verdict,
+                    since: opinion.since,
+                    reason: opinion.reason,
+                    evidence: opinion.evidence,
+                }
+            })
+            .collect()
+    }
+
+    /// What the private record says of this model; `None` before the first snapshot.
+    pub(crate) fn record(&self) -> Option<ModelRecord> {
+        let run = Path::new("");
+        let findings = self.faults().iter().cloned();
+        let diagnosed = Diagnosed {
+            parameters: self.report(run),
+            findings: findings.map(|found| found.told(run, &self.scope)).collect(),
+            trend: self.checkup.as_ref().and_then(Checkup::trend),
+        };
+        let step = self.newest.as_ref().map(|newest| newest.step);
+        let (plan, states) = (self.plan.as_ref()?, &self.states);
+        let aggregates = &self.aggregates;
+        Some(model_record(
+            &self.scope,
+            plan,
+            states,
+            aggregates,
+            step,
+            &diagnosed,
+        ))
+    }
+
+    /// True when variables or their roles have changed since this was last asked.
+    pub(crate) fn take_new_plan(&mut self) -> bool {
+        std::mem::take(&mut self.has_new_plan)
+    }
+
+    /// What the report says of the model as a whole; `None` for gradients.
+    pub(crate) fn model_report(&self, run: &Path) -> Option<ModelReport> {
+        let checkup = self.checkup.as_ref()?;
+        Some(ModelReport {
+            run: run.to_path_buf(),
+            scope: self.scope.to_string(),
+            step: self.newest.as_ref().map(|newest| newest.step),
+            trend: checkup.trend(),
+        })
+    }
+
+    /// Takes what the other scopes of the run are like.
+    pub(crate) fn set_elsewhere(&mut self, elsewhere: Elsewhere) {
+        if let Some(checkup) = &mut self.checkup {
+            checkup.set_elsewhere(elsewhere);
+        }
+    }
+
+    /// What this one is like for the others; `None` for gradients.
+    pub(crate) fn identity(&self) -> Option<(bool, u64)> {
+        Some(self.checkup.as_ref()?.identity())
+    }
+
+    pub(crate) fn scope(&self) -> &Arc<str> {
+        &self.scope
+    }
+
+    /// What a user should know of this model once.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let diagnosed = self.checkup.iter().flat_map(Checkup::notes);
+        self.left_out().into_iter().chain(diagnosed).collect()
+    }
+
+    /// The faults in force.
+    pub(crate) fn faults(&self) -> &[Found] {
+        self.checkup.as_ref().map_or(&[], Checkup::faults)
+    }
+
+    /// The faults that became sure since the last time.
+    pub(crate) fn take_news(&mut self) -> Vec<Found> {
+        self.checkup
+            .as_mut()
+            .map(Checkup::take_news)
+            .unwrap_or_default()
+    }
+
+    /// True when the report is worth writing again.
+    pub(crate) fn take_new_verdict(&mut self) -> bool {
+        self.checkup.as_mut().is_some_and(Checkup::take_new_verdict)
+    }
+
+    /// What the newest snapshot says of the gradients, when this is a watch of gradients.
+    pub(crate) fn gradients(&self) -> HashMap<Arc<str>, Glimpse> {
+        let Some(plan) = self
+            .plan
+            .as_ref()
+            .filter(|_| self.subject == Subject::Gradients)
+        else {
+            return HashMap::new();
+        };
+        let known = std::iter::zip(&plan.variables, &self.states);
+        let glimpse = |(variable, state): (&Variable, &State)| {
+            let gradient = &state.analysis.as_ref()?.weights;
+            let glimpse = if gradient.nonfinite() > 0 {
+                Glimpse::NonFinite
+            } else if gradient.zeros == gradient.count {
+                Glimpse::Zero
+            } else {
+                Glimpse::NonZero(Some(gradient.norm()))
+            };
+            Some((variable.name.clone(), glimpse))
+        };
+        known.filter_map(glimpse).collect()
+    }
+
+    /// Takes what `log_gradients` saw of the same step.
+    pub(crate) fn refine(&mut self, gradients: HashMap<Arc<str>, Glimpse>) {
+        if let Some(checkup) = &mut self.checkup {
+            checkup.refine(gradients);
+        }
+    }
+
+    fn logged(&self) -> usize {
+        self.states
+            .iter()
+            .filter(|state| state.tags.is_some())
+            .count()
+    }
+
+    /// What is left out of a model of this size by default, `None` when nothing is or the user chose the statistics.
+    fn left_out(&self) -> Option<String> {
+        if self.selection.options.statistics.is_some() {
+            return None;
+        }
+        let logged = self.logged();
+        match Tier::of(logged) {
+            Tier::Small => None,
+            Tier::Medium => Some(format!(
+                "{logged} variables: four statistics and the histograms of each; WeightOptions::statistics and \
+                 samples write more"
+            )),
+            Tier::Large => Some(format!(
+                "{logged} variables: roles stand for them; WeightOptions::select and for_matching write single ones"
+            )),
+        }
+    }
+
+    /// What the generated dashboard shows of this model, when that has changed since the last time.
+    pub(crate) fn take_board(&mut self) -> Option<ScopeBoard> {
+        std::mem::take(&mut self.has_new_board).then(|| {
+            scope_board(
+                Tier::of(self.logged()),
+                self.plan.as_deref(),
+                &self.states,
+                &self.aggregates,
+                self.faults(),
+            )
+        })
+    }
+}
+
+/// No estimate, whatever the model's other statistics are.
+fn findings_tag(model: &Aggregate) -> Arc<Tag> {
+    Arc::new(Tag {
+        name: model.tag_name(FINDINGS),
+        description: Description {
+            text: FINDINGS_TEXT,
+            sample: None,
+            variable: None,
+        },
+    })
+}
+
+/// What a snapshot's cadence left out, except for classes that never write.
+fn unwritten(plan: &Plan, due: &[Due]) -> Vec<Due> {
+    std::iter::zip(&plan.classes, due)
+        .map(|(class, due)| Due {
+            scalars: !due.scalars && class.scalars.stride(0) > 0,
+            histograms: !due.histograms && class.histograms.stride(0) > 0,
+        })
+        .collect()
+}

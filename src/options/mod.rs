@@ -1,0 +1,518 @@
+//! What `log_weights` writes: the choices of the builder.
+
+pub(crate) mod cadence;
+pub(crate) mod thresholds;
+
+use globset::{GlobBuilder, GlobMatcher};
+use regex::Regex;
+
+use crate::error::{Error, Result};
+use crate::model::statistic::Statistic;
+use crate::options::cadence::Cadence;
+use crate::options::thresholds::Thresholds;
+
+/// Which variable names are meant: a glob (`conv*.weight`; `*` crosses dots) or a regular expression. A plain string is
+/// taken as a glob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Pattern {
+    /// `*`, `?`, `[ab]`, `{a,b}` against the whole name.
+    Glob(String),
+    /// A regular expression of the `regex` crate, searched anywhere in the name; anchor it with `^` and `$`.
+    Regex(String),
+}
+
+impl Pattern {
+    /// A glob.
+    pub fn glob(pattern: impl Into<String>) -> Pattern {
+        Pattern::Glob(pattern.into())
+    }
+
+    /// A regular expression.
+    pub fn regex(pattern: impl Into<String>) -> Pattern {
+        Pattern::Regex(pattern.into())
+    }
+}
+
+impl From<&str> for Pattern {
+    fn from(pattern: &str) -> Pattern {
+        Pattern::glob(pattern)
+    }
+}
+
+impl From<String> for Pattern {
+    fn from(pattern: String) -> Pattern {
+        Pattern::Glob(pattern)
+    }
+}
+
+/// What differs for the variables of one pattern; see [`WeightOptions::for_matching`]. What is not set stays as it is for
+/// all.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LayerOptions {
+    pub(crate) scalars: Option<Cadence>,
+    pub(crate) histograms: Option<Cadence>,
+    pub(crate) samples: Option<usize>,
+    pub(crate) statistics: Option<Vec<Statistic>>,
+}
+
+impl LayerOptions {
+    /// Nothing set.
+    pub fn new() -> LayerOptions {
+        LayerOptions::default()
+    }
+
+    /// How often scalars of these variables are written.
+    pub fn scalars(mut self, cadence: Cadence) -> LayerOptions {
+        self.scalars = Some(cadence);
+        self
+    }
+
+    /// How often histograms of these variables are written.
+    pub fn histograms(mut self, cadence: Cadence) -> LayerOptions {
+        self.histograms = Some(cadence);
+        self
+    }
+
+    /// How many single weights of each of these variables become lines.
+    pub fn samples(mut self, count: usize) -> LayerOptions {
+        self.samples = Some(count);
+        self
+    }
+
+    /// Which scalars are written for these variables.
+    pub fn statistics(mut self, statistics: impl IntoIterator<Item = Statistic>) -> LayerOptions {
+        self.statistics = Some(statistics.into_iter().collect());
+        self
+    }
+}
+
+/// What `log_weights` writes, and how often. The default suits most runs: everything for up to 32 variables, the four
+/// telling statistics and all histograms up to 1000, roles (names with their numbers replaced by `*`) above.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WeightOptions {
+    pub(crate) include: Vec<Pattern>,
+    pub(crate) exclude: Vec<Pattern>,
+    pub(crate) layers: Vec<(Pattern, LayerOptions)>,
+    pub(crate) groups: Vec<(String, Pattern)>,
+    pub(crate) scalars: Cadence,
+    pub(crate) histograms: Cadence,
+    pub(crate) expected_steps: Option<u64>,
+    pub(crate) samples: Option<usize>,
+    pub(crate) statistics: Option<Vec<Statistic>>,
+    pub(crate) histogram_rows: usize,
+    pub(crate) non_trainable: bool,
+    pub(crate) seed: u64,
+    pub(crate) sample_limit: Option<usize>,
+    pub(crate) thresholds: Thresholds,
+}
+
+impl Default for WeightOptions {
+    fn default() -> WeightOptions {
+        WeightOptions {
+            include: Vec::new(),
+            exclude: Vec::new(),
+            layers: Vec::new(),
+            groups: Vec::new(),
+            scalars: Cadence::Auto,
+            histograms: Cadence::Auto,
+            expected_steps: None,
+            samples: None,
+            statistics: None,
+            histogram_rows: 64,
+            non_trainable: false,
+            seed: 0,
+            sample_limit: None,
+            thresholds: Thresholds::default(),
+        }
+    }
+}
+
+impl WeightOptions {
+    /// The defaults.
+    pub fn new() -> WeightOptions {
+        WeightOptions::default()
+    }
+
+    /// Logs only the variables that match one of these patterns: `select(["conv*", "fc1.*"])`. In a model of more than 1000
+    /// variables those of a pattern other than `*` are written one by one, not only by role.
+    pub fn select<I>(mut self, patterns: I) -> WeightOptions
+    where
+        I: IntoIterator,
+        I::Item: Into<Pattern>,
+    {
+        self.include = patterns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Leaves out the variables that match one of these patterns, selected or not: `exclude(["*.bias"])`.
+    pub fn exclude<E>(mut self, patterns: E) -> WeightOptions
+    where
+        E: IntoIterator,
+        E::Item: Into<Pattern>,
+    {
+        self.exclude = patterns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Other options for the variables of a pattern. Later calls win over earlier ones, option by option.
+    pub fn for_matching(
+        mut self,
+        pattern: impl Into<Pattern>,
+        options: LayerOptions,
+    ) -> WeightOptions {
+        self.layers.push((pattern.into(), options));
+        self
+    }
+
+    /// Aggregates over the variables of a pattern, as `model/<name>/<statistic>`. A variable may be in several groups. A
+    /// group must not have the name of a scope: `model/<scope>/…` is that scope's.
+    pub fn group(mut self, name: impl Into<String>, pattern: impl Into<Pattern>) -> WeightOptions {
+        self.groups.push((name.into(), pattern.into()));
+        self
+    }
+
+    /// How often scalars are written.
+    pub fn scalars(mut self, cadence: Cadence) -> WeightOptions {
+        self.scalars = cadence;
+        self
+    }
+
+    /// How often histograms are written.
+    pub fn histograms(mut self, cadence: Cadence) -> WeightOptions {
+        self.histograms = cadence;
+        self
+    }
+
+    /// How many calls the run will make, so that [`Cadence::Auto`] can spread its points evenly over it. A run that goes on
+    /// beyond thins out as it would without this.
+    pub fn expected_steps(mut self, steps: u64) -> WeightOptions {
+        self.expected_steps = Some(steps);
+        self
+    }
+
+    /// How many single weights of each variable become lines (`weight_samples/…`). Default: 4 for up to 32 variables, 64
+    /// lines in all up to 1000, above that one for each variable that is written by itself. The elements are fixed by the name of the variable.
+    pub fn samples(mut self, count: usize) -> WeightOptions {
+        self.samples = Some(count);
+        self
+    }
+
+    /// Which scalars are written for each variable, whatever the size of the model.
+    pub fn statistics(mut self, statistics: impl IntoIterator<Item = Statistic>) -> WeightOptions {
+        self.statistics = Some(statistics.into_iter().collect());
+        self
+    }
+
+    /// The most rows (buckets) of one histogram, 8 to 1000. Default 64: TensorBoard redraws with 30 bins.
+    pub fn histogram_rows(mut self, rows: usize) -> WeightOptions {
+        self.histogram_rows = rows;
+        self
+    }
+
+    /// Logs buffers, too (running means of batch norm): tensors that no optimizer trains. The tags of the model as a whole
+    /// stay those of its parameters.
+    pub fn non_trainable(mut self, log: bool) -> WeightOptions {
+        self.non_trainable = log;
+        self
+    }
+
+    /// For models too large to copy whole: at most about this many elements of all tensors together are copied at a call,
+    /// spread evenly over each tensor and fixed by seed and name. Small tensors stay whole. Statistics of the others are
+    /// estimates, and say so in their description: with k elements, the relative error of a standard deviation or norm
+    /// is about 1 / sqrt(2 k) for normal data. Counts of histograms are scaled to the whole tensor, so that roles weigh their
+    /// members by size; extremes are those of the sample.
+    pub fn sample_limit(mut self, elements: usize) -> WeightOptions {
+        self.sample_limit = Some(elements);
+        self
+    }
+
+    /// The seed that chooses the sampled single weights. Default 0.
+    pub fn seed(mut self, seed: u64) -> WeightOptions {
+        self.seed = seed;
+        self
+    }
+
+    /// When a number is a fault; see [`Thresholds`].
+    pub fn thresholds(mut self, thresholds: Thresholds) -> WeightOptions {
+        self.thresholds = thresholds;
+        self
+    }
+}
+
+/// A compiled [`Pattern`].
+#[derive(Debug, Clone)]
+enum Matcher {
+    Glob(GlobMatcher),
+    Regex(Regex),
+}
+
+impl Matcher {
+    fn new(option: &'static str, pattern: &Pattern) -> Result<Matcher> {
+        let invalid = |reason: String| Error::InvalidOption {
+            option,
+            reason: reason.into(),
+        };
+        match pattern {
+            // Names are separated by dots, and a glob's `*` is meant to cross them.
+            Pattern::Glob(glob) => GlobBuilder::new(glob)
+                .literal_separator(false)
+                .build()
+                .map(|glob| Matcher::Glob(glob.compile_matcher()))
+                .map_err(|error| invalid(format!("{glob:?} is no valid glob: {}", error.kind()))),
+            Pattern::Regex(regex) => Regex::new(regex).map(Matcher::Regex).map_err(|error| {
+                invalid(format!("{regex:?} is no valid regular expression: {error}"))
+            }),
+        }
+    }
+
+    fn is_match(&self, name: &str) -> bool {
+        match self {
+            Matcher::Glob(glob) => glob.is_match(name),
+            Matcher::Regex(regex) => regex.is_match(name),
+        }
+    }
+}
+
+/// Validated options, with patterns compiled: what the capture and the worker read.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Selection {
+    pub(crate) options: WeightOptions,
+    include: Vec<Matcher>,
+    exclude: Vec<Matcher>,
+    layers: Vec<Matcher>,
+    groups: Vec<Matcher>,
+}
+
+impl Selection {
+    pub(crate) fn new(options: WeightOptions) -> Result<Selection> {
+        let compile = |option, patterns: &[Pattern]| -> Result<Vec<Matcher>> {
+            patterns
+                .iter()
+                .map(|pattern| Matcher::new(option, pattern))
+                .collect()
+        };
+        if !(8..=1000).contains(&options.histogram_rows) {
+            let reason = format!("{} is not in 8..=1000", options.histogram_rows).into();
+            return Err(Error::InvalidOption {
+                option: "histogram_rows",
+                reason,
+            });
+        }
+        options.thresholds.check()?;
+        if options.sample_limit == Some(0) {
+            let reason = "0 elements say nothing; leave it out to copy whole tensors".into();
+            return Err(Error::InvalidOption {
+                option: "sample_limit",
+                reason,
+            });
+        }
+        for (name, _) in &options.groups {
+            if name.is_empty() || name.starts_with('/') || name.ends_with('/') {
+                let reason =
+                    format!("the name {name:?} must not be empty nor begin or end with '/'").into();
+                return Err(Error::InvalidOption {
+                    option: "group",
+                    reason,
+                });
+            }
+        }
+        let layers: Vec<Pattern> = options
+            .layers
+            .iter()
+            .map(|(pattern, _)| pattern.clone())
+            .collect();
+        let groups: Vec<Pattern> = options
+            .groups
+            .iter()
+            .map(|(_, pattern)| pattern.clone())
+            .collect();
+        Ok(Selection {
+            include: compile("select", &options.include)?,
+            exclude: compile("exclude", &options.exclude)?,
+            layers: compile("for_matching", &layers)?,
+            groups: compile("group", &groups)?,
+            options,
+        })
+    }
+
+    /// True when the variable of this name is logged.
+    pub(crate) fn selects(&self, name: &str) -> bool {
+        let included =
+            self.include.is_empty() || self.include.iter().any(|matcher| matcher.is_match(name));
+        included && !self.exclude.iter().any(|matcher| matcher.is_match(name))
+    }
+
+    /// True when variables were chosen or left out.
+    pub(crate) fn is_narrowed(&self) -> bool {
+        !self.include.is_empty() || !self.exclude.is_empty()
+    }
+
+    /// True when the user pointed at this variable by more than "all": it is written one by one in a huge model.
+    pub(crate) fn singles_out(&self, name: &str) -> bool {
+        let pointed = |pattern: &Pattern| !matches!(pattern, Pattern::Glob(glob) if glob == "*" || glob == "**");
+        let by_include = std::iter::zip(&self.options.include, &self.include)
+            .any(|(pattern, matcher)| pointed(pattern) && matcher.is_match(name));
+        by_include || self.layers.iter().any(|matcher| matcher.is_match(name))
+    }
+
+    /// The options of this variable that differ from those for all.
+    pub(crate) fn layer(&self, name: &str) -> LayerOptions {
+        let mut merged = LayerOptions::default();
+        for ((_, options), matcher) in std::iter::zip(&self.options.layers, &self.layers) {
+            if matcher.is_match(name) {
+                merged.scalars = options.scalars.or(merged.scalars);
+                merged.histograms = options.histograms.or(merged.histograms);
+                merged.samples = options.samples.or(merged.samples);
+                merged.statistics = options.statistics.clone().or(merged.statistics);
+            }
+        }
+        merged
+    }
+
+    /// The patterns that match none of these variables, each with the option it was given to: likely misspelt.
+    pub(crate) fn idle_patterns(&self, names: &[&str]) -> Vec<String> {
+        let patterns = |pairs: Vec<(&'static str, &Pattern, &Matcher)>| {
+            let idle = pairs
+                .into_iter()
+                .filter(|(.., matcher)| !names.iter().any(|name| matcher.is_match(name)));
+            idle.map(|(option, pattern, _)| match pattern {
+                Pattern::Glob(text) | Pattern::Regex(text) => format!("{option}({text:?})"),
+            })
+            .collect::<Vec<String>>()
+        };
+        let options = &self.options;
+        let select = std::iter::zip(&options.include, &self.include);
+        let layers = std::iter::zip(&options.layers, &self.layers);
+        let groups = std::iter::zip(&options.groups, &self.groups);
+        patterns(
+            select
+                .map(|(pattern, matcher)| ("select", pattern, matcher))
+                .chain(layers.map(|((pattern, _), matcher)| ("for_matching", pattern, matcher)))
+                .chain(groups.map(|((_, pattern), matcher)| ("group", pattern, matcher)))
+                .collect(),
+        )
+    }
+
+    /// The names of the groups this variable is in.
+    pub(crate) fn groups<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        std::iter::zip(&self.options.groups, &self.groups)
+            .filter(move |(_, matcher)| matcher.is_match(name))
+            .map(|((group, _), _)| group.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selection(options: WeightOptions) -> Selection {
+        Selection::new(options).expect("valid options")
+    }
+
+    #[test]
+    fn globs_cross_dots_and_match_whole_names() {
+        let chosen = selection(
+            WeightOptions::new()
+                .select(["conv*.weight", "h.*.mlp"])
+                .exclude(["*3*"]),
+        );
+        assert!(chosen.selects("conv1.weight"));
+        assert!(chosen.selects("conv1.inner.weight"));
+        assert!(chosen.selects("h.0.x.mlp"));
+        assert!(!chosen.selects("conv1.weight.other"));
+        assert!(!chosen.selects("conv3.weight"));
+    }
+
+    #[test]
+    fn regexes_search() {
+        let chosen = selection(
+            WeightOptions::new()
+                .select([Pattern::regex(r"^h\.\d+\.")])
+                .exclude([Pattern::regex("bias$")]),
+        );
+        assert!(chosen.selects("h.12.attn.weight"));
+        assert!(!chosen.selects("h.12.attn.bias"));
+        assert!(!chosen.selects("wte.weight"));
+    }
+
+    #[test]
+    fn without_select_all_are_chosen_and_none_singled_out() {
+        let chosen = selection(WeightOptions::new());
+        assert!(chosen.selects("anything"));
+        assert!(!chosen.singles_out("anything"));
+        assert!(!selection(WeightOptions::new().exclude(["x"])).singles_out("y"));
+        assert!(
+            selection(WeightOptions::new().select(["wte*", "*"]).exclude(["x"]))
+                .singles_out("wte.weight")
+        );
+    }
+
+    #[test]
+    fn later_layer_options_win_one_by_one() {
+        let chosen = selection(
+            WeightOptions::new()
+                .for_matching(
+                    "fc*",
+                    LayerOptions::new().samples(16).scalars(Cadence::EveryCall),
+                )
+                .for_matching("*.weight", LayerOptions::new().samples(2)),
+        );
+        let layer = chosen.layer("fc1.weight");
+        assert_eq!(
+            (layer.samples, layer.scalars),
+            (Some(2), Some(Cadence::EveryCall))
+        );
+        assert_eq!(chosen.layer("fc1.bias").samples, Some(16));
+        assert_eq!(chosen.layer("conv1.bias"), LayerOptions::default());
+    }
+
+    #[test]
+    fn groups_collect_their_variables() {
+        let chosen = selection(
+            WeightOptions::new()
+                .group("convs", "conv*")
+                .group("weights", "*.weight"),
+        );
+        assert_eq!(
+            chosen.groups("conv1.weight").collect::<Vec<_>>(),
+            ["convs", "weights"]
+        );
+        assert_eq!(chosen.groups("fc.bias").count(), 0);
+    }
+
+    #[test]
+    fn patterns_that_match_nothing_are_known() {
+        let chosen = selection(
+            WeightOptions::new()
+                .select(["conv*", "cnov*"])
+                .for_matching("conv1.*", LayerOptions::new())
+                .group("heads", Pattern::regex("^head")),
+        );
+        let idle = chosen.idle_patterns(&["conv1.weight", "conv1.bias"]);
+        assert_eq!(idle, ["select(\"cnov*\")", "group(\"^head\")"]);
+        assert_eq!(selection(WeightOptions::new()).idle_patterns(&[]).len(), 0);
+    }
+
+    #[test]
+    fn mistakes_name_the_option() {
+        let mistakes = [
+            (
+                WeightOptions::new()
+                    .select([Pattern::regex("(")])
+                    .exclude(["x"]),
+                "select",
+            ),
+            (WeightOptions::new().group("", "x"), "group"),
+            (
+                WeightOptions::new().for_matching("[", LayerOptions::new()),
+                "for_matching",
+            ),
+            (WeightOptions::new().histogram_rows(2), "histogram_rows"),
+        ];
+        for (options, name) in mistakes {
+            let error = Selection::new(options).expect_err(name);
+            assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+}

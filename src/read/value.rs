@@ -1,0 +1,396 @@
+//! What a summary value says, whichever of the forms that writers use it has.
+
+use std::collections::BTreeMap;
+
+use half::{bf16, f16};
+use prost::Message;
+
+use crate::proto::{
+    DataType, HistogramProto, SummaryMetadata, TensorProto, summary, summary::value::Value as Field,
+};
+use crate::read::plugin::Plugin;
+
+/// What one point of a tag holds.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum PointValue {
+    /// A number.
+    Scalar(f64),
+    /// Rows of left edge, right edge and count. Files of the older form give them as TensorBoard's
+    /// Python loader does: without empty rows at either end, and with the extremes of the data as
+    /// outer edges.
+    Histogram(Vec<[f64; 3]>),
+    /// Cells of a text, row by row; most texts have one. What is not UTF-8 is replaced.
+    Text(Vec<String>),
+    /// Images of one step, each in its file format, mostly PNG.
+    Images {
+        /// Width in pixels, as the writer says.
+        width: u32,
+        /// Height in pixels, as the writer says.
+        height: u32,
+        /// The files.
+        encoded: Vec<Vec<u8>>,
+    },
+    /// Sound clips of one step, each in its file format, mostly WAV.
+    Audio(Vec<Vec<u8>>),
+    /// Hyperparameters of the run.
+    HParams(BTreeMap<String, HParam>),
+    /// A serialized GraphDef.
+    Graph(Vec<u8>),
+    /// A value of another dashboard, or one that is not what its tag says.
+    Tensor(Box<TensorProto>),
+    /// Nothing that this crate knows.
+    Unknown,
+}
+
+/// One hyperparameter.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum HParam {
+    /// A number.
+    Number(f64),
+    /// A text.
+    Text(String),
+    /// True or false.
+    Bool(bool),
+}
+
+impl PointValue {
+    /// What it is, in a word: `scalar`, `histogram`, `text`, `images`, `audio`, `hparams`, `graph`,
+    /// `tensor`, `unknown`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            PointValue::Scalar(_) => "scalar",
+            PointValue::Histogram(_) => "histogram",
+            PointValue::Text(_) => "text",
+            PointValue::Images { .. } => "images",
+            PointValue::Audio(_) => "audio",
+            PointValue::HParams(_) => "hparams",
+            PointValue::Graph(_) => "graph",
+            PointValue::Tensor(_) => "tensor",
+            PointValue::Unknown => "unknown",
+        }
+    }
+
+    /// `plugin` is that of the tag.
+    pub(crate) fn of(value: summary::Value, plugin: Option<Plugin>) -> PointValue {
+        if plugin == Some(Plugin::HParams)
+            && let Some(params) = value.metadata.as_ref().and_then(hparams)
+        {
+            return PointValue::HParams(params);
+        }
+        match value.value {
+            Some(Field::SimpleValue(number)) => PointValue::Scalar(f64::from(number)),
+            Some(Field::Histo(histogram)) => {
+                migrated(&histogram).map_or(PointValue::Unknown, PointValue::Histogram)
+            }
+            Some(Field::Image(image)) => PointValue::Images {
+                width: image.width.try_into().unwrap_or(0),
+                height: image.height.try_into().unwrap_or(0),
+                encoded: vec![image.encoded_image_string],
+            },
+            Some(Field::Audio(audio)) => PointValue::Audio(vec![audio.encoded_audio_string]),
+            Some(Field::Tensor(tensor)) => of_tensor(tensor, plugin),
+            None => PointValue::Unknown,
+        }
+    }
+}
+
+fn of_tensor(tensor: TensorProto, plugin: Option<Plugin>) -> PointValue {
+    let known = match plugin {
+        Some(Plugin::Scalars) => match numbers(&tensor).as_deref() {
+            Some(&[number]) => Some(PointValue::Scalar(number)),
+            _ => None,
+        },
+        Some(Plugin::Histograms) => rows(&tensor).map(PointValue::Histogram),
+        Some(Plugin::Text) => strings(&tensor).map(|cells| {
+            let text = |cell: &Vec<u8>| String::from_utf8_lossy(cell).into_owned();
+            PointValue::Text(cells.iter().map(text).collect())
+        }),
+        Some(Plugin::Images) => images(&tensor),
+        Some(Plugin::Audio) => strings(&tensor).map(|clips| {
+            // Pairs of clip and label, in the shape [k, 2].
+            let stride = if shape(&tensor).len() == 2 { 2 } else { 1 };
+            PointValue::Audio(clips.iter().step_by(stride).cloned().collect())
+        }),
+        _ => None,
+    };
+    known.unwrap_or_else(|| PointValue::Tensor(Box::new(tensor)))
+}
+
+fn shape(tensor: &TensorProto) -> Vec<i64> {
+    let dims = tensor.tensor_shape.iter().flat_map(|shape| &shape.dim);
+    dims.map(|dim| dim.size).collect()
+}
+
+fn strings(tensor: &TensorProto) -> Option<&[Vec<u8>]> {
+    (tensor.dtype() == DataType::DtString).then_some(&tensor.string_val)
+}
+
+/// Width and height as text, and then the images.
+fn images(tensor: &TensorProto) -> Option<PointValue> {
+    let (size, encoded) = strings(tensor)?.split_at_checked(2)?;
+    let [width, height] = size else { return None };
+    let pixels = |text: &[u8]| str::from_utf8(text).ok()?.parse().ok();
+    Some(PointValue::Images {
+        width: pixels(width).unwrap_or(0),
+        height: pixels(height).unwrap_or(0),
+        encoded: encoded.to_vec(),
+    })
+}
+
+/// Rows of a tensor of shape `[k, 3]`.
+fn rows(tensor: &TensorProto) -> Option<Vec<[f64; 3]>> {
+    let [_, 3] = shape(tensor)[..] else {
+        return None;
+    };
+    let numbers = numbers(tensor)?;
+    let (rows, rest) = numbers.as_chunks::<3>();
+    rest.is_empty().then(|| rows.to_vec())
+}
+
+/// The elements of a tensor of real numbers, as many as it holds. A single one that stands for all
+/// of a shape is not repeated.
+fn numbers(tensor: &TensorProto) -> Option<Vec<f64>> {
+    if tensor.tensor_content.is_empty() {
+        listed(tensor)
+    } else {
+        packed(tensor.dtype(), &tensor.tensor_content)
+    }
+}
+
+fn listed(tensor: &TensorProto) -> Option<Vec<f64>> {
+    let halves = || tensor.half_val.iter().map(|&bits| bits as u16);
+    Some(match tensor.dtype() {
+        DataType::DtFloat => tensor.float_val.iter().copied().map(f64::from).collect(),
+        DataType::DtDouble => tensor.double_val.clone(),
+        DataType::DtHalf => halves().map(|bits| f16::from_bits(bits).to_f64()).collect(),
+        DataType::DtBfloat16 => halves()
+            .map(|bits| bf16::from_bits(bits).to_f64())
+            .collect(),
+        DataType::DtInt8
+        | DataType::DtInt16
+        | DataType::DtInt32
+        | DataType::DtUint8
+        | DataType::DtUint16 => tensor.int_val.iter().copied().map(f64::from).collect(),
+        DataType::DtInt64 => tensor.int64_val.iter().map(|&value| value as f64).collect(),
+        DataType::DtUint32 => tensor.uint32_val.iter().copied().map(f64::from).collect(),
+        DataType::DtUint64 => tensor
+            .uint64_val
+            .iter()
+            .map(|&value| value as f64)
+            .collect(),
+        DataType::DtBool => tensor
+            .bool_val
+            .iter()
+            .copied()
+            .map(|value| f64::from(u8::from(value)))
+            .collect(),
+        _ => return None,
+    })
+}
+
+/// Bytes of an element in `tensor_content`; `None` when it is no real number.
+pub(super) fn element_len(dtype: DataType) -> Option<usize> {
+    Some(match dtype {
+        DataType::DtInt8 | DataType::DtUint8 | DataType::DtBool => 1,
+        DataType::DtHalf | DataType::DtBfloat16 | DataType::DtInt16 | DataType::DtUint16 => 2,
+        DataType::DtFloat | DataType::DtInt32 | DataType::DtUint32 => 4,
+        DataType::DtDouble | DataType::DtInt64 | DataType::DtUint64 => 8,
+        _ => return None,
+    })
+}
+
+/// The elements in `tensor_content`.
+pub(super) fn packed(dtype: DataType, bytes: &[u8]) -> Option<Vec<f64>> {
+    fn each<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f64) -> Option<Vec<f64>> {
+        let (cells, rest) = bytes.as_chunks::<N>();
+        rest.is_empty()
+            .then(|| cells.iter().map(|&cell| number(cell)).collect())
+    }
+    match dtype {
+        DataType::DtFloat => each(bytes, |cell| f32::from_le_bytes(cell).into()),
+        DataType::DtDouble => each(bytes, f64::from_le_bytes),
+        DataType::DtHalf => each(bytes, |cell| f16::from_le_bytes(cell).into()),
+        DataType::DtBfloat16 => each(bytes, |cell| bf16::from_le_bytes(cell).into()),
+        DataType::DtInt8 => each(bytes, |cell| i8::from_le_bytes(cell).into()),
+        DataType::DtInt16 => each(bytes, |cell| i16::from_le_bytes(cell).into()),
+        DataType::DtInt32 => each(bytes, |cell| i32::from_le_bytes(cell).into()),
+        DataType::DtInt64 => each(bytes, |cell| i64::from_le_bytes(cell) as f64),
+        DataType::DtUint8 | DataType::DtBool => each(bytes, |[cell]| cell.into()),
+        DataType::DtUint16 => each(bytes, |cell| u16::from_le_bytes(cell).into()),
+        DataType::DtUint32 => each(bytes, |cell| u32::from_le_bytes(cell).into()),
+        DataType::DtUint64 => each(bytes, |cell| u64::from_le_bytes(cell) as f64),
+        _ => None,
+    }
+}
+
+/// Rows of a histogram of the older form: limits are right edges. `None` when the limits do not
+/// belong to the counts.
+fn migrated(histogram: &HistogramProto) -> Option<Vec<[f64; 3]>> {
+    let (limits, counts) = (&histogram.bucket_limit, &histogram.bucket);
+    if limits.len() != counts.len() {
+        return None;
+    }
+    let lefts = std::iter::once(&histogram.min).chain(limits);
+    let all = lefts.zip(limits).zip(counts);
+    let mut rows: Vec<[f64; 3]> = all
+        .map(|((&left, &right), &count)| [left, right, count])
+        .skip_while(|[.., count]| *count == 0.0)
+        .collect();
+    while rows.pop_if(|[.., count]| *count == 0.0).is_some() {}
+    if let Some([left, ..]) = rows.first_mut() {
+        *left = histogram.min;
+    }
+    if let Some([_, right, _]) = rows.last_mut() {
+        *right = histogram.max;
+    }
+    Some(rows)
+}
+
+/// Content of the plugin `hparams`, as far as a run's own values go. Field numbers follow
+/// TensorBoard 2.21 (`tensorboard/plugins/hparams/plugin_data.proto`).
+#[derive(Clone, PartialEq, Message)]
+struct HParamsContent {
+    #[prost(message, optional, tag = "3")]
+    session_start: Option<SessionStart>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SessionStart {
+    #[prost(btree_map = "string, message", tag = "1")]
+    hparams: BTreeMap<String, Struct>,
+}
+
+/// `google.protobuf.Value`, without its lists and structures, which hyperparameters do not have.
+#[derive(Clone, PartialEq, Message)]
+struct Struct {
+    #[prost(oneof = "StructKind", tags = "2, 3, 4")]
+    kind: Option<StructKind>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum StructKind {
+    #[prost(double, tag = "2")]
+    Number(f64),
+    #[prost(string, tag = "3")]
+    Text(String),
+    #[prost(bool, tag = "4")]
+    Bool(bool),
+}
+
+/// The hyperparameters of a session's start, if the metadata is of one.
+fn hparams(metadata: &SummaryMetadata) -> Option<BTreeMap<String, HParam>> {
+    let content = &metadata.plugin_data.as_ref()?.content;
+    let start = HParamsContent::decode(&content[..]).ok()?.session_start?;
+    let known = start.hparams.into_iter().filter_map(|(name, value)| {
+        Some((
+            name,
+            match value.kind? {
+                StructKind::Number(number) => HParam::Number(number),
+                StructKind::Text(text) => HParam::Text(text),
+                StructKind::Bool(truth) => HParam::Bool(truth),
+            },
+        ))
+    });
+    Some(known.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::{TensorShapeProto, tensor_shape_proto::Dim};
+
+    fn tensor(dtype: DataType, shape: &[i64]) -> TensorProto {
+        let dim = |&size| Dim {
+            size,
+            ..Default::default()
+        };
+        TensorProto {
+            dtype: dtype.into(),
+            tensor_shape: Some(TensorShapeProto {
+                dim: shape.iter().map(dim).collect(),
+                unknown_rank: false,
+            }),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn numbers_of_every_type_and_form() {
+        use DataType::*;
+        let minus = |dtype, bytes: &[u8]| {
+            let mut tensor = tensor(dtype, &[]);
+            tensor.tensor_content = bytes.to_vec();
+            of_tensor(tensor, Some(Plugin::Scalars))
+        };
+        for (dtype, bytes) in [
+            (DtFloat, &(-2.0_f32).to_le_bytes()[..]),
+            (DtDouble, &(-2.0_f64).to_le_bytes()),
+            (DtHalf, &f16::from_f32(-2.0).to_le_bytes()),
+            (DtBfloat16, &bf16::from_f32(-2.0).to_le_bytes()),
+            (DtInt8, &(-2_i8).to_le_bytes()),
+            (DtInt16, &(-2_i16).to_le_bytes()),
+            (DtInt32, &(-2_i32).to_le_bytes()),
+            (DtInt64, &(-2_i64).to_le_bytes()),
+        ] {
+            assert_eq!(minus(dtype, bytes), PointValue::Scalar(-2.0), "{dtype:?}");
+            assert_eq!(
+                minus(dtype, &[bytes, bytes].concat()).kind(),
+                "tensor",
+                "{dtype:?}"
+            );
+            if bytes.len() > 1 {
+                assert_eq!(minus(dtype, &bytes[1..]).kind(), "tensor", "{dtype:?}");
+            }
+        }
+        let mut half = tensor(DtHalf, &[]);
+        half.half_val = vec![i32::from(f16::from_f32(0.5).to_bits())];
+        assert_eq!(
+            of_tensor(half, Some(Plugin::Scalars)),
+            PointValue::Scalar(0.5)
+        );
+        let mut truth = tensor(DtBool, &[]);
+        truth.bool_val = vec![true];
+        assert_eq!(
+            of_tensor(truth.clone(), Some(Plugin::Scalars)),
+            PointValue::Scalar(1.0)
+        );
+        assert_eq!(
+            of_tensor(truth.clone(), Some(Plugin::Other)),
+            PointValue::Tensor(Box::new(truth))
+        );
+    }
+
+    // A shape is only a claim: a single number must not be repeated as often as it says.
+    #[test]
+    fn a_shape_costs_no_memory() {
+        let mut one = tensor(DataType::DtDouble, &[i64::MAX, 3]);
+        one.double_val = vec![1.0];
+        assert_eq!(
+            of_tensor(one.clone(), Some(Plugin::Histograms)).kind(),
+            "tensor"
+        );
+        assert_eq!(
+            of_tensor(one, Some(Plugin::Scalars)),
+            PointValue::Scalar(1.0)
+        );
+    }
+
+    #[test]
+    fn histograms_of_the_older_form_lose_empty_ends() {
+        let mut histogram = HistogramProto {
+            min: 0.5,
+            max: 2.5,
+            bucket_limit: vec![0.0, 1.0, 2.0, 3.0, f64::MAX],
+            bucket: vec![0.0, 2.0, 0.0, 1.0, 0.0],
+            ..Default::default()
+        };
+        let rows = migrated(&histogram).unwrap();
+        assert_eq!(rows, [[0.5, 1.0, 2.0], [1.0, 2.0, 0.0], [2.0, 2.5, 1.0]]);
+        histogram.bucket = vec![0.0; 5];
+        assert_eq!(migrated(&histogram).unwrap(), [[0.0; 3]; 0]);
+        histogram.bucket.pop();
+        assert_eq!(migrated(&histogram), None);
+    }
+}

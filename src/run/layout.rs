@@ -1,0 +1,109 @@
+//! The generated layout of the Custom Scalars dashboard: what it depends on, and when it is written again.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::analysis::dashboard::{self, ScopeBoard};
+use crate::proto::custom_scalar::Category;
+
+/// The least time between two layouts.
+const LAYOUT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Groups of the user's scalars that get a chart.
+const USER_GROUPS: usize = 24;
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Layout {
+    /// The user's scalar tags, in the order of their first value.
+    user_tags: Vec<Box<str>>,
+    user_groups: Vec<Box<str>>,
+    boards: BTreeMap<u32, ScopeBoard>,
+    written: Vec<Category>,
+    /// Tags or models have come up since.
+    is_old: bool,
+    at: Option<Instant>,
+    /// The step of the newest layout.
+    step: Option<i64>,
+}
+
+/// A layout to write.
+pub(crate) struct Draft {
+    pub(crate) categories: Vec<Category>,
+    pub(crate) step: i64,
+}
+
+impl Layout {
+    /// Adds a scalar tag of the user's own.
+    pub(crate) fn add_user_tag(&mut self, tag: &str) {
+        self.user_tags.push(tag.into());
+        let group = tag.split('/').next().unwrap_or(tag);
+        if self.user_groups.len() < USER_GROUPS
+            && !self.user_groups.iter().any(|known| **known == *group)
+        {
+            self.user_groups.push(group.into());
+        }
+    }
+
+    /// Removes a tag whose only value was refused.
+    pub(crate) fn remove_user_tag(&mut self, tag: &str) {
+        self.user_tags.retain(|known| **known != *tag);
+    }
+
+    /// Takes what a watched model has to show.
+    pub(crate) fn show(&mut self, watch: u32, board: ScopeBoard) {
+        if self.boards.get(&watch) != Some(&board) {
+            self.boards.insert(watch, board);
+            self.is_old = true;
+        }
+    }
+
+    /// A tag has come up that the layout may name.
+    pub(crate) fn outdate(&mut self) {
+        self.is_old = true;
+    }
+
+    /// The file with the newest layout is lost.
+    pub(crate) fn forget_written(&mut self) {
+        self.written.clear();
+        self.is_old = true;
+    }
+
+    /// The layout, when it is out of date: seldom, unless `now`. Only tags that are `written` are named.
+    ///
+    /// Each has a step that the user has logged, or a resumed run would go on behind a step that nobody knows: the first
+    /// has the `first_step` of the session, so that a purge of later steps leaves it, later ones the `newest_step`. Of two
+    /// at one step the fast loader keeps the last and the Python loader both; either shows the newest.
+    pub(crate) fn draft(
+        &mut self,
+        now: bool,
+        first_step: i64,
+        newest_step: i64,
+        written: &dyn Fn(&str) -> bool,
+    ) -> Option<Draft> {
+        let is_due = now || self.at.is_none_or(|at| at.elapsed() >= LAYOUT_INTERVAL);
+        if !self.is_old || !is_due || self.boards.is_empty() {
+            return None;
+        }
+        self.is_old = false;
+        let boards: Vec<ScopeBoard> = self.boards.values().cloned().collect();
+        let categories = dashboard::layout(&self.user_groups, &boards, written);
+        if categories.is_empty() || categories == self.written {
+            return None;
+        }
+        let step = self.step.map_or(first_step, |step| newest_step.max(step));
+        Some(Draft { categories, step })
+    }
+
+    /// The draft was written.
+    pub(crate) fn keep(&mut self, draft: Draft) {
+        self.written = draft.categories;
+        (self.step, self.at) = (Some(draft.step), Some(Instant::now()));
+    }
+
+    /// The most informative tags, at most `most`.
+    pub(crate) fn telling(&self, most: usize, written: &dyn Fn(&str) -> bool) -> Vec<String> {
+        let boards: Vec<ScopeBoard> = self.boards.values().cloned().collect();
+        dashboard::telling(&self.user_tags, &boards, written, most)
+    }
+}

@@ -1,0 +1,503 @@
+//! One run: its event files, the tags described in them, and the layout of its dashboard, each in a file of its own.
+
+pub(crate) mod files;
+pub(crate) mod health;
+pub(crate) mod layout;
+pub(crate) mod opened;
+pub(crate) mod point_messages;
+mod records;
+pub(crate) mod run_history;
+pub(crate) mod tags;
+
+use std::collections::HashMap;
+use std::mem;
+use std::path::Path;
+
+use crate::analysis::dashboard::ScopeBoard;
+use crate::analysis::description::Description;
+use crate::analysis::points::Points;
+use crate::analysis::tag_parts::{self, WEIGHT_REPORT};
+use crate::error::Error;
+use crate::kernel::Kernels;
+use crate::model::plugin::Plugin;
+use crate::model::types::WallTime;
+use crate::proto::session_log::SessionStatus;
+use crate::proto::summary::Value;
+use crate::proto::tch_tensorboard::{ModelRecord, RunRecord};
+use crate::proto::{Event, Summary, event::What};
+use crate::run::files::Files;
+use crate::run::health::Health;
+use crate::run::layout::Layout;
+use crate::run::point_messages::{Needs, Point, PointMessages};
+use crate::run::records::Records;
+use crate::run::tags::{Met, Tags};
+use crate::sink::session_event;
+use crate::summary::custom_scalars::{self, Categories};
+use crate::summary::text::Markdown;
+use crate::summary::{self, TaggedPayload, private};
+
+pub(crate) use crate::run::files::FileOptions;
+pub(crate) use crate::run::opened::Opened;
+
+const REPORT_DESCRIPTION: &str =
+    "What each variable has come to, and what to do. Written when a verdict changes.";
+
+/// See the module.
+pub(crate) struct Run {
+    files: Files,
+    tags: Tags,
+    layout: Layout,
+    records: Records,
+    /// Values of the last scalars, kept for their memory: there are millions of them.
+    spare: Vec<Value>,
+    /// The scalars and histograms of each watched model's last points.
+    kept: HashMap<u32, (PointMessages, PointMessages)>,
+    /// The step of the first event of this session, and that of the newest call of a model.
+    first_step: Option<i64>,
+    model_step: Option<i64>,
+    /// The step of the newest report.
+    reported: Option<i64>,
+    /// The newest step of all.
+    newest_step: Option<i64>,
+}
+
+impl Run {
+    pub(crate) fn new(opened: Opened) -> Run {
+        let Opened {
+            claim,
+            writer,
+            history,
+            options,
+        } = opened;
+        let mut run = Run {
+            files: Files::new(claim, writer, options),
+            tags: Tags::default(),
+            layout: Layout::default(),
+            records: Records::default(),
+            spare: Vec::new(),
+            kept: HashMap::new(),
+            first_step: None,
+            model_step: None,
+            reported: None,
+            newest_step: None,
+        };
+        for (tag, plugin) in history.tags {
+            // Charts continue to show the user's tags of earlier sessions.
+            if plugin == Plugin::Scalars && !tag_parts::is_ours(&tag) {
+                run.layout.add_user_tag(&tag);
+            }
+            run.tags.recall(tag, plugin);
+        }
+        run
+    }
+
+    /// Adds one event of the user's own scalars.
+    pub(crate) fn user_scalars<'a>(
+        &mut self,
+        health: &Health,
+        wall_time: WallTime,
+        step: i64,
+        scalars: impl Iterator<Item = (&'a str, f64)>,
+    ) {
+        self.rotate(health);
+        let mut values = mem::take(&mut self.spare);
+        let mut used = 0;
+        for (tag, number) in scalars {
+            let Some(met) = self.describe(health, tag, Plugin::Scalars, None, Some(step)) else {
+                continue;
+            };
+            if met == Met::InThisRun {
+                self.layout.add_user_tag(tag);
+            }
+            let description = (met != Met::Before).then_some("");
+            match values.get_mut(used) {
+                Some(value) => summary::scalars::refill(value, tag, number, description),
+                None => values.push(summary::scalars::value(tag, number, description)),
+            }
+            used += 1;
+        }
+        values.truncate(used);
+        self.spare = self.append(health, wall_time, step, values);
+    }
+
+    /// Adds a value of any dashboard; false when it was not written.
+    pub(crate) fn payload(
+        &mut self,
+        health: &Health,
+        kernels: &mut Kernels,
+        tagged: TaggedPayload,
+    ) -> bool {
+        self.rotate(health);
+        let TaggedPayload {
+            step,
+            wall_time,
+            tag,
+            description,
+            payload,
+        } = tagged;
+        let (plugin, repeats_metadata) = (payload.plugin(), payload.repeats_metadata());
+        let content = match payload.into_value(&tag, kernels) {
+            Ok(content) => content,
+            Err(error) => {
+                health.fail(error);
+                None
+            }
+        };
+        let Some(content) = content else {
+            return false;
+        };
+        let text = Description {
+            text: description,
+            sample: None,
+            variable: None,
+        };
+        let Some(met) = self.describe(health, &tag, plugin, Some(&text), Some(step)) else {
+            return false;
+        };
+        if met == Met::InThisRun && plugin == Plugin::Scalars {
+            self.layout.add_user_tag(&tag);
+        }
+        let is_described = met != Met::Before || repeats_metadata;
+        let value = Value {
+            tag: tag.into(),
+            metadata: is_described.then(|| summary::metadata(plugin, description)),
+            value: Some(content),
+        };
+        self.event(health, &summary_event(wall_time, step, vec![value]))
+    }
+
+    /// Adds the points of a model's snapshot: one event of scalars and one of histograms.
+    pub(crate) fn points(&mut self, health: &Health, watch: u32, points: &Points) {
+        self.rotate(health);
+        let (mut scalars, mut histograms) = self.kept.remove(&watch).unwrap_or_default();
+        self.event_of(health, points, &points.scalars, &mut scalars);
+        // Described only now: writing may have continued in a new file.
+        self.event_of(health, points, &points.histograms, &mut histograms);
+        self.kept.insert(watch, (scalars, histograms));
+    }
+
+    /// A model was called at this step, whether or not anything of it is due.
+    pub(crate) fn set_model_step(&mut self, step: i64) {
+        self.model_step = Some(step);
+    }
+
+    /// Writes what is new of a model to the private record, at the step of its newest call.
+    pub(crate) fn record(&mut self, health: &Health, model: ModelRecord) {
+        self.rotate(health);
+        if let Some(record) = self.records.update(self.files.number(), model) {
+            self.write_record(health, &record);
+        }
+    }
+
+    /// Repeats the private record at the start of a further file.
+    fn renew_record(&mut self, health: &Health) {
+        if let Some(record) = self.records.renew(self.files.number()) {
+            self.write_record(health, &record);
+        }
+    }
+
+    /// Nobody has logged it, and nobody counts it.
+    fn write_record(&mut self, health: &Health, record: &RunRecord) {
+        let Some(step) = self.model_step else {
+            return;
+        };
+        let Some(met) = self.describe(health, private::TAG, Plugin::Private, None, None) else {
+            return;
+        };
+        let value = Value {
+            tag: private::TAG.into(),
+            metadata: (met != Met::Before).then(|| summary::metadata(Plugin::Private, "")),
+            value: Some(private::content(record)),
+        };
+        let event = summary_event(WallTime::now(), step, vec![value]);
+        if !self.files.append_own(&event) {
+            self.records.refuse();
+            self.forget(&event);
+        }
+    }
+
+    /// Adds an event of points of one kind.
+    fn event_of<P: Point>(
+        &mut self,
+        health: &Health,
+        points: &Points,
+        of_kind: &[P],
+        messages: &mut PointMessages,
+    ) {
+        // The messages stay for when this kind is due again.
+        if of_kind.is_empty() {
+            return;
+        }
+        let era = self.tags.era(self.files.number());
+        let values = messages.of(of_kind, era, |tag| {
+            match self.describe(health, &tag.name, P::PLUGIN, Some(&tag.description), None) {
+                Some(Met::Before) => Needs::Nothing,
+                Some(Met::InThisFile | Met::InThisRun) => Needs::Description,
+                None => Needs::Omission,
+            }
+        });
+        messages.keep(self.append(health, points.wall_time, points.step, values));
+    }
+
+    /// See [`Tags::describe`].
+    fn describe(
+        &mut self,
+        health: &Health,
+        tag: &str,
+        plugin: Plugin,
+        description: Option<&Description>,
+        step: Option<i64>,
+    ) -> Option<Met> {
+        let file = self.files.number();
+        let met = self
+            .tags
+            .describe(health, file, tag, plugin, description, step)?;
+        if met == Met::InThisRun {
+            self.layout.outdate();
+        }
+        Some(met)
+    }
+
+    /// Takes what a watched model has to show; the layout follows when it differs.
+    pub(crate) fn show(&mut self, watch: u32, board: ScopeBoard) {
+        self.layout.show(watch, board);
+    }
+
+    /// Writes the layout when it is out of date: seldom, unless `now`.
+    pub(crate) fn refresh_layout(&mut self, health: &Health, kernels: &mut Kernels, now: bool) {
+        if self.files.is_lost() {
+            return;
+        }
+        let tags = &self.tags;
+        let written = |tag: &str| tags.is_known(tag);
+        let (Some(first), Some(newest)) = (self.first_step, self.model_step) else {
+            return;
+        };
+        let Some(draft) = self.layout.draft(now, first, newest, &written) else {
+            return;
+        };
+        let layout = TaggedPayload {
+            step: draft.step,
+            wall_time: WallTime::now(),
+            tag: custom_scalars::TAG.into(),
+            description: "",
+            payload: Box::new(Categories(draft.categories.clone())),
+        };
+        if self.payload(health, kernels, layout) {
+            self.layout.keep(draft);
+        } else {
+            self.layout.outdate();
+        }
+    }
+
+    /// Writes the weight report as Markdown, at the step of the newest call of a model.
+    pub(crate) fn report(&mut self, health: &Health, kernels: &mut Kernels, markdown: String) {
+        let Some(step) = self.model_step.max(self.reported) else {
+            return;
+        };
+        let report = TaggedPayload {
+            step,
+            wall_time: WallTime::now(),
+            tag: WEIGHT_REPORT.into(),
+            description: REPORT_DESCRIPTION,
+            payload: Box::new(Markdown(markdown)),
+        };
+        if self.payload(health, kernels, report) {
+            self.reported = Some(step);
+        }
+    }
+
+    /// Where the event files are.
+    pub(crate) fn directory(&self) -> &Path {
+        self.files.directory()
+    }
+
+    /// The most informative tags, at most `most`.
+    pub(crate) fn telling(&self, most: usize) -> Vec<String> {
+        self.layout.telling(most, &|tag| self.tags.is_known(tag))
+    }
+
+    /// Adds an event of values, and gives them back for their memory.
+    fn append(
+        &mut self,
+        health: &Health,
+        wall_time: WallTime,
+        step: i64,
+        values: Vec<Value>,
+    ) -> Vec<Value> {
+        if values.is_empty() {
+            return values;
+        }
+        let event = summary_event(wall_time, step, values);
+        self.event(health, &event);
+        match event.what {
+            Some(What::Summary(summary)) => summary.value,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Adds any event; false when it was refused.
+    fn event(&mut self, health: &Health, event: &Event) -> bool {
+        let is_taken = self.files.append(health, event);
+        if is_taken {
+            self.first_step.get_or_insert(event.step);
+            self.newest_step = self.newest_step.max(Some(event.step));
+        } else if !self.files.is_lost() {
+            self.forget(event);
+        }
+        if self.files.is_write_due() {
+            self.write(health, false);
+        }
+        is_taken
+    }
+
+    fn forget(&mut self, refused: &Event) {
+        for tag in self.tags.forget(self.files.number(), refused) {
+            self.layout.remove_user_tag(tag);
+        }
+    }
+
+    /// Hands all that waits to the system; `is_flush` when a caller waits for it.
+    pub(crate) fn write(&mut self, health: &Health, is_flush: bool) {
+        // The record of a file that was replaced is to be in the next one when a flush returns.
+        for _ in 0..2 {
+            let tags = &mut self.tags;
+            let mut redescribe = |file: u32, event: &mut Event| tags.describe_again(file, event);
+            if !self.files.write(health, is_flush, &mut redescribe) {
+                break;
+            }
+            self.layout.forget_written();
+            self.renew_record(health);
+        }
+    }
+
+    /// Begins the next file where this one is full.
+    fn rotate(&mut self, health: &Health) {
+        let tags = &mut self.tags;
+        let mut redescribe = |file: u32, event: &mut Event| tags.describe_again(file, event);
+        let before = self.files.number();
+        let is_replaced = self.files.rotate(health, &mut redescribe);
+        if is_replaced {
+            self.layout.forget_written();
+        }
+        if self.files.number() != before {
+            self.renew_record(health);
+        }
+    }
+
+    /// Records in the file that all steps up to the newest are complete.
+    pub(crate) fn end_session(&mut self) {
+        if let Some(step) = self.newest_step {
+            // Left out where there is no room: the newest step counts as incomplete then.
+            let _ = self
+                .files
+                .append_own(&session_event(SessionStatus::Stop, step));
+        }
+    }
+
+    /// Counts what never reached the file as dropped: there is no next try.
+    pub(crate) fn give_up(&mut self, health: &Health) {
+        self.files.give_up(health);
+    }
+
+    /// Records events that were refused, for `flush` and `close`.
+    pub(crate) fn record_refused(&mut self, health: &Health) {
+        self.files.record_refused(health);
+    }
+
+    /// Why something waits that could not be written; `None` when nothing waits.
+    pub(crate) fn unwritten(&self) -> Option<Error> {
+        self.files.unwritten()
+    }
+
+    /// True when something waits and the disk may be tried again.
+    pub(crate) fn wants_write(&self) -> bool {
+        self.files.wants_write()
+    }
+}
+
+fn summary_event(wall_time: WallTime, step: i64, values: Vec<Value>) -> Event {
+    Event {
+        wall_time: wall_time.secs(),
+        step,
+        what: Some(What::Summary(Summary { value: values })),
+        ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::points::ScalarPoint;
+    use crate::analysis::tags::Tag;
+    use crate::model::types::Existing;
+    use crate::run::run_history::RunHistory;
+    use crate::sink::LocalSink;
+    use crate::sink::claim::claim_run;
+    use std::sync::Arc;
+
+    fn points(tag: &Arc<Tag>, step: i64) -> Points {
+        Points {
+            step,
+            wall_time: WallTime::now(),
+            scalars: vec![ScalarPoint::new(tag, 1.0)],
+            histograms: Vec::new(),
+        }
+    }
+
+    /// Whether the newest event describes its first value, and how many events wait.
+    fn newest(run: &Run) -> (bool, usize) {
+        let events = run.files.waiting();
+        let described = match events.last().and_then(|event| event.what.as_ref()) {
+            Some(What::Summary(summary)) => summary.value[0].metadata.is_some(),
+            _ => false,
+        };
+        (described, events.len())
+    }
+
+    #[test]
+    fn a_tag_whose_description_was_refused_is_described_again() {
+        let parent = tempfile::tempdir().unwrap();
+        let claim = claim_run(&LocalSink, &parent.path().join("run"), Existing::Fail).unwrap();
+        let files = FileOptions::default();
+        let opened = Opened::new(claim, RunHistory::default(), None, files).unwrap();
+        let (mut run, health) = (Run::new(opened), Health::new(Box::new(|_| {})));
+        let tag = Arc::new(Tag {
+            name: "weight_mean/w".into(),
+            description: Description {
+                text: "Mean of the weights.",
+                sample: None,
+                variable: None,
+            },
+        });
+        run.write(&health, true);
+        run.user_scalars(&health, WallTime::now(), 0, [("loss", 1.0)].into_iter());
+        run.files.set_capacity(1);
+        run.points(&health, 0, &points(&tag, 0));
+        assert_eq!(newest(&run).1, 1, "no room beside what waits");
+        run.write(&health, true);
+        run.files.set_capacity(1 << 20);
+        run.points(&health, 0, &points(&tag, 1));
+        assert_eq!(newest(&run), (true, 1));
+        run.points(&health, 0, &points(&tag, 2));
+        assert_eq!(newest(&run), (false, 2), "once is enough");
+    }
+
+    #[test]
+    fn charts_go_on_showing_the_users_tags_after_resuming_whatever_they_begin_with() {
+        let parent = tempfile::tempdir().unwrap();
+        let claim = claim_run(&LocalSink, &parent.path().join("run"), Existing::Fail).unwrap();
+        let tags = [
+            "loss",
+            "weight_mean/w",
+            "weight_decay",
+            "model/drift",
+            "model/loss",
+        ];
+        let mut history = RunHistory::default();
+        history.tags = tags.map(|tag| (tag.into(), Plugin::Scalars)).into();
+        let opened = Opened::new(claim, history, None, FileOptions::default()).unwrap();
+        let run = Run::new(opened);
+        assert_eq!(run.telling(10), ["loss", "weight_decay", "model/loss"]);
+    }
+}

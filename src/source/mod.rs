@@ -1,0 +1,4 @@
+//! What the calls read: sources of named tensors, values, scalars.
+
+pub(crate) mod named_tensors;
+pub(crate) mod values;

@@ -1,0 +1,168 @@
+//! What `log_weights` reads: anything that can name its tensors.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasher;
+
+use crate::error::Result;
+use crate::source::values::{Source, Values};
+
+/// What a tensor is to training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Role {
+    /// It is meant to change: logged in full.
+    Trainable,
+    /// A parameter whose gradient is switched off: watched, and logged once it moves.
+    Frozen,
+    /// Not a parameter (running means of batch norm): logged by
+    /// [`non_trainable`](crate::WeightOptions::non_trainable).
+    Buffer,
+}
+
+#[cfg_attr(
+    feature = "tch",
+    doc = "A source of named tensors: a [`tch::nn::VarStore`], a part of one ([`SubStore`](crate::SubStore)), a
+[`tch::CModule`], a pair `(name, values)`, a map, or a slice, array or vector of any of these. A
+`TrainableCModule` is logged through the `VarStore` that it was loaded into."
+)]
+#[cfg_attr(
+    not(feature = "tch"),
+    doc = "A source of named tensors: a pair `(name, values)`, a map, or a slice, array or vector of any of these. With the
+feature `tch` also a `VarStore`, a part of one, and a `CModule`."
+)]
+///
+/// Implement it for a model of your own by calling [`Visitor::variable`] for each tensor:
+///
+/// ```
+/// use tch_tensorboard::{NamedTensors, Result, Role, Visitor};
+///
+/// struct Perceptron {
+///     weight: Vec<f32>,
+///     bias: Vec<f32>,
+/// }
+///
+/// impl NamedTensors for Perceptron {
+///     fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
+///         visitor.variable("perceptron.weight", &self.weight, Role::Trainable);
+///         visitor.variable("perceptron.bias", &self.bias, Role::Trainable);
+///         Ok(())
+///     }
+/// }
+/// ```
+pub trait NamedTensors {
+    /// Shows each tensor once to the visitor, in any order; the same order at each call is fastest. Values are copied in
+    /// the call: nothing is kept of them. May be called more than once a step.
+    ///
+    /// # Errors
+    /// What keeps the source from being read (a store that another thread holds).
+    fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()>;
+}
+
+/// Receives the tensors of a [`NamedTensors`].
+pub struct Visitor<'a> {
+    sink: &'a mut dyn Sink,
+}
+
+/// What a source says of a tensor beside its values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) role: Role,
+    /// Whether its store hands it to optimizers; `None` where there is no store.
+    pub(crate) is_member: Option<bool>,
+}
+
+/// What stands behind a [`Visitor`].
+pub(crate) trait Sink {
+    fn variable(&mut self, name: &str, source: Source<'_>, standing: Option<Standing>);
+
+    /// True when the roles of the store of this identity and size are known, so that the source need not find out again.
+    #[cfg_attr(not(feature = "tch"), expect(dead_code, reason = "stores are tch's"))]
+    fn knows_store(&mut self, store: StoreIdentity) -> bool;
+}
+
+/// A variable store as it was: where it lies, how many variables it names, how many it hands to optimizers.
+pub(crate) type StoreIdentity = (usize, usize, usize);
+
+impl<'a> Visitor<'a> {
+    pub(crate) fn new(sink: &'a mut dyn Sink) -> Visitor<'a> {
+        Visitor { sink }
+    }
+
+    /// Shows one tensor. Names must be unique within one call; they are kept as they are and sorted naturally.
+    pub fn variable<V: Values + ?Sized>(&mut self, name: &str, values: &V, role: Role) {
+        let standing = Standing {
+            role,
+            is_member: None,
+        };
+        self.sink.variable(name, values.source(), Some(standing));
+    }
+
+    #[cfg(feature = "tch")]
+    pub(crate) fn store_variable(
+        &mut self,
+        name: &str,
+        tensor: &tch::Tensor,
+        standing: Option<Standing>,
+    ) {
+        self.sink.variable(name, Source::Tensor(tensor), standing);
+    }
+
+    #[cfg(feature = "tch")]
+    pub(crate) fn knows_store(&mut self, store: StoreIdentity) -> bool {
+        self.sink.knows_store(store)
+    }
+}
+
+impl<S: NamedTensors + ?Sized> NamedTensors for &S {
+    fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
+        (**self).visit(visitor)
+    }
+}
+
+impl<S: NamedTensors + ?Sized> NamedTensors for Box<S> {
+    fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
+        (**self).visit(visitor)
+    }
+}
+
+/// Logged in full, whether it requires a gradient or not: it was pointed at.
+impl<N: AsRef<str>, V: Values> NamedTensors for (N, V) {
+    fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
+        visitor.variable(self.0.as_ref(), &self.1, Role::Trainable);
+        Ok(())
+    }
+}
+
+impl<S: NamedTensors> NamedTensors for [S] {
+    fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
+        self.iter().try_for_each(|source| source.visit(visitor))
+    }
+}
+
+impl<S: NamedTensors> NamedTensors for Vec<S> {
+    fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
+        self.as_slice().visit(visitor)
+    }
+}
+
+impl<S: NamedTensors, const N: usize> NamedTensors for [S; N] {
+    fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
+        self.as_slice().visit(visitor)
+    }
+}
+
+impl<N: AsRef<str>, V: Values, H: BuildHasher> NamedTensors for HashMap<N, V, H> {
+    fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
+        self.iter()
+            .for_each(|(name, values)| visitor.variable(name.as_ref(), values, Role::Trainable));
+        Ok(())
+    }
+}
+
+impl<N: AsRef<str>, V: Values> NamedTensors for BTreeMap<N, V> {
+    fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
+        self.iter()
+            .for_each(|(name, values)| visitor.variable(name.as_ref(), values, Role::Trainable));
+        Ok(())
+    }
+}

@@ -1,0 +1,523 @@
+//! The thread that does everything but the copy: statistics, histograms, messages, files.
+
+pub(crate) mod queue;
+mod status;
+mod watches;
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::analysis::watch::Watch;
+use crate::capture::buffer::{Budget, Pool, are_plenty};
+use crate::capture::{Snapshot, Subject};
+use crate::error::{Error, Result};
+use crate::kernel::Kernels;
+use crate::options::Selection;
+use crate::platform::background::{self, Rhythm};
+use crate::report::{Finding, WeightReport, markdown};
+use crate::run::health::Health;
+use crate::run::{Opened, Run};
+use crate::worker::queue::{Batch, PayloadEntry, Queue, ScalarEntry};
+use crate::worker::status::{keep_findings, weight_report};
+use crate::worker::watches::{Watched, Watches};
+
+/// How long scalars wait for the worker at most.
+const TICK: Duration = Duration::from_millis(200);
+
+/// The least time between two reports that nobody waits for.
+const REPORT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The least time between two reports in a file.
+const TEXT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long `close` tries to write what a disk refuses, and how long it waits between two tries. A quota that is raised,
+/// or a file that is deleted to make room, usually takes longer; a network file system that hiccups does not.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+const CLOSE_PAUSE: Duration = Duration::from_millis(100);
+
+/// Cards that TensorBoard pins by address at most.
+const PINNED: usize = 10;
+
+/// What callers ask of the worker, in the order they asked.
+pub(crate) enum Command {
+    /// A further model, under this number.
+    Watch {
+        watch: u32,
+        run: u32,
+        subject: Subject,
+        scope: Arc<str>,
+        selection: Arc<Selection>,
+        pool: Arc<Pool>,
+    },
+    Snapshot {
+        watch: u32,
+        snapshot: Box<Snapshot>,
+    },
+    /// The queue should be emptied now.
+    Wake,
+    /// Answer when all before was handed to the files.
+    Flush {
+        /// The losses that the caller has been told of.
+        acknowledged: u64,
+        answer: SyncSender<Flushed>,
+    },
+    /// Answer with the newest report.
+    Report(SyncSender<WeightReport>),
+    /// Answer with the tags that tell most of a run.
+    Telling {
+        run: u32,
+        answer: SyncSender<Vec<String>>,
+    },
+    /// Write the rest and end; answer with the first loss of all.
+    Close(Option<Closing>),
+}
+
+/// What a flush came to.
+pub(crate) struct Flushed {
+    /// An error while something waits, or when something was lost that the caller has not acknowledged.
+    pub(crate) result: Result<()>,
+    /// The losses that the caller has been told of by now.
+    pub(crate) acknowledged: u64,
+}
+
+/// How a run ends.
+pub(crate) struct Closing {
+    /// Somebody said so, rather than the last clone going out of scope in the middle of a step: all of the newest step has
+    /// been logged.
+    pub(crate) is_complete: bool,
+    pub(crate) answer: SyncSender<Result<()>>,
+}
+
+/// What callers and worker share beside the queue.
+pub(crate) struct Shared {
+    pub(crate) queue: Queue,
+    /// Further run directories with their numbers. They are no commands: what is logged to a run overtakes those.
+    pub(crate) opened: Mutex<Vec<(u32, Opened)>>,
+    /// For payloads that wait.
+    pub(crate) budget: Budget,
+    pub(crate) health: Health,
+    /// Calls that are handing over a command right now.
+    pub(crate) calls: AtomicUsize,
+    /// The newest report that was made without anybody waiting.
+    pub(crate) report: Mutex<Option<Arc<WeightReport>>>,
+    /// New findings that nobody has taken.
+    pub(crate) findings: Mutex<VecDeque<Finding>>,
+    /// The tags that tell most of each run, as they were at the end.
+    pub(crate) telling: Mutex<BTreeMap<u32, Vec<String>>>,
+}
+
+thread_local! {
+    /// What the worker on this thread serves; null on every other thread.
+    static SERVED: Cell<*const Shared> = const { Cell::new(ptr::null()) };
+}
+
+impl Shared {
+    /// True on the thread of this very worker, which runs `on_error`: nothing must wait for the worker there.
+    pub(crate) fn is_worker_thread(&self) -> bool {
+        SERVED.get() == ptr::from_ref(self)
+    }
+}
+
+/// See the module.
+pub(crate) struct Worker {
+    shared: Arc<Shared>,
+    selection: Arc<Selection>,
+    runs: BTreeMap<u32, Run>,
+    watches: Watches,
+    kernels: Kernels,
+    batch: Batch,
+    report_is_old: bool,
+    reported: Instant,
+    /// Runs whose report in the file is out of date.
+    old_texts: BTreeSet<u32>,
+    text_written: Option<Instant>,
+    flush_interval: Duration,
+    written: Instant,
+    rhythm: Rhythm,
+}
+
+impl Worker {
+    /// `threads` analyse large models. `flush_interval` is how long what was logged stays out of the files at most.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        selection: Arc<Selection>,
+        threads: usize,
+        flush_interval: Duration,
+    ) -> Worker {
+        Worker {
+            shared,
+            selection,
+            flush_interval,
+            written: Instant::now(),
+            rhythm: Rhythm::default(),
+            runs: BTreeMap::new(),
+            watches: Watches::default(),
+            kernels: Kernels::new(threads),
+            batch: Batch::default(),
+            report_is_old: false,
+            reported: Instant::now(),
+            old_texts: BTreeSet::new(),
+            text_written: None,
+        }
+    }
+
+    /// Works until it is told to close, or every caller is gone.
+    pub(crate) fn run(mut self, commands: &Receiver<Command>) {
+        background::enter();
+        SERVED.set(Arc::as_ptr(&self.shared));
+        let mut tended = Instant::now();
+        loop {
+            let mut next = self.next(commands);
+            while let Some(command) = next {
+                if let Command::Close(closing) = command {
+                    return self.close(commands, closing);
+                }
+                self.handle(command);
+                // While training is ahead there is always a next command: scalars and the file have their turn.
+                let rest = tended.elapsed() < self.flush_interval.min(TICK);
+                next = if rest { commands.try_recv().ok() } else { None };
+            }
+            self.drain();
+            self.refresh(false);
+            if self.written.elapsed() >= self.flush_interval {
+                self.write(false);
+            }
+            tended = Instant::now();
+        }
+    }
+
+    /// The next command, waited for until scalars or the file have their turn.
+    fn next(&self, commands: &Receiver<Command>) -> Option<Command> {
+        loop {
+            let due_in = self.flush_interval.saturating_sub(self.written.elapsed());
+            if !self.rhythm.nap(due_in) {
+                return match commands.recv_timeout(due_in.min(TICK)) {
+                    Ok(command) => Some(command),
+                    Err(RecvTimeoutError::Timeout) => None,
+                    Err(RecvTimeoutError::Disconnected) => Some(Command::Close(None)),
+                };
+            }
+            if let Ok(command) = commands.try_recv() {
+                return Some(command);
+            }
+        }
+    }
+
+    fn handle(&mut self, command: Command) {
+        match command {
+            Command::Watch {
+                watch,
+                run,
+                subject,
+                scope,
+                selection,
+                pool,
+            } => {
+                self.open_runs();
+                let state = Watch::new(subject, scope, selection);
+                self.watches.insert(
+                    watch,
+                    Watched {
+                        run,
+                        watch: state,
+                        pool,
+                    },
+                );
+            }
+            Command::Snapshot { watch, snapshot } => {
+                self.rhythm.beat(are_plenty(snapshot.plan.bytes));
+                self.snapshot(watch, *snapshot);
+            }
+            Command::Wake => self.drain(),
+            Command::Flush {
+                acknowledged,
+                answer,
+            } => {
+                self.drain();
+                self.refresh(true);
+                self.write(true);
+                // A caller that did not wait for the answer does not want it.
+                let _ = answer.send(self.flushed(acknowledged));
+            }
+            Command::Report(answer) => drop(answer.send(self.report(None))),
+            Command::Telling { run, answer } => {
+                self.drain();
+                let tags = self
+                    .runs
+                    .get(&run)
+                    .map(|run| run.telling(PINNED))
+                    .unwrap_or_default();
+                let _ = answer.send(tags);
+            }
+            Command::Close(_) => {}
+        }
+    }
+
+    fn snapshot(&mut self, number: u32, snapshot: Snapshot) {
+        let has_weights = self.watches.weights_beside(number).is_some();
+        let elsewhere = self.watches.elsewhere(number);
+        let Some(Watched { run, watch, .. }) = self.watches.get_mut(number) else {
+            return;
+        };
+        let (run_number, step) = (*run, snapshot.step);
+        watch.set_elsewhere(elsewhere);
+        let points = watch.observe(&mut self.kernels, snapshot);
+        self.report_is_old |= watch.subject() == Subject::Weights;
+        if let Some(run) = self.runs.get_mut(run) {
+            run.set_model_step(step);
+            // Before the points: a reader has to know what they are of. Gradients are recorded where there are no weights.
+            let is_new = watch.take_new_plan() && !has_weights;
+            if let Some(record) = is_new.then(|| watch.record()).flatten() {
+                run.record(&self.shared.health, record);
+            }
+            if let Some(points) = points {
+                run.points(&self.shared.health, number, &points);
+            }
+            if let Some(board) = watch.take_board() {
+                run.show(number, board);
+            }
+            let found = watch.take_news();
+            if !found.is_empty() {
+                keep_findings(&self.shared, found, run.directory(), watch.scope());
+            }
+        }
+        if watch.take_new_verdict() {
+            self.old_texts.insert(run_number);
+        }
+        if watch.subject() == Subject::Gradients {
+            let gradients = watch.gradients();
+            if let Some(weights) = self.watches.weights_beside(number) {
+                weights.watch.refine(gradients);
+            }
+        }
+    }
+
+    /// Takes the runs that were opened since. After any call of a run was taken, it is among them.
+    fn open_runs(&mut self) {
+        let mut opened = self
+            .shared
+            .opened
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let runs = opened
+            .drain(..)
+            .map(|(run, opened)| (run, Run::new(opened)));
+        self.runs.extend(runs);
+    }
+
+    /// Writes what users have logged, in that order.
+    fn drain(&mut self) {
+        let mut batch = self.shared.queue.drain(std::mem::take(&mut self.batch));
+        self.open_runs();
+        let payloads = batch.take_payloads();
+        let mut scalars = batch.scalars();
+        let mut done = 0;
+        for entry in payloads {
+            self.scalars(scalars.by_ref().take(entry.scalars_before - done));
+            done = entry.scalars_before;
+            self.payload(entry);
+        }
+        self.scalars(scalars);
+        batch.clear();
+        self.batch = batch;
+    }
+
+    fn scalars<'a>(&mut self, scalars: impl Iterator<Item = ScalarEntry<'a>>) {
+        let mut scalars = scalars.peekable();
+        let mut event = Vec::new();
+        while let Some(first) = scalars.next() {
+            event.push((first.tag, first.value));
+            while let Some(next) = scalars.next_if(|entry| entry.joins) {
+                event.push((next.tag, next.value));
+            }
+            if let Some(run) = self.runs.get_mut(&first.run) {
+                run.user_scalars(
+                    &self.shared.health,
+                    first.wall_time,
+                    first.step,
+                    event.drain(..),
+                );
+            }
+            event.clear();
+        }
+    }
+
+    fn payload(&mut self, entry: PayloadEntry) {
+        let bytes = entry.payload.payload.bytes();
+        if let Some(run) = self.runs.get_mut(&entry.run) {
+            run.payload(&self.shared.health, &mut self.kernels, entry.payload);
+        }
+        self.shared.budget.put(bytes);
+    }
+
+    /// Brings layouts and the report up to date.
+    fn refresh(&mut self, now: bool) {
+        self.runs
+            .values_mut()
+            .for_each(|run| run.refresh_layout(&self.shared.health, &mut self.kernels, now));
+        if self.report_is_old && self.reported.elapsed() >= REPORT_INTERVAL {
+            self.publish_report();
+        }
+        let due = now
+            || self
+                .text_written
+                .is_none_or(|at| at.elapsed() >= TEXT_INTERVAL);
+        if due {
+            self.write_reports();
+        }
+    }
+
+    /// Writes the reports that have changed to their runs' files.
+    fn write_reports(&mut self) {
+        for number in std::mem::take(&mut self.old_texts) {
+            let text = markdown(&self.report(Some(number)));
+            if let Some(run) = self.runs.get_mut(&number) {
+                for record in self.watches.weights(Some(number)) {
+                    if let Some(record) = record.watch.record() {
+                        run.record(&self.shared.health, record);
+                    }
+                }
+                run.report(&self.shared.health, &mut self.kernels, text);
+            }
+            self.text_written = Some(Instant::now());
+        }
+    }
+
+    fn publish_report(&mut self) {
+        let report = Arc::new(self.report(None));
+        *self
+            .shared
+            .report
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(report);
+        (self.report_is_old, self.reported) = (false, Instant::now());
+    }
+
+    fn report(&self, only: Option<u32>) -> WeightReport {
+        weight_report(&self.watches, &self.runs, &self.selection, only)
+    }
+
+    /// Writes what waits; `is_flush` when somebody waits for it, and then also to a disk that has just failed.
+    fn write(&mut self, is_flush: bool) {
+        for run in self.runs.values_mut() {
+            if is_flush || run.wants_write() {
+                run.write(&self.shared.health, is_flush);
+            }
+        }
+        self.written = Instant::now();
+    }
+
+    fn flushed(&mut self, acknowledged: u64) -> Flushed {
+        let health = &self.shared.health;
+        self.runs
+            .values_mut()
+            .for_each(|run| run.record_refused(health));
+        // What waits may still be written, so what was lost is returned by a later flush.
+        if let Some(error) = self.runs.values().find_map(Run::unwritten) {
+            return Flushed {
+                result: Err(error),
+                acknowledged,
+            };
+        }
+        let (acknowledged, loss) = health.losses_beyond(acknowledged);
+        Flushed {
+            result: loss.map_or(Ok(()), Err),
+            acknowledged,
+        }
+    }
+
+    /// Writes what is left, and tries again for [`CLOSE_PATIENCE`] where a disk refuses it.
+    fn write_rest(&mut self) {
+        let give_up_at = Instant::now() + CLOSE_PATIENCE;
+        self.write(true);
+        let is_unwritten = |run: &Run| run.unwritten().is_some();
+        while self.runs.values().any(is_unwritten) && Instant::now() < give_up_at {
+            std::thread::sleep(CLOSE_PAUSE);
+            for run in self.runs.values_mut().filter(|run| is_unwritten(run)) {
+                run.write(&self.shared.health, true);
+            }
+        }
+        self.runs
+            .values_mut()
+            .for_each(|run| run.give_up(&self.shared.health));
+    }
+
+    fn close(mut self, commands: &Receiver<Command>, closing: Option<Closing>) {
+        self.finish_calls(commands);
+        // The report of the end is that of the last call, not of what is made up for below.
+        self.publish_report();
+        let diagnosed = self
+            .watches
+            .iter()
+            .filter(|watched| watched.watch.has_report());
+        self.old_texts.extend(diagnosed.map(|watched| watched.run));
+        self.write_reports();
+        for (number, Watched { run, watch, .. }) in self.watches.iter_mut() {
+            let points = watch.finish(&mut self.kernels);
+            if let (Some(points), Some(run)) = (points, self.runs.get_mut(run)) {
+                run.points(&self.shared.health, number, &points);
+                if let Some(board) = watch.take_board() {
+                    run.show(number, board);
+                }
+            }
+        }
+        self.refresh(true);
+        if closing.as_ref().is_some_and(|closing| closing.is_complete) {
+            self.runs.values_mut().for_each(Run::end_session);
+        }
+        self.write_rest();
+        let telling = self
+            .runs
+            .iter()
+            .map(|(&number, run)| (number, run.telling(PINNED)))
+            .collect();
+        *self
+            .shared
+            .telling
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = telling;
+        if let Some(Closing { answer, .. }) = closing {
+            let _ = answer.send(self.shared.health.first_loss().map_or(Ok(()), Err));
+        }
+    }
+}
+
+impl Worker {
+    /// Takes what calls on other threads hand over that began before the logger was closed, so that nothing is lost that a
+    /// call has accepted.
+    fn finish_calls(&mut self, commands: &Receiver<Command>) {
+        self.shared.queue.close();
+        loop {
+            // Asked before looking: a call that has ended has left its command.
+            let under_way = self.shared.calls.load(Ordering::SeqCst) > 0;
+            match commands.try_recv() {
+                Ok(command) => self.handle(command),
+                Err(_) if under_way => std::thread::yield_now(),
+                Err(_) => break,
+            }
+        }
+        self.drain();
+    }
+}
+
+/// However the worker ends, also by a bug: nobody must wait for it in vain.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let reason =
+                "a bug in tch-tensorboard; please report it with the panic message above".into();
+            self.shared.health.fail(Error::WorkerStopped {
+                path: "the run".into(),
+                reason,
+            });
+        }
+        self.shared.queue.close();
+        self.shared.budget.close();
+        self.watches.iter().for_each(|watched| watched.pool.close());
+    }
+}
