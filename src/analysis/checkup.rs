@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::analysis::state::State;
-use crate::capture::Snapshot;
 use crate::capture::plan::{Plan, Variable};
+use crate::capture::snapshot::Snapshot;
 use crate::report::diagnosis::{Diagnosis, Found, Opinion};
 use crate::report::history::Observation;
 use crate::report::rules::Facts;
@@ -57,7 +57,7 @@ impl Checkup {
         let diagnosis = &mut self.diagnosis;
         diagnosis.set_learning_rate(snapshot.learning_rate);
         let known = std::iter::zip(&snapshot.plan.variables, states);
-        let glimpses = snapshot.buffer.glimpses.iter();
+        let glimpses = snapshot.buffer.gradient_samples.iter();
         let glimpses = glimpses.chain(std::iter::repeat(&Glimpse::Unseen));
         let observations: Vec<Observation> = std::iter::zip(known, glimpses)
             .map(|((variable, state), &glimpse)| Observation {
@@ -112,5 +112,5 @@ impl Checkup {
 }
 
 fn facts(variable: &Variable) -> Facts {
-    Facts::new(&variable.name, variable.traits())
+    Facts::new(&variable.name, variable.info.clone())
 }

@@ -5,7 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::model::types::DType;
-use crate::source::named_tensors::{Role, Standing};
+use crate::model::variable_info::Role;
+/// The name that other folders still use.
+pub(crate) use crate::model::variable_info::VariableInfo as Traits;
+use crate::model::variable_info::VariableInfo;
 
 /// What a tag means, in a line.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,7 +16,7 @@ pub(crate) struct Description {
     pub(crate) text: &'static str,
     /// Under a `sample_limit`: how many elements of how many it is estimated from.
     pub(crate) sample: Option<(usize, usize)>,
-    /// [`Traits`] of the one variable that it is about.
+    /// [`VariableInfo`] of the one variable that it is about.
     pub(crate) variable: Option<Arc<str>>,
 }
 
@@ -28,14 +31,6 @@ impl fmt::Display for Description {
             None => Ok(()),
         }
     }
-}
-
-/// What a variable is, beside its numbers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Traits {
-    pub(crate) dtype: DType,
-    pub(crate) shape: Vec<i64>,
-    pub(crate) standing: Standing,
 }
 
 const BEGIN: &str = "Variable: ";
@@ -61,10 +56,10 @@ const ROLES: [(Role, &str); 3] = [
 const RANK: usize = 64;
 
 /// `Variable: f32 64x10, trainable.`
-impl fmt::Display for Traits {
+impl fmt::Display for VariableInfo {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let dtype = DTYPES.iter().find(|(dtype, _)| *dtype == self.dtype);
-        let role = ROLES.iter().find(|(role, _)| *role == self.standing.role);
+        let role = ROLES.iter().find(|(role, _)| *role == self.role);
         let sizes: Vec<String> = self.shape.iter().map(ToString::to_string).collect();
         let shape = if sizes.is_empty() {
             "scalar".to_owned()
@@ -75,7 +70,7 @@ impl fmt::Display for Traits {
             dtype.map_or("", |(_, text)| text),
             role.map_or("", |(_, text)| text),
         );
-        let hidden = match self.standing.is_member {
+        let hidden = match self.is_member {
             Some(false) => HIDDEN,
             _ => "",
         };
@@ -83,9 +78,9 @@ impl fmt::Display for Traits {
     }
 }
 
-impl Traits {
+impl VariableInfo {
     /// From the end of a description; `None` where there are none, as in those of other writers.
-    pub(crate) fn of_description(description: &str) -> Option<Traits> {
+    pub(crate) fn of_description(description: &str) -> Option<VariableInfo> {
         let (_, text) = description.rsplit_once(BEGIN)?;
         let text = text.strip_suffix('.')?;
         let (text, is_member) = match text.strip_suffix(HIDDEN) {
@@ -105,13 +100,11 @@ impl Traits {
                 .map(size)
                 .collect::<Option<_>>()?,
         };
-        (shape.len() <= RANK).then_some(Traits {
+        (shape.len() <= RANK).then_some(VariableInfo {
             dtype: *dtype,
             shape,
-            standing: Standing {
-                role: *role,
-                is_member,
-            },
+            role: *role,
+            is_member,
         })
     }
 }
@@ -129,18 +122,19 @@ mod tests {
                     (vec![3], Some(false)),
                     (vec![8, 0, 3], None),
                 ] {
-                    let traits = Traits {
+                    let info = VariableInfo {
                         dtype,
                         shape,
-                        standing: Standing { role, is_member },
+                        role,
+                        is_member,
                     };
                     let description = Description {
                         text: "Mean of the weights.",
                         sample: Some((10, 20)),
-                        variable: Some(traits.to_string().into()),
+                        variable: Some(info.to_string().into()),
                     };
                     let text = description.to_string();
-                    assert_eq!(Traits::of_description(&text), Some(traits), "{text}");
+                    assert_eq!(VariableInfo::of_description(&text), Some(info), "{text}");
                 }
             }
         }
@@ -158,9 +152,9 @@ mod tests {
             "Variable: f33 3, trainable.",
             "Variable: f32 3, trainable",
         ] {
-            assert_eq!(Traits::of_description(text), None, "{text}");
+            assert_eq!(VariableInfo::of_description(text), None, "{text}");
         }
         let many = format!("Variable: f32 {}1, trainable.", "1x".repeat(64));
-        assert_eq!(Traits::of_description(&many), None);
+        assert_eq!(VariableInfo::of_description(&many), None);
     }
 }

@@ -12,7 +12,7 @@ use crate::kernel::{Analysis, Elements};
 use crate::model::measured::Measured;
 pub(crate) use crate::model::measured::RATIO_FLOOR;
 use crate::report::history::{Observation, Seen};
-use crate::source::values::Glimpse;
+use crate::source::gradient_sampler::GradientSample;
 
 /// What is known of a variable beside its newest elements.
 #[derive(Default)]
@@ -36,7 +36,7 @@ impl State {
         let logged = self.analysis.as_ref().filter(|_| variable.is_logged());
         let change = logged.and_then(|analysis| analysis.change);
         Observation {
-            glimpse: Glimpse::Unseen,
+            glimpse: GradientSample::Unseen,
             seen: logged.map(|analysis| Seen {
                 moments: analysis.weights,
                 change,
@@ -188,5 +188,5 @@ pub(crate) fn elements<'a>(
     buffer: &'a Buffer,
     place: Option<Range<usize>>,
 ) -> Option<Elements<'a>> {
-    Elements::from_bytes(variable.dtype, buffer.bytes().get(place?)?)
+    Elements::from_bytes(variable.info.dtype, buffer.bytes().get(place?)?)
 }

@@ -10,8 +10,8 @@ use crate::model::statistic::{Quantity, Row, Statistic, TABLE};
 use crate::model::subject::Subject;
 use crate::model::tag_parts::{BAND_HIGH, BAND_LOW, WEIGHT_DELTA_SAMPLES, WEIGHT_SAMPLES};
 use crate::model::tier::Tier;
+use crate::model::variable_info::Role;
 use crate::options::Selection;
-use crate::source::named_tensors::Role;
 
 /// Sampled weights of each variable of a small model.
 const SMALL_SAMPLES: usize = 4;
@@ -44,7 +44,7 @@ impl<'a> Tags<'a> {
             scope,
             name: &variable.name,
             sample: sampled.then_some((variable.elements, variable.all)),
-            variable: Some(variable.traits().to_string().into()),
+            variable: Some(variable.info.to_string().into()),
         }
     }
 
@@ -349,7 +349,7 @@ pub(crate) fn aggregates(
     // tell of nothing else.
     let is_weight = |&member: &usize| {
         let variable = plan.variables.get(member);
-        variable.is_some_and(|variable| variable.standing.role != Role::Buffer)
+        variable.is_some_and(|variable| variable.info.role != Role::Buffer)
     };
     let members: Vec<usize> = members.into_iter().filter(is_weight).collect();
     let model = Aggregate {
@@ -407,24 +407,23 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::analysis::description::Traits;
-    use crate::capture::plan::Found;
+    use crate::capture::plan::SourceVariable;
     use crate::model::tag_parts::{TagParts, split_scope};
     use crate::model::tier::{MEDIUM, SMALL};
     use crate::model::types::DType;
+    use crate::model::variable_info::VariableInfo;
     use crate::options::{LayerOptions, WeightOptions};
-    use crate::source::named_tensors::Standing;
 
     fn selection(options: WeightOptions) -> Selection {
         Selection::new(options).expect("valid options")
     }
 
     fn plan(count: usize, selection: &Selection) -> Plan {
-        let variable = |index| Found {
+        let variable = |index| SourceVariable {
             name: format!("h.{index}.weight").into(),
-            dtype: DType::F32,
-            shape: vec![10, 10],
-            standing: Standing {
+            info: VariableInfo {
+                dtype: DType::F32,
+                shape: vec![10, 10],
                 role: Role::Trainable,
                 is_member: None,
             },
@@ -560,11 +559,11 @@ mod tests {
                 " Variable: f32 3, trainable.",
                 "\u{e4}/*",
             ] {
-                let found = Found {
+                let found = SourceVariable {
                     name: name.into(),
-                    dtype: DType::F32,
-                    shape: vec![10, 10],
-                    standing: Standing {
+                    info: VariableInfo {
+                        dtype: DType::F32,
+                        shape: vec![10, 10],
                         role: Role::Trainable,
                         is_member: Some(true),
                     },
@@ -575,7 +574,7 @@ mod tests {
                     scope => format!("{scope}/{name}"),
                 };
                 let parts = |tag: &Arc<Tag>| {
-                    assert!(Traits::of_description(&tag.description.to_string()).is_some());
+                    assert!(VariableInfo::of_description(&tag.description.to_string()).is_some());
                     match TagParts::of(&tag.name) {
                         Some(TagParts::Variable { quantity, path: of }) if of == path => quantity,
                         other => panic!("{}: {other:?}", tag.name),

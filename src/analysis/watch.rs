@@ -16,16 +16,17 @@ use crate::analysis::tag_parts::FINDINGS;
 use crate::analysis::tags::{Aggregate, Tag, aggregates, variable_tags};
 use crate::capture::buffer::{Buffer, Pool};
 use crate::capture::plan::{Due, Plan, Variable};
-use crate::capture::{Snapshot, Subject};
+use crate::capture::snapshot::Snapshot;
 use crate::kernel::histogram::Curve;
 use crate::kernel::stats::Moments;
 use crate::kernel::{Kernels, Task};
+use crate::model::subject::Subject;
 use crate::model::tier::Tier;
 use crate::model::types::WallTime;
 use crate::options::Selection;
 use crate::report::diagnosis::Found;
 use crate::report::{ModelReport, ParameterReport};
-use crate::source::values::Glimpse;
+use crate::source::gradient_sampler::GradientSample;
 
 const FINDINGS_TEXT: &str =
     "Variables with a fault in force, as the report under Text lists them. Healthy: 0.";
@@ -339,9 +340,9 @@ impl Watch {
                     run: run.to_path_buf(),
                     scope: self.scope.to_string(),
                     name: variable.name.to_string(),
-                    shape: variable.shape.clone(),
-                    dtype: Some(variable.dtype),
-                    role: variable.standing.role,
+                    shape: variable.info.shape.clone(),
+                    dtype: Some(variable.info.dtype),
+                    role: variable.info.role,
                     step: step.unwrap_or_default(),
                     mean: weights.and_then(|weights| weights.std().map(|_| weights.mean)),
                     std: weights.and_then(Moments::std),
@@ -399,7 +400,7 @@ impl Watch {
     }
 
     /// What the newest snapshot says of the gradients, when this is a watch of gradients.
-    pub(crate) fn gradients(&self) -> HashMap<Arc<str>, Glimpse> {
+    pub(crate) fn gradients(&self) -> HashMap<Arc<str>, GradientSample> {
         let Some(plan) = self
             .plan
             .as_ref()
@@ -408,22 +409,22 @@ impl Watch {
             return HashMap::new();
         };
         let known = std::iter::zip(&plan.variables, &self.states);
-        let glimpse = |(variable, state): (&Variable, &State)| {
+        let sample = |(variable, state): (&Variable, &State)| {
             let gradient = &state.analysis.as_ref()?.weights;
-            let glimpse = if gradient.nonfinite() > 0 {
-                Glimpse::NonFinite
+            let sample = if gradient.nonfinite() > 0 {
+                GradientSample::NonFinite
             } else if gradient.zeros == gradient.count {
-                Glimpse::Zero
+                GradientSample::Zero
             } else {
-                Glimpse::NonZero(Some(gradient.norm()))
+                GradientSample::NonZero(Some(gradient.norm()))
             };
-            Some((variable.name.clone(), glimpse))
+            Some((variable.name.clone(), sample))
         };
-        known.filter_map(glimpse).collect()
+        known.filter_map(sample).collect()
     }
 
     /// Takes what `log_gradients` saw of the same step.
-    pub(crate) fn refine(&mut self, gradients: HashMap<Arc<str>, Glimpse>) {
+    pub(crate) fn refine(&mut self, gradients: HashMap<Arc<str>, GradientSample>) {
         if let Some(checkup) = &mut self.checkup {
             checkup.refine(gradients);
         }

@@ -8,7 +8,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::model::types::OnFull;
 use crate::platform::huge_pages;
 use crate::platform::sync::{Condvar, Mutex, MutexGuard};
-use crate::source::values::Glimpse;
+use crate::source::gradient_sampler::GradientSample;
 
 /// One cache line: vectors of it are aligned for every element type and for wide loads.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -22,7 +22,7 @@ pub(crate) struct Buffer {
     /// Which snapshot it holds; 0 for none.
     pub(crate) stamp: u64,
     /// What was seen of the gradients when it was taken, beside the plan's variables.
-    pub(crate) glimpses: Vec<Glimpse>,
+    pub(crate) gradient_samples: Vec<GradientSample>,
 }
 
 impl Buffer {
@@ -63,11 +63,11 @@ impl Buffer {
         bytemuck::cast_slice_mut(&mut self.lines)
     }
 
-    /// The bytes and the glimpses, to be filled together.
-    pub(crate) fn parts_mut(&mut self) -> (&mut [u8], &mut Vec<Glimpse>) {
+    /// The bytes and the gradient samples, to be filled together.
+    pub(crate) fn parts_mut(&mut self) -> (&mut [u8], &mut Vec<GradientSample>) {
         (
             bytemuck::cast_slice_mut(&mut self.lines),
-            &mut self.glimpses,
+            &mut self.gradient_samples,
         )
     }
 

@@ -16,7 +16,7 @@ use crate::model::types::{OnFull, Step};
 use crate::options::Selection;
 use crate::run::Opened;
 use crate::run::health::Health;
-use crate::source::values::{Facts, Source, Way};
+use crate::source::element_source::{CopyMethod, ElementLayout, ElementSource, Stride};
 use crate::worker::{self, Closing, Command, Shared};
 
 /// What all clones share.
@@ -158,16 +158,16 @@ impl Core {
     pub(super) fn copy_values(
         &self,
         tag: &str,
-        source: Source<'_>,
+        source: &dyn ElementSource,
     ) -> Result<(Option<worker::Values>, Duration)> {
-        let facts = source.inspect(tag)?;
-        let (dtype, bytes) = (facts.dtype, facts.bytes());
+        let layout = source.inspect(tag)?;
+        let (dtype, bytes) = (layout.dtype, layout.bytes());
         let (granted, waited) = self.shared.budget.take(bytes, self.on_full());
         if !granted {
             Health::count(&self.shared.health.dropped, 1);
             return Ok((None, waited));
         }
-        let copied = copy_whole(tag, &source, &facts);
+        let copied = copy_whole(tag, source, &layout);
         let buffer = copied.inspect_err(|_| self.shared.budget.put(bytes))?;
         Ok((
             Some(worker::Values {
@@ -266,16 +266,16 @@ impl Core {
 }
 
 /// All elements in memory of their own.
-fn copy_whole(tag: &str, source: &Source<'_>, facts: &Facts) -> Result<Buffer> {
+fn copy_whole(tag: &str, source: &dyn ElementSource, layout: &ElementLayout) -> Result<Buffer> {
     let failed = |reason: String| Error::UnsupportedTensor {
         name: tag.into(),
         reason: reason.into(),
     };
-    let bytes = facts.bytes();
+    let bytes = layout.bytes();
     let mut buffer = Buffer::try_with_bytes(bytes)
         .ok_or_else(|| failed(format!("has {bytes} bytes, more than there is memory for")))?;
     let target = buffer.bytes_mut().get_mut(..bytes).unwrap_or_default();
-    if !source.copy(tag, facts, (0, 1), Way::Alone, target)? {
+    if !source.copy(tag, layout, Stride::ALL, CopyMethod::Plain, target)? {
         let reason =
             "changed its shape or type while it was read; log it from the thread that changes it";
         return Err(failed(reason.into()));

@@ -24,9 +24,9 @@ use crate::logger::models::{Channel, LearningRate, Models};
 use crate::model::types::{Step, WallTime};
 use crate::report::{Finding, WeightReport};
 use crate::run::health::{Health, Stats};
+use crate::source::element_source::{FetchedScalar, PendingScalar};
 use crate::source::named_tensors::NamedTensors;
 use crate::source::values::{Scalar, ScalarValue, Values};
-use crate::tensor::{Fetched, Tensor, fetch_scalar};
 use crate::worker::Command;
 use crate::worker::scalar_queue::Pushed;
 
@@ -174,17 +174,19 @@ impl Logger {
         // By far the most frequent: no list to make.
         if let [(tag, value)] = values {
             match fetch(tag, value)? {
-                Fetched::Now(number) => {
+                FetchedScalar::Now(number) => {
                     waited = self.push(step, wall_time, [(scope, *tag, number)])?
                 }
-                Fetched::Later(tensor) => self.send_device_scalar(tag, tensor, step, wall_time),
+                FetchedScalar::Later(tensor) => {
+                    self.send_device_scalar(tag, tensor, step, wall_time)
+                }
             }
         } else {
             let (mut numbers, mut tensors) = (Vec::with_capacity(values.len()), Vec::new());
             for (tag, value) in values {
                 match fetch(tag, value)? {
-                    Fetched::Now(number) => numbers.push((scope, *tag, number)),
-                    Fetched::Later(tensor) => tensors.push((tag, tensor)),
+                    FetchedScalar::Now(number) => numbers.push((scope, *tag, number)),
+                    FetchedScalar::Later(tensor) => tensors.push((tag, tensor)),
                 }
             }
             if !numbers.is_empty() {
@@ -199,7 +201,13 @@ impl Logger {
     }
 
     /// The worker fetches it.
-    fn send_device_scalar(&self, tag: &str, tensor: Tensor, step: i64, wall_time: WallTime) {
+    fn send_device_scalar(
+        &self,
+        tag: &str,
+        tensor: Box<dyn PendingScalar>,
+        step: i64,
+        wall_time: WallTime,
+    ) {
         let (run, tag) = (self.run.number, self.full_tag(tag));
         self.core.send(Command::DeviceScalar {
             run,
@@ -256,7 +264,7 @@ impl Logger {
         self.core.check_process(&self.run)?;
         check_tag(tag)?;
         let step = self.run.check_step(tag, step)?;
-        let (values, waited) = self.core.copy_values(tag, values.source())?;
+        let (values, waited) = self.core.copy_values(tag, values.source().elements())?;
         if let Some(values) = values {
             let (run, tag) = (self.run.number, self.full_tag(tag));
             self.core.send(Command::Histogram {
@@ -487,11 +495,11 @@ impl std::fmt::Debug for Logger {
     }
 }
 
-fn fetch<V: ScalarValue>(tag: &str, value: &V) -> Result<Fetched> {
+fn fetch<V: ScalarValue>(tag: &str, value: &V) -> Result<FetchedScalar> {
     check_tag(tag)?;
     match value.scalar() {
-        Scalar::Number(number) => Ok(Fetched::Now(number)),
-        Scalar::Tensor(tensor) => fetch_scalar(tag, tensor),
+        Scalar::Number(number) => Ok(FetchedScalar::Now(number)),
+        Scalar::Source(source) => source.fetch(tag),
     }
 }
 

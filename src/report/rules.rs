@@ -1,8 +1,8 @@
 //! One function a rule: whether a verdict holds for a variable now. None looks at anything but its [`Case`].
 
-use crate::analysis::description::Traits;
 use crate::kernel::stats::Moments;
 use crate::model::types::DType;
+use crate::model::variable_info::VariableInfo;
 use crate::report::history::History;
 use crate::report::thresholds::Thresholds;
 use crate::report::verdict::{CAUSES, Cause, Verdict};
@@ -75,13 +75,13 @@ pub(crate) fn decide(case: &Case<'_>) -> Verdict {
 }
 
 impl Facts {
-    pub(crate) fn new(name: &str, traits: Traits) -> Facts {
+    pub(crate) fn new(name: &str, traits: VariableInfo) -> Facts {
         // Names that embeddings have in the models people publish.
         const EMBEDDINGS: [&str; 5] = ["emb", "wte", "wpe", "token", "position"];
         let name = name.to_lowercase();
         Facts {
-            role: traits.standing.role,
-            is_member: traits.standing.is_member,
+            role: traits.role,
+            is_member: traits.is_member,
             dtype: traits.dtype,
             shape: traits.shape,
             looks_embedded: EMBEDDINGS.iter().any(|part| name.contains(part)),

@@ -5,13 +5,13 @@ use std::ptr;
 use std::sync::{MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
-use tch::CModule;
 use tch::nn::{VarStore, Variables};
+use tch::{CModule, Tensor};
 
 use crate::error::{Error, Result};
-use crate::source::named_tensors::{NamedTensors, Role, Standing, Visitor};
-
-use super::{Tensor, contiguity, first_line, requires_grad, start};
+use crate::source::named_tensors::{Membership, NamedTensors, Role, Visitor};
+use crate::tensor::copying::first_line;
+use crate::tensor::layout::{contiguity, requires_grad, start};
 
 /// How long a store held by another thread is waited for. Within one thread (a live `Path::entry`) waiting is in vain.
 const STORE_PATIENCE: Duration = Duration::from_millis(200);
@@ -42,26 +42,26 @@ fn lock(store: &VarStore) -> Result<MutexGuard<'_, Variables>> {
 
 /// Which of a store's variables its optimizers train. Handles differ from clone to clone, so a tensor is known by its
 /// memory, or by libtorch's own comparison where it has none.
-struct Membership<'a> {
+struct Members<'a> {
     by_memory: HashSet<*const u8>,
     others: Vec<&'a Tensor>,
 }
 
-impl<'a> Membership<'a> {
-    fn of(variables: &'a Variables) -> Membership<'a> {
-        let mut membership = Membership {
+impl<'a> Members<'a> {
+    fn of(variables: &'a Variables) -> Members<'a> {
+        let mut members = Members {
             by_memory: HashSet::new(),
             others: Vec::new(),
         };
         for variable in &variables.trainable_variables {
             match address(&variable.tensor) {
                 Some(address) => {
-                    membership.by_memory.insert(address);
+                    members.by_memory.insert(address);
                 }
-                None => membership.others.push(&variable.tensor),
+                None => members.others.push(&variable.tensor),
             }
         }
-        membership
+        members
     }
 
     fn contains(&self, tensor: &Tensor) -> bool {
@@ -126,27 +126,27 @@ fn visit_store(store: &VarStore, prefix: &str, visitor: &mut Visitor<'_>) -> Res
         variables.named_variables.len(),
         variables.trainable_variables.len(),
     );
-    let membership = if visitor.knows_store(identity) {
+    let members = if visitor.knows_store(identity) {
         None
     } else {
-        Some(Membership::of(&variables))
+        Some(Members::of(&variables))
     };
     for (name, tensor) in &variables.named_variables {
         // Beginning with nothing is asked of glibc, which looks at the address of the nothing: with AVX-512, 100 ns.
         if prefix.is_empty() || name.starts_with(prefix) {
-            let standing = membership.as_ref().map(|members| {
+            let membership = members.as_ref().map(|members| {
                 let is_member = members.contains(tensor);
                 let role = match (requires_grad(tensor), is_member) {
                     (true, _) => Role::Trainable,
                     (false, true) => Role::Frozen,
                     (false, false) => Role::Buffer,
                 };
-                Standing {
+                Membership {
                     role,
                     is_member: Some(is_member),
                 }
             });
-            visitor.store_variable(name, tensor, standing);
+            visitor.store_variable(name, tensor, membership);
         }
     }
     Ok(())

@@ -23,7 +23,7 @@ use crate::report::diagnosis::Found;
 use crate::report::{Finding, WeightReport, markdown};
 use crate::run::health::Health;
 use crate::run::{Opened, Run};
-use crate::tensor::{self, Tensor};
+use crate::source::element_source::PendingScalar;
 use crate::worker::scalar_queue::{Batch, ScalarQueue};
 
 /// How long scalars wait for the worker at most.
@@ -73,7 +73,7 @@ pub(crate) enum Command {
         step: i64,
         wall_time: WallTime,
         tag: Box<str>,
-        tensor: Tensor,
+        tensor: Box<dyn PendingScalar>,
     },
     /// Scalars wait.
     Wake,
@@ -266,7 +266,7 @@ impl Worker {
                 tag,
                 tensor,
             } => {
-                let value = tensor::read_scalar(&tag, &tensor);
+                let value = tensor.read(&tag);
                 match (value, self.runs.get_mut(&run)) {
                     (Ok(value), Some(run)) => {
                         run.user_scalars(

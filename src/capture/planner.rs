@@ -1,0 +1,155 @@
+//! The pass over a source that makes a plan.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::capture::plan::{Plan, SourceVariable};
+use crate::capture::planned::{Order, Planned, Slot};
+use crate::error::{Error, Result};
+use crate::model::subject::Subject;
+use crate::model::variable_info::{Role, VariableInfo};
+use crate::options::Selection;
+use crate::source::element_source::{ElementLayout, ElementSource};
+use crate::source::named_tensors::{Membership, StoreIdentity, VariableSink};
+
+/// Collects what a source has.
+pub(crate) struct Planner<'a> {
+    subject: Subject,
+    selection: &'a Selection,
+    found: Vec<SourceVariable>,
+    layouts: HashMap<Arc<str>, ElementLayout>,
+    order: Vec<(Arc<str>, Slot)>,
+    stores: Vec<StoreIdentity>,
+    error: Option<Error>,
+}
+
+impl<'a> Planner<'a> {
+    pub(crate) fn new(subject: Subject, selection: &'a Selection) -> Planner<'a> {
+        Planner {
+            subject,
+            selection,
+            found: Vec::new(),
+            layouts: HashMap::new(),
+            order: Vec::new(),
+            stores: Vec::new(),
+            error: None,
+        }
+    }
+
+    /// The plan for what was seen.
+    ///
+    /// # Errors
+    /// A name twice, or a tensor that cannot be logged.
+    pub(crate) fn finish(self, moved: &HashSet<Arc<str>>) -> Result<Planned> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        let plan = Plan::new(self.found, self.selection, moved);
+        let place = plan
+            .variables
+            .iter()
+            .enumerate()
+            .map(|(place, variable)| (variable.name.clone(), place));
+        let places: HashMap<Arc<str>, usize> = place.collect();
+        let mut order = self.order;
+        for (name, slot) in &mut order {
+            if let (Slot::Copied(place), Some(&actual)) = (slot, places.get(name)) {
+                *place = actual;
+            }
+        }
+        let places = order
+            .iter()
+            .enumerate()
+            .map(|(place, (name, _))| (name.clone(), place));
+        let index: HashMap<Arc<str>, usize> = places.collect();
+        if index.len() < order.len() {
+            let mut seen = HashSet::new();
+            let twice = order.iter().find(|(name, _)| !seen.insert(name.clone()));
+            let name = twice.map_or("", |(name, _)| name).into();
+            return Err(Error::DuplicateVariable { name });
+        }
+        let mut known = self.layouts;
+        let layouts = plan
+            .variables
+            .iter()
+            .filter_map(|variable| known.remove(&variable.name))
+            .collect();
+        Ok(Planned {
+            plan: Arc::new(plan),
+            layouts,
+            order: Order::new(&order),
+            index,
+            stores: self.stores,
+        })
+    }
+
+    fn add(
+        &mut self,
+        name: &str,
+        source: &dyn ElementSource,
+        membership: Membership,
+    ) -> Result<()> {
+        let role = membership.role;
+        if name.is_empty() {
+            let reason = "a variable needs a name, which its tags end in";
+            return Err(Error::InvalidTag {
+                tag: name.into(),
+                reason,
+            });
+        }
+        let name: Arc<str> = name.into();
+        let left = !self.selection.selects(&name)
+            || (role == Role::Buffer && !self.selection.options.non_trainable);
+        if left {
+            self.order.push((name, Slot::Left(role)));
+            return Ok(());
+        }
+        let Some(layout) = self.layout(&name, source)? else {
+            self.order.push((name, Slot::NoGradient));
+            return Ok(());
+        };
+        self.order
+            .push((name.clone(), Slot::Copied(self.found.len())));
+        self.found.push(SourceVariable {
+            name: name.clone(),
+            info: VariableInfo {
+                dtype: layout.dtype,
+                shape: layout.shape.clone(),
+                role,
+                is_member: membership.is_member,
+            },
+        });
+        self.layouts.insert(name, layout);
+        Ok(())
+    }
+
+    /// Of what is copied; `None` for a gradient that there is not.
+    fn layout(&self, name: &str, source: &dyn ElementSource) -> Result<Option<ElementLayout>> {
+        if self.subject == Subject::Weights {
+            return source.inspect(name).map(Some);
+        }
+        let mut layout = Ok(None);
+        source.with_gradient(&mut |gradient| {
+            layout = gradient.map(|gradient| gradient.inspect(name)).transpose();
+        });
+        layout
+    }
+}
+
+impl VariableSink for Planner<'_> {
+    fn variable(&mut self, name: &str, source: &dyn ElementSource, membership: Option<Membership>) {
+        if self.error.is_none() {
+            // A store gives roles whenever it is asked anew, as a planner does.
+            let membership = membership.unwrap_or(Membership {
+                role: Role::Trainable,
+                is_member: None,
+            });
+            self.error = self.add(name, source, membership).err();
+        }
+    }
+
+    fn knows_store(&mut self, store: StoreIdentity) -> bool {
+        self.stores.push(store);
+        false
+    }
+}
