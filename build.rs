@@ -1,6 +1,6 @@
-// Lets this package's own tests, examples and benches find libtorch without exported variables:
-// torch-sys names the folder it links, and it becomes a run path here. Link arguments do not reach
-// dependents; the README has the lines for their build script.
+//! Lets this package's own tests, examples and benches find libtorch without exported variables:
+//! torch-sys names the folder it links, and it becomes a run path here. Link arguments do not reach
+//! dependents; the README has the lines for their build script.
 
 use std::env;
 

@@ -1,3 +1,1 @@
-//! As for the library: the folder of libtorch becomes a run path.
-
-include!("../build.rs");
+../build.rs

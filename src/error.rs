@@ -88,12 +88,14 @@ pub enum Error {
         reason: Box<str>,
     },
     /// Data that was accepted could not be kept: the disk was not writable for longer than the buffer lasts.
-    #[error("{}: {events} events were dropped because the file could not be written for too long", path.display())]
+    #[error("{}: {events} events were dropped because the file could not be written for too long{}", path.display(), because(cause))]
     Dropped {
         /// The event file.
         path: PathBuf,
         /// How many events were lost since the last report.
         events: u64,
+        /// The operating system's reason, where it gave one.
+        cause: Option<Arc<io::Error>>,
     },
     /// A call on a logger that was closed.
     #[error("the logger for {} is closed; make a new one with Logger::create", path.display())]
@@ -117,6 +119,14 @@ pub enum Error {
         /// What is known of the cause.
         reason: Box<str>,
     },
+}
+
+/// The system's reason in parentheses.
+fn because(cause: &Option<Arc<io::Error>>) -> String {
+    cause
+        .as_ref()
+        .map(|cause| format!(" ({cause})"))
+        .unwrap_or_default()
 }
 
 /// What happens next, where the user need not do anything.

@@ -7,16 +7,19 @@ use std::path::Path;
 use prost::Message;
 use regex::Regex;
 
-use crate::capture::buffer::Buffer;
-use crate::format::event_file::{EventReader, glance};
+use crate::format::event_file::EventReader;
+use crate::format::event_file::scan::EventScan;
 use crate::format::record::{OVERHEAD, RecordError, RecordReader, encode_with};
 use crate::kernel::{Elements, Kernel};
 use crate::log_report::Judge;
 use crate::model::types::DType;
+use crate::platform::aligned::AlignedBytes;
 use crate::proto::{
     Event,
     custom_scalar::{Chart, chart::Content},
     event::What,
+    summary,
+    tensor_shape_proto::Dim,
 };
 use crate::read::outline::Outline;
 use crate::read::plugin::{Plugin, Plugins};
@@ -97,7 +100,7 @@ fn read(source: impl Read, resync: bool) -> (Vec<Vec<u8>>, Vec<String>) {
                 assert!(reader.offset() >= before + OVERHEAD as u64);
             }
             Err(error) => {
-                if let RecordError::Skipped { offset, len } = &error {
+                if let RecordError::Skipped { offset, len, .. } = &error {
                     assert!(*offset >= told && *len > 0, "{error}");
                     told = offset + len;
                 }
@@ -109,9 +112,20 @@ fn read(source: impl Read, resync: bool) -> (Vec<Vec<u8>>, Vec<String>) {
 
 /// Event files and single events: any bytes are read to their end, every value is told as something, and a report comes of it.
 pub fn events(data: &[u8]) {
-    if let Some(time) = glance::wall_time(data) {
-        let event = Event::decode(data);
-        assert!(event.is_ok_and(|event| event.wall_time.to_bits() == time.to_bits()));
+    let scan = EventScan::of(data);
+    let parts = EventScan::parts(data);
+    match Event::decode(data) {
+        Ok(event) => {
+            if scan.is_valid {
+                assert_eq!(event.wall_time.to_bits(), scan.wall_time.to_bits());
+            }
+            // A field that replaces another one has cost memory, too.
+            assert!(parts >= decoded_parts(&event), "{parts}");
+            if scan.is_valid && !scan.has_duplicates {
+                assert_eq!(parts, decoded_parts(&event));
+            }
+        }
+        Err(error) => assert!(!scan.is_valid, "{error}"),
     }
     outlines([data]);
     let mut framed = Vec::new();
@@ -145,6 +159,25 @@ pub fn events(data: &[u8]) {
             assert!(!found.report.to_string().is_empty());
         }
     }
+}
+
+/// Bytes of memory that the repeated parts of an event take, apart from numbers.
+fn decoded_parts(event: &Event) -> u64 {
+    let Some(What::Summary(summary)) = &event.what else {
+        return 0;
+    };
+    let tensor = |value: &summary::Value| match &value.value {
+        Some(summary::value::Value::Tensor(tensor)) => {
+            let dims = tensor
+                .tensor_shape
+                .as_ref()
+                .map_or(0, |shape| shape.dim.len());
+            size_of::<Dim>() * dims + size_of::<Vec<u8>>() * tensor.string_val.len()
+        }
+        _ => 0,
+    };
+    let tensors: usize = summary.value.iter().map(tensor).sum();
+    (size_of::<summary::Value>() * summary.value.len() + tensors) as u64
 }
 
 /// The events of a run in outline tell what decoding tells, or nothing. Gives how many they told.
@@ -226,11 +259,11 @@ pub fn histogram(data: &[u8]) {
     let dtype = kinds[usize::from(*kind) % kinds.len()];
     let max_rows = usize::from(*rows).max(2);
     let whole = bytes.len() / dtype.size() * dtype.size();
-    let Some(mut buffer) = Buffer::try_with_bytes(whole) else {
+    let Some(mut buffer) = AlignedBytes::try_zeroed(whole) else {
         return;
     };
-    buffer.bytes_mut()[..whole].copy_from_slice(&bytes[..whole]);
-    let Some(elements) = Elements::from_bytes(dtype, &buffer.bytes()[..whole]) else {
+    buffer.as_mut_slice()[..whole].copy_from_slice(&bytes[..whole]);
+    let Some(elements) = Elements::from_bytes(dtype, &buffer.as_slice()[..whole]) else {
         panic!("an aligned buffer of whole elements");
     };
     let analysis = Kernel::new().analyse(elements, None, 1, true);

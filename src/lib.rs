@@ -68,9 +68,10 @@
 //!
 //! # Errors and panics
 //!
-//! `log_*` calls return an [`Error`] only for a mistake in the call. What a disk does is told once
-//! through [`LoggerBuilder::on_error`], counted in [`Logger::stats`], and returned by [`Logger::flush`] and
-//! [`Logger::close`]; unwritten records are kept and tried again. Nothing panics on what data or a disk can cause.
+//! `log_*` calls return an [`Error`] only for a mistake in the call. A disk error is reported once
+//! through [`LoggerBuilder::on_error`] and counted in [`Logger::stats`]; unwritten records are kept and tried again.
+//! [`Logger::flush`] returns an error while something waits or when something was lost, [`Logger::close`] when something
+//! was lost. Neither data nor disk errors cause a panic.
 //!
 //! # Accuracy
 //!
@@ -97,7 +98,6 @@
 //! The program `tch-tensorboard` (`inspect`, `verify`, `export`, `report`) is the package
 //! `tch-tensorboard-cli`, which needs no libtorch.
 #![deny(unsafe_code)]
-#![warn(missing_docs)]
 
 mod analysis;
 mod capture;

@@ -265,7 +265,7 @@ fn overflow_while_the_disk_is_full() {
     let told = told.lock().unwrap();
     assert_eq!(told.len(), 2, "{told:?}");
     match &told[1] {
-        Error::Dropped { path, events } => {
+        Error::Dropped { path, events, .. } => {
             assert_eq!((path, *events), (&file, dropped));
             let text = told[1].to_string();
             assert!(

@@ -13,6 +13,7 @@ use tch_tensorboard::EventReader;
 use tch_tensorboard::proto::{event::What, summary::value::Value};
 
 #[path = "../examples/digits/idx.rs"]
+#[allow(unreachable_pub, reason = "a module of several programs")]
 mod idx;
 
 /// The program of an example: it lies in `examples` beside the `deps` of this test's own program.

@@ -191,7 +191,7 @@ fn changes_from_step_to_step() {
         })
         .collect();
     let dir = tempfile::tempdir().unwrap();
-    let options = WeightOptions::new().statistics(Statistic::ALL);
+    let options = WeightOptions::new().statistics(Statistic::ALL.iter().copied());
     let logger = Logger::builder(dir.path().join("run"))
         .weights(options)
         .create()

@@ -547,3 +547,59 @@ fn use_after_fork(logger: &Logger, dir: &std::path::Path) {
     own.log_scalar("loss", 3.0, 0).unwrap();
     own.close().unwrap();
 }
+
+/// The first kind of a tag wins, so the order decides which call is refused: that of the calls of one thread, however the
+/// writer thread happens to look at them.
+#[test]
+fn what_one_thread_logs_first_is_first() {
+    for round in 0..50 {
+        let dir = tempfile::tempdir().unwrap();
+        let refused = Mutex::new(Vec::new());
+        let refused = std::sync::Arc::new(refused);
+        let told = refused.clone();
+        let logger = Logger::builder(dir.path().join("run"))
+            .on_error(move |error| told.lock().unwrap().push(error.to_string()))
+            .create()
+            .unwrap();
+        for step in 0..3 {
+            logger.log_scalar("scalars", 1.0, step).unwrap();
+        }
+        logger.log_histogram("scalars", &[1.0, 2.0], 3).unwrap();
+        logger.log_histogram("histograms", &[1.0, 2.0], 0).unwrap();
+        for step in 1..4 {
+            logger.log_scalar("histograms", 1.0, step).unwrap();
+        }
+        logger.log_text("texts", "a text", 0).unwrap();
+        logger.log_scalar("texts", 1.0, 1).unwrap();
+        logger.close().unwrap_err();
+        let refused = refused.lock().unwrap();
+        let scalars = read_scalars(logger.logdir());
+        let steps: Vec<i64> = scalars["scalars"].iter().map(|(step, _)| *step).collect();
+        assert_eq!(steps, [0, 1, 2], "round {round}: {refused:?}");
+        assert_eq!(scalars.len(), 1, "round {round}: {refused:?}");
+        assert_eq!(read_tag(logger.logdir(), "histograms").len(), 1);
+        assert_eq!(read_tag(logger.logdir(), "texts").len(), 1);
+        assert_eq!(refused.len(), 3, "round {round}: {refused:?}");
+        for (error, held) in refused.iter().zip(["scalars", "histograms", "texts"]) {
+            assert!(error.contains(&format!("holds {held} already")), "{error}");
+        }
+    }
+}
+
+/// Events of several scalars stay whole on either side of a payload.
+#[test]
+fn payloads_keep_their_place_among_scalars() {
+    let (_dir, logger) = logger();
+    for step in 0..2000_i64 {
+        let values = [("a", step as f64), ("b", -step as f64)];
+        logger.log_scalars(&values, step).unwrap();
+        logger.log_text("text", &step.to_string(), step).unwrap();
+    }
+    logger.close().unwrap();
+    let values = common::read_values(logger.logdir());
+    let place: Vec<(i64, &str)> = values.iter().map(|(step, v)| (*step, &*v.tag)).collect();
+    let expected = (0..2000).flat_map(|step| ["a", "b", "text"].map(|tag| (step, tag)));
+    assert!(place.iter().copied().eq(expected));
+    assert_eq!(logger.stats().queued, 4000);
+    assert_eq!(logger.stats().dropped, 0);
+}

@@ -79,20 +79,20 @@ impl Cell {
 
 /// What came of a run.
 #[derive(Debug, Clone)]
-pub struct Outcome {
-    pub fault: String,
-    pub net: String,
-    pub optimizer: String,
-    pub part: String,
-    pub found: bool,
-    pub right: bool,
+pub(crate) struct Outcome {
+    pub(crate) fault: String,
+    pub(crate) net: String,
+    pub(crate) optimizer: String,
+    pub(crate) part: String,
+    pub(crate) found: bool,
+    pub(crate) right: bool,
     /// Findings that nothing explains.
-    pub wrong: usize,
-    pub steps: Option<i64>,
+    pub(crate) wrong: usize,
+    pub(crate) steps: Option<i64>,
     /// The first verdict found, for the confusion matrix.
-    pub verdict: String,
+    pub(crate) verdict: String,
     /// What the tensors say against the label; empty: nothing.
-    pub objection: String,
+    pub(crate) objection: String,
 }
 
 fn cells(args: &Args) -> Vec<Cell> {

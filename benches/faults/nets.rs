@@ -7,7 +7,7 @@ use tch::nn::{Init, Path, VarStore};
 use tch::{Kind, Tensor};
 
 /// What [`Net::build`] can make and every optimizer is tried on.
-pub const NAMES: [&str; 4] = ["cnn", "mlp", "lstm", "transformer"];
+pub(crate) const NAMES: [&str; 4] = ["cnn", "mlp", "lstm", "transformer"];
 
 /// A variable: its layer, its name there, shape, and how it begins.
 type Entry = (String, &'static str, Vec<i64>, Start);
@@ -26,27 +26,27 @@ enum Start {
 
 /// What a fault or a healthy variant changes in the forward pass.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Tweak {
+pub(crate) struct Tweak {
     /// The first layer's output leaves the graph.
-    pub detach_first: bool,
+    pub(crate) detach_first: bool,
     /// The gradient that reaches the first layer is multiplied by this; 0 stands for 1. A trunk of saturated units between
     /// it and the loss does so.
-    pub gradient_scale: f64,
-    pub dropout: bool,
+    pub(crate) gradient_scale: f64,
+    pub(crate) dropout: bool,
     /// The first layer's output is normalised over the batch.
-    pub batch_norm: bool,
+    pub(crate) batch_norm: bool,
     /// Sigmoid layers between the first layer and the loss.
-    pub saturated: bool,
+    pub(crate) saturated: bool,
 }
 
-pub struct Net {
+pub(crate) struct Net {
     kind: &'static str,
     variables: BTreeMap<String, Tensor>,
 }
 
 impl Net {
     /// `path` gives the place of a layer's variables, so that one may lie in another store or group.
-    pub fn build<'a>(kind: &'static str, path: impl Fn(&str) -> Path<'a>) -> Net {
+    pub(crate) fn build<'a>(kind: &'static str, path: impl Fn(&str) -> Path<'a>) -> Net {
         let mut variables = BTreeMap::new();
         for (layer, name, shape, start) in entries(kind) {
             let place = layer
@@ -78,7 +78,7 @@ impl Net {
     }
 
     /// Layers that a fault can be put into, the first one first.
-    pub fn layers(kind: &str) -> &'static [&'static str] {
+    pub(crate) fn layers(kind: &str) -> &'static [&'static str] {
         match kind {
             "cnn" => &["conv1", "conv2", "fc1"],
             "mlp" => &["fc1", "fc2", "fc3"],
@@ -88,7 +88,7 @@ impl Net {
     }
 
     /// A layer whose units are followed by a ReLU alone.
-    pub fn relu_layer(kind: &str) -> &'static str {
+    pub(crate) fn relu_layer(kind: &str) -> &'static str {
         match kind {
             "cnn" => "conv1",
             "mlp" => "fc1",
@@ -97,7 +97,7 @@ impl Net {
         }
     }
 
-    pub fn variables(&self) -> &BTreeMap<String, Tensor> {
+    pub(crate) fn variables(&self) -> &BTreeMap<String, Tensor> {
         &self.variables
     }
 
@@ -124,7 +124,7 @@ impl Net {
     }
 
     /// Logits for images of 8x8, `[n, 1, 8, 8]`.
-    pub fn logits(&self, images: &Tensor, tweak: Tweak) -> Tensor {
+    pub(crate) fn logits(&self, images: &Tensor, tweak: Tweak) -> Tensor {
         match self.kind {
             "cnn" => self.cnn(images, tweak),
             "mlp" => self.mlp(images, tweak),
@@ -399,15 +399,15 @@ fn entries(kind: &str) -> Vec<Entry> {
 }
 
 /// Words of a vocabulary of which each batch touches a few: an embedding table and a head.
-pub struct Words {
+pub(crate) struct Words {
     table: Tensor,
     head: [Tensor; 2],
 }
 
 impl Words {
-    pub const VOCABULARY: i64 = 2000;
+    pub(crate) const VOCABULARY: i64 = 2000;
 
-    pub fn build(store: &VarStore) -> Words {
+    pub(crate) fn build(store: &VarStore) -> Words {
         let root = store.root();
         let (emb, head) = (&root / "emb", &root / "head");
         Words {
@@ -434,7 +434,7 @@ impl Words {
     }
 
     /// Logits for `[n, length]` words.
-    pub fn logits(&self, words: &Tensor) -> Tensor {
+    pub(crate) fn logits(&self, words: &Tensor) -> Tensor {
         let bag = Tensor::embedding(&self.table, words, -1, false, false).mean_dim(
             [1_i64].as_slice(),
             false,

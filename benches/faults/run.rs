@@ -11,30 +11,30 @@ use crate::nets::{Net, Tweak, Words};
 use crate::scenario::{MIDDLE, STEPS, rate};
 use crate::witness::Witness;
 
-pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// Images a step.
 const BATCH: i64 = 32;
 
 /// What was found, and what the report of the end says.
-pub struct Seen {
-    pub findings: Vec<Finding>,
-    pub verdicts: BTreeMap<String, Verdict>,
-    pub report: String,
+pub(crate) struct Seen {
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) verdicts: BTreeMap<String, Verdict>,
+    pub(crate) report: String,
     /// What the tensors say against the label.
-    pub objection: Option<String>,
+    pub(crate) objection: Option<String>,
     /// Variables whose gradient was exactly zero for a whole window.
-    pub dead: BTreeSet<String>,
+    pub(crate) dead: BTreeSet<String>,
 }
 
 /// All training images and their labels.
-pub struct Digits {
+pub(crate) struct Digits {
     images: Tensor,
     labels: Tensor,
 }
 
 impl Digits {
-    pub fn load() -> Result<Digits> {
+    pub(crate) fn load() -> Result<Digits> {
         let train = Dataset::embedded()?.train;
         let images = Tensor::from_slice(&train.images.pixels).to_kind(Kind::Float) / 255.0;
         let labels: Vec<i64> = train.labels.iter().map(|&label| i64::from(label)).collect();
@@ -62,7 +62,12 @@ impl Digits {
     }
 }
 
-pub fn build_optimizer(name: &str, store: &VarStore, rate: f64, decay: f64) -> Result<Optimizer> {
+pub(crate) fn build_optimizer(
+    name: &str,
+    store: &VarStore,
+    rate: f64,
+    decay: f64,
+) -> Result<Optimizer> {
     Ok(match name {
         "sgd" => Sgd {
             wd: decay,
@@ -84,7 +89,7 @@ pub fn build_optimizer(name: &str, store: &VarStore, rate: f64, decay: f64) -> R
 }
 
 /// A logger that sees each step and writes next to nothing.
-pub fn logger(dir: &std::path::Path, thinned: bool) -> Result<Logger> {
+pub(crate) fn logger(dir: &std::path::Path, thinned: bool) -> Result<Logger> {
     let scalars = if thinned {
         Cadence::Every(10)
     } else {
@@ -93,12 +98,12 @@ pub fn logger(dir: &std::path::Path, thinned: bool) -> Result<Logger> {
     let weights = WeightOptions::new()
         .scalars(scalars)
         .histograms(Cadence::Every(1_000_000))
-        .statistics([] as [Statistic; 0])
+        .statistics([])
         .samples(0);
     Ok(Logger::builder(dir.join("run")).weights(weights).create()?)
 }
 
-pub fn seen(logger: &Logger) -> Result<Seen> {
+pub(crate) fn seen(logger: &Logger) -> Result<Seen> {
     let report = logger.weight_report()?;
     let findings = logger.take_findings();
     logger.close()?;
@@ -116,17 +121,17 @@ pub fn seen(logger: &Logger) -> Result<Seen> {
 }
 
 /// A network, where its variables lie, and its optimizer.
-pub struct Model {
-    pub store: VarStore,
-    pub other: VarStore,
-    pub net: Net,
-    pub optimizer: Optimizer,
-    pub rate: f64,
+pub(crate) struct Model {
+    pub(crate) store: VarStore,
+    pub(crate) other: VarStore,
+    pub(crate) net: Net,
+    pub(crate) optimizer: Optimizer,
+    pub(crate) rate: f64,
 }
 
 impl Model {
     /// `apart` names a layer that lies in another store or in group 1 of the same.
-    pub fn new(
+    pub(crate) fn new(
         kind: &'static str,
         optimizer: &str,
         decay: f64,
@@ -148,7 +153,7 @@ impl Model {
         })
     }
 
-    pub fn matrices(&self) -> Vec<String> {
+    pub(crate) fn matrices(&self) -> Vec<String> {
         let variables = self.net.variables().iter();
         variables
             .filter(|(_, tensor)| tensor.dim() >= 2)
@@ -156,7 +161,7 @@ impl Model {
             .collect()
     }
 
-    pub fn loss(&self, digits: &Digits, tweak: Tweak) -> Tensor {
+    pub(crate) fn loss(&self, digits: &Digits, tweak: Tweak) -> Tensor {
         self.loss_of(digits.batch(BATCH, i64::MAX), tweak)
     }
 
@@ -306,7 +311,7 @@ impl<'a> Patient<'a> {
 }
 
 /// Trains with a fault in a layer. Returns what was seen, the layer's variables and all matrices.
-pub fn faulty(
+pub(crate) fn faulty(
     digits: &Digits,
     kind: &'static str,
     optimizer: &str,
@@ -350,7 +355,7 @@ pub fn faulty(
 }
 
 /// Trains as users do, in some way that could be taken for a fault.
-pub fn healthy(
+pub(crate) fn healthy(
     digits: &Digits,
     kind: &'static str,
     optimizer: &str,

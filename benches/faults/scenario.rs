@@ -2,11 +2,11 @@
 
 use crate::nets::Net;
 
-pub const OPTIMIZERS: [&str; 3] = ["sgd", "momentum", "adam"];
+pub(crate) const OPTIMIZERS: [&str; 3] = ["sgd", "momentum", "adam"];
 
 /// A learning rate that trains a network well with an optimizer: the loss of 150 steps was compared for rates of 0.4 to 5
 /// times as much.
-pub fn rate(net: &str, optimizer: &str) -> f64 {
+pub(crate) fn rate(net: &str, optimizer: &str) -> f64 {
     match (net, optimizer) {
         ("lstm", "sgd") => 0.2,
         ("lstm", "momentum") => 0.05,
@@ -19,11 +19,11 @@ pub fn rate(net: &str, optimizer: &str) -> f64 {
 }
 
 /// Steps of a run, and the step at which a fault that comes in the middle begins.
-pub const STEPS: i64 = 150;
-pub const MIDDLE: i64 = 70;
+pub(crate) const STEPS: i64 = 150;
+pub(crate) const MIDDLE: i64 = 70;
 
 /// The faults, each injected as its line says.
-pub const FAULTS: [(&str, &str); 16] = [
+pub(crate) const FAULTS: [(&str, &str); 16] = [
     ("lr-zero", "set_lr(0) before the first step"),
     (
         "frozen",
@@ -79,7 +79,7 @@ pub const FAULTS: [(&str, &str); 16] = [
 ];
 
 /// Runs that are unusual and healthy.
-pub const HEALTHY: [&str; 26] = [
+pub(crate) const HEALTHY: [&str; 26] = [
     "plain",
     "dropout",
     "batch-norm",
@@ -110,23 +110,23 @@ pub const HEALTHY: [&str; 26] = [
 
 /// What a report of a faulty run must say.
 #[derive(Debug, Clone)]
-pub struct Label {
+pub(crate) struct Label {
     /// Names of verdicts, any of which is right.
-    pub verdicts: &'static [&'static str],
+    pub(crate) verdicts: &'static [&'static str],
     /// Variables that must be named; empty: any, or the model.
-    pub must: Vec<String>,
+    pub(crate) must: Vec<String>,
     /// Where findings may be. `None`: anywhere.
-    pub may: Option<Vec<String>>,
+    pub(crate) may: Option<Vec<String>>,
     /// Verdicts other than the right ones that the fault brings about there.
-    pub also: &'static [&'static str],
+    pub(crate) also: &'static [&'static str],
     /// The step from which it can be seen.
-    pub since: i64,
+    pub(crate) since: i64,
     /// A cause that must be among the candidates, and the only one when `sure`.
-    pub cause: Option<(&'static str, bool)>,
+    pub(crate) cause: Option<(&'static str, bool)>,
 }
 
 /// Why a cell is not tried; `None` when it is.
-pub fn not_applicable(fault: &str, net: &str) -> Option<&'static str> {
+pub(crate) fn not_applicable(fault: &str, net: &str) -> Option<&'static str> {
     match (fault, net) {
         ("saturated", "cnn" | "lstm" | "transformer") => Some("the trunk is the MLP's"),
         _ => None,
@@ -134,7 +134,7 @@ pub fn not_applicable(fault: &str, net: &str) -> Option<&'static str> {
 }
 
 /// The layer that a fault is put into.
-pub fn target(fault: &str, net: &'static str, seed: u64) -> &'static str {
+pub(crate) fn target(fault: &str, net: &'static str, seed: u64) -> &'static str {
     let layers = Net::layers(net);
     match fault {
         "detached" | "vanishing" | "saturated" => layers[0],
@@ -158,7 +158,13 @@ const OUT_OF_HAND: &[&str] = &[
 ];
 
 /// `names` are the variables of the target layer, `matrices` all variables of two dimensions and more.
-pub fn label(fault: &str, net: &str, hinted: bool, names: &[String], matrices: &[String]) -> Label {
+pub(crate) fn label(
+    fault: &str,
+    net: &str,
+    hinted: bool,
+    names: &[String],
+    matrices: &[String],
+) -> Label {
     let named = |verdicts| Label {
         verdicts,
         must: names.to_vec(),

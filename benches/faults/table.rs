@@ -8,7 +8,7 @@ use crate::nets;
 use crate::scenario::{FAULTS, HEALTHY, not_applicable};
 
 /// Everything there is to say, with the command that makes it.
-pub fn tables(outcomes: &[Outcome]) -> String {
+pub(crate) fn tables(outcomes: &[Outcome]) -> String {
     let mut text = String::from(
         "# Verdicts on a labelled suite\n\nMade by `make bench-faults`. Each run trains 150 steps on the digits of this \
          repository and logs with `log_weights` alone; `set_learning_rate` is called in every other faulty run. The tuning \

@@ -38,7 +38,7 @@ struct Tally {
 }
 
 /// Looks at all variables after each step.
-pub struct Witness {
+pub(crate) struct Witness {
     variables: BTreeMap<String, Tensor>,
     tallies: BTreeMap<String, Tally>,
     losses: Vec<f64>,
@@ -46,7 +46,7 @@ pub struct Witness {
 
 impl Witness {
     /// Before the first step.
-    pub fn new(variables: &BTreeMap<String, Tensor>) -> Witness {
+    pub(crate) fn new(variables: &BTreeMap<String, Tensor>) -> Witness {
         let own = |(name, tensor): (&String, &Tensor)| (name.clone(), tensor.shallow_clone());
         let tally = |tensor: &Tensor| Tally {
             first: Some(copy(tensor)),
@@ -64,7 +64,7 @@ impl Witness {
     }
 
     /// After a step, with the gradients still there.
-    pub fn look(&mut self, step: i64, loss: f64) {
+    pub(crate) fn look(&mut self, step: i64, loss: f64) {
         let _no_grad = tch::no_grad_guard();
         self.losses.push(loss);
         for (name, tensor) in &self.variables {
@@ -76,7 +76,7 @@ impl Witness {
 
     /// What was seen that the line of the fault does not say; `None` when all is as it says. `names` are the variables of the
     /// layer that the fault is in.
-    pub fn objection(&self, fault: &str, names: &[String]) -> Option<String> {
+    pub(crate) fn objection(&self, fault: &str, names: &[String]) -> Option<String> {
         let part = |own: bool| {
             let all = self.tallies.iter();
             all.filter(move |(name, _)| names.contains(name) == own)
@@ -194,7 +194,7 @@ impl Witness {
     }
 
     /// Variables whose gradient was exactly zero for a whole window.
-    pub fn dead(&self) -> BTreeSet<String> {
+    pub(crate) fn dead(&self) -> BTreeSet<String> {
         let dead = (self.tallies.iter()).filter(|(_, tally)| tally.dead[1] >= WINDOW);
         dead.map(|(name, _)| name.clone()).collect()
     }

@@ -8,14 +8,14 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// Minimum, median and maximum.
 #[derive(Debug, Clone, Copy)]
-pub struct Summary {
-    pub min: f64,
-    pub median: f64,
-    pub max: f64,
+pub(crate) struct Summary {
+    pub(crate) min: f64,
+    pub(crate) median: f64,
+    pub(crate) max: f64,
 }
 
 impl Summary {
-    pub fn of(samples: &[f64]) -> Summary {
+    pub(crate) fn of(samples: &[f64]) -> Summary {
         let mut sorted = samples.to_vec();
         sorted.sort_by(f64::total_cmp);
         let middle = sorted.len() / 2;
@@ -32,7 +32,7 @@ impl Summary {
         }
     }
 
-    pub fn scaled(self, by: f64) -> Summary {
+    pub(crate) fn scaled(self, by: f64) -> Summary {
         Summary {
             min: self.min * by,
             median: self.median * by,
@@ -54,7 +54,7 @@ impl fmt::Display for Summary {
 }
 
 /// Three significant digits without an exponent.
-pub fn digits(value: f64) -> String {
+pub(crate) fn digits(value: f64) -> String {
     let decimals = match value.abs() {
         v if v >= 100.0 => 0,
         v if v >= 10.0 => 1,
@@ -65,19 +65,19 @@ pub fn digits(value: f64) -> String {
 }
 
 /// Seconds that `work` takes.
-pub fn seconds(work: impl FnOnce()) -> f64 {
+pub(crate) fn seconds(work: impl FnOnce()) -> f64 {
     let since = Instant::now();
     work();
     since.elapsed().as_secs_f64()
 }
 
 /// Seconds of CPU that `work` takes on this thread.
-pub fn thread_cpu(work: impl FnOnce()) -> f64 {
+pub(crate) fn thread_cpu(work: impl FnOnce()) -> f64 {
     cpu(ClockId::ThreadCPUTime, work)
 }
 
 /// Seconds of CPU that the logger's own threads spend while `work` runs. libtorch's are left out: they spin when idle.
-pub fn worker_cpu(work: impl FnOnce()) -> f64 {
+pub(crate) fn worker_cpu(work: impl FnOnce()) -> f64 {
     let since = workers();
     work();
     // The worker goes to sleep after it has answered.
@@ -110,7 +110,7 @@ fn cpu(clock: ClockId, work: impl FnOnce()) -> f64 {
 }
 
 /// Bytes of this process in memory: the most since [`reset_peak`], and now.
-pub fn resident() -> (f64, f64) {
+pub(crate) fn resident() -> (f64, f64) {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -126,14 +126,14 @@ pub fn resident() -> (f64, f64) {
 }
 
 /// Lets the peak count from here.
-pub fn reset_peak() {
+pub(crate) fn reset_peak() {
     if let Err(error) = fs::write("/proc/self/clear_refs", "5") {
         eprintln!("the peak of memory could not be reset: {error}");
     }
 }
 
 /// The CPU's name as the system tells it.
-pub fn cpu_name() -> String {
+pub(crate) fn cpu_name() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| {
         let line = info

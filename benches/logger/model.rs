@@ -4,7 +4,7 @@ use tch::nn::{Init, VarStore};
 use tch::{Device, Kind, Tensor};
 
 /// What [`Model::new`] can make, by the name that tables show.
-pub const NAMES: [&str; 4] = ["resnet18", "gpt2-small", "cnn", "300x64"];
+pub(crate) const NAMES: [&str; 4] = ["resnet18", "gpt2-small", "cnn", "300x64"];
 
 /// Relative size of a step, as of Adam with a rate of 1e-4 on weights of 0.02.
 const STEP: f64 = 1e-4;
@@ -12,16 +12,16 @@ const STEP: f64 = 1e-4;
 const TURN: u64 = 16;
 
 /// Variables in a store, and by how much each is moved: their gradients, which each call of `log_weights` looks at, too.
-pub struct Model {
-    pub store: VarStore,
-    pub name: String,
+pub(crate) struct Model {
+    pub(crate) store: VarStore,
+    pub(crate) name: String,
     changes: Vec<(Tensor, Tensor)>,
     steps: u64,
 }
 
 impl Model {
     /// A model of one of [`NAMES`], or `MxN` for M tensors of N elements.
-    pub fn new(name: &str) -> Option<Model> {
+    pub(crate) fn new(name: &str) -> Option<Model> {
         let shapes = match name {
             "resnet18" => resnet18(),
             "gpt2-small" => gpt2_small(),
@@ -35,7 +35,7 @@ impl Model {
     }
 
     /// A model of any shapes: weights of matrices around 0, of norm layers around 1.
-    pub fn of(name: &str, shapes: &[(String, Vec<i64>)]) -> Model {
+    pub(crate) fn of(name: &str, shapes: &[(String, Vec<i64>)]) -> Model {
         tch::manual_seed(1);
         let store = VarStore::new(Device::Cpu);
         let mut changes = Vec::new();
@@ -66,20 +66,20 @@ impl Model {
     }
 
     /// The tensors, in the order of their shapes.
-    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
         self.changes.iter().map(|(tensor, _)| tensor)
     }
 
-    pub fn elements(&self) -> usize {
+    pub(crate) fn elements(&self) -> usize {
         self.tensors().map(Tensor::numel).sum()
     }
 
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         4 * self.elements()
     }
 
     /// Changes every element in place, as an optimizer does.
-    pub fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         let _no_grad = tch::no_grad_guard();
         let back = (self.steps / TURN) % 2 == 1;
         self.steps += 1;
@@ -94,7 +94,7 @@ impl Model {
 
     /// Writes weights and changes as `w/<variable>` and `d/<variable>`, for another program to make the same steps.
     #[allow(dead_code)]
-    pub fn write_safetensors(&self, path: &std::path::Path) -> Result<(), tch::TchError> {
+    pub(crate) fn write_safetensors(&self, path: &std::path::Path) -> Result<(), tch::TchError> {
         let names = self.store.variables();
         let mut tensors = Vec::new();
         for (name, variable) in &names {
@@ -119,13 +119,13 @@ fn left_as_gradient(variable: &Tensor, gradient: &Tensor) -> Tensor {
 }
 
 /// The numbers of a name like `300x64`.
-pub fn sizes(name: &str) -> Option<(usize, i64)> {
+pub(crate) fn sizes(name: &str) -> Option<(usize, i64)> {
     let (tensors, elements) = name.split_once('x')?;
     Some((tensors.parse().ok()?, elements.parse().ok()?))
 }
 
 /// `count` tensors of `elements` elements.
-pub fn equal(count: usize, elements: i64) -> Vec<(String, Vec<i64>)> {
+pub(crate) fn equal(count: usize, elements: i64) -> Vec<(String, Vec<i64>)> {
     (0..count)
         .map(|index| (format!("h.{index}.kernel"), vec![elements]))
         .collect()

@@ -5,14 +5,14 @@ use tch::{Kind, Tensor};
 use crate::model::Model;
 
 /// Ready targets for both kinds of copy.
-pub struct Yardstick {
+pub(crate) struct Yardstick {
     sources: Vec<(*const f32, usize)>,
     tensors: Vec<(Tensor, Tensor)>,
     arena: Vec<f32>,
 }
 
 impl Yardstick {
-    pub fn of(model: &Model) -> Yardstick {
+    pub(crate) fn of(model: &Model) -> Yardstick {
         let _no_grad = tch::no_grad_guard();
         let tensors = model.tensors().map(|tensor| {
             assert!(tensor.kind() == Kind::Float && tensor.is_contiguous());
@@ -30,7 +30,7 @@ impl Yardstick {
     }
 
     /// One thread, one `memcpy` for each tensor, nothing asked of libtorch.
-    pub fn memcpy(&mut self) {
+    pub(crate) fn memcpy(&mut self) {
         let mut rest = self.arena.as_mut_slice();
         for &(start, len) in &self.sources {
             let (target, behind) = rest.split_at_mut(len);
@@ -43,7 +43,7 @@ impl Yardstick {
     }
 
     /// libtorch's `copy_` for each tensor, on as many threads as it takes.
-    pub fn copy_(&mut self) {
+    pub(crate) fn copy_(&mut self) {
         let _no_grad = tch::no_grad_guard();
         for (source, target) in &mut self.tensors {
             target.copy_(source);

@@ -15,13 +15,13 @@ Of several, 2 comes before 3 and 3 before 1.";
 /// Inspects, checks and exports TensorBoard log directories, whoever wrote them, and reports whether their weights learn.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXIT_CODES, max_term_width = 100)]
-pub struct Args {
+pub(crate) struct Args {
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Lists runs with their files and sizes, and their tags with kind, number of points, steps and newest value
     #[command(after_help = EXIT_CODES)]
     Inspect(Inspect),
@@ -40,9 +40,12 @@ pub enum Command {
     /// images, sounds and graphs are told by their sizes. Points come in the order of the files; those that a resumed
     /// run wrote again come again.
     ///
-    /// Spreadsheet programs take a cell that begins with = + - @ or white space for a formula and run it, and names and texts are
-    /// whatever a file says. In CSV such a run, tag or text gets an apostrophe in front, and so does one that begins with an
-    /// apostrophe: whoever takes one apostrophe off has what was logged. With --raw, and in JSON lines, all is as it is.
+    /// Spreadsheet programs take a cell that begins with = + - @ or white space for a formula and
+    /// run it, and names and texts are whatever a file says. In CSV such a run, tag or text gets an
+    /// apostrophe in front, and so does one that begins with an apostrophe: whoever takes one
+    /// apostrophe off has what was logged. Control characters, which act on a terminal, are written
+    /// as \u{1b}, \n and so on; texts keep their lines and tabs. With --raw, and in JSON lines, all
+    /// is as it is.
     #[command(after_help = EXIT_CODES)]
     Export(Export),
     /// Says of each variable whether it learns, and if not, why: the weight report, recomputed from the log
@@ -57,104 +60,104 @@ pub enum Command {
 }
 
 #[derive(Debug, clap::Args)]
-pub struct Inspect {
+pub(crate) struct Inspect {
     /// A log directory with runs below it, a run, or an event file
     #[arg(value_name = "LOGDIR")]
-    pub logdir: PathBuf,
+    pub(crate) logdir: PathBuf,
     #[command(flatten)]
-    pub select: Select,
+    pub(crate) select: Select,
     /// Leave the tags out
     #[arg(long, conflicts_with = "json")]
-    pub runs_only: bool,
+    pub(crate) runs_only: bool,
     /// Write one JSON object a run
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]
-pub struct Verify {
+pub(crate) struct Verify {
     /// Log directories, runs, or event files
     #[arg(value_name = "LOGDIR", required = true)]
-    pub logdirs: Vec<PathBuf>,
+    pub(crate) logdirs: Vec<PathBuf>,
     /// Take a half-written last record for damage: for runs that have ended
     #[arg(long)]
-    pub strict: bool,
+    pub(crate) strict: bool,
     /// Print nothing but faults
     #[arg(long, short)]
-    pub quiet: bool,
+    pub(crate) quiet: bool,
 }
 
 #[derive(Debug, clap::Args)]
-pub struct Export {
+pub(crate) struct Export {
     /// A log directory with runs below it, a run, or an event file
     #[arg(value_name = "LOGDIR")]
-    pub logdir: PathBuf,
+    pub(crate) logdir: PathBuf,
     #[command(flatten)]
-    pub select: Select,
+    pub(crate) select: Select,
     /// How to write
     #[arg(long, short, value_enum, default_value_t = Format::Csv)]
-    pub format: Format,
+    pub(crate) format: Format,
     /// Which kinds of values; of CSV exactly one [default: scalar for CSV, all for JSON lines]
     #[arg(long, short, value_enum, value_name = "KIND")]
-    pub kind: Vec<Kind>,
+    pub(crate) kind: Vec<Kind>,
     /// Write texts to CSV as they are, also those that a spreadsheet program would run as a formula
     #[arg(long)]
-    pub raw: bool,
+    pub(crate) raw: bool,
     /// Write to this file, which must not exist, instead of standard output
     #[arg(long, short, value_name = "FILE")]
-    pub output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
-pub struct Report {
+pub(crate) struct Report {
     /// A log directory with runs below it, a run, or an event file
     #[arg(value_name = "LOGDIR")]
-    pub logdir: PathBuf,
+    pub(crate) logdir: PathBuf,
     /// Only runs whose name matches this glob (* also matches slashes); several add up
     #[arg(long, value_name = "GLOB")]
-    pub run: Vec<String>,
+    pub(crate) run: Vec<String>,
     /// Only variables whose name matches this glob, as if they were the whole model; several add up
     #[arg(long, value_name = "GLOB")]
-    pub variable: Vec<String>,
+    pub(crate) variable: Vec<String>,
     /// Without variables whose name matches this glob: activations beside weights, for one; several add up
     #[arg(long, value_name = "GLOB")]
-    pub exclude: Vec<String>,
+    pub(crate) exclude: Vec<String>,
     /// Variables that are not meant to move, where the log does not tell (that of another writer); several add up
     #[arg(long, value_name = "GLOB")]
-    pub frozen: Vec<String>,
+    pub(crate) frozen: Vec<String>,
     /// Points that rules look back over, 4 to 1000: fewer for a log with a point an epoch
     #[arg(long, value_name = "POINTS", default_value_t = 20)]
-    pub window: u32,
+    pub(crate) window: u32,
     /// Exit with status 3 only for these verdicts, by their names in the JSON [default: all faults]
     #[arg(long, value_name = "VERDICT")]
-    pub fail_on: Vec<String>,
+    pub(crate) fail_on: Vec<String>,
     /// Write one JSON object a run with weights
     #[arg(long, conflicts_with = "markdown")]
-    pub json: bool,
+    pub(crate) json: bool,
     /// Write Markdown, for a pull request or a page of results
     #[arg(long)]
-    pub markdown: bool,
+    pub(crate) markdown: bool,
 }
 
 /// Which runs and tags.
 #[derive(Debug, clap::Args)]
-pub struct Select {
+pub(crate) struct Select {
     /// Only runs whose name matches this glob (* also matches slashes); several add up
     #[arg(long, value_name = "GLOB")]
-    pub run: Vec<String>,
+    pub(crate) run: Vec<String>,
     /// Only tags that match this glob (* also matches slashes); several add up
     #[arg(long, value_name = "GLOB")]
-    pub tag: Vec<String>,
+    pub(crate) tag: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     Csv,
     Jsonl,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
+pub(crate) enum Kind {
     Scalar,
     Histogram,
     Text,
@@ -168,7 +171,7 @@ pub enum Kind {
 
 impl Kind {
     /// As `PointValue::kind` spells it.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Scalar => "scalar",
             Kind::Histogram => "histogram",

@@ -9,11 +9,11 @@ use serde::Serialize;
 use tch_tensorboard::{HParam, Point, PointValue, ReadError, Run};
 
 use crate::args::{Export, Format, Kind};
-use crate::output::{Failure, Number, Status};
+use crate::output::{Failure, Number, Status, escaped};
 use crate::progress::{Progress, bytes};
 use crate::selection::Selection;
 
-pub fn run(args: &Export) -> Result<Status, Failure> {
+pub(crate) fn run(args: &Export) -> Result<Status, Failure> {
     let kinds = kinds(args)?;
     let selection = Selection::new(&args.logdir, &args.select)?;
     let mut copy = Copy {
@@ -133,16 +133,20 @@ enum Cells {
 }
 
 impl Cells {
-    /// Signs and white space are those of OWASP's advice on CSV injection. The apostrophe itself makes it clear which
-    /// apostrophe was put in front.
-    fn text(self, text: &str) -> Cow<'_, str> {
-        const FIRST: [char; 12] = [
-            '=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}',
-            '\'',
-        ];
+    /// A name: on one line.
+    fn name(self, name: &str) -> Cow<'_, str> {
         match self {
-            Cells::Safe if text.starts_with(FIRST) => Cow::Owned(format!("'{text}")),
-            _ => Cow::Borrowed(text),
+            Cells::Safe => apostrophe(name, escaped(name, |_| false)),
+            Cells::Raw => Cow::Borrowed(name),
+        }
+    }
+
+    /// A text, which may have lines and tabs.
+    fn text(self, text: &str) -> Cow<'_, str> {
+        let is_layout = |letter| matches!(letter, '\n' | '\r' | '\t');
+        match self {
+            Cells::Safe => apostrophe(text, escaped(text, is_layout)),
+            Cells::Raw => Cow::Borrowed(text),
         }
     }
 
@@ -151,7 +155,22 @@ impl Cells {
         let Place {
             step, wall_time, ..
         } = place;
-        (self.text(place.run), self.text(place.tag), step, wall_time)
+        (self.name(place.run), self.name(place.tag), step, wall_time)
+    }
+}
+
+/// Puts an apostrophe in front of a cell whose `text` could be a formula: signs and white space are
+/// those of OWASP's advice on CSV injection. The apostrophe itself makes it clear which apostrophe
+/// was put in front.
+fn apostrophe<'a>(text: &str, cell: Cow<'a, str>) -> Cow<'a, str> {
+    const SIGNS: [char; 9] = [
+        '=', '+', '-', '@', '\'', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}',
+    ];
+    // A byte order mark is no white space, but spreadsheet programs drop it.
+    let is_blank = |letter: char| letter.is_whitespace() || letter == '\u{feff}';
+    match text.starts_with(SIGNS) || text.starts_with(is_blank) {
+        true => Cow::Owned(format!("'{cell}")),
+        false => cell,
     }
 }
 
@@ -353,14 +372,30 @@ mod tests {
             "",
             "a=1",
             "\u{fc}",
+            " =1",
+            "\u{a0}=1",
+            "\u{2003}=1",
+            "\u{3000}=1",
+            "\u{feff}=1",
         ] {
             let cell = Cells::Safe.text(text);
+            let is_signed = cell.starts_with(['=', '+', '-', '@', '\u{ff1d}', '\u{feff}']);
             assert!(
-                !cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}']),
+                !is_signed && !cell.starts_with(char::is_whitespace),
                 "{cell:?}"
             );
             assert_eq!(cell.strip_prefix('\'').unwrap_or(&cell), text);
             assert_eq!(Cells::Raw.text(text), text);
         }
+    }
+
+    #[test]
+    fn a_terminal_gets_no_control_characters() {
+        let tag = "loss\u{1b}[2J\u{7}\n=1";
+        assert_eq!(Cells::Safe.name(tag), "loss\\u{1b}[2J\\u{7}\\n=1");
+        assert_eq!(Cells::Safe.name("\n"), "'\\n");
+        assert_eq!(Cells::Safe.text("a\tb\r\nc\u{1b}"), "a\tb\r\nc\\u{1b}");
+        assert_eq!(Cells::Raw.name(tag), tag);
+        assert_eq!(Cells::Raw.text(tag), tag);
     }
 }

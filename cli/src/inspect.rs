@@ -8,11 +8,11 @@ use serde::Serialize;
 use tch_tensorboard::{PointInfo, Run};
 
 use crate::args::Inspect;
-use crate::output::{Failure, Number, Status, shown, size};
+use crate::output::{Failure, Number, Status, count, shown, size};
 use crate::progress::{Progress, bytes};
 use crate::selection::Selection;
 
-pub fn run(args: &Inspect) -> Result<Status, Failure> {
+pub(crate) fn run(args: &Inspect) -> Result<Status, Failure> {
     let selection = Selection::new(&args.logdir, &args.select)?;
     let mut status = selection.status();
     let mut progress = Progress::new(selection.runs().map(bytes).sum());
@@ -204,13 +204,10 @@ impl<'a> Contents<'a> {
 
 impl fmt::Display for Contents<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (plural, tags) = (if self.files == 1 { "" } else { "s" }, self.tags.len());
+        let files = count(self.files as u64, "file");
+        let tags = count(self.tags.len() as u64, "tag");
         let (run, size) = (shown(self.run), size(self.bytes));
-        write!(
-            formatter,
-            "{run}: {} file{plural}, {size}, {tags} tags",
-            self.files
-        )?;
+        write!(formatter, "{run}: {files}, {size}, {tags}")?;
         let steps = self.tags.iter().map(|tag| tag.first_step).min();
         if let Some((first, last)) = steps.zip(self.tags.iter().map(|tag| tag.last_step).max()) {
             write!(formatter, ", steps {first} .. {last}")?;
@@ -220,7 +217,7 @@ impl fmt::Display for Contents<'_> {
         }
         match self.faults {
             0 => Ok(()),
-            faults => write!(formatter, ", {faults} faults"),
+            faults => write!(formatter, ", {}", count(faults, "fault")),
         }
     }
 }

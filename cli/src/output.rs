@@ -1,5 +1,6 @@
 //! What all commands share in what they print and how they end.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use tch_tensorboard::ReadError;
 
 /// How a command ended, what matters more later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Status {
+pub(crate) enum Status {
     Fine,
     Damage,
     /// In the weights.
@@ -20,7 +21,7 @@ pub enum Status {
 
 impl Status {
     /// What an error in the reading of a file means.
-    pub fn of(error: &ReadError) -> Status {
+    pub(crate) fn of(error: &ReadError) -> Status {
         match error {
             ReadError::Open { .. } | ReadError::Io { .. } => Status::CouldNot,
             error if error.is_truncated() => Status::Fine,
@@ -43,7 +44,7 @@ impl From<Status> for ExitCode {
 
 /// Why a command could not go on.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub(crate) enum Failure {
     #[error("{0}")]
     Read(ReadError),
     #[error("cannot write the output: {0}")]
@@ -59,7 +60,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    pub fn is_broken_pipe(&self) -> bool {
+    pub(crate) fn is_broken_pipe(&self) -> bool {
         let kind = match self {
             Failure::Output(error) => Some(error.kind()),
             Failure::Csv(error) => match error.kind() {
@@ -79,7 +80,7 @@ impl From<serde_json::Error> for Failure {
 }
 
 /// A line on standard error. One that is closed is no reason to stop.
-pub fn complain(message: impl fmt::Display) {
+pub(crate) fn complain(message: impl fmt::Display) {
     let _ = writeln!(
         io::stderr(),
         "tch-tensorboard: {}",
@@ -87,25 +88,35 @@ pub fn complain(message: impl fmt::Display) {
     );
 }
 
-/// Text from a file as a terminal may get it: control characters and those that change the direction of writing could fake
-/// what is on the screen.
-pub fn shown(text: &str) -> String {
-    text.chars().fold(String::new(), |mut shown, character| {
-        match character {
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                shown.extend(character.escape_unicode());
-            }
-            _ if character.is_control() => shown.extend(character.escape_default()),
-            _ => shown.push(character),
+/// Text from a file as a terminal may get it: on one line.
+pub(crate) fn shown(text: &str) -> String {
+    escaped(text, |_| false).into_owned()
+}
+
+/// Escapes control characters, but for those to `keep`, and characters that change the direction of
+/// writing: they could fake what is on the screen.
+pub(crate) fn escaped(text: &str, keep: impl Fn(char) -> bool) -> Cow<'_, str> {
+    let changes_direction =
+        |letter| matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let acts = |letter: char| (letter.is_control() && !keep(letter)) || changes_direction(letter);
+    if !text.contains(acts) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 8);
+    for letter in text.chars() {
+        match acts(letter) {
+            true if letter.is_ascii() => safe.extend(letter.escape_default()),
+            true => safe.extend(letter.escape_unicode()),
+            false => safe.push(letter),
         }
-        shown
-    })
+    }
+    Cow::Owned(safe)
 }
 
 /// A number as the files mean it: scalars are `f32` there, so 0.1 is not 0.10000000149011612. JSON has no NaN and no infinities;
 /// they become the strings that TensorBoard uses.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Number(pub f64);
+pub(crate) struct Number(pub f64);
 
 impl Serialize for Number {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -131,8 +142,14 @@ impl fmt::Display for Number {
     }
 }
 
+/// A number of things, by their name in the singular.
+pub(crate) fn count(number: u64, name: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {name}{plural}")
+}
+
 /// Bytes as people read them.
-pub fn size(bytes: u64) -> impl fmt::Display {
+pub(crate) fn size(bytes: u64) -> impl fmt::Display {
     indicatif::HumanBytes(bytes)
 }
 

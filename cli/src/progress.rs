@@ -15,7 +15,7 @@ const WORTH_SHOWING: u64 = 64 << 20;
 const PER_UPDATE: u64 = 256 << 10;
 
 /// A bar on standard error; nothing when that is no terminal, or the log is small.
-pub struct Progress {
+pub(crate) struct Progress {
     bar: ProgressBar,
     /// Bytes of the files before the current one.
     before: u64,
@@ -25,7 +25,7 @@ pub struct Progress {
 
 impl Progress {
     /// For so many bytes.
-    pub fn new(bytes: u64) -> Progress {
+    pub(crate) fn new(bytes: u64) -> Progress {
         let target = match bytes >= WORTH_SHOWING {
             true => ProgressDrawTarget::stderr(),
             false => ProgressDrawTarget::hidden(),
@@ -44,7 +44,7 @@ impl Progress {
     }
 
     /// Reading goes on; to be called for each record or point.
-    pub fn follow(&mut self, events: &RunReader) {
+    pub(crate) fn follow(&mut self, events: &RunReader) {
         let Some((file, offset)) = events.position() else {
             return;
         };
@@ -56,7 +56,7 @@ impl Progress {
     }
 
     /// Reading is at this byte of this file.
-    pub fn at(&mut self, file: &Path, offset: u64) {
+    pub(crate) fn at(&mut self, file: &Path, offset: u64) {
         if self.file.as_os_str() != file.as_os_str() {
             // Where reading of it ended may not have been told.
             self.before += fs::metadata(&self.file).map_or(self.offset, |file| file.len());
@@ -67,7 +67,7 @@ impl Progress {
     }
 
     /// A line on standard error, above the bar.
-    pub fn complain(&self, message: impl std::fmt::Display) {
+    pub(crate) fn complain(&self, message: impl std::fmt::Display) {
         self.bar.suspend(|| complain(message));
     }
 }
@@ -79,7 +79,7 @@ impl Drop for Progress {
 }
 
 /// Bytes of the files of a run that can be read now.
-pub fn bytes(run: &Run) -> u64 {
+pub(crate) fn bytes(run: &Run) -> u64 {
     let files = run.files().unwrap_or_default();
     files
         .iter()

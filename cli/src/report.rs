@@ -2,10 +2,10 @@
 
 use std::io::{self, BufWriter, Write};
 
+use anstream::AutoStream;
 use serde::Serialize;
 use tch_tensorboard::{
     LoggedReport, ParameterReport, ReportReader, Role, Run, Thresholds, Verdict, WeightOptions,
-    WeightReport,
 };
 
 use crate::args::Report;
@@ -34,12 +34,12 @@ const FAULTS: [&str; 14] = [
     "scale_drift",
 ];
 
-pub fn run(args: &Report) -> Result<Status, Failure> {
+pub(crate) fn run(args: &Report) -> Result<Status, Failure> {
     let wanted = wanted(&args.fail_on)?;
     let selection = Selection::of(&args.logdir, &args.run, &[])?;
     let mut status = selection.status();
     let mut progress = Progress::new(selection.runs().map(bytes).sum());
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = BufWriter::new(output(args));
     let (mut has_weights, mut others) = (false, Vec::new());
     for run in selection.runs() {
         let (found, read) = recompute(run, args, &mut progress)?;
@@ -70,6 +70,15 @@ pub fn run(args: &Report) -> Result<Status, Failure> {
         )));
     }
     Ok(status)
+}
+
+/// Standard output; a table gets its colours when that is a terminal whose user wants them.
+fn output(args: &Report) -> Box<dyn Write> {
+    let out = io::stdout().lock();
+    match args.json || args.markdown {
+        true => Box::new(out),
+        false => Box::new(AutoStream::auto(out)),
+    }
 }
 
 /// The verdicts to fail for, by their names; all faults when there are none.
@@ -139,27 +148,9 @@ fn write(
         writeln!(out, "## `{name}`\n\n{}", found.report.to_markdown())?;
     } else {
         writeln!(out, "{}:", shown(run.name()))?;
-        writeln!(out, "{}\n", for_terminal(found).styled())?;
+        writeln!(out, "{}\n", found.report.styled())?;
     }
     Ok(())
-}
-
-/// The report with names as a terminal may get them.
-fn for_terminal(found: &LoggedReport) -> WeightReport {
-    let mut report = found.report.clone();
-    for parameter in &mut report.parameters {
-        parameter.name = shown(&parameter.name);
-        parameter.scope = shown(&parameter.scope);
-    }
-    for model in &mut report.models {
-        model.scope = shown(&model.scope);
-    }
-    for finding in &mut report.findings {
-        finding.scope = shown(&finding.scope);
-        finding.variable = finding.variable.as_deref().map(shown);
-    }
-    report.notes = report.notes.iter().map(|note| shown(note)).collect();
-    report
 }
 
 /// What is said of a run.

@@ -9,7 +9,7 @@ use crate::args::Select;
 use crate::output::{Failure, Status, complain};
 
 /// The runs below a path, and what to read of them.
-pub struct Selection {
+pub(crate) struct Selection {
     log: LogDir,
     runs: Option<GlobSet>,
     tags: Option<GlobSet>,
@@ -17,12 +17,16 @@ pub struct Selection {
 
 impl Selection {
     /// Fails when there is nothing to read.
-    pub fn new(logdir: &Path, select: &Select) -> Result<Selection, Failure> {
+    pub(crate) fn new(logdir: &Path, select: &Select) -> Result<Selection, Failure> {
         Selection::of(logdir, &select.run, &select.tag)
     }
 
     /// By the patterns of runs and of tags.
-    pub fn of(logdir: &Path, runs: &[String], tags: &[String]) -> Result<Selection, Failure> {
+    pub(crate) fn of(
+        logdir: &Path,
+        runs: &[String],
+        tags: &[String],
+    ) -> Result<Selection, Failure> {
         let selection = Selection {
             runs: globs(runs)?,
             tags: globs(tags)?,
@@ -38,23 +42,23 @@ impl Selection {
         Ok(selection)
     }
 
-    pub fn runs(&self) -> impl Iterator<Item = &Run> {
+    pub(crate) fn runs(&self) -> impl Iterator<Item = &Run> {
         let chosen = |run: &&Run| matches(&self.runs, run.name());
         self.log.runs().iter().filter(chosen)
     }
 
-    pub fn has_tag(&self, tag: &str) -> bool {
+    pub(crate) fn has_tag(&self, tag: &str) -> bool {
         matches(&self.tags, tag)
     }
 
     /// Tells the directories that could not be looked into.
-    pub fn status(&self) -> Status {
+    pub(crate) fn status(&self) -> Status {
         unreadable(&self.log)
     }
 }
 
 /// A log directory that holds a run at least.
-pub fn open(logdir: &Path) -> Result<LogDir, Failure> {
+pub(crate) fn open(logdir: &Path) -> Result<LogDir, Failure> {
     let log = LogDir::open(logdir)?;
     if log.runs().is_empty() {
         unreadable(&log);
@@ -67,7 +71,7 @@ pub fn open(logdir: &Path) -> Result<LogDir, Failure> {
 }
 
 /// Tells the directories that could not be looked into.
-pub fn unreadable(log: &LogDir) -> Status {
+pub(crate) fn unreadable(log: &LogDir) -> Status {
     log.unreadable().iter().for_each(complain);
     match log.unreadable().is_empty() {
         true => Status::Fine,

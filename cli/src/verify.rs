@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use tch_tensorboard::EventReader;
 
 use crate::args::Verify;
-use crate::output::{Failure, Status, shown, size};
+use crate::output::{Failure, Status, count, shown, size};
 use crate::progress::Progress;
 use crate::selection;
 
 /// Records between two updates of the progress bar.
 const PER_UPDATE: u64 = 256;
 
-pub fn run(args: &Verify) -> Result<Status, Failure> {
+pub(crate) fn run(args: &Verify) -> Result<Status, Failure> {
     let mut files = Vec::new();
     let mut status = Status::Fine;
     for logdir in &args.logdirs {
@@ -74,10 +74,13 @@ impl Seen {
             half_written,
             ..
         } = self;
-        let (plural, bytes) = (if files == 1 { "" } else { "s" }, size(bytes));
-        self.say(format!(
-            "{files} file{plural}, {records} whole records, {bytes}: {faults} faults, {half_written} half-written ends"
-        ));
+        let (files, records) = (count(files as u64, "file"), count(records, "whole record"));
+        let (faults, ends) = (
+            count(faults, "fault"),
+            count(half_written, "half-written end"),
+        );
+        let bytes = size(bytes);
+        self.say(format!("{files}, {records}, {bytes}: {faults}, {ends}"));
     }
 }
 

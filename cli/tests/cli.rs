@@ -238,7 +238,7 @@ fn verify_finds_all_damage_and_tells_by_its_status() {
     let (code, out, _) = run(&["verify"], logs.path());
     assert!(code == 0 && out.contains("1 half-written"), "{out}");
     let (code, out, _) = run(&["verify", "--strict"], logs.path());
-    assert!(code == 1 && out.contains("1 faults"), "{out}");
+    assert!(code == 1 && out.contains("1 fault,"), "{out}");
 
     // A length, and a content behind it.
     let mut damaged = whole.clone();

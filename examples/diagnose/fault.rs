@@ -11,7 +11,7 @@ use crate::digits::Cnn;
 const VANISHED: f64 = 1e-6;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Nothing is wrong
     None,
     /// The learning rate is 0
@@ -42,13 +42,13 @@ pub enum Fault {
 
 impl Fault {
     /// As it is spelt on the command line.
-    pub fn name(self) -> String {
+    pub(crate) fn name(self) -> String {
         self.to_possible_value()
             .map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
     /// What is wrong with the model before the optimizer is built.
-    pub fn put_into(self, vs: &mut VarStore, model: &Cnn) -> Result<()> {
+    pub(crate) fn put_into(self, vs: &mut VarStore, model: &Cnn) -> Result<()> {
         match self {
             Fault::Frozen => {
                 for tensor in [Some(&model.conv1.ws), model.conv1.bs.as_ref()] {
@@ -94,7 +94,7 @@ impl Fault {
     }
 
     /// The learning rate, where `usual` is a good one.
-    pub fn rate(self, usual: f64) -> f64 {
+    pub(crate) fn rate(self, usual: f64) -> f64 {
         match self {
             Fault::LrZero => 0.0,
             Fault::Bf16Rounding => usual / 10.0,
@@ -104,7 +104,7 @@ impl Fault {
     }
 
     /// What goes wrong in the middle of training.
-    pub fn strike(self, model: &Cnn, optimizer: &mut Optimizer, rate: f64) -> Result<()> {
+    pub(crate) fn strike(self, model: &Cnn, optimizer: &mut Optimizer, rate: f64) -> Result<()> {
         match self {
             Fault::Nan => edit(Some(&model.fc1.ws), |weight| {
                 weight.f_view([-1])?.f_narrow(0, 0, 1)?.f_fill_(f64::NAN)
@@ -116,7 +116,7 @@ impl Fault {
     }
 
     /// What becomes of the output of `conv1` on its way to `conv2`.
-    pub fn link(self, maps: Tensor) -> Tensor {
+    pub(crate) fn link(self, maps: Tensor) -> Tensor {
         match self {
             Fault::Detached => maps.detach(),
             // The same values, and a millionth of the gradient.

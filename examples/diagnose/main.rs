@@ -96,7 +96,7 @@ impl ModuleT for Faulty {
 /// Trains one model, telling findings as they come and the report at the end.
 /// Returns the directory of the run: a numbered one where the one asked for was taken.
 fn train(args: &Args, data: &Dataset, fault: Fault, dir: &Path) -> Result<PathBuf> {
-    let mut out = io::stdout().lock();
+    let mut out = anstream::stdout().lock(); // colours only where they are wanted
     tch::manual_seed(i64::from(args.seed));
     let mut vs = nn::VarStore::new(Device::Cpu);
     let images = &data.train.images;

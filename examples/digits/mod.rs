@@ -1,4 +1,5 @@
 //! Handwritten digits and a small CNN to learn them: what the `cnn` example trains on.
+#![allow(unreachable_pub, reason = "a module of several programs")]
 
 mod batches;
 mod idx;

@@ -1,24 +1,17 @@
 //! Host memory for snapshots: aligned for every element type, and pooled so that a training step allocates nothing.
 
-use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
-
-use bytemuck::{Pod, Zeroable};
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::types::OnFull;
-use crate::platform::huge_pages;
-use crate::platform::sync::{Condvar, Mutex, MutexGuard};
+use crate::platform::aligned::AlignedBytes;
+use crate::platform::gate::Gate;
 use crate::source::gradient_sampler::GradientSample;
 
-/// One cache line: vectors of it are aligned for every element type and for wide loads.
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
-
-/// Bytes aligned to a cache line.
+/// The bytes of one snapshot.
 #[derive(Default)]
 pub(crate) struct Buffer {
-    lines: Vec<Line>,
+    memory: AlignedBytes,
     /// Which snapshot it holds; 0 for none.
     pub(crate) stamp: u64,
     /// What was seen of the gradients when it was taken, beside the plan's variables.
@@ -26,53 +19,26 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// Alignment of the first byte.
-    pub(crate) const ALIGNMENT: usize = 64;
-
-    /// `None` when the system has no room for it. Its pages are there, so that the copies into it are all alike.
+    /// `None` when the system has no room for it.
     pub(crate) fn try_with_bytes(bytes: usize) -> Option<Buffer> {
-        let mut lines = Buffer::reserve(bytes)?;
-        huge_pages::ask_for(lines.spare_capacity_mut());
-        lines.resize(Buffer::lines(bytes), Line::zeroed());
         Some(Buffer {
-            lines,
+            memory: AlignedBytes::try_zeroed(bytes)?,
             ..Buffer::default()
         })
     }
 
     /// True when the system has room for a buffer of this size. Nothing is touched.
     pub(crate) fn has_room(bytes: usize) -> bool {
-        Buffer::reserve(bytes).is_some()
-    }
-
-    fn reserve(bytes: usize) -> Option<Vec<Line>> {
-        let mut lines = Vec::new();
-        lines.try_reserve_exact(Buffer::lines(bytes)).ok()?;
-        Some(lines)
-    }
-
-    fn lines(bytes: usize) -> usize {
-        bytes.div_ceil(Buffer::ALIGNMENT)
+        AlignedBytes::has_room(bytes)
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        bytemuck::cast_slice(&self.lines)
-    }
-
-    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        bytemuck::cast_slice_mut(&mut self.lines)
+        self.memory.as_slice()
     }
 
     /// The bytes and the gradient samples, to be filled together.
     pub(crate) fn parts_mut(&mut self) -> (&mut [u8], &mut Vec<GradientSample>) {
-        (
-            bytemuck::cast_slice_mut(&mut self.lines),
-            &mut self.gradient_samples,
-        )
-    }
-
-    fn fits(&self, bytes: usize) -> bool {
-        self.lines.len() == Buffer::lines(bytes)
+        (self.memory.as_mut_slice(), &mut self.gradient_samples)
     }
 }
 
@@ -99,54 +65,44 @@ const IDLE_RETURNS: u32 = 32;
 /// The buffers of one model. They bound memory and, with it, how far training can run ahead of the worker.
 #[derive(Default)]
 pub(crate) struct Pool {
-    state: Mutex<State>,
-    returned: Condvar,
+    shelf: Gate<Shelf>,
 }
 
 #[derive(Default)]
-struct State {
+struct Shelf {
     free: Vec<Arc<Buffer>>,
     /// Buffers that exist, free or not.
     total: usize,
     idle_returns: u32,
-    closed: bool,
+}
+
+impl Shelf {
+    /// `Some(None)` when another buffer may be allocated, which is counted already.
+    fn take(&mut self, bytes: usize) -> Option<Option<Arc<Buffer>>> {
+        let unshared = |buffer: &Arc<Buffer>| Arc::strong_count(buffer) == 1;
+        while let Some(place) = self.free.iter().rposition(unshared) {
+            let mut buffer = self.free.swap_remove(place);
+            if let Some(own) = Arc::get_mut(&mut buffer).filter(|own| own.memory.fits(bytes)) {
+                own.stamp = 0;
+                return Some(Some(buffer));
+            }
+            // The model has another size now, of which there may be fewer.
+            self.total -= 1;
+        }
+        let is_allowed = self.total < most_buffers(bytes);
+        self.total += usize::from(is_allowed);
+        is_allowed.then_some(None)
+    }
 }
 
 impl Pool {
     /// A buffer of at least `bytes` that nobody else holds, and how long the call waited for it. `None` when the worker is
     /// behind under [`OnFull::Drop`], or gone.
     pub(crate) fn take(&self, bytes: usize, on_full: OnFull) -> (Option<Arc<Buffer>>, Duration) {
-        let mut state = self.lock();
-        let mut waited = Duration::ZERO;
-        loop {
-            if state.closed {
-                return (None, waited);
-            }
-            let unshared = |buffer: &Arc<Buffer>| Arc::strong_count(buffer) == 1;
-            if let Some(place) = state.free.iter().rposition(unshared) {
-                let mut buffer = state.free.swap_remove(place);
-                if let Some(own) = Arc::get_mut(&mut buffer).filter(|own| own.fits(bytes)) {
-                    own.stamp = 0;
-                    return (Some(buffer), waited);
-                }
-                // The model has another size now, of which there may be fewer.
-                state.total -= 1;
-                continue;
-            }
-            if state.total < most_buffers(bytes) {
-                state.total += 1;
-                drop(state);
-                return (self.allocate(bytes), waited);
-            }
-            if on_full == OnFull::Drop {
-                return (None, waited);
-            }
-            let since = Instant::now();
-            state = self
-                .returned
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-            waited += since.elapsed();
+        let (taken, waited) = self.shelf.enter(on_full, |shelf| shelf.take(bytes));
+        match taken {
+            Some(None) => (self.allocate(bytes), waited),
+            taken => (taken.flatten(), waited),
         }
     }
 
@@ -154,45 +110,41 @@ impl Pool {
     fn allocate(&self, bytes: usize) -> Option<Arc<Buffer>> {
         let buffer = Buffer::try_with_bytes(bytes).map(Arc::new);
         if buffer.is_none() {
-            self.lock().total -= 1;
+            self.shelf.with(|shelf| shelf.total -= 1);
         }
         buffer
     }
 
     /// Gives a buffer back. One that nobody has needed for a while is freed, so that a run at rest holds two.
     pub(crate) fn put(&self, buffer: Arc<Buffer>) {
-        let mut state = self.lock();
-        state.idle_returns = if state.free.is_empty() {
-            0
-        } else {
-            state.idle_returns + 1
-        };
-        if state.idle_returns >= IDLE_RETURNS {
-            state.idle_returns = 0;
-            state.total -= 1;
-        } else {
-            state.free.push(buffer);
-        }
-        drop(state);
-        self.returned.notify_one();
+        // A buffer that is not kept is freed after the lock is.
+        let _surplus = self.shelf.with(|shelf| {
+            shelf.idle_returns = match shelf.free.is_empty() {
+                true => 0,
+                false => shelf.idle_returns + 1,
+            };
+            if shelf.idle_returns >= IDLE_RETURNS {
+                shelf.idle_returns = 0;
+                shelf.total -= 1;
+                return Some(buffer);
+            }
+            shelf.free.push(buffer);
+            None
+        });
+        self.shelf.wake_one();
     }
 
     /// The free buffer that still holds a snapshot, if no call has used it since.
     pub(crate) fn take_stamped(&self, stamp: u64) -> Option<Arc<Buffer>> {
-        let mut state = self.lock();
-        let place = state.free.iter().position(|buffer| buffer.stamp == stamp)?;
-        Some(state.free.swap_remove(place))
+        self.shelf.with(|shelf| {
+            let place = shelf.free.iter().position(|buffer| buffer.stamp == stamp)?;
+            Some(shelf.free.swap_remove(place))
+        })
     }
 
     /// Wakes every waiting caller; there will be no more buffers.
     pub(crate) fn close(&self) {
-        self.lock().closed = true;
-        self.returned.notify_all();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // The state is plain counters: a panic elsewhere while it was locked cannot have left it half changed.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shelf.close();
     }
 }
 
@@ -202,67 +154,35 @@ const BUDGET: usize = 64 << 20;
 /// Bounds the memory of values that wait, whatever their number. A single value may exceed it when nothing else waits.
 #[derive(Default)]
 pub(crate) struct Budget {
-    state: Mutex<Spent>,
-    returned: Condvar,
-}
-
-#[derive(Default)]
-struct Spent {
-    bytes: usize,
-    closed: bool,
+    spent: Gate<usize>,
 }
 
 impl Budget {
     /// True when `bytes` may be used, and how long the call waited for it.
     pub(crate) fn take(&self, bytes: usize, on_full: OnFull) -> (bool, Duration) {
-        let mut state = self.lock();
-        let mut waited = Duration::ZERO;
-        while !state.closed && state.bytes > 0 && state.bytes.saturating_add(bytes) > BUDGET {
-            if on_full == OnFull::Drop {
-                return (false, waited);
-            }
-            let since = Instant::now();
-            state = self
-                .returned
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-            waited += since.elapsed();
-        }
-        state.bytes = state.bytes.saturating_add(bytes);
-        (!state.closed, waited)
+        let (granted, waited) = self.spent.enter(on_full, |spent| {
+            let after = spent.saturating_add(bytes);
+            (*spent == 0 || after <= BUDGET).then(|| *spent = after)
+        });
+        (granted.is_some(), waited)
     }
 
     /// Gives back what was taken.
     pub(crate) fn put(&self, bytes: usize) {
-        let mut state = self.lock();
-        state.bytes = state.bytes.saturating_sub(bytes);
-        drop(state);
-        self.returned.notify_all();
+        self.spent
+            .with(|spent| *spent = spent.saturating_sub(bytes));
+        self.spent.wake_all();
     }
 
     /// Wakes every waiting caller; nothing is granted any more.
     pub(crate) fn close(&self) {
-        self.lock().closed = true;
-        self.returned.notify_all();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Spent> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.spent.close();
     }
 }
 
 #[cfg(all(test, not(shuttle)))]
 mod tests {
     use super::*;
-
-    #[test]
-    fn buffers_are_aligned_and_large_enough() {
-        for bytes in [0, 1, 63, 64, 65, 1000] {
-            let mut buffer = Buffer::try_with_bytes(bytes).expect("room");
-            assert!(buffer.bytes().len() >= bytes);
-            assert_eq!(buffer.bytes_mut().as_ptr() as usize % Buffer::ALIGNMENT, 0);
-        }
-    }
 
     /// Of a model so large that there are three buffers of it.
     const LARGE: usize = FURTHER_BYTES + 1;
@@ -333,7 +253,7 @@ mod tests {
             let (buffer, _) = pool.take(LARGE, OnFull::Block);
             pool.put(buffer.expect("a free buffer"));
         }
-        assert!(pool.lock().total < BUFFERS);
+        assert!(pool.shelf.with(|shelf| shelf.total) < BUFFERS);
     }
 
     #[test]
@@ -346,7 +266,10 @@ mod tests {
         let large: Vec<_> = (0..4)
             .filter_map(|_| pool.take(LARGE, OnFull::Drop).0)
             .collect();
-        assert_eq!((large.len(), pool.lock().total), (BUFFERS, BUFFERS));
+        assert_eq!(
+            (large.len(), pool.shelf.with(|shelf| shelf.total)),
+            (BUFFERS, BUFFERS)
+        );
     }
 
     #[test]
@@ -385,11 +308,11 @@ mod tests {
         }
         pool.put(pool.take(10, OnFull::Block).0.expect("a buffer"));
         assert!(pool.take(usize::MAX / 2, OnFull::Block).0.is_none());
-        assert_eq!(pool.lock().total, 0);
+        assert_eq!(pool.shelf.with(|shelf| shelf.total), 0);
     }
 }
 
-/// Run by `make shuttle`: see `scalar_queue.rs`.
+/// Run by `make shuttle`: see `worker/queue.rs`.
 #[cfg(all(test, shuttle))]
 mod schedules {
     use super::*;
@@ -424,7 +347,7 @@ mod schedules {
         callers
             .into_iter()
             .for_each(|caller| caller.join().unwrap());
-        assert!(pool.lock().free.len() <= BUFFERS);
+        assert!(pool.shelf.with(|shelf| shelf.free.len()) <= BUFFERS);
     }
 
     /// Closing lets waiting callers go without a buffer.
@@ -450,7 +373,7 @@ mod schedules {
                 let budget = budget.clone();
                 thread::spawn(move || {
                     assert!(budget.take(BUDGET / 2, OnFull::Block).0);
-                    assert!(budget.lock().bytes <= BUDGET);
+                    assert!(budget.spent.with(|spent| *spent) <= BUDGET);
                     budget.put(BUDGET / 2);
                 })
             })
@@ -458,7 +381,7 @@ mod schedules {
         callers
             .into_iter()
             .for_each(|caller| caller.join().unwrap());
-        assert_eq!(budget.lock().bytes, 0);
+        assert_eq!(budget.spent.with(|spent| *spent), 0);
     }
 
     #[test]

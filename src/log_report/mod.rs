@@ -99,6 +99,8 @@ pub struct ReportReader {
     run: PathBuf,
     events: RunReader,
     sessions: Sessions,
+    /// The files could not be listed, which the next event reports.
+    unlisted: Option<ReadError>,
     judge: Judge,
 }
 
@@ -112,12 +114,15 @@ pub(crate) struct Judge {
 impl ReportReader {
     /// Begins with the first file of a run.
     pub fn new(run: &Run) -> ReportReader {
-        // What cannot be listed is told by the first event.
-        let files = run.files().unwrap_or_default();
+        let (files, unlisted) = match run.files() {
+            Ok(files) => (files, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
         ReportReader {
             run: run.path().to_owned(),
-            events: run.events(),
+            events: run.events().listing_reported(unlisted.is_some()),
             sessions: Sessions::of(&files),
+            unlisted,
             judge: Judge::new(),
         }
     }
@@ -155,6 +160,9 @@ impl ReportReader {
 
     /// Reads the next event. `None` when nothing more is there; an error is about one file, and reading goes on behind it.
     pub fn read_event(&mut self) -> Option<std::result::Result<(), ReadError>> {
+        if let Some(error) = self.unlisted.take() {
+            return Some(Err(error));
+        }
         Some(self.events.next()?.map(|event| self.take(event)))
     }
 

@@ -15,25 +15,9 @@ pub(super) fn board_url(base: &str, tags: &[String]) -> String {
     }
     let cards: Vec<String> = tags
         .iter()
-        .map(|tag| format!("{{\"plugin\":\"scalars\",\"tag\":{}}}", json_string(tag)))
+        .map(|tag| serde_json::json!({"plugin": "scalars", "tag": tag}).to_string())
         .collect();
     let cards = format!("[{}]", cards.join(","));
     let cards = percent_encoding::utf8_percent_encode(&cards, UNRESERVED_KEPT);
     format!("{base}/?pinnedCards={cards}&smoothing=0#timeseries")
-}
-
-/// A JSON string (RFC 8259).
-fn json_string(text: &str) -> String {
-    let mut json = String::from("\"");
-    for letter in text.chars() {
-        match letter {
-            '"' | '\\' => json.extend(['\\', letter]),
-            control if u32::from(control) < 0x20 => {
-                json.push_str(&format!("\\u{:04x}", u32::from(control)))
-            }
-            other => json.push(other),
-        }
-    }
-    json.push('"');
-    json
 }

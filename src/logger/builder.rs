@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::model::types::{Existing, OnFull, SyncPolicy};
 use crate::options::{Selection, WeightOptions};
 use crate::run::FileOptions;
 use crate::run::health::{Health, OnError};
-use crate::worker::scalar_queue::ScalarQueue;
+use crate::worker::queue::Queue;
 use crate::worker::{Shared, Worker};
 
 /// Commands that may wait. Snapshots and values are bounded by their memory before they get here.
@@ -163,7 +163,7 @@ impl LoggerBuilder {
         };
         let (opened, resumed_at) = opening.open_run(&self.logdir)?;
         let shared = Arc::new(Shared {
-            scalars: ScalarQueue::default(),
+            queue: Queue::default(),
             budget: Budget::default(),
             health: Health::new(self.on_error),
             calls: AtomicUsize::new(0),
@@ -179,9 +179,14 @@ impl LoggerBuilder {
             self.flush_interval,
         );
         let thread = std::thread::Builder::new().name("tch-tensorboard".into());
-        let thread = thread
-            .spawn(move || worker.run(&queue))
-            .map_err(|error| Error::io("start a writer thread for", opened.directory(), error))?;
+        let thread = match thread.spawn(move || worker.run(&queue)) {
+            Ok(thread) => thread,
+            Err(error) => {
+                let error = Error::io("start a writer thread for", opened.directory(), error);
+                opened.discard();
+                return Err(error);
+            }
+        };
         let core = Core {
             commands,
             shared,
@@ -201,6 +206,7 @@ impl LoggerBuilder {
             core: Arc::new(core),
             run,
             models,
+            acknowledged: AtomicU64::new(0),
         })
     }
 

@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SendError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
-use crate::capture::buffer::Buffer;
 use crate::error::{Error, Result};
 use crate::logger::models::Models;
 use crate::logger::opening::Opening;
@@ -16,8 +15,9 @@ use crate::model::types::{OnFull, Step};
 use crate::options::Selection;
 use crate::run::Opened;
 use crate::run::health::Health;
-use crate::source::element_source::{CopyMethod, ElementLayout, ElementSource, Stride};
-use crate::worker::{self, Closing, Command, Shared};
+use crate::summary::TaggedPayload;
+use crate::worker::queue::Pushed;
+use crate::worker::{Closing, Command, Shared};
 
 /// What all clones share.
 pub(super) struct Core {
@@ -139,7 +139,10 @@ impl Core {
             run: number,
             opened: Box::new(opened),
         };
-        if self.commands.send(open).is_err() {
+        if let Err(SendError(open)) = self.commands.send(open) {
+            if let Command::Open { opened, .. } = open {
+                opened.discard();
+            }
             return Err(self.stopped(&run));
         }
         Ok(run)
@@ -154,29 +157,31 @@ impl Core {
             .clone()
     }
 
-    /// Copies values into memory of their own. `None` when there is no room for them.
-    pub(super) fn copy_values(
-        &self,
-        tag: &str,
-        source: &dyn ElementSource,
-    ) -> Result<(Option<worker::Values>, Duration)> {
-        let layout = source.inspect(tag)?;
-        let (dtype, bytes) = (layout.dtype, layout.bytes());
-        let (granted, waited) = self.shared.budget.take(bytes, self.on_full());
-        if !granted {
-            Health::count(&self.shared.health.dropped, 1);
-            return Ok((None, waited));
+    /// Hands a payload over, whose bytes were taken from the budget.
+    pub(super) fn send_payload(&self, run: &RunHandle, payload: TaggedPayload) -> Duration {
+        let bytes = payload.payload.bytes();
+        let (pushed, waited) = self
+            .shared
+            .queue
+            .push_payload(run.number, payload, self.on_full());
+        if pushed == Pushed::Dropped {
+            self.shared.budget.put(bytes);
         }
-        let copied = copy_whole(tag, source, &layout);
-        let buffer = copied.inspect_err(|_| self.shared.budget.put(bytes))?;
-        Ok((
-            Some(worker::Values {
-                dtype,
-                bytes,
-                buffer,
-            }),
-            waited,
-        ))
+        self.count(pushed);
+        waited
+    }
+
+    /// Counts what was pushed, and wakes the worker when it is time.
+    pub(super) fn count(&self, pushed: Pushed) {
+        let health = &self.shared.health;
+        match pushed {
+            Pushed::Dropped => Health::count(&health.dropped, 1),
+            Pushed::Queued | Pushed::Wake | Pushed::Look => Health::count(&health.queued, 1),
+        }
+        if pushed == Pushed::Wake {
+            // A full queue of commands means that the worker is awake.
+            let _ = self.commands.try_send(Command::Wake);
+        }
     }
 
     /// Hands a command over; false when it was given up.
@@ -196,10 +201,8 @@ impl Core {
         };
         self.shared.calls.fetch_sub(1, Ordering::SeqCst);
         let sent = given_up.is_none();
-        match given_up {
-            Some(Command::Snapshot { snapshot, .. }) => snapshot.pool.put(snapshot.buffer),
-            Some(Command::Histogram { values, .. }) => self.shared.budget.put(values.bytes),
-            _ => {}
+        if let Some(Command::Snapshot { snapshot, .. }) = given_up {
+            snapshot.pool.put(snapshot.buffer);
         }
         let health = &self.shared.health;
         Health::count(
@@ -236,7 +239,7 @@ impl Core {
         let mut worker = lock(&self.worker);
         self.closed.store(true, Ordering::SeqCst);
         let Some(thread) = worker.take() else {
-            return Some(self.shared.health.first().map_or(Ok(()), Err));
+            return Some(self.shared.health.first_loss().map_or(Ok(()), Err));
         };
         let (answer, result) = sync_channel(1);
         let closing = Closing {
@@ -263,24 +266,6 @@ impl Core {
             reason: reason.into(),
         }
     }
-}
-
-/// All elements in memory of their own.
-fn copy_whole(tag: &str, source: &dyn ElementSource, layout: &ElementLayout) -> Result<Buffer> {
-    let failed = |reason: String| Error::UnsupportedTensor {
-        name: tag.into(),
-        reason: reason.into(),
-    };
-    let bytes = layout.bytes();
-    let mut buffer = Buffer::try_with_bytes(bytes)
-        .ok_or_else(|| failed(format!("has {bytes} bytes, more than there is memory for")))?;
-    let target = buffer.bytes_mut().get_mut(..bytes).unwrap_or_default();
-    if !source.copy(tag, layout, Stride::ALL, CopyMethod::Plain, target)? {
-        let reason =
-            "changed its shape or type while it was read; log it from the thread that changes it";
-        return Err(failed(reason.into()));
-    }
-    Ok(buffer)
 }
 
 /// The last clone is gone: what is left is written, and errors have been told to `on_error`.

@@ -6,7 +6,8 @@ use crate::error::Result;
 use crate::model::types::Existing;
 use crate::run::run_history::RunHistory;
 use crate::run::{FileOptions, Opened};
-use crate::sink::logdir::{claim_again, claim_run};
+use crate::sink::LocalSink;
+use crate::sink::claim::{claim_again, claim_run};
 
 /// See the module.
 #[derive(Clone, Copy)]
@@ -29,12 +30,18 @@ impl Opening {
     /// Takes a directory and makes its event file. A directory whose file cannot be made is given back.
     pub(super) fn open_run(&self, logdir: &Path) -> Result<(Opened, Option<i64>)> {
         let Some(resume) = self.resume else {
-            let claim = claim_run(logdir, self.existing)?;
+            let claim = claim_run(&LocalSink, logdir, self.existing)?;
             let opened = Opened::new(claim, RunHistory::default(), None, self.files)?;
             return Ok((opened, None));
         };
-        let claim = claim_again(logdir)?;
-        let history = RunHistory::read(claim.directory())?;
+        let claim = claim_again(&LocalSink, logdir)?;
+        let history = match RunHistory::read(&*claim) {
+            Ok(history) => history,
+            Err(error) => {
+                claim.release();
+                return Err(error);
+            }
+        };
         let step = match resume {
             Resume::AtTheirEnd => history.next_step(),
             Resume::At(step) => Some(step),

@@ -2,6 +2,7 @@
 //! this crate. Imports nothing of this crate but its error.
 
 pub(crate) mod measured;
+pub(crate) mod plugin;
 pub(crate) mod statistic;
 pub(crate) mod stats;
 pub(crate) mod subject;

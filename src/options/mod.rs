@@ -3,8 +3,6 @@
 pub(crate) mod cadence;
 pub(crate) mod thresholds;
 
-use std::borrow::Borrow;
-
 use globset::{GlobBuilder, GlobMatcher};
 use regex::Regex;
 
@@ -83,22 +81,10 @@ impl LayerOptions {
     }
 
     /// Which scalars are written for these variables.
-    pub fn statistics<I>(mut self, statistics: I) -> LayerOptions
-    where
-        I: IntoIterator,
-        I::Item: Borrow<Statistic>,
-    {
-        self.statistics = Some(chosen(statistics));
+    pub fn statistics(mut self, statistics: impl IntoIterator<Item = Statistic>) -> LayerOptions {
+        self.statistics = Some(statistics.into_iter().collect());
         self
     }
-}
-
-fn chosen<I>(statistics: I) -> Vec<Statistic>
-where
-    I: IntoIterator,
-    I::Item: Borrow<Statistic>,
-{
-    statistics.into_iter().map(|one| *one.borrow()).collect()
 }
 
 /// What `log_weights` writes, and how often. The default suits most runs: everything for up to 32 variables, the four
@@ -213,12 +199,8 @@ impl WeightOptions {
     }
 
     /// Which scalars are written for each variable, whatever the size of the model.
-    pub fn statistics<I>(mut self, statistics: I) -> WeightOptions
-    where
-        I: IntoIterator,
-        I::Item: Borrow<Statistic>,
-    {
-        self.statistics = Some(chosen(statistics));
+    pub fn statistics(mut self, statistics: impl IntoIterator<Item = Statistic>) -> WeightOptions {
+        self.statistics = Some(statistics.into_iter().collect());
         self
     }
 

@@ -7,10 +7,13 @@ mod points;
 mod run_reader;
 mod value;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
 
 use crate::format::event_file::{ReadError, files_in, is_event_file_name};
 
@@ -80,18 +83,20 @@ impl LogDir {
     /// Those of [`open`](LogDir::open). The runs known before stay then.
     pub fn refresh(&mut self) -> Result<(), ReadError> {
         let found = fs::metadata(&self.path).map_err(|error| unopened(&self.path, error))?;
-        let mut walk = Walk::default();
         if found.is_dir() {
-            walk.enter(&self.path, ".")?;
+            let RunDirs { dirs, unreadable } = RunDirs::below(&self.path)?;
+            let run = |dir: PathBuf| Run {
+                name: run_name(&self.path, &dir),
+                location: RunLocation::Directory(dir),
+            };
+            self.runs = dirs.into_iter().map(run).collect();
+            self.unreadable = unreadable;
         } else {
-            walk.runs.push(Run {
-                name: ".".to_owned(),
-                place: Place::File(self.path.clone()),
-            });
+            let location = RunLocation::File(self.path.clone());
+            let name = ".".to_owned();
+            self.runs = vec![Run { name, location }];
+            self.unreadable.clear();
         }
-        self.runs = walk.runs;
-        self.runs.sort_by(|a, b| a.path().cmp(b.path()));
-        self.unreadable = walk.unreadable;
         Ok(())
     }
 
@@ -120,22 +125,22 @@ impl LogDir {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     name: String,
-    place: Place,
+    location: RunLocation,
 }
 
 /// Where the files of a run are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum RunLocation {
     Directory(PathBuf),
     File(PathBuf),
 }
 
-impl Place {
+impl RunLocation {
     /// The event files, in the order in which TensorBoard reads them.
     fn files(&self) -> Result<Vec<PathBuf>, ReadError> {
         match self {
-            Place::File(file) => Ok(vec![file.clone()]),
-            Place::Directory(dir) => files_in(dir).map_err(|error| unopened(dir, error)),
+            RunLocation::File(file) => Ok(vec![file.clone()]),
+            RunLocation::Directory(dir) => files_in(dir).map_err(|error| unopened(dir, error)),
         }
     }
 }
@@ -149,8 +154,8 @@ impl Run {
 
     /// The directory, or the event file that [`LogDir::open`] was given.
     pub fn path(&self) -> &Path {
-        match &self.place {
-            Place::Directory(path) | Place::File(path) => path,
+        match &self.location {
+            RunLocation::Directory(path) | RunLocation::File(path) => path,
         }
     }
 
@@ -160,12 +165,12 @@ impl Run {
     ///
     /// [`ReadError::Open`] when the directory cannot be listed, for example because it was removed.
     pub fn files(&self) -> Result<Vec<PathBuf>, ReadError> {
-        self.place.files()
+        self.location.files()
     }
 
     /// Reads the events of all files, one file after the other, and goes on when files grow or new ones come.
     pub fn events(&self) -> RunReader {
-        RunReader::new(self.place.clone())
+        RunReader::new(self.location.clone())
     }
 }
 
@@ -175,20 +180,6 @@ impl fmt::Display for Run {
     }
 }
 
-/// Calls `found` with each regular file and directory in `dir`, links followed. What vanished meanwhile is left out.
-fn list(dir: &Path, mut found: impl FnMut(PathBuf, bool)) -> Result<(), ReadError> {
-    let failed = |error| unopened(dir, error);
-    for entry in fs::read_dir(dir).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        // A pipe of that name would block whoever opens it.
-        match fs::metadata(&path) {
-            Ok(entry) if entry.is_file() || entry.is_dir() => found(path, entry.is_dir()),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
 fn unopened(path: &Path, source: io::Error) -> ReadError {
     ReadError::Open {
         path: path.to_owned(),
@@ -196,57 +187,74 @@ fn unopened(path: &Path, source: io::Error) -> ReadError {
     }
 }
 
-/// A walk through a directory and those below.
-#[derive(Default)]
-struct Walk {
-    runs: Vec<Run>,
-    unreadable: Vec<ReadError>,
-    /// Real paths of the directories from the root to the current one.
-    above: Vec<PathBuf>,
-    walked: usize,
+/// The name of a run: its path below the log directory.
+fn run_name(logdir: &Path, run: &Path) -> String {
+    let below = run.strip_prefix(logdir).unwrap_or(run);
+    match below.as_os_str().is_empty() {
+        true => ".".to_owned(),
+        false => below.to_string_lossy().into_owned(),
+    }
 }
 
-impl Walk {
-    /// Walks `dir`, whose run is called `name`. Recursion is as deep as paths can be, since no directory lies below itself.
-    fn enter(&mut self, dir: &Path, name: &str) -> Result<(), ReadError> {
-        let real = fs::canonicalize(dir).map_err(|error| unopened(dir, error))?;
-        if self.above.contains(&real) {
-            return Ok(());
-        }
-        self.walked += 1;
-        if self.walked > MAX_DIRS {
-            let reason = format!("more than {MAX_DIRS} directories; name a smaller log directory");
-            return Err(unopened(dir, io::Error::other(reason)));
-        }
-        let (mut below, mut holds_events) = (Vec::new(), false);
-        list(dir, |path, is_dir| match is_dir {
-            true => below.push(path),
-            false => holds_events |= path.file_name().is_some_and(is_event_file_name),
-        })?;
-        if holds_events {
-            self.runs.push(Run {
-                name: name.to_owned(),
-                place: Place::Directory(dir.to_owned()),
-            });
-        }
-        self.above.push(real);
-        for dir in below {
-            let last = dir.file_name().unwrap_or_default().to_string_lossy();
-            let name = match name {
-                "." => last.into_owned(),
-                _ => format!("{name}{}{last}", std::path::MAIN_SEPARATOR),
-            };
-            if let Err(error) = self.enter(&dir, &name) {
-                // One is enough to say that there are too many.
-                if self.walked <= MAX_DIRS + 1 {
-                    self.unreadable.push(error);
+/// The directories that hold event files, at or below another one.
+#[derive(Default)]
+struct RunDirs {
+    dirs: BTreeSet<PathBuf>,
+    /// The directories that could not be listed.
+    unreadable: Vec<ReadError>,
+}
+
+impl RunDirs {
+    fn below(root: &Path) -> Result<RunDirs, ReadError> {
+        let mut found = RunDirs::default();
+        let mut walked = 0;
+        for entry in WalkDir::new(root).follow_links(true) {
+            match entry {
+                // A pipe of that name is no regular file: it would block whoever opens it.
+                Ok(entry) if entry.file_type().is_file() => {
+                    if is_event_file_name(entry.file_name()) {
+                        found.add(entry.path().parent().unwrap_or(root));
+                    }
                 }
-            }
-            if self.walked > MAX_DIRS {
-                break;
+                Ok(entry) if entry.file_type().is_dir() => {
+                    walked += 1;
+                    if walked > MAX_DIRS {
+                        let reason = format!(
+                            "more than {MAX_DIRS} directories; name a smaller log directory"
+                        );
+                        let error = unopened(entry.path(), io::Error::other(reason));
+                        found.unreadable.push(error);
+                        break;
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => found.cannot_walk(root, error)?,
             }
         }
-        self.above.pop();
+        Ok(found)
+    }
+
+    fn add(&mut self, dir: &Path) {
+        if !self.dirs.contains(dir) {
+            self.dirs.insert(dir.to_owned());
+        }
+    }
+
+    /// An error at the root ends the walk. Links to nowhere and to directories above are left out,
+    /// and so is what vanished meanwhile.
+    fn cannot_walk(&mut self, root: &Path, error: walkdir::Error) -> Result<(), ReadError> {
+        let path = error.path().unwrap_or(root).to_owned();
+        let is_root = error.depth() == 0;
+        let Some(source) = error.into_io_error() else {
+            return Ok(()); // a link to a directory above
+        };
+        let error = unopened(&path, source);
+        if is_root {
+            return Err(error);
+        }
+        if fs::symlink_metadata(&path).is_ok_and(|entry| entry.is_dir()) {
+            self.unreadable.push(error);
+        }
         Ok(())
     }
 }

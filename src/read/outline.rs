@@ -1,10 +1,14 @@
-//! An event in outline: the tags of its values, and as much of each as tells its kind and the number of a scalar.
+//! An event in outline: the tags of its values, and as much of each as decides its kind and the
+//! number of a scalar.
 //!
-//! Taken from the bytes of a record without decoding it, in memory that is used again: decoding takes an allocation or more a
-//! value. Only what nearly all records are made of is understood. Whatever else there is, a field that comes twice included,
-//! is left to decoding, so that the two never disagree.
+//! Taken from one scan of the bytes of a record, into memory that is used again: decoding takes an
+//! allocation or more a value. Only what nearly all records are made of is understood. Whatever
+//! else there is, a field that comes twice included, is left to decoding, so that the two never
+//! disagree.
 
-use crate::format::event_file::glance::varint;
+use crate::format::event_file::scan::{
+    EventScan, FieldContent, FieldVisitor, MessageType, max_decoded_len,
+};
 use crate::proto::DataType;
 use crate::read::plugin::{Plugin, Plugins};
 use crate::read::value::{element_len, packed};
@@ -15,35 +19,42 @@ use crate::read::{Point, PointValue};
 pub(crate) struct Outline {
     pub(crate) wall_time: f64,
     pub(crate) step: i64,
-    values: Vec<Sketch>,
+    values: Vec<OutlineValue>,
     /// The tags of the values, one behind the other.
     tags: String,
 }
 
 /// A value in outline.
-#[derive(Debug)]
-struct Sketch {
+#[derive(Debug, Default)]
+struct OutlineValue {
     /// Where its tag ends in `tags`.
     tag_end: usize,
     /// The plugin that its metadata names.
     named: Option<Plugin>,
     has_metadata: bool,
-    content: Content,
-    kind: Kind,
+    data: OutlineData,
+    kind: PointKind,
 }
 
-/// What a value holds, as far as that matters. A tensor may be a scalar or a histogram: its plugin decides.
-#[derive(Debug, Clone, Copy)]
-enum Content {
+/// What a value holds, as far as that matters. A tensor may be a scalar or a histogram: its plugin
+/// decides.
+#[derive(Debug, Default, Clone, Copy)]
+enum OutlineData {
+    #[default]
     Nothing,
     Number(f32),
-    Histogram { is_sound: bool },
-    Tensor { number: Option<f64>, is_rows: bool },
+    Histogram {
+        is_sound: bool,
+    },
+    Tensor {
+        number: Option<f64>,
+        is_rows: bool,
+    },
 }
 
 /// The kind of a point, as `PointValue::kind` spells it, and its number when it is a scalar.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
-pub(crate) struct Kind {
+pub(crate) struct PointKind {
     pub(crate) name: &'static str,
     pub(crate) scalar: Option<f64>,
 }
@@ -59,7 +70,7 @@ impl Outline {
     }
 
     /// The tag and the kind of a value.
-    pub(crate) fn get(&self, index: usize) -> Option<(&str, Kind)> {
+    pub(crate) fn get(&self, index: usize) -> Option<(&str, PointKind)> {
         let value = self.values.get(index)?;
         let before = index
             .checked_sub(1)
@@ -85,35 +96,23 @@ impl Outline {
         })
     }
 
-    /// Takes in an event, and the plugins that it names. False when only decoding can tell what is in it; the outline is
-    /// empty then.
+    /// Takes in an event, and the plugins that it names. False when only decoding can tell what is
+    /// in it, or that it takes too much memory; the outline is empty then.
     pub(crate) fn read(&mut self, event: &[u8], plugins: &mut Plugins) -> bool {
         self.clear();
-        // First whether the event is one at all: if it is not, its plugins do not count.
-        let is_read = self.event(event).and_then(|()| self.resolve(plugins));
-        if is_read.is_none() {
-            self.clear();
-        }
-        is_read.is_some()
-    }
-
-    fn event(&mut self, mut event: &[u8]) -> Option<()> {
         (self.wall_time, self.step) = (0.0, 0);
-        let mut seen = Seen::default();
-        while !event.is_empty() {
-            let (number, field) = split_field(&mut event)?;
-            seen.first(number)?;
-            match (number, field) {
-                (1, Field::Fixed64(bits)) => self.wall_time = f64::from_bits(bits),
-                (2, Field::Varint(step)) => self.step = step as i64,
-                (5, Field::Bytes(summary)) => self.summary(summary)?,
-                _ => return None,
-            }
+        let scan = EventScan::with(event, &mut OutlineBuilder::new(self));
+        let fits = scan.decoded_len <= max_decoded_len(event);
+        // First whether the event is one at all: if it is not, its plugins do not count.
+        let is_read = scan.is_valid && !scan.has_duplicates && fits;
+        if is_read && self.resolve(plugins).is_some() {
+            return true;
         }
-        Some(())
+        self.clear();
+        false
     }
 
-    /// Tells the kinds of the values by the plugins of their tags.
+    /// Sets the kinds of the values by the plugins of their tags.
     fn resolve(&mut self, plugins: &mut Plugins) -> Option<()> {
         let mut start = 0;
         for value in &mut self.values {
@@ -126,60 +125,20 @@ impl Outline {
         }
         Some(())
     }
-
-    fn summary(&mut self, mut summary: &[u8]) -> Option<()> {
-        while !summary.is_empty() {
-            let (1, Field::Bytes(value)) = split_field(&mut summary)? else {
-                return None;
-            };
-            self.value(value)?;
-        }
-        Some(())
-    }
-
-    fn value(&mut self, mut value: &[u8]) -> Option<()> {
-        let mut seen = Seen::default();
-        let (mut named, mut has_metadata, mut content) = (None, false, Content::Nothing);
-        while !value.is_empty() {
-            let (number, field) = split_field(&mut value)?;
-            // The members of the oneof exclude each other.
-            seen.first(if number == 5 || number == 8 {
-                2
-            } else {
-                number
-            })?;
-            match (number, field) {
-                (1, Field::Bytes(tag)) => self.tags.push_str(str::from_utf8(tag).ok()?),
-                (2, Field::Fixed32(bits)) => content = Content::Number(f32::from_bits(bits)),
-                (5, Field::Bytes(message)) => content = histogram(message)?,
-                (8, Field::Bytes(message)) => content = tensor(message)?,
-                (9, Field::Bytes(message)) => (named, has_metadata) = (metadata(message)?, true),
-                _ => return None,
-            }
-        }
-        self.values.push(Sketch {
-            tag_end: self.tags.len(),
-            named,
-            has_metadata,
-            content,
-            kind: Kind::default(),
-        });
-        Some(())
-    }
 }
 
-impl Sketch {
+impl OutlineValue {
     /// False when the kind is the same whatever plugin the tag has.
     fn depends_on_plugin(&self) -> bool {
-        self.has_metadata || matches!(self.content, Content::Tensor { .. })
+        self.has_metadata || matches!(self.data, OutlineData::Tensor { .. })
     }
 
     /// What it is when its tag belongs to this plugin; `None` when only decoding can tell.
-    fn kind_for(&self, plugin: Option<Plugin>) -> Option<Kind> {
-        let kind = |name| Some(Kind { name, scalar: None });
+    fn kind_for(&self, plugin: Option<Plugin>) -> Option<PointKind> {
+        let kind = |name| Some(PointKind { name, scalar: None });
         let scalar = |number| {
             let scalar = Some(number);
-            Some(Kind {
+            Some(PointKind {
                 name: "scalar",
                 scalar,
             })
@@ -187,201 +146,149 @@ impl Sketch {
         if self.has_metadata && plugin == Some(Plugin::HParams) {
             return None;
         }
-        match (self.content, plugin) {
-            (Content::Nothing, _) => kind("unknown"),
-            (Content::Number(number), _) => scalar(number.into()),
-            (Content::Histogram { is_sound: true }, _) => kind("histogram"),
-            (Content::Histogram { is_sound: false }, _) => kind("unknown"),
-            (Content::Tensor { number, .. }, Some(Plugin::Scalars)) => {
+        match (self.data, plugin) {
+            (OutlineData::Nothing, _) => kind("unknown"),
+            (OutlineData::Number(number), _) => scalar(number.into()),
+            (OutlineData::Histogram { is_sound: true }, _) => kind("histogram"),
+            (OutlineData::Histogram { is_sound: false }, _) => kind("unknown"),
+            (OutlineData::Tensor { number, .. }, Some(Plugin::Scalars)) => {
                 number.map_or(kind("tensor"), scalar)
             }
-            (Content::Tensor { is_rows, .. }, Some(Plugin::Histograms)) => {
+            (OutlineData::Tensor { is_rows, .. }, Some(Plugin::Histograms)) => {
                 kind(if is_rows { "histogram" } else { "tensor" })
             }
-            (Content::Tensor { .. }, None | Some(Plugin::Other)) => kind("tensor"),
-            (Content::Tensor { .. }, Some(_)) => None,
-        }
-    }
-}
-
-fn metadata(mut message: &[u8]) -> Option<Option<Plugin>> {
-    let mut seen = Seen::default();
-    let mut named = None;
-    while !message.is_empty() {
-        let (number, field) = split_field(&mut message)?;
-        seen.first(number)?;
-        match (number, field) {
-            (1, Field::Bytes(message)) => named = plugin_data(message)?,
-            (2 | 3, Field::Bytes(text)) => drop(str::from_utf8(text).ok()?),
-            (4, Field::Varint(_)) => {}
-            _ => return None,
-        }
-    }
-    Some(named)
-}
-
-fn plugin_data(mut message: &[u8]) -> Option<Option<Plugin>> {
-    let mut seen = Seen::default();
-    let mut named = None;
-    while !message.is_empty() {
-        let (number, field) = split_field(&mut message)?;
-        seen.first(number)?;
-        match (number, field) {
-            (1, Field::Bytes(name)) => named = Plugin::named(str::from_utf8(name).ok()?),
-            (2, Field::Bytes(_)) => {}
-            _ => return None,
-        }
-    }
-    Some(named)
-}
-
-/// A histogram of the older form. It is sound when each count has a limit.
-fn histogram(mut message: &[u8]) -> Option<Content> {
-    let mut seen = Seen::default();
-    let (mut limits, mut counts) = (0, 0);
-    while !message.is_empty() {
-        let (number, field) = split_field(&mut message)?;
-        seen.first(number)?;
-        match (number, field) {
-            (1..=5, Field::Fixed64(_)) => {}
-            (6, Field::Bytes(packed)) => limits = whole(packed, 8)?.len(),
-            (7, Field::Bytes(packed)) => counts = whole(packed, 8)?.len(),
-            _ => return None,
-        }
-    }
-    let is_sound = limits == counts;
-    Some(Content::Histogram { is_sound })
-}
-
-fn tensor(mut message: &[u8]) -> Option<Content> {
-    let mut seen = Seen::default();
-    let mut dtype = DataType::default();
-    let (mut shape, mut content): (Shape, &[u8]) = (Shape::default(), &[]);
-    let (mut floats, mut doubles): (&[u8], &[u8]) = (&[], &[]);
-    while !message.is_empty() {
-        let (number, field) = split_field(&mut message)?;
-        seen.first(number)?;
-        match (number, field) {
-            (1, Field::Varint(number)) => {
-                dtype = DataType::try_from(number as i32).unwrap_or_default();
+            (OutlineData::Tensor { .. }, Some(Plugin::Text | Plugin::Images | Plugin::Audio)) => {
+                None
             }
-            (2, Field::Bytes(message)) => shape = Shape::read(message)?,
-            (4, Field::Bytes(bytes)) => content = bytes,
-            (5, Field::Bytes(packed)) => floats = whole(packed, 4)?,
-            (6, Field::Bytes(packed)) => doubles = whole(packed, 8)?,
-            _ => return None,
+            (OutlineData::Tensor { .. }, _) => kind("tensor"),
         }
     }
-    // As `numbers` of `value.rs` takes them. Integers in fields of their own are left to decoding above.
-    let bytes = match (dtype, content) {
-        (_, [_, ..]) => content,
-        (DataType::DtFloat, _) => floats,
-        (DataType::DtDouble, _) => doubles,
-        _ => &[],
-    };
-    let count = element_len(dtype)
-        .filter(|len| bytes.len().is_multiple_of(*len))
-        .map(|len| bytes.len() / len);
-    let number = match count {
-        Some(1) => packed(dtype, bytes).and_then(|numbers| numbers.first().copied()),
-        _ => None,
-    };
-    let is_rows = shape.is_rows_of_three() && count.is_some_and(|count| count.is_multiple_of(3));
-    Some(Content::Tensor { number, is_rows })
+}
+
+/// Makes an outline of the fields of an event. A message begins with the state that the end of the
+/// one before it left, which is that of no field.
+struct OutlineBuilder<'o, 'a> {
+    outline: &'o mut Outline,
+    value: OutlineValue,
+    histogram: HistogramFields,
+    tensor: TensorFields<'a>,
+    dim_size: i64,
+}
+
+/// Counts of the limits and buckets of a histogram of the older form.
+#[derive(Default)]
+struct HistogramFields {
+    limits: usize,
+    buckets: usize,
 }
 
 #[derive(Default)]
-struct Shape {
+struct TensorFields<'a> {
+    dtype: DataType,
     rank: usize,
-    last: i64,
+    last_dim: i64,
+    content: &'a [u8],
+    floats: &'a [u8],
+    doubles: &'a [u8],
 }
 
-impl Shape {
-    fn read(mut message: &[u8]) -> Option<Shape> {
-        let mut shape = Shape::default();
-        while !message.is_empty() {
-            let (2, Field::Bytes(mut dim)) = split_field(&mut message)? else {
-                return None;
-            };
-            let mut size = 0;
-            if !dim.is_empty() {
-                let (1, Field::Varint(number)) = split_field(&mut dim)? else {
-                    return None;
-                };
-                size = number as i64;
+impl<'o, 'a> OutlineBuilder<'o, 'a> {
+    fn new(outline: &'o mut Outline) -> OutlineBuilder<'o, 'a> {
+        OutlineBuilder {
+            outline,
+            value: OutlineValue::default(),
+            histogram: HistogramFields::default(),
+            tensor: TensorFields::default(),
+            dim_size: 0,
+        }
+    }
+}
+
+impl<'a> FieldVisitor<'a> for OutlineBuilder<'_, 'a> {
+    #[inline]
+    fn field(&mut self, message: MessageType, number: u8, content: FieldContent<'a>) -> bool {
+        match (message, number, content) {
+            (MessageType::Event, 1, FieldContent::Fixed64(bits)) => {
+                self.outline.wall_time = f64::from_bits(bits);
             }
-            if !dim.is_empty() {
-                return None;
+            (MessageType::Event, 2, FieldContent::Varint(step)) => self.outline.step = step as i64,
+            // Versions and graphs are left to decoding.
+            (MessageType::Event, _, _) => return false,
+            (MessageType::Value, 1, FieldContent::Text(tag)) => self.outline.tags.push_str(tag),
+            (MessageType::Value, 2, FieldContent::Fixed32(bits)) => {
+                self.value.data = OutlineData::Number(f32::from_bits(bits));
             }
-            shape = Shape {
-                rank: shape.rank + 1,
-                last: size,
-            };
+            (MessageType::PluginData, 1, FieldContent::Text(name)) => {
+                self.value.named = Plugin::named(name);
+            }
+            (MessageType::Histogram, 6, FieldContent::Bytes(packed)) => {
+                self.histogram.limits = packed.len();
+            }
+            (MessageType::Histogram, 7, FieldContent::Bytes(packed)) => {
+                self.histogram.buckets = packed.len();
+            }
+            (MessageType::Tensor, 1, FieldContent::Varint(number)) => {
+                self.tensor.dtype = DataType::try_from(number as i32).unwrap_or_default();
+            }
+            (MessageType::Tensor, 4, FieldContent::Bytes(bytes)) => self.tensor.content = bytes,
+            (MessageType::Tensor, 5, FieldContent::Bytes(packed)) => self.tensor.floats = packed,
+            (MessageType::Tensor, 6, FieldContent::Bytes(packed)) => self.tensor.doubles = packed,
+            // Strings are left to decoding.
+            (MessageType::Tensor, _, _) => return false,
+            (MessageType::Dim, 1, FieldContent::Varint(size)) => self.dim_size = size as i64,
+            _ => {}
         }
-        Some(shape)
+        true
     }
 
-    fn is_rows_of_three(&self) -> bool {
-        self.rank == 2 && self.last == 3
+    #[inline]
+    fn end(&mut self, message: MessageType) {
+        match message {
+            MessageType::Value => {
+                let value = std::mem::take(&mut self.value);
+                let tag_end = self.outline.tags.len();
+                self.outline.values.push(OutlineValue { tag_end, ..value });
+            }
+            MessageType::Metadata => self.value.has_metadata = true,
+            MessageType::Histogram => {
+                let HistogramFields { limits, buckets } = std::mem::take(&mut self.histogram);
+                let is_sound = limits == buckets;
+                self.value.data = OutlineData::Histogram { is_sound };
+            }
+            MessageType::Tensor => self.value.data = std::mem::take(&mut self.tensor).data(),
+            MessageType::Dim => {
+                self.tensor.rank += 1;
+                self.tensor.last_dim = std::mem::take(&mut self.dim_size);
+            }
+            MessageType::Event
+            | MessageType::Summary
+            | MessageType::PluginData
+            | MessageType::Shape => {}
+        }
     }
 }
 
-/// Numbers of so many bytes each, if they are whole.
-fn whole(packed: &[u8], len: usize) -> Option<&[u8]> {
-    packed.len().is_multiple_of(len).then_some(packed)
-}
-
-/// The numbers of the fields that a message has had so far.
-#[derive(Default)]
-struct Seen(u16);
-
-impl Seen {
-    /// `None` when the field comes a second time: then decoding merges, replaces or refuses.
-    fn first(&mut self, number: u8) -> Option<()> {
-        let bit = 1 << number;
-        let is_first = self.0 & bit == 0;
-        self.0 |= bit;
-        is_first.then_some(())
+impl TensorFields<'_> {
+    /// As `numbers` of `value.rs` takes them. Integers in fields of their own are left to decoding.
+    fn data(self) -> OutlineData {
+        let bytes = match (self.dtype, self.content) {
+            (_, [_, ..]) => self.content,
+            (DataType::DtFloat, _) => self.floats,
+            (DataType::DtDouble, _) => self.doubles,
+            _ => &[],
+        };
+        let count = element_len(self.dtype)
+            .filter(|len| bytes.len().is_multiple_of(*len))
+            .map(|len| bytes.len() / len);
+        let number = match count {
+            Some(1) => packed(self.dtype, bytes).and_then(|numbers| numbers.first().copied()),
+            _ => None,
+        };
+        let is_rows = self.rank == 2
+            && self.last_dim == 3
+            && count.is_some_and(|count| count.is_multiple_of(3));
+        OutlineData::Tensor { number, is_rows }
     }
-}
-
-/// What stands behind a key.
-enum Field<'a> {
-    Varint(u64),
-    Fixed64(u64),
-    Fixed32(u32),
-    Bytes(&'a [u8]),
-}
-
-/// Takes the first field off a message: its number, up to 15, and what it holds.
-#[inline]
-fn split_field<'a>(message: &mut &'a [u8]) -> Option<(u8, Field<'a>)> {
-    let (&key, rest) = message.split_first()?;
-    if key >= 0x80 {
-        return None;
-    }
-    let (field, rest) = match key & 7 {
-        0 => {
-            let (number, rest) = varint(rest)?;
-            (Field::Varint(number), rest)
-        }
-        1 => {
-            let (bytes, rest) = rest.split_first_chunk()?;
-            (Field::Fixed64(u64::from_le_bytes(*bytes)), rest)
-        }
-        2 => {
-            let (len, rest) = varint(rest)?;
-            let (bytes, rest) = rest.split_at_checked(len.try_into().ok()?)?;
-            (Field::Bytes(bytes), rest)
-        }
-        5 => {
-            let (bytes, rest) = rest.split_first_chunk()?;
-            (Field::Fixed32(u32::from_le_bytes(*bytes)), rest)
-        }
-        _ => return None,
-    };
-    *message = rest;
-    Some((key >> 3, field))
 }
 
 #[cfg(test)]
@@ -505,7 +412,7 @@ mod tests {
 
     /// The beginning of a value of the plugin for scalars.
     fn scalar_metadata() -> Vec<u8> {
-        let metadata = crate::summary::scalars::metadata("");
+        let metadata = crate::summary::metadata(Plugin::Scalars, "");
         field(9, &[metadata.encode_to_vec()])
     }
 

@@ -1,34 +1,8 @@
-//! The dashboards that this crate knows, by the names of their plugins in a value's metadata.
+//! The plugin of each tag of a run.
 
 use std::collections::HashMap;
 
-/// Whose value it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Plugin {
-    Scalars,
-    Histograms,
-    Text,
-    Images,
-    Audio,
-    HParams,
-    Other,
-}
-
-impl Plugin {
-    /// `None` when no plugin is named.
-    pub(crate) fn named(name: &str) -> Option<Plugin> {
-        Some(match name {
-            "" => return None,
-            "scalars" => Plugin::Scalars,
-            "histograms" => Plugin::Histograms,
-            "text" => Plugin::Text,
-            "images" => Plugin::Images,
-            "audio" => Plugin::Audio,
-            "hparams" => Plugin::HParams,
-            _ => Plugin::Other,
-        })
-    }
-}
+pub(crate) use crate::model::plugin::Plugin;
 
 /// The plugin of each tag: that of its first value that names one, as in TensorBoard.
 #[derive(Debug, Default, PartialEq)]

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::format::event_file::{ReadError, decode, fits_memory};
+use crate::format::event_file::{ReadError, decode};
 use crate::proto::{self, event::What, summary};
 use crate::read::outline::Outline;
 use crate::read::plugin::{Plugin, Plugins};
@@ -82,7 +82,7 @@ pub(super) fn outlined(
 ) -> Option<Result<Option<proto::Event>, ReadError>> {
     outline.clear();
     events.next_with(|payload| {
-        if fits_memory(payload) && outline.read(payload, plugins) && enough(outline) {
+        if outline.read(payload, plugins) && enough(outline) {
             return Ok(None);
         }
         outline.clear();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::format::event_file::{EventReader, NoEvent, ReadError, decode};
 use crate::proto;
-use crate::read::{Place, PointInfos, Points};
+use crate::read::{PointInfos, Points, RunLocation};
 
 /// Reads the events of a run, file after file in the order of their names.
 ///
@@ -18,20 +18,20 @@ use crate::read::{Place, PointInfos, Points};
 /// An error is about one file and does not end the run: reading goes on with the next record, or, where
 /// [`ReadError::can_continue`] is false, with the next file. One file is open at a time.
 pub struct RunReader {
-    place: Place,
-    files: Vec<Progress>,
+    location: RunLocation,
+    files: Vec<FileProgress>,
     /// Which of them is read next; `None` before a pass over the files begins.
     next: Option<usize>,
     open: Option<EventReader>,
     resync: bool,
     max_record_len: Option<u64>,
-    /// The directory could not be listed, and that was told.
+    /// The directory could not be listed, and that was reported.
     lost: bool,
 }
 
 /// How far a file was read.
 #[derive(Debug)]
-struct Progress {
+struct FileProgress {
     path: PathBuf,
     /// Where the next record begins.
     offset: u64,
@@ -42,9 +42,9 @@ struct Progress {
 }
 
 impl RunReader {
-    pub(crate) fn new(place: Place) -> RunReader {
+    pub(crate) fn new(location: RunLocation) -> RunReader {
         RunReader {
-            place,
+            location,
             files: Vec::new(),
             next: None,
             open: None,
@@ -66,6 +66,12 @@ impl RunReader {
     #[must_use]
     pub fn max_record_len(mut self, bytes: u64) -> RunReader {
         self.max_record_len = Some(bytes);
+        self
+    }
+
+    /// Whether somebody else has reported that the directory cannot be listed.
+    pub(crate) fn listing_reported(mut self, reported: bool) -> RunReader {
+        self.lost = reported;
         self
     }
 
@@ -131,7 +137,7 @@ impl RunReader {
 
     /// Brings the list of files up to date. A directory that was removed is told once.
     fn list(&mut self) -> Result<(), ReadError> {
-        let paths = match self.place.files() {
+        let paths = match self.location.files() {
             Ok(paths) => paths,
             Err(error) if !std::mem::replace(&mut self.lost, true) => return Err(error),
             Err(_) => return Ok(()),
@@ -140,7 +146,7 @@ impl RunReader {
         for path in paths {
             // Sorted by path, all of them in one directory.
             if let Err(place) = self.files.binary_search_by(|file| file.path.cmp(&path)) {
-                self.files.insert(place, Progress::new(path));
+                self.files.insert(place, FileProgress::new(path));
             }
         }
         Ok(())
@@ -190,9 +196,9 @@ impl Iterator for RunReader {
     }
 }
 
-impl Progress {
-    fn new(path: PathBuf) -> Progress {
-        Progress {
+impl FileProgress {
+    fn new(path: PathBuf) -> FileProgress {
+        FileProgress {
             path,
             offset: 0,
             seen: 0,

@@ -3,6 +3,7 @@
 pub(crate) mod diagnosis;
 pub(crate) mod history;
 mod markdown;
+mod printable;
 mod reason;
 pub(crate) mod rules;
 mod table;

@@ -1,8 +1,8 @@
 //! The report as an aligned table.
 
 use std::fmt;
-use std::io::IsTerminal;
 
+use crate::report::printable::printable;
 use crate::report::{ParameterReport, Verdict, WeightReport};
 
 const HEADINGS: [&str; 7] = [
@@ -26,14 +26,13 @@ pub struct StyledReport<'a> {
 }
 
 impl WeightReport {
-    /// The table in colour when standard output is a terminal that shows it, and `NO_COLOR` is not set. `Display` of the report itself
-    /// is always plain.
+    /// The table in colour, by ANSI escape codes: for a terminal that shows them. Whether it does,
+    /// and whether its user wants colours (`NO_COLOR`), is for the caller to find out, for example
+    /// with the crate `anstream`. `Display` of the report itself is plain.
     pub fn styled(&self) -> StyledReport<'_> {
-        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-            && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         StyledReport {
             report: self,
-            colors: wanted && std::io::stdout().is_terminal(),
+            colors: true,
         }
     }
 }
@@ -56,12 +55,12 @@ impl fmt::Display for StyledReport<'_> {
                 .write_str("no weights logged yet: call log_weights in the training loop");
         }
         self.rows(formatter)?;
-        write!(formatter, "\n{}", summary(report))?;
+        write!(formatter, "\n{}", printable(&summary(report)))?;
         for finding in &report.findings {
             write!(formatter, "\n{finding}")?;
         }
         for note in &report.notes {
-            write!(formatter, "\nnote: {note}")?;
+            write!(formatter, "\nnote: {}", printable(note))?;
         }
         Ok(())
     }
@@ -71,7 +70,7 @@ impl StyledReport<'_> {
     fn rows(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parameters = &self.report.parameters;
         let rows: Vec<[String; 7]> = std::iter::once(HEADINGS.map(str::to_owned))
-            .chain(parameters.iter().map(cells))
+            .chain(parameters.iter().map(printable_cells))
             .collect();
         let mut widths = [0; 7];
         for row in &rows {
@@ -162,6 +161,10 @@ pub(crate) fn cells(parameter: &ParameterReport) -> [String; 7] {
         number(parameter.drift, |drift| format!("{drift:.3}")),
         verdict(parameter),
     ]
+}
+
+fn printable_cells(parameter: &ParameterReport) -> [String; 7] {
+    cells(parameter).map(|cell| printable(&cell).into_owned())
 }
 
 /// Units that stand still in a layer that lives are worth a word.
@@ -269,6 +272,33 @@ note: read on";
             .filter(|line| line.starts_with("\u{1b}[31m"))
             .count();
         assert_eq!(red, 1);
+    }
+
+    #[test]
+    fn a_name_cannot_break_the_table() {
+        let mut evil = parameter("fc\n1 variable: 1 learning\u{1b}[2J");
+        evil.scope = "G\u{7}".into();
+        let finding = Finding {
+            run: "runs/a".into(),
+            scope: evil.scope.clone(),
+            variable: Some(evil.name.clone()),
+            verdict: Verdict::NonFinite,
+            first_step: 1,
+            step: 2,
+            reason: "\r".into(),
+        };
+        let report = WeightReport {
+            parameters: vec![evil],
+            models: Vec::new(),
+            findings: vec![finding.clone()],
+            notes: vec!["\u{1b}]0;title\u{7}".into()],
+        };
+        let text = report.to_string();
+        assert_eq!(text.lines().count(), 5, "{text}");
+        for text in [text, finding.to_string()] {
+            let acts = |letter: char| letter.is_control() && letter != '\n';
+            assert!(!text.contains(acts), "{text:?}");
+        }
     }
 
     #[test]

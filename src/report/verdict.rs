@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::report::printable::printable;
+
 /// Whether a variable learns, and if not, why. Rules are tried in this order; the first that holds decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -367,14 +369,14 @@ impl fmt::Display for Trend {
 impl fmt::Display for Finding {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let separator = if self.scope.is_empty() { "" } else { "/" };
-        let variable = self.variable.as_deref().unwrap_or("all variables");
+        let variable = printable(self.variable.as_deref().unwrap_or("all variables"));
         write!(
             formatter,
             "{}{separator}{variable}: {} since step {}: {}; {}",
-            self.scope,
+            printable(&self.scope),
             self.verdict,
             self.first_step,
-            self.reason,
+            printable(&self.reason),
             self.verdict.advice()
         )
     }

@@ -6,18 +6,20 @@ use std::mem;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Result};
+use crate::error::{APPEND, Error, Result};
 use crate::model::types::SyncPolicy;
 use crate::proto::Event;
 use crate::run::health::Health;
-use crate::sink::logdir::Claim;
-use crate::sink::{EventWriter, Fault, Loss};
+use crate::sink::{Claim, EventWriter, Fault, Loss, SYNC};
 
 /// Records are written once this much waits, or when the worker has nothing else to do.
 const WRITE_AT: usize = 1 << 20;
 
 /// How long a failing disk is left alone before the next try.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Files that one write begins at most in place of lost ones, plus one.
+const MAX_REPLACED: u32 = 3;
 
 /// How a run's files are written.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,40 +34,71 @@ pub(crate) type Redescribe<'a> = &'a mut dyn FnMut(u32, &mut Event);
 
 /// See the module.
 pub(crate) struct Files {
-    claim: Claim,
+    claim: Box<dyn Claim>,
     writer: EventWriter,
     options: FileOptions,
     /// The number of the current file, from 1 in each session.
     number: u32,
-    /// Events refused since the last report of them.
-    refused: u64,
+    refused: RefusedEvents,
     bytes_counted: u64,
     events_counted: u64,
-    failing_since: Option<Instant>,
+    /// The newest failure since the last write that succeeded.
+    failure: Option<Failure>,
     /// The next file could not be created, and the full one continues.
     unrotated_since: Option<Instant>,
+    /// The current file replaced a lost one.
+    replaced_at: Option<Instant>,
     /// The run's directory is gone or another run's, which has been reported: events are counted and dropped.
-    is_lost: bool,
+    lost: Option<Error>,
+}
+
+/// What a disk has refused, and when.
+struct Failure {
+    at: Instant,
+    error: Error,
+}
+
+/// Events that did not fit into memory while the disk refused them.
+#[derive(Debug, Default)]
+struct RefusedEvents {
+    /// Of this outage, and how many of them were reported.
+    count: u64,
+    reported: u64,
+    /// Not yet recorded for `flush` and `close`.
+    unrecorded: u64,
+}
+
+impl RefusedEvents {
+    fn add(&mut self, events: u64) {
+        self.count += events;
+        self.unrecorded += events;
+    }
+
+    /// The first is reported at once, more when there are ten times as many: a long outage is seen while it lasts.
+    fn is_report_due(&self) -> bool {
+        self.count > self.reported.saturating_mul(10)
+    }
 }
 
 impl Files {
-    pub(crate) fn new(claim: Claim, writer: EventWriter, options: FileOptions) -> Files {
+    pub(crate) fn new(claim: Box<dyn Claim>, writer: EventWriter, options: FileOptions) -> Files {
         Files {
             claim,
             writer,
             options,
             number: 1,
-            refused: 0,
+            refused: RefusedEvents::default(),
             bytes_counted: 0,
             events_counted: 0,
-            failing_since: None,
+            failure: None,
             unrotated_since: None,
-            is_lost: false,
+            replaced_at: None,
+            lost: None,
         }
     }
 
     pub(crate) fn directory(&self) -> &Path {
-        self.claim.directory()
+        self.claim.path()
     }
 
     pub(crate) fn number(&self) -> u32 {
@@ -73,38 +106,63 @@ impl Files {
     }
 
     pub(crate) fn is_lost(&self) -> bool {
-        self.is_lost
+        self.lost.is_some()
     }
 
     /// Adds an event to what waits; false, and counted as dropped, when it was refused.
     pub(crate) fn append(&mut self, health: &Health, event: &Event) -> bool {
-        if self.is_lost {
+        if let Some(error) = &self.lost {
             Health::count(&health.dropped, 1);
+            health.record_loss(error.clone());
             return false;
         }
         let is_taken = self.writer.append(event);
         if !is_taken {
-            self.refused += 1;
-            Health::count(&health.dropped, 1);
+            self.refuse(health, 1);
         }
         is_taken
     }
 
+    fn refuse(&mut self, health: &Health, events: u64) {
+        Health::count(&health.dropped, events);
+        self.refused.add(events);
+        if self.refused.is_report_due() {
+            self.report_refused(health);
+        }
+    }
+
     /// Adds an event that nobody logged and nobody counts. It is left out where there is no room.
     pub(crate) fn append_own(&mut self, event: &Event) {
-        if !self.is_lost {
+        if !self.is_lost() {
             let _ = self.writer.append_own(event);
         }
     }
 
     /// True when so much waits that it should be written before anything else is done.
     pub(crate) fn is_write_due(&self) -> bool {
-        self.writer.pending() >= WRITE_AT && may_try(self.failing_since)
+        self.writer.pending() >= WRITE_AT && self.may_try() && has_passed(self.replaced_at)
     }
 
     /// True when something waits and the disk may be tried again.
     pub(crate) fn wants_write(&self) -> bool {
-        !self.writer.is_settled() && may_try(self.failing_since)
+        !self.writer.is_settled() && self.may_try()
+    }
+
+    /// Whether the disk may be tried again.
+    fn may_try(&self) -> bool {
+        has_passed(self.failure.as_ref().map(|failure| failure.at))
+    }
+
+    /// Why something waits that could not be written; `None` when nothing waits.
+    pub(crate) fn unwritten(&self) -> Option<Error> {
+        if self.is_lost() || self.writer.is_settled() {
+            return None;
+        }
+        let failure = self.failure.as_ref().map(|failure| failure.error.clone());
+        Some(failure.unwrap_or_else(|| {
+            let reason = "others keep removing or renaming the file";
+            Error::io(APPEND, self.writer.path(), io::Error::other(reason))
+        }))
     }
 
     /// Hands all that waits to the system, and to the device where the policy says so; `is_flush` when a caller waits
@@ -115,35 +173,38 @@ impl Files {
         is_flush: bool,
         redescribe: Redescribe<'_>,
     ) -> bool {
-        if self.is_lost {
-            return false;
-        }
         let sync = match self.options.sync {
             SyncPolicy::Never => false,
             SyncPolicy::OnFlush => is_flush,
             SyncPolicy::EveryWrite => true,
         };
         let mut is_replaced = false;
-        let mut result = self.writer.commit(sync);
-        self.count_written(health);
-        if let Err(Fault::Lost(loss)) = result {
-            if !self.replace(health, loss, redescribe) {
-                return false;
+        for _ in 0..MAX_REPLACED {
+            if self.is_lost() {
+                break;
             }
-            is_replaced = true;
-            result = self.writer.commit(sync);
+            let result = self.writer.commit(sync);
             self.count_written(health);
-        }
-        match result {
-            Ok(()) => {
-                self.failing_since = None;
-                self.report_dropped(health);
+            match result {
+                Ok(()) => {
+                    self.failure = None;
+                    self.report_refused(health);
+                    self.refused = RefusedEvents::default();
+                    break;
+                }
+                Err(Fault::Refused { action, source }) => {
+                    self.fail(health, Error::io(action, self.writer.path(), source));
+                    break;
+                }
+                // One whose files vanish all the time gets no new one at each write.
+                Err(Fault::Lost(_)) if !is_flush && !has_passed(self.replaced_at) => break,
+                Err(Fault::Lost(loss)) => {
+                    if !self.replace(health, loss, redescribe) {
+                        break;
+                    }
+                    is_replaced = true;
+                }
             }
-            Err(Fault::Refused { action, source }) => {
-                self.fail(health, Error::io(action, self.writer.path(), source));
-            }
-            // Twice at once: the next write handles it.
-            Err(Fault::Lost(_)) => {}
         }
         is_replaced
     }
@@ -151,24 +212,26 @@ impl Files {
     /// Begins the next file once this one has the greatest length. The full one is written first: TensorBoard's Python
     /// loader reads no file again once a later one exists. True when the file was lost and replaced.
     pub(crate) fn rotate(&mut self, health: &Health, redescribe: Redescribe<'_>) -> bool {
-        if self.is_lost
-            || !self.is_full()
-            || !may_try(self.failing_since)
-            || !may_try(self.unrotated_since)
+        if self.is_lost() || !self.is_full() || !self.may_try() || !has_passed(self.unrotated_since)
         {
             return false;
         }
         let is_replaced = self.write(health, true, redescribe);
         // It may have failed, or found the file lost and begun another one.
-        if self.is_lost || !self.writer.is_settled() || !self.is_full() {
+        if self.is_lost() || !self.writer.is_settled() || !self.is_full() {
             return is_replaced;
         }
         match self.next_file() {
             Ok(writer) => {
-                self.install(writer);
+                // Nothing waits for it, and what it holds was checked before.
+                let _ = self.install(writer).finish();
                 self.unrotated_since = None;
             }
-            Err(error) => report_once(health, &mut self.unrotated_since, error),
+            // Nothing is lost: the full file goes on.
+            Err(error) => match self.unrotated_since.replace(Instant::now()) {
+                None => health.warn(&error),
+                Some(_) => health.warn_again(),
+            },
         }
         is_replaced
     }
@@ -178,9 +241,20 @@ impl Files {
         self.options.max_bytes.is_some_and(|max| length >= max)
     }
 
-    fn next_file(&self) -> Result<EventWriter> {
-        let previous = Some(self.writer.path());
-        EventWriter::create(self.claim.directory(), previous, self.options.sync)
+    /// Creates the next file in the directory that the run owns, wherever that is by now.
+    fn next_file(&mut self) -> Result<EventWriter> {
+        let newest = self.writer.path().to_owned();
+        if !self.claim.is_held(Some(&newest))? {
+            let reason = "it is not this run's directory any more: it was moved or replaced; move it back, or create \
+                          a new logger (the full file goes on)";
+            let source = io::Error::new(io::ErrorKind::NotFound, reason);
+            return Err(Error::io(
+                "create the next file in",
+                self.claim.path(),
+                source,
+            ));
+        }
+        EventWriter::create(&mut *self.claim, Some(&self.writer), self.options.sync)
     }
 
     fn install(&mut self, writer: EventWriter) -> EventWriter {
@@ -192,8 +266,10 @@ impl Files {
     /// Continues in a further file with what is not known to be in the one that somebody deleted or cut; false when
     /// that is impossible. What was in that file was theirs to remove.
     fn replace(&mut self, health: &Health, loss: Loss, redescribe: Redescribe<'_>) -> bool {
-        let writer = match self.claim.renew() {
-            Ok(true) => self.next_file(),
+        let writer = match self.find_run() {
+            Ok(true) => {
+                EventWriter::create(&mut *self.claim, Some(&self.writer), self.options.sync)
+            }
             Ok(false) => {
                 self.lose(health);
                 return false;
@@ -207,11 +283,13 @@ impl Files {
                 return false;
             }
         };
+        self.replaced_at = Some(Instant::now());
         let mut lost = self.install(writer);
         self.adopt(health, &lost, redescribe);
         lost.forget_pending();
         let reason = match loss {
             Loss::Deleted => "it was deleted while it was being written",
+            Loss::Renamed => "it was renamed or replaced while it was being written",
             Loss::CutShort => "it was cut short while it was being written",
         };
         let next = self.writer.path().display();
@@ -220,6 +298,12 @@ impl Files {
         let source = io::Error::new(io::ErrorKind::NotFound, reason);
         health.fail(Error::io("go on writing", lost.path(), source));
         true
+    }
+
+    /// True when there is a run to write to: the one that was claimed, or its directory, from which files were deleted.
+    fn find_run(&mut self) -> Result<bool> {
+        let newest = self.writer.path().to_owned();
+        Ok(self.claim.is_held(Some(&newest))? || self.claim.reclaim()?)
     }
 
     /// Takes over what waits for another file.
@@ -233,41 +317,77 @@ impl Files {
             };
             refused += u64::from(!is_taken && counts);
         }
-        self.refused += refused;
-        Health::count(&health.dropped, refused);
+        self.refuse(health, refused);
     }
 
     /// The directory is gone or another run's: whoever deleted it may have begun another run in its place.
     fn lose(&mut self, health: &Health) {
-        self.is_lost = true;
         let events = self.writer.abandon();
         Health::count(&health.dropped, events);
         let reason = "the run's directory was deleted while it was being written, and what is logged from here on is \
                       lost; make a new logger";
         let source = io::Error::new(io::ErrorKind::NotFound, reason);
-        health.fail(Error::io("go on writing", self.writer.path(), source));
+        let error = Error::io("go on writing", self.writer.path(), source);
+        self.lost = Some(error.clone());
+        health.fail(error);
     }
 
-    /// Counts what never reached the file as dropped: there is no next try.
+    /// Ends the file. What never reached it is dropped: there is no next try.
     pub(crate) fn give_up(&mut self, health: &Health) {
-        let events = self.writer.pending_events();
+        let events = self.writer.forget_pending();
         Health::count(&health.dropped, events);
-        self.refused += events;
-        self.report_dropped(health);
+        self.refused.add(events);
+        self.record_refused(health);
+        self.report_refused(health);
+        // All that it holds was handed to the system before.
+        let _ = self.writer.finish();
     }
 
-    fn report_dropped(&mut self, health: &Health) {
-        let events = mem::take(&mut self.refused);
+    /// Reports events that were refused since the last report.
+    fn report_refused(&mut self, health: &Health) {
+        let events = self.refused.count - self.refused.reported;
+        self.refused.reported = self.refused.count;
         if events > 0 {
-            health.fail(Error::Dropped {
-                path: self.writer.path().into(),
-                events,
-            });
+            self.record_refused(health);
+            health.warn(&self.dropped(events));
         }
     }
 
+    /// Records them for `flush` and `close`.
+    pub(crate) fn record_refused(&mut self, health: &Health) {
+        let events = mem::take(&mut self.refused.unrecorded);
+        if events > 0 {
+            health.record_loss(self.dropped(events));
+        }
+    }
+
+    fn dropped(&self, events: u64) -> Error {
+        let cause = self
+            .failure
+            .as_ref()
+            .and_then(|failure| match &failure.error {
+                Error::Io { source, .. } => Some(source.clone()),
+                _ => None,
+            });
+        Error::Dropped {
+            path: self.writer.path().into(),
+            events,
+            cause,
+        }
+    }
+
+    /// Reports a failure of the disk once, until writing has succeeded again.
     fn fail(&mut self, health: &Health, error: Error) {
-        report_once(health, &mut self.failing_since, error);
+        // What a device did not take may be lost with the next power cut, whatever it takes later.
+        if matches!(&error, Error::Io { action, .. } if *action == SYNC) {
+            health.record_loss(error.clone());
+        }
+        match &self.failure {
+            None => health.warn(&error),
+            Some(_) => health.warn_again(),
+        }
+        let at = Instant::now();
+        self.failure = Some(Failure { at, error });
     }
 
     fn count_written(&mut self, health: &Health) {
@@ -290,16 +410,7 @@ impl Files {
     }
 }
 
-/// Reports a failure of the disk once, until `since` has been cleared by a success.
-fn report_once(health: &Health, since: &mut Option<Instant>, error: Error) {
-    if since.replace(Instant::now()).is_none() {
-        health.fail(error);
-    } else {
-        health.fail_again(error);
-    }
-}
-
 /// Whether what failed then may be tried again.
-fn may_try(failing_since: Option<Instant>) -> bool {
-    failing_since.is_none_or(|since| since.elapsed() > RETRY_AFTER)
+fn has_passed(since: Option<Instant>) -> bool {
+    since.is_none_or(|since| since.elapsed() > RETRY_AFTER)
 }

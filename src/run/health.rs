@@ -18,6 +18,9 @@ pub struct Stats {
     /// Calls and events given up: by [`OnFull::Drop`](crate::OnFull::Drop), or since a disk was not writable for longer
     /// than the buffer lasts.
     pub dropped: u64,
+    /// Scalars and histograms of the user's own whose step was lower than one before under the same tag. They are
+    /// written, and TensorBoard then drops the points from that step on.
+    pub steps_back: u64,
     /// Bytes that reached the files.
     pub bytes: u64,
     /// Failures of the file system, and tags that were used for two things.
@@ -37,18 +40,21 @@ pub(crate) struct Health {
     pub(crate) written: AtomicU64,
     pub(crate) dropped: AtomicU64,
     pub(crate) bytes: AtomicU64,
+    pub(crate) steps_back: AtomicU64,
     errors: AtomicU64,
     held_nanos: AtomicU64,
     waited_nanos: AtomicU64,
     on_error: OnError,
-    failures: Mutex<Failures>,
+    losses: Mutex<Losses>,
 }
 
+/// What was logged and will never be in a file. Callers that asked for it by [`OnFull::Drop`](crate::OnFull::Drop) do
+/// not count.
 #[derive(Default)]
-struct Failures {
+struct Losses {
     first: Option<Error>,
-    /// Not yet returned by a flush.
-    unseen: Option<Error>,
+    newest: Option<Error>,
+    count: u64,
 }
 
 impl Health {
@@ -58,11 +64,12 @@ impl Health {
             written: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            steps_back: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             held_nanos: AtomicU64::new(0),
             waited_nanos: AtomicU64::new(0),
             on_error,
-            failures: Mutex::default(),
+            losses: Mutex::default(),
         }
     }
 
@@ -83,32 +90,56 @@ impl Health {
         }
     }
 
-    /// Counts a failure, keeps it for `flush` and `close`, and tells the user.
+    /// Counts and reports a failure by which something was lost. `flush` and `close` return it.
     pub(crate) fn fail(&self, error: Error) {
-        Health::count(&self.errors, 1);
-        {
-            let mut failures = self.failures();
-            failures.first.get_or_insert_with(|| error.clone());
-            failures.unseen.get_or_insert_with(|| error.clone());
-        }
-        // A callback that panics must not take the writer thread, and with it the run, down.
-        let _ = catch_unwind(AssertUnwindSafe(|| (self.on_error)(&error)));
+        self.fail_again(error.clone());
+        self.notify(&error);
     }
 
-    /// Counts a failure that was told already.
+    /// The same for a loss of a kind that was reported already.
     pub(crate) fn fail_again(&self, error: Error) {
         Health::count(&self.errors, 1);
-        self.failures().unseen.get_or_insert(error);
+        self.record_loss(error);
     }
 
-    /// The first failure since the last time this was asked.
-    pub(crate) fn take_unseen(&self) -> Option<Error> {
-        self.failures().unseen.take()
+    /// Records a loss for `flush` and `close` whose failure was counted.
+    pub(crate) fn record_loss(&self, error: Error) {
+        let mut losses = self.losses();
+        losses.count += 1;
+        losses.first.get_or_insert_with(|| error.clone());
+        losses.newest = Some(error);
     }
 
-    /// The first failure of all.
-    pub(crate) fn first(&self) -> Option<Error> {
-        self.failures().first.clone()
+    /// Counts and reports a failure by which nothing is lost: what was logged waits, or is elsewhere.
+    pub(crate) fn warn(&self, error: &Error) {
+        self.warn_again();
+        self.notify(error);
+    }
+
+    /// Counts one that was reported already.
+    pub(crate) fn warn_again(&self) {
+        Health::count(&self.errors, 1);
+    }
+
+    /// Hands an error to the user's callback, and does not count it.
+    pub(crate) fn notify(&self, error: &Error) {
+        // A callback that panics must not take the writer thread, and with it the run, down.
+        let _ = catch_unwind(AssertUnwindSafe(|| (self.on_error)(error)));
+    }
+
+    /// The number of losses so far, and one of them if there are more than `acknowledged`.
+    pub(crate) fn losses_beyond(&self, acknowledged: u64) -> (u64, Option<Error>) {
+        let losses = self.losses();
+        let newer = match acknowledged {
+            0 => losses.first.clone(),
+            _ => losses.newest.clone(),
+        };
+        (losses.count, newer.filter(|_| losses.count > acknowledged))
+    }
+
+    /// The first loss of all.
+    pub(crate) fn first_loss(&self) -> Option<Error> {
+        self.losses().first.clone()
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -118,14 +149,15 @@ impl Health {
             written: load(&self.written),
             dropped: load(&self.dropped),
             bytes: load(&self.bytes),
+            steps_back: load(&self.steps_back),
             errors: load(&self.errors),
             held: Duration::from_nanos(load(&self.held_nanos)),
             waited: Duration::from_nanos(load(&self.waited_nanos)),
         }
     }
 
-    fn failures(&self) -> MutexGuard<'_, Failures> {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    fn losses(&self) -> MutexGuard<'_, Losses> {
+        self.losses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -142,22 +174,25 @@ mod tests {
     }
 
     #[test]
-    fn the_first_failure_is_kept_and_each_is_seen_once() {
+    fn a_loss_is_returned_until_it_is_acknowledged_and_a_warning_never() {
         let told = Arc::new(AtomicUsize::new(0));
         let counter = told.clone();
         let health = Health::new(Box::new(move |_| {
             counter.fetch_add(1, Ordering::Relaxed);
         }));
+        let path = |error: Option<Error>| error.and_then(|error| error.path().map(PathBuf::from));
+        health.warn(&error("full"));
+        assert!(matches!(health.losses_beyond(0), (0, None)) && health.first_loss().is_none());
         health.fail(error("a"));
         health.fail_again(error("b"));
-        assert_eq!(told.load(Ordering::Relaxed), 1);
-        let path = |error: Option<Error>| error.and_then(|error| error.path().map(PathBuf::from));
-        assert_eq!(path(health.take_unseen()), Some("a".into()));
-        assert!(health.take_unseen().is_none());
-        health.fail_again(error("b"));
-        assert!(health.take_unseen().is_some());
-        assert_eq!(path(health.first()), Some("a".into()));
-        assert_eq!(health.stats().errors, 3);
+        health.fail_again(error("c"));
+        assert_eq!(told.load(Ordering::Relaxed), 2);
+        let (all, first) = health.losses_beyond(0);
+        assert_eq!((all, path(first)), (3, Some("a".into())));
+        assert_eq!(path(health.losses_beyond(2).1), Some("c".into()));
+        assert!(health.losses_beyond(all).1.is_none());
+        assert_eq!(path(health.first_loss()), Some("a".into()));
+        assert_eq!(health.stats().errors, 4);
     }
 
     #[test]

@@ -16,7 +16,9 @@ use crate::analysis::dashboard::ScopeBoard;
 use crate::analysis::description::Description;
 use crate::analysis::points::Points;
 use crate::analysis::tag_parts::{self, WEIGHT_REPORT};
-use crate::kernel::histogram::Histogram;
+use crate::error::Error;
+use crate::kernel::Kernels;
+use crate::model::plugin::Plugin;
 use crate::model::types::WallTime;
 use crate::proto::session_log::SessionStatus;
 use crate::proto::summary::Value;
@@ -25,13 +27,17 @@ use crate::run::files::Files;
 use crate::run::health::Health;
 use crate::run::layout::Layout;
 use crate::run::point_messages::{Needs, Point, PointMessages};
-use crate::run::run_history::Kind;
-use crate::run::tags::{Met, REPORT_DESCRIPTION, Tags};
+use crate::run::tags::{Met, Tags};
 use crate::sink::session_event;
-use crate::summary;
+use crate::summary::custom_scalars::{self, Categories};
+use crate::summary::text::Markdown;
+use crate::summary::{self, TaggedPayload};
 
 pub(crate) use crate::run::files::FileOptions;
 pub(crate) use crate::run::opened::Opened;
+
+const REPORT_DESCRIPTION: &str =
+    "What each variable has come to, and what to do. Written when a verdict changes.";
 
 /// See the module.
 pub(crate) struct Run {
@@ -68,12 +74,12 @@ impl Run {
             reported: None,
             newest_step: None,
         };
-        for (tag, kind) in history.tags {
+        for (tag, plugin) in history.tags {
             // Charts continue to show the user's tags of earlier sessions.
-            if kind == Kind::Scalar && !tag_parts::is_ours(&tag) {
+            if plugin == Plugin::Scalars && !tag_parts::is_ours(&tag) {
                 run.layout.add_user_tag(&tag);
             }
-            run.tags.recall(tag, kind);
+            run.tags.recall(tag, plugin);
         }
         run
     }
@@ -90,7 +96,7 @@ impl Run {
         let mut values = mem::take(&mut self.spare);
         let mut used = 0;
         for (tag, number) in scalars {
-            let Some(met) = self.describe(health, tag, Kind::Scalar, None) else {
+            let Some(met) = self.describe(health, tag, Plugin::Scalars, None, Some(step)) else {
                 continue;
             };
             if met == Met::InThisRun {
@@ -107,22 +113,50 @@ impl Run {
         self.spare = self.append(health, wall_time, step, values);
     }
 
-    /// Adds a histogram of the user's own.
-    pub(crate) fn user_histogram(
+    /// Adds a value of any dashboard; false when it was not written.
+    pub(crate) fn payload(
         &mut self,
         health: &Health,
-        wall_time: WallTime,
-        step: i64,
-        tag: &str,
-        histogram: &Histogram,
-    ) {
+        kernels: &mut Kernels,
+        tagged: TaggedPayload,
+    ) -> bool {
         self.rotate(health);
-        let Some(met) = self.describe(health, tag, Kind::Histogram, None) else {
-            return;
+        let TaggedPayload {
+            step,
+            wall_time,
+            tag,
+            description,
+            payload,
+        } = tagged;
+        let (plugin, repeats_metadata) = (payload.plugin(), payload.repeats_metadata());
+        let content = match payload.into_value(&tag, kernels) {
+            Ok(content) => content,
+            Err(error) => {
+                health.fail(error);
+                None
+            }
         };
-        let description = (met != Met::Before).then_some("");
-        let value = summary::histograms::value(tag, histogram, description);
-        self.append(health, wall_time, step, vec![value]);
+        let Some(content) = content else {
+            return false;
+        };
+        let text = Description {
+            text: description,
+            sample: None,
+            variable: None,
+        };
+        let Some(met) = self.describe(health, &tag, plugin, Some(&text), Some(step)) else {
+            return false;
+        };
+        if met == Met::InThisRun && plugin == Plugin::Scalars {
+            self.layout.add_user_tag(&tag);
+        }
+        let is_described = met != Met::Before || repeats_metadata;
+        let value = Value {
+            tag: tag.into(),
+            metadata: is_described.then(|| summary::metadata(plugin, description)),
+            value: Some(content),
+        };
+        self.event(health, &summary_event(wall_time, step, vec![value]))
     }
 
     /// Adds the points of a model's snapshot: one event of scalars and one of histograms.
@@ -150,7 +184,7 @@ impl Run {
         }
         let era = self.tags.era(self.files.number());
         let values = messages.of(of_kind, era, |tag| {
-            match self.describe(health, &tag.name, P::KIND, Some(&tag.description)) {
+            match self.describe(health, &tag.name, P::PLUGIN, Some(&tag.description), None) {
                 Some(Met::Before) => Needs::Nothing,
                 Some(Met::InThisFile | Met::InThisRun) => Needs::Description,
                 None => Needs::Omission,
@@ -164,11 +198,14 @@ impl Run {
         &mut self,
         health: &Health,
         tag: &str,
-        kind: Kind,
+        plugin: Plugin,
         description: Option<&Description>,
+        step: Option<i64>,
     ) -> Option<Met> {
         let file = self.files.number();
-        let met = self.tags.describe(health, file, tag, kind, description)?;
+        let met = self
+            .tags
+            .describe(health, file, tag, plugin, description, step)?;
         if met == Met::InThisRun {
             self.layout.outdate();
         }
@@ -181,7 +218,7 @@ impl Run {
     }
 
     /// Writes the layout when it is out of date: seldom, unless `now`.
-    pub(crate) fn refresh_layout(&mut self, health: &Health, now: bool) {
+    pub(crate) fn refresh_layout(&mut self, health: &Health, kernels: &mut Kernels, now: bool) {
         if self.files.is_lost() {
             return;
         }
@@ -190,11 +227,14 @@ impl Run {
         let Some(draft) = self.layout.draft(now, self.points_step, &written) else {
             return;
         };
-        let value = summary::custom_scalars::value(draft.categories.clone());
-        if self.event(
-            health,
-            &summary_event(WallTime::now(), draft.step, vec![value]),
-        ) {
+        let layout = TaggedPayload {
+            step: draft.step,
+            wall_time: WallTime::now(),
+            tag: custom_scalars::TAG.into(),
+            description: "",
+            payload: Box::new(Categories(draft.categories.clone())),
+        };
+        if self.payload(health, kernels, layout) {
             self.layout.keep(draft);
         } else {
             self.layout.outdate();
@@ -202,16 +242,17 @@ impl Run {
     }
 
     /// Writes the weight report as Markdown, at the step of the newest points or after that of the report before.
-    pub(crate) fn report(&mut self, health: &Health, markdown: &str) {
-        self.rotate(health);
-        let Some(met) = self.describe(health, WEIGHT_REPORT, Kind::Text, None) else {
-            return;
-        };
+    pub(crate) fn report(&mut self, health: &Health, kernels: &mut Kernels, markdown: String) {
         let next = self.reported.map_or(0, |step| step.saturating_add(1));
         let step = self.points_step.max(next);
-        let description = (met != Met::Before).then_some(REPORT_DESCRIPTION);
-        let value = summary::text::value(WEIGHT_REPORT, markdown, description);
-        if self.event(health, &summary_event(WallTime::now(), step, vec![value])) {
+        let report = TaggedPayload {
+            step,
+            wall_time: WallTime::now(),
+            tag: WEIGHT_REPORT.into(),
+            description: REPORT_DESCRIPTION,
+            payload: Box::new(Markdown(markdown)),
+        };
+        if self.payload(health, kernels, report) {
             self.reported = Some(step);
         }
     }
@@ -292,6 +333,16 @@ impl Run {
         self.files.give_up(health);
     }
 
+    /// Records events that were refused, for `flush` and `close`.
+    pub(crate) fn record_refused(&mut self, health: &Health) {
+        self.files.record_refused(health);
+    }
+
+    /// Why something waits that could not be written; `None` when nothing waits.
+    pub(crate) fn unwritten(&self) -> Option<Error> {
+        self.files.unwritten()
+    }
+
     /// True when something waits and the disk may be tried again.
     pub(crate) fn wants_write(&self) -> bool {
         self.files.wants_write()
@@ -314,7 +365,8 @@ mod tests {
     use crate::analysis::tags::Tag;
     use crate::model::types::Existing;
     use crate::run::run_history::RunHistory;
-    use crate::sink::logdir::claim_run;
+    use crate::sink::LocalSink;
+    use crate::sink::claim::claim_run;
     use std::sync::Arc;
 
     fn points(tag: &Arc<Tag>, step: i64) -> Points {
@@ -339,7 +391,7 @@ mod tests {
     #[test]
     fn a_tag_whose_description_was_refused_is_described_again() {
         let parent = tempfile::tempdir().unwrap();
-        let claim = claim_run(&parent.path().join("run"), Existing::Fail).unwrap();
+        let claim = claim_run(&LocalSink, &parent.path().join("run"), Existing::Fail).unwrap();
         let files = FileOptions::default();
         let opened = Opened::new(claim, RunHistory::default(), None, files).unwrap();
         let (mut run, health) = (Run::new(opened), Health::new(Box::new(|_| {})));
@@ -367,7 +419,7 @@ mod tests {
     #[test]
     fn charts_go_on_showing_the_users_tags_after_resuming_whatever_they_begin_with() {
         let parent = tempfile::tempdir().unwrap();
-        let claim = claim_run(&parent.path().join("run"), Existing::Fail).unwrap();
+        let claim = claim_run(&LocalSink, &parent.path().join("run"), Existing::Fail).unwrap();
         let tags = [
             "loss",
             "weight_mean/w",
@@ -376,7 +428,7 @@ mod tests {
             "model/loss",
         ];
         let mut history = RunHistory::default();
-        history.tags = tags.map(|tag| (tag.into(), Kind::Scalar)).into();
+        history.tags = tags.map(|tag| (tag.into(), Plugin::Scalars)).into();
         let opened = Opened::new(claim, history, None, FileOptions::default()).unwrap();
         let run = Run::new(opened);
         assert_eq!(run.telling(10), ["loss", "weight_decay", "model/loss"]);

@@ -2,16 +2,15 @@
 
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::proto::session_log::SessionStatus;
 use crate::run::files::FileOptions;
 use crate::run::run_history::RunHistory;
-use crate::sink::logdir::Claim;
-use crate::sink::{EventWriter, session_event};
+use crate::sink::{Claim, EventWriter, session_event};
 
 /// See the module.
 pub(crate) struct Opened {
-    pub(super) claim: Claim,
+    pub(super) claim: Box<dyn Claim>,
     pub(super) writer: EventWriter,
     pub(super) history: RunHistory,
     pub(super) options: FileOptions,
@@ -26,12 +25,12 @@ impl Opened {
     /// # Errors
     /// [`Error::Io`]; the claim is released.
     pub(crate) fn new(
-        claim: Claim,
+        mut claim: Box<dyn Claim>,
         history: RunHistory,
         resumed_at: Option<i64>,
         options: FileOptions,
     ) -> Result<Opened> {
-        let mut writer = match EventWriter::create(claim.directory(), None, options.sync) {
+        let mut writer = match EventWriter::create(&mut *claim, None, options.sync) {
             Ok(writer) => writer,
             Err(error) => {
                 claim.release();
@@ -44,10 +43,11 @@ impl Opened {
                 // Never refused: they are short, and nothing else waits.
                 let _ = writer.append_own(&session_event(SessionStatus::Start, step));
             }
-            writer.flush().map_err(|error| {
-                writer.forget_pending();
-                Error::io("write the first record of", writer.path(), error)
-            })?;
+            if let Err(error) = writer.begin(options.sync) {
+                writer.discard();
+                claim.release();
+                return Err(error);
+            }
         }
         Ok(Opened {
             claim,
@@ -57,7 +57,13 @@ impl Opened {
         })
     }
 
+    /// Removes what was created, when nothing will be logged to it.
+    pub(crate) fn discard(mut self) {
+        self.writer.discard();
+        self.claim.release();
+    }
+
     pub(crate) fn directory(&self) -> &Path {
-        self.claim.directory()
+        self.claim.path()
     }
 }

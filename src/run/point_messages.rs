@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use crate::analysis::points::{HistogramPoint, ScalarPoint};
 use crate::analysis::tags::Tag;
+use crate::model::plugin::Plugin;
 use crate::proto::summary::Value;
-use crate::run::run_history::Kind;
 use crate::run::tags::Era;
 use crate::summary;
 
 /// What becomes a message.
 pub(crate) trait Point {
-    const KIND: Kind;
+    const PLUGIN: Plugin;
 
     fn tag(&self) -> &Arc<Tag>;
 
@@ -21,7 +21,7 @@ pub(crate) trait Point {
 }
 
 impl Point for ScalarPoint {
-    const KIND: Kind = Kind::Scalar;
+    const PLUGIN: Plugin = Plugin::Scalars;
 
     fn tag(&self) -> &Arc<Tag> {
         &self.tag
@@ -33,7 +33,7 @@ impl Point for ScalarPoint {
 }
 
 impl Point for HistogramPoint {
-    const KIND: Kind = Kind::Histogram;
+    const PLUGIN: Plugin = Plugin::Histograms;
 
     fn tag(&self) -> &Arc<Tag> {
         &self.tag

@@ -1,21 +1,14 @@
 //! What the files of a run tell to one who goes on with it.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::format::event_file::{EventReader, ReadError, files_in};
+use crate::format::event_file::{EventReader, ReadError};
+use crate::model::plugin::Plugin;
 use crate::proto::session_log::SessionStatus;
 use crate::proto::summary::{Value, value};
 use crate::proto::{Event, event::What};
-
-/// What a tag stands for. It can only be one: with both, one loader drops the other kind and one answers with an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Scalar,
-    Histogram,
-    Text,
-}
+use crate::sink::Claim;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -30,28 +23,29 @@ pub(crate) struct RunHistory {
     pub(crate) has_start: bool,
     /// The files hold more than their own first events.
     pub(crate) is_begun: bool,
-    /// Scalar and histogram tags in the order of their first value.
-    pub(crate) tags: Vec<(Box<str>, Kind)>,
+    /// The tags in the order of their first value, each with its dashboard.
+    pub(crate) tags: Vec<(Box<str>, Plugin)>,
 }
 
 impl RunHistory {
-    /// Reads all event files directly in `dir`, in the order in which TensorBoard does. Damage ends a file, as it does
-    /// there: a torn tail, or what follows a damaged length.
+    /// Reads all segments of a run, in the order in which TensorBoard does. Damage ends a segment, as it does there: a
+    /// torn tail, or what follows a damaged length.
     ///
     /// # Errors
-    /// [`Error::Io`] when the directory or a file cannot be read.
-    pub(crate) fn read(dir: &Path) -> Result<RunHistory> {
+    /// [`Error::Io`] when the run or a segment cannot be read.
+    pub(crate) fn read(claim: &dyn Claim) -> Result<RunHistory> {
         let mut history = RunHistory::default();
         let mut known = HashMap::new();
-        for file in files_in(dir).map_err(|error| Error::io("list", dir, error))? {
-            let events =
-                EventReader::open(&file).map_err(|error| failed(&file, error.to_string()))?;
-            for event in events {
+        let run = claim.path();
+        let segments = claim
+            .list()
+            .map_err(|error| Error::io("list", run, error))?;
+        for name in segments {
+            let failed = |error| Error::io("read", run.join(&name), error);
+            for event in EventReader::new(claim.read(&name).map_err(failed)?) {
                 match event {
                     Ok(event) => history.take(&event, &mut known),
-                    Err(ReadError::Io { source, .. }) => {
-                        return Err(Error::io("read", file, source));
-                    }
+                    Err(ReadError::Io { source, .. }) => return Err(failed(source)),
                     // What is behind it is read where it can be found.
                     Err(_) => {}
                 }
@@ -61,7 +55,7 @@ impl RunHistory {
         tags.sort_unstable_by_key(|(_, (order, _))| *order);
         history.tags = tags
             .into_iter()
-            .map(|(tag, (_, kind))| (tag, kind))
+            .map(|(tag, (_, plugin))| (tag, plugin))
             .collect();
         Ok(history)
     }
@@ -76,7 +70,7 @@ impl RunHistory {
         next.max(self.resumed_at)
     }
 
-    fn take(&mut self, event: &Event, known: &mut HashMap<Box<str>, (usize, Kind)>) {
+    fn take(&mut self, event: &Event, known: &mut HashMap<Box<str>, (usize, Plugin)>) {
         match &event.what {
             Some(What::Summary(summary)) => {
                 self.is_begun = true;
@@ -84,10 +78,10 @@ impl RunHistory {
                 self.newest = self.newest.max(Some(event.step));
                 for value in &summary.value {
                     let order = known.len();
-                    if let Some(kind) = kind_of(value)
+                    if let Some(plugin) = plugin_of(value)
                         && !known.contains_key(&*value.tag)
                     {
-                        known.insert(value.tag.as_str().into(), (order, kind));
+                        known.insert(value.tag.as_str().into(), (order, plugin));
                     }
                 }
             }
@@ -106,35 +100,33 @@ impl RunHistory {
     }
 }
 
-/// What this crate would call the value; anything else is not its business.
-fn kind_of(value: &Value) -> Option<Kind> {
-    let plugin = value
-        .metadata
-        .as_ref()
-        .and_then(|metadata| metadata.plugin_data.as_ref())
-        .map(|plugin| plugin.plugin_name.as_str());
-    match (&value.value, plugin) {
-        (Some(value::Value::SimpleValue(_)), None | Some("scalars")) => Some(Kind::Scalar),
-        (Some(value::Value::Tensor(_)), Some("scalars")) => Some(Kind::Scalar),
-        (Some(value::Value::Tensor(_)), Some("histograms")) => Some(Kind::Histogram),
-        (Some(value::Value::Histo(_)), _) => Some(Kind::Histogram),
-        _ => None,
-    }
-}
-
-fn failed(file: &Path, reason: String) -> Error {
-    Error::io("read", file, std::io::Error::other(reason))
+/// The dashboard of a value: the one that it names, or the one of a form that needs no name. `None` where only a value
+/// before says.
+fn plugin_of(value: &Value) -> Option<Plugin> {
+    let metadata = value.metadata.as_ref();
+    let data = metadata.and_then(|metadata| metadata.plugin_data.as_ref());
+    let named = data.and_then(|data| Plugin::named(&data.plugin_name));
+    named.or(match value.value {
+        Some(value::Value::SimpleValue(_)) => Some(Plugin::Scalars),
+        Some(value::Value::Histo(_)) => Some(Plugin::Histograms),
+        Some(value::Value::Image(_)) => Some(Plugin::Images),
+        Some(value::Value::Audio(_)) => Some(Plugin::Audio),
+        Some(value::Value::Tensor(_)) | None => None,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
+    use std::path::Path;
 
     use crate::kernel::histogram::Histogram;
-    use crate::model::types::SyncPolicy;
+    use crate::model::types::{Existing, SyncPolicy};
     use crate::proto::Summary;
-    use crate::sink::{EventWriter, session_event};
+    use crate::sink::claim::claim_run;
+    use crate::sink::memory::MemorySink;
+    use crate::sink::{EventWriter, LocalSink, session_event};
     use crate::summary;
 
     fn values(step: i64, value: Vec<Value>) -> Event {
@@ -151,15 +143,18 @@ mod tests {
 
     /// Each list becomes a file behind the one before.
     fn history(files: &[&[Event]]) -> RunHistory {
-        let dir = tempfile::tempdir().unwrap();
+        let mut claim = claim();
         for events in files {
-            let mut writer = EventWriter::create(dir.path(), None, SyncPolicy::Never).unwrap();
+            let mut writer = EventWriter::create(&mut *claim, None, SyncPolicy::Never).unwrap();
             for event in *events {
                 assert!(writer.append(event));
             }
-            writer.flush().unwrap();
         }
-        RunHistory::read(dir.path()).unwrap()
+        RunHistory::read(&*claim).unwrap()
+    }
+
+    fn claim() -> Box<dyn Claim> {
+        claim_run(&MemorySink::default(), Path::new("run"), Existing::Append).unwrap()
     }
 
     const START: SessionStatus = SessionStatus::Start;
@@ -205,9 +200,9 @@ mod tests {
         assert_eq!(
             tags,
             [
-                ("loss".into(), Kind::Scalar),
-                ("w".into(), Kind::Histogram),
-                ("acc".into(), Kind::Scalar)
+                ("loss".into(), Plugin::Scalars),
+                ("w".into(), Plugin::Histograms),
+                ("acc".into(), Plugin::Scalars)
             ]
         );
     }
@@ -215,19 +210,20 @@ mod tests {
     #[test]
     fn a_torn_tail_and_a_damaged_record_end_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let mut writer = EventWriter::create(dir.path(), None, SyncPolicy::Never).unwrap();
+        let mut claim = claim_run(&LocalSink, dir.path(), Existing::Append).unwrap();
+        let mut writer = EventWriter::create(&mut *claim, None, SyncPolicy::Never).unwrap();
         for step in 0..10 {
             assert!(writer.append(&loss(step)));
         }
-        writer.flush().unwrap();
+        writer.finish().unwrap();
         let mut bytes = fs::read(writer.path()).unwrap();
         bytes.truncate(bytes.len() - 3);
         fs::write(writer.path(), &bytes).unwrap();
-        assert_eq!(RunHistory::read(dir.path()).unwrap().next_step(), Some(8));
+        assert_eq!(RunHistory::read(&*claim).unwrap().next_step(), Some(8));
         // One bit in the content of the last whole record.
         let at = bytes.len() - 60;
         bytes[at] ^= 1;
         fs::write(writer.path(), &bytes).unwrap();
-        assert!(RunHistory::read(dir.path()).unwrap().next_step() >= Some(7));
+        assert!(RunHistory::read(&*claim).unwrap().next_step() >= Some(7));
     }
 }

@@ -4,15 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use crate::analysis::description::Description;
 use crate::error::Error;
+use crate::model::plugin::Plugin;
 use crate::proto::summary::Value;
 use crate::proto::{Event, event::What};
 use crate::run::health::Health;
-use crate::run::run_history::Kind;
 use crate::summary;
-
-/// The description of the report's tag.
-pub(super) const REPORT_DESCRIPTION: &str =
-    "What each variable has come to, and what to do. Written when a verdict changes.";
 
 /// The state of all descriptions. While it stays the same, a tag that was described is described still; it changes with
 /// each file and with each event refused.
@@ -32,12 +28,51 @@ impl Era {
 /// A tag that this run has used.
 #[derive(Debug)]
 struct Tag {
-    kind: Kind,
+    plugin: Plugin,
     /// The number of the file that has its metadata, and of the one in which it first came up; 0 for a file of an earlier
     /// session. Each file repeats the metadata with the tag's first value: a reader may begin at any file.
     described_in: u32,
     first_in: u32,
     description: Option<Description>,
+    /// The greatest step of this session, of values that the user orders.
+    newest_step: i64,
+    /// A lower step has been reported.
+    went_back: bool,
+}
+
+impl Tag {
+    fn new(plugin: Plugin, file: u32, description: Option<&Description>) -> Tag {
+        Tag {
+            plugin,
+            described_in: file,
+            first_in: file,
+            description: description.cloned(),
+            newest_step: i64::MIN,
+            went_back: false,
+        }
+    }
+
+    /// Counts a step that is lower than one before, and reports the first of each tag.
+    fn check_step(&mut self, health: &Health, tag: &str, step: i64) {
+        if step >= self.newest_step {
+            self.newest_step = step;
+            return;
+        }
+        Health::count(&health.steps_back, 1);
+        if !std::mem::replace(&mut self.went_back, true) {
+            let newest = self.newest_step;
+            health.notify(&Error::InvalidStep {
+                what: tag.into(),
+                step: step.into(),
+                reason: format!(
+                    "is lower than step {newest} of the same tag, and TensorBoard drops the points from there on; \
+                     log each tag in the order of its steps, or the second pass to a sub-run (further ones of this \
+                     tag are only counted, in Stats::steps_back)"
+                )
+                .into(),
+            });
+        }
+    }
 }
 
 /// What was known of a tag before its newest value.
@@ -55,21 +90,15 @@ pub(crate) enum Met {
 #[derive(Debug, Default)]
 pub(crate) struct Tags {
     known: HashMap<Box<str>, Tag>,
-    /// Tags whose use for two kinds of values has been reported.
+    /// Tags whose use for two dashboards has been reported.
     clashes: HashSet<Box<str>>,
     refusals: u64,
 }
 
 impl Tags {
     /// A tag of an earlier session.
-    pub(crate) fn recall(&mut self, tag: Box<str>, kind: Kind) {
-        let known = Tag {
-            kind,
-            described_in: 0,
-            first_in: 0,
-            description: None,
-        };
-        self.known.insert(tag, known);
+    pub(crate) fn recall(&mut self, tag: Box<str>, plugin: Plugin) {
+        self.known.insert(tag, Tag::new(plugin, 0, None));
     }
 
     pub(crate) fn is_known(&self, tag: &str) -> bool {
@@ -84,17 +113,22 @@ impl Tags {
     }
 
     /// Records that a value of `tag` is about to be written to `file`, and returns what its metadata depends on. `None`
-    /// when the tag holds values of another kind: that is reported once for each tag, and counted each time.
+    /// when the tag holds values of another dashboard: that is reported once for each tag, and counted each time. A
+    /// step is given for values that the user orders.
     pub(crate) fn describe(
         &mut self,
         health: &Health,
         file: u32,
         tag: &str,
-        kind: Kind,
+        plugin: Plugin,
         description: Option<&Description>,
+        step: Option<i64>,
     ) -> Option<Met> {
         match self.known.get_mut(tag) {
-            Some(known) if known.kind == kind => {
+            Some(known) if known.plugin == plugin => {
+                if let Some(step) = step {
+                    known.check_step(health, tag, step);
+                }
                 // A variable that has taken another role or shape is described again: a reader of the log relies on it.
                 let is_news = description.is_some() && description != known.description.as_ref();
                 if known.described_in == file && !is_news {
@@ -107,29 +141,21 @@ impl Tags {
                 Some(Met::InThisFile)
             }
             Some(known) => {
-                let reason = match known.kind {
-                    Kind::Scalar => "holds scalars already; give the other values another tag",
-                    Kind::Histogram => {
-                        "holds histograms already; give the other values another tag"
-                    }
-                    Kind::Text => "holds texts already; give the other values another tag",
-                };
                 Health::count(&health.dropped, 1);
+                let error = Error::InvalidTag {
+                    tag: tag.into(),
+                    reason: known.plugin.clash(),
+                };
                 if self.clashes.insert(tag.into()) {
-                    health.fail(Error::InvalidTag {
-                        tag: tag.into(),
-                        reason,
-                    });
+                    health.fail(error);
+                } else {
+                    health.record_loss(error);
                 }
                 None
             }
             None => {
-                let known = Tag {
-                    kind,
-                    described_in: file,
-                    first_in: file,
-                    description: description.cloned(),
-                };
+                let mut known = Tag::new(plugin, file, description);
+                known.newest_step = step.unwrap_or(i64::MIN);
                 self.known.insert(tag.into(), known);
                 Some(Met::InThisRun)
             }
@@ -169,11 +195,7 @@ impl Tags {
             tag.described_in = file;
             let text = tag.description.as_ref().map(ToString::to_string);
             let text = text.unwrap_or_default();
-            value.metadata = Some(match tag.kind {
-                Kind::Scalar => summary::scalars::metadata(&text),
-                Kind::Histogram => summary::histograms::metadata(&text),
-                Kind::Text => summary::text::metadata(REPORT_DESCRIPTION),
-            });
+            value.metadata = Some(summary::metadata(tag.plugin, &text));
         }
     }
 }

@@ -29,7 +29,7 @@ impl ElementLayout {
 /// How elements are fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "tch"), allow(dead_code, reason = "only tensors"))]
-pub enum Access {
+pub(crate) enum Access {
     /// Contiguous in host memory: a plain copy.
     Memory,
     /// On another device: fetched together with its neighbours.
@@ -133,7 +133,7 @@ pub trait ElementSource {
 }
 
 /// Transfers from other devices that one call has noted, made together so that neighbours travel in one piece.
-pub trait Transfers: Any {
+pub(crate) trait Transfers: Any {
     /// Makes them.
     ///
     /// # Errors

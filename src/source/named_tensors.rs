@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
 
 use crate::error::Result;
-pub use crate::model::variable_info::Role;
+pub(crate) use crate::model::variable_info::Role;
 use crate::source::element_source::ElementSource;
 use crate::source::values::Values;
 

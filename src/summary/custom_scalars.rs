@@ -2,28 +2,43 @@
 
 use prost::Message;
 
-use crate::proto::DataClass;
+use crate::error::Result;
+use crate::kernel::Kernels;
+use crate::model::plugin::Plugin;
 use crate::proto::custom_scalar::{
     Category, Chart, Layout, MarginChartContent, MultilineChartContent, chart::Content,
     margin_chart_content::Series,
 };
-use crate::proto::summary::Value;
+use crate::proto::summary::value;
+use crate::summary::Payload;
 
-const PLUGIN: &str = "custom_scalars";
 /// The only tag the dashboard reads.
-const TAG: &str = "custom_scalars__config__";
+pub(crate) const TAG: &str = "custom_scalars__config__";
 
 /// The layout.
-pub(crate) fn value(categories: Vec<Category>) -> Value {
-    let layout = Layout {
-        category: categories,
-        ..Default::default()
-    };
-    Value {
-        tag: TAG.into(),
-        // Every time: the layout is rewritten, and a reader may begin anywhere.
-        metadata: Some(super::metadata(PLUGIN, DataClass::Tensor, "")),
-        value: Some(super::string(layout.encode_to_vec())),
+pub(crate) struct Categories(pub(crate) Vec<Category>);
+
+impl Payload for Categories {
+    fn plugin(&self) -> Plugin {
+        Plugin::CustomScalars
+    }
+
+    /// It does not wait for the worker, which makes it.
+    fn bytes(&self) -> usize {
+        0
+    }
+
+    fn into_value(self: Box<Self>, _: &str, _: &mut Kernels) -> Result<Option<value::Value>> {
+        let layout = Layout {
+            category: self.0,
+            ..Default::default()
+        };
+        Ok(Some(super::string(layout.encode_to_vec())))
+    }
+
+    /// The layout is rewritten, and a reader may begin anywhere.
+    fn repeats_metadata(&self) -> bool {
+        true
     }
 }
 

@@ -1,14 +1,88 @@
 //! The Histograms and Distributions dashboards, which share their data.
 
+use crate::error::{Error, Result};
 use crate::kernel::histogram::Histogram;
+use crate::kernel::{Elements, Kernels, Task};
+use crate::model::plugin::Plugin;
+use crate::model::types::DType;
+use crate::platform::aligned::AlignedBytes;
 use crate::proto::summary::{Value, value};
 use crate::proto::tensor_shape_proto::Dim;
-use crate::proto::{DataClass, DataType, SummaryMetadata, TensorProto, TensorShapeProto};
+use crate::proto::{DataType, TensorProto, TensorShapeProto};
+use crate::source::element_source::{CopyMethod, ElementLayout, ElementSource, Stride};
+use crate::summary::Payload;
 
-const PLUGIN: &str = "histograms";
+/// Many numbers of which the distribution is shown.
+pub(crate) struct HistogramValues {
+    dtype: DType,
+    bytes: usize,
+    memory: AlignedBytes,
+    rows: usize,
+}
 
-/// One histogram as a `[rows, 3]` tensor of (left, right, count), which both loaders keep as it is; the legacy message
-/// loses mass in one and precision in the other. `description` is given with the first value of the tag in a file.
+impl HistogramValues {
+    /// Copies all elements of `source`, which have this layout, for a histogram of at most `rows` rows.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedTensor`] when there is no memory for them, or they have changed since they were inspected.
+    pub(crate) fn copy(
+        tag: &str,
+        source: &dyn ElementSource,
+        layout: &ElementLayout,
+        rows: usize,
+    ) -> Result<HistogramValues> {
+        let failed = |reason: String| Error::UnsupportedTensor {
+            name: tag.into(),
+            reason: reason.into(),
+        };
+        let bytes = layout.bytes();
+        let mut memory = AlignedBytes::try_zeroed(bytes)
+            .ok_or_else(|| failed(format!("has {bytes} bytes, more than there is memory for")))?;
+        let target = memory.as_mut_slice().get_mut(..bytes).unwrap_or_default();
+        if !source.copy(tag, layout, Stride::ALL, CopyMethod::Plain, target)? {
+            let reason = "changed its shape or type while it was read; log it from the thread that changes it";
+            return Err(failed(reason.into()));
+        }
+        Ok(HistogramValues {
+            dtype: layout.dtype,
+            bytes,
+            memory,
+            rows,
+        })
+    }
+}
+
+impl Payload for HistogramValues {
+    fn plugin(&self) -> Plugin {
+        Plugin::Histograms
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn into_value(self: Box<Self>, _: &str, kernels: &mut Kernels) -> Result<Option<value::Value>> {
+        let bytes = self.memory.as_slice().get(..self.bytes);
+        let elements = bytes.and_then(|bytes| Elements::from_bytes(self.dtype, bytes));
+        debug_assert!(elements.is_some(), "the copy is aligned and whole");
+        let task = Task {
+            current: elements,
+            previous: None,
+            rows: 1,
+            histograms: true,
+        };
+        let analysis = kernels.analyse(&[task]).pop().flatten();
+        let fine = analysis.and_then(|analysis| analysis.weight_histogram);
+        Ok(fine.map(|fine| {
+            let mut tensor = TensorProto::default();
+            fill(&mut tensor, fine.to_histogram(self.rows).rows());
+            value::Value::Tensor(tensor)
+        }))
+    }
+}
+
+/// One histogram. `description` is given with the first value of the tag in a file.
+#[cfg(test)]
 pub(crate) fn value(tag: &str, histogram: &Histogram, description: Option<&str>) -> Value {
     let mut message = Value::default();
     refill(&mut message, tag, histogram, description);
@@ -24,7 +98,7 @@ pub(crate) fn refill(
 ) {
     message.tag.clear();
     message.tag.push_str(tag);
-    message.metadata = description.map(metadata);
+    message.metadata = description.map(|text| super::metadata(Plugin::Histograms, text));
     let mut tensor = match message.value.take() {
         Some(value::Value::Tensor(tensor)) => tensor,
         _ => TensorProto::default(),
@@ -33,7 +107,8 @@ pub(crate) fn refill(
     message.value = Some(value::Value::Tensor(tensor));
 }
 
-/// Writes the rows over what the tensor held.
+/// Writes the rows over what the tensor held: a `[rows, 3]` tensor of (left, right, count), which both loaders keep as it
+/// is. The legacy message loses mass in one and precision in the other.
 fn fill(tensor: &mut TensorProto, rows: &[[f64; 3]]) {
     let dim = |size: usize| Dim {
         size: i64::try_from(size).unwrap_or(i64::MAX),
@@ -52,9 +127,4 @@ fn fill(tensor: &mut TensorProto, rows: &[[f64; 3]]) {
     } else {
         content.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
     }
-}
-
-/// What the first value of a histogram tag in a file carries.
-pub(crate) fn metadata(description: &str) -> SummaryMetadata {
-    super::metadata(PLUGIN, DataClass::Tensor, description)
 }

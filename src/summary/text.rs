@@ -1,20 +1,24 @@
 //! The Text dashboard: Markdown, rendered by TensorBoard.
 
-use crate::proto::summary::Value;
-use crate::proto::{DataClass, SummaryMetadata};
+use crate::error::Result;
+use crate::kernel::Kernels;
+use crate::model::plugin::Plugin;
+use crate::proto::summary::value;
+use crate::summary::Payload;
 
-const PLUGIN: &str = "text";
+/// One text.
+pub(crate) struct Markdown(pub(crate) String);
 
-/// One text. `description` is given with the first value of the tag in a file.
-pub(crate) fn value(tag: &str, markdown: &str, description: Option<&str>) -> Value {
-    Value {
-        tag: tag.into(),
-        metadata: description.map(metadata),
-        value: Some(super::string(markdown.into())),
+impl Payload for Markdown {
+    fn plugin(&self) -> Plugin {
+        Plugin::Text
     }
-}
 
-/// What the first value of a tag in a file carries.
-pub(crate) fn metadata(description: &str) -> SummaryMetadata {
-    super::metadata(PLUGIN, DataClass::Tensor, description)
+    fn bytes(&self) -> usize {
+        self.0.len()
+    }
+
+    fn into_value(self: Box<Self>, _: &str, _: &mut Kernels) -> Result<Option<value::Value>> {
+        Ok(Some(super::string(self.0.into_bytes())))
+    }
 }

@@ -1,6 +1,6 @@
 //! The thread that does everything but the copy: statistics, histograms, messages, files.
 
-pub(crate) mod scalar_queue;
+pub(crate) mod queue;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -12,19 +12,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::analysis::watch::Watch;
-use crate::capture::buffer::{Budget, Buffer, Pool, are_plenty};
+use crate::capture::buffer::{Budget, Pool, are_plenty};
 use crate::capture::{Snapshot, Subject};
 use crate::error::{Error, Result};
-use crate::kernel::{Elements, Kernels, Task};
-use crate::model::types::{DType, WallTime};
+use crate::kernel::Kernels;
 use crate::options::Selection;
 use crate::platform::background::{self, Rhythm};
 use crate::report::diagnosis::Found;
 use crate::report::{Finding, WeightReport, markdown};
 use crate::run::health::Health;
 use crate::run::{Opened, Run};
-use crate::source::element_source::PendingScalar;
-use crate::worker::scalar_queue::{Batch, ScalarQueue};
+use crate::worker::queue::{Batch, PayloadEntry, Queue, ScalarEntry};
 
 /// How long scalars wait for the worker at most.
 const TICK: Duration = Duration::from_millis(200);
@@ -37,6 +35,11 @@ const TEXT_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Findings that wait to be taken at most; the oldest go first.
 const FINDINGS: usize = 10_000;
+
+/// How long `close` tries to write what a disk refuses, and how long it waits between two tries. A quota that is raised,
+/// or a file that is deleted to make room, usually takes longer; a network file system that hiccups does not.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+const CLOSE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Cards that TensorBoard pins by address at most.
 const PINNED: usize = 10;
@@ -61,24 +64,14 @@ pub(crate) enum Command {
         watch: u32,
         snapshot: Box<Snapshot>,
     },
-    Histogram {
-        run: u32,
-        step: i64,
-        wall_time: WallTime,
-        tag: Box<str>,
-        values: Values,
-    },
-    DeviceScalar {
-        run: u32,
-        step: i64,
-        wall_time: WallTime,
-        tag: Box<str>,
-        tensor: Box<dyn PendingScalar>,
-    },
-    /// Scalars wait.
+    /// The queue should be emptied now.
     Wake,
-    /// Answer when all before is in the files, with the first failure since the last flush.
-    Flush(SyncSender<Result<()>>),
+    /// Answer when all before was handed to the files.
+    Flush {
+        /// The losses that the caller has been told of.
+        acknowledged: u64,
+        answer: SyncSender<Flushed>,
+    },
     /// Answer with the newest report.
     Report(SyncSender<WeightReport>),
     /// Answer with the tags that tell most of a run.
@@ -86,8 +79,16 @@ pub(crate) enum Command {
         run: u32,
         answer: SyncSender<Vec<String>>,
     },
-    /// Write the rest and end; answer with the first failure of all.
+    /// Write the rest and end; answer with the first loss of all.
     Close(Option<Closing>),
+}
+
+/// What a flush came to.
+pub(crate) struct Flushed {
+    /// An error while something waits, or when something was lost that the caller has not acknowledged.
+    pub(crate) result: Result<()>,
+    /// The losses that the caller has been told of by now.
+    pub(crate) acknowledged: u64,
 }
 
 /// How a run ends.
@@ -98,17 +99,10 @@ pub(crate) struct Closing {
     pub(crate) answer: SyncSender<Result<()>>,
 }
 
-/// Elements in host memory.
-pub(crate) struct Values {
-    pub(crate) dtype: DType,
-    pub(crate) bytes: usize,
-    pub(crate) buffer: Buffer,
-}
-
 /// What callers and worker share beside the queue.
 pub(crate) struct Shared {
-    pub(crate) scalars: ScalarQueue,
-    /// For values of `log_histogram` that wait.
+    pub(crate) queue: Queue,
+    /// For payloads that wait.
     pub(crate) budget: Budget,
     pub(crate) health: Health,
     /// Calls that are handing over a command right now.
@@ -198,7 +192,7 @@ impl Worker {
                 let rest = tended.elapsed() < self.flush_interval.min(TICK);
                 next = if rest { commands.try_recv().ok() } else { None };
             }
-            self.drain_scalars();
+            self.drain();
             self.refresh(false);
             if self.written.elapsed() >= self.flush_interval {
                 self.write(false);
@@ -249,48 +243,20 @@ impl Worker {
                 self.rhythm.beat(are_plenty(snapshot.plan.bytes));
                 self.snapshot(watch, *snapshot);
             }
-            Command::Histogram {
-                run,
-                step,
-                wall_time,
-                tag,
-                values,
+            Command::Wake => self.drain(),
+            Command::Flush {
+                acknowledged,
+                answer,
             } => {
-                self.histogram(run, step, wall_time, &tag, &values);
-                self.shared.budget.put(values.bytes);
-            }
-            Command::DeviceScalar {
-                run,
-                step,
-                wall_time,
-                tag,
-                tensor,
-            } => {
-                let value = tensor.read(&tag);
-                match (value, self.runs.get_mut(&run)) {
-                    (Ok(value), Some(run)) => {
-                        run.user_scalars(
-                            &self.shared.health,
-                            wall_time,
-                            step,
-                            [(&*tag, value)].into_iter(),
-                        );
-                    }
-                    (Ok(_), None) => {}
-                    (Err(error), _) => self.shared.health.fail(error),
-                }
-            }
-            Command::Wake => self.drain_scalars(),
-            Command::Flush(answer) => {
-                self.drain_scalars();
+                self.drain();
                 self.refresh(true);
                 self.write(true);
                 // A caller that did not wait for the answer does not want it.
-                let _ = answer.send(self.shared.health.take_unseen().map_or(Ok(()), Err));
+                let _ = answer.send(self.flushed(acknowledged));
             }
             Command::Report(answer) => drop(answer.send(self.report(None))),
             Command::Telling { run, answer } => {
-                self.drain_scalars();
+                self.drain();
                 let tags = self
                     .runs
                     .get(&run)
@@ -342,60 +308,55 @@ impl Worker {
         }
     }
 
-    fn histogram(&mut self, run: u32, step: i64, wall_time: WallTime, tag: &str, values: &Values) {
-        let bytes = values.buffer.bytes().get(..values.bytes);
-        let elements = bytes.and_then(|bytes| Elements::from_bytes(values.dtype, bytes));
-        let (Some(elements), Some(run)) = (elements, self.runs.get_mut(&run)) else {
-            return;
-        };
-        let task = Task {
-            current: Some(elements),
-            previous: None,
-            rows: 1,
-            histograms: true,
-        };
-        let analysis = self.kernels.analyse(&[task]).pop().flatten();
-        if let Some(fine) = analysis.and_then(|analysis| analysis.weight_histogram) {
-            run.user_histogram(
-                &self.shared.health,
-                wall_time,
-                step,
-                tag,
-                &fine.to_histogram(self.selection.options.histogram_rows),
-            );
+    /// Writes what users have logged, in that order.
+    fn drain(&mut self) {
+        let mut batch = self.shared.queue.drain(std::mem::take(&mut self.batch));
+        let payloads = batch.take_payloads();
+        let mut scalars = batch.scalars();
+        let mut done = 0;
+        for entry in payloads {
+            self.scalars(scalars.by_ref().take(entry.scalars_before - done));
+            done = entry.scalars_before;
+            self.payload(entry);
+        }
+        self.scalars(scalars);
+        batch.clear();
+        self.batch = batch;
+    }
+
+    fn scalars<'a>(&mut self, scalars: impl Iterator<Item = ScalarEntry<'a>>) {
+        let mut scalars = scalars.peekable();
+        let mut event = Vec::new();
+        while let Some(first) = scalars.next() {
+            event.push((first.tag, first.value));
+            while let Some(next) = scalars.next_if(|entry| entry.joins) {
+                event.push((next.tag, next.value));
+            }
+            if let Some(run) = self.runs.get_mut(&first.run) {
+                run.user_scalars(
+                    &self.shared.health,
+                    first.wall_time,
+                    first.step,
+                    event.drain(..),
+                );
+            }
+            event.clear();
         }
     }
 
-    fn drain_scalars(&mut self) {
-        let mut batch = self.shared.scalars.drain(std::mem::take(&mut self.batch));
-        {
-            let mut entries = batch.entries().peekable();
-            let mut event = Vec::new();
-            while let Some(first) = entries.next() {
-                event.push((first.tag, first.value));
-                while let Some(next) = entries.next_if(|entry| entry.joins) {
-                    event.push((next.tag, next.value));
-                }
-                if let Some(run) = self.runs.get_mut(&first.run) {
-                    run.user_scalars(
-                        &self.shared.health,
-                        first.wall_time,
-                        first.step,
-                        event.drain(..),
-                    );
-                }
-                event.clear();
-            }
+    fn payload(&mut self, entry: PayloadEntry) {
+        let bytes = entry.payload.payload.bytes();
+        if let Some(run) = self.runs.get_mut(&entry.run) {
+            run.payload(&self.shared.health, &mut self.kernels, entry.payload);
         }
-        batch.clear();
-        self.batch = batch;
+        self.shared.budget.put(bytes);
     }
 
     /// Brings layouts and the report up to date.
     fn refresh(&mut self, now: bool) {
         self.runs
             .values_mut()
-            .for_each(|run| run.refresh_layout(&self.shared.health, now));
+            .for_each(|run| run.refresh_layout(&self.shared.health, &mut self.kernels, now));
         if self.report_is_old && self.reported.elapsed() >= REPORT_INTERVAL {
             self.publish_report();
         }
@@ -413,7 +374,7 @@ impl Worker {
         for number in std::mem::take(&mut self.old_texts) {
             let text = markdown(&self.report(Some(number)));
             if let Some(run) = self.runs.get_mut(&number) {
-                run.report(&self.shared.health, &text);
+                run.report(&self.shared.health, &mut self.kernels, text);
             }
             self.text_written = Some(Instant::now());
         }
@@ -470,6 +431,41 @@ impl Worker {
         self.written = Instant::now();
     }
 
+    fn flushed(&mut self, acknowledged: u64) -> Flushed {
+        let health = &self.shared.health;
+        self.runs
+            .values_mut()
+            .for_each(|run| run.record_refused(health));
+        // What waits may still be written, so what was lost is returned by a later flush.
+        if let Some(error) = self.runs.values().find_map(Run::unwritten) {
+            return Flushed {
+                result: Err(error),
+                acknowledged,
+            };
+        }
+        let (acknowledged, loss) = health.losses_beyond(acknowledged);
+        Flushed {
+            result: loss.map_or(Ok(()), Err),
+            acknowledged,
+        }
+    }
+
+    /// Writes what is left, and tries again for [`CLOSE_PATIENCE`] where a disk refuses it.
+    fn write_rest(&mut self) {
+        let give_up_at = Instant::now() + CLOSE_PATIENCE;
+        self.write(true);
+        let is_unwritten = |run: &Run| run.unwritten().is_some();
+        while self.runs.values().any(is_unwritten) && Instant::now() < give_up_at {
+            std::thread::sleep(CLOSE_PAUSE);
+            for run in self.runs.values_mut().filter(|run| is_unwritten(run)) {
+                run.write(&self.shared.health, true);
+            }
+        }
+        self.runs
+            .values_mut()
+            .for_each(|run| run.give_up(&self.shared.health));
+    }
+
     fn close(mut self, commands: &Receiver<Command>, closing: Option<Closing>) {
         self.finish_calls(commands);
         // The report of the end is that of the last call, not of what is made up for below.
@@ -493,10 +489,7 @@ impl Worker {
         if closing.as_ref().is_some_and(|closing| closing.is_complete) {
             self.runs.values_mut().for_each(Run::end_session);
         }
-        self.write(true);
-        self.runs
-            .values_mut()
-            .for_each(|run| run.give_up(&self.shared.health));
+        self.write_rest();
         let telling = self
             .runs
             .iter()
@@ -508,7 +501,7 @@ impl Worker {
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = telling;
         if let Some(Closing { answer, .. }) = closing {
-            let _ = answer.send(self.shared.health.first().map_or(Ok(()), Err));
+            let _ = answer.send(self.shared.health.first_loss().map_or(Ok(()), Err));
         }
     }
 }
@@ -517,7 +510,7 @@ impl Worker {
     /// Takes what calls on other threads hand over that began before the logger was closed, so that nothing is lost that a
     /// call has accepted.
     fn finish_calls(&mut self, commands: &Receiver<Command>) {
-        self.shared.scalars.close();
+        self.shared.queue.close();
         loop {
             // Asked before looking: a call that has ended has left its command.
             let under_way = self.shared.calls.load(Ordering::SeqCst) > 0;
@@ -527,7 +520,7 @@ impl Worker {
                 Err(_) => break,
             }
         }
-        self.drain_scalars();
+        self.drain();
     }
 }
 
@@ -553,7 +546,7 @@ impl Drop for Worker {
                 reason,
             });
         }
-        self.shared.scalars.close();
+        self.shared.queue.close();
         self.shared.budget.close();
         self.watches
             .values()

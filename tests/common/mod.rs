@@ -1,5 +1,9 @@
 //! What several integration tests share.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses a part of it"
+)]
 
 pub mod histograms;
 

@@ -1,15 +1,13 @@
 //! Event files: writing them record by record, and reading them back.
 
-mod decoded;
-pub(crate) mod glance;
 mod reader;
+pub(crate) mod scan;
 
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub(crate) use decoded::fits_memory;
 pub use reader::{EventReader, ReadError};
 pub(crate) use reader::{NoEvent, decode};
 

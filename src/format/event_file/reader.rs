@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 
-use crate::format::event_file::decoded::{decoded_len, fits_memory, max_decoded_len};
-use crate::format::event_file::glance;
+use crate::format::event_file::scan::{EventScan, max_decoded_len};
 use crate::format::record::{RecordError, RecordReader};
 use crate::proto;
 
@@ -62,7 +61,7 @@ impl EventReader {
         })?;
         Ok(EventReader {
             path: Some(path.to_owned()),
-            records: RecordReader::at(file, offset),
+            records: RecordReader::of_file(file, offset),
         })
     }
 }
@@ -118,9 +117,12 @@ impl<R: Read> EventReader<R> {
     /// Checks the next record as the iterator does, and gives the time of its event without keeping what it holds: several
     /// times faster. `None` and errors are those of the iterator.
     pub fn check_next(&mut self) -> Option<Result<f64, ReadError>> {
-        let check = |payload: &[u8]| match glance::wall_time(payload) {
-            Some(time) if fits_memory(payload) => Ok(time),
-            _ => decode(payload).map(|event| event.wall_time),
+        let check = |payload: &[u8]| {
+            let scan = EventScan::of(payload);
+            match scan.is_valid && scan.decoded_len <= max_decoded_len(payload) {
+                true => Ok(scan.wall_time),
+                false => decode_scanned(payload, scan).map(|event| event.wall_time),
+            }
         };
         self.next_with(check).transpose()
     }
@@ -160,7 +162,14 @@ pub(crate) enum NoEvent {
 
 /// The event that a payload is.
 pub(crate) fn decode(payload: &[u8]) -> Result<proto::Event, NoEvent> {
-    let (decoded, max) = (decoded_len(payload), max_decoded_len(payload));
+    match EventScan::is_small(payload) {
+        true => proto::Event::decode(payload).map_err(NoEvent::Invalid),
+        false => decode_scanned(payload, EventScan::of(payload)),
+    }
+}
+
+fn decode_scanned(payload: &[u8], scan: EventScan) -> Result<proto::Event, NoEvent> {
+    let (decoded, max) = (scan.decoded_len, max_decoded_len(payload));
     if decoded > max {
         return Err(NoEvent::TooManyParts { decoded, max });
     }
@@ -208,10 +217,7 @@ pub enum ReadError {
     },
     /// The file ends inside a record: it is being written, or its writer was killed. Reading can go on: when the file
     /// has grown the next call gives this record.
-    #[error(
-        "{} ends inside the record at byte {offset}; all events before it were read",
-        shown(path)
-    )]
+    #[error("{}", truncated(path, *offset))]
     Truncated {
         /// The file.
         path: Option<PathBuf>,
@@ -220,10 +226,7 @@ pub enum ReadError {
     },
     /// The length of a record is damaged, or this is no event file. Reading cannot go on: nothing tells where the next
     /// record begins, unless [`resync`](EventReader::resync) is set. TensorBoard stops here too.
-    #[error(
-        "{} is damaged at byte {offset}: the record's length does not match its checksum; nothing after it can be read",
-        shown(path)
-    )]
+    #[error("{}", length_checksum(path, *offset))]
     LengthChecksum {
         /// The file.
         path: Option<PathBuf>,
@@ -256,6 +259,18 @@ pub enum ReadError {
         len: u64,
         /// What was accepted.
         max: u64,
+    },
+    /// Only with [`resync`](EventReader::resync): there is not one whole record in what could be
+    /// read. Reading goes on when the file has grown.
+    #[error(
+        "{} is not an event file: its {len} bytes hold no whole record",
+        shown(path)
+    )]
+    NoRecord {
+        /// The file.
+        path: Option<PathBuf>,
+        /// How many bytes were read.
+        len: u64,
     },
     /// Only with [`resync`](EventReader::resync): bytes that belong to no readable record were passed over. Reading goes on
     /// behind them.
@@ -314,7 +329,12 @@ impl ReadError {
                 len,
                 max,
             },
-            RecordError::Skipped { offset, len } => ReadError::Skipped { path, offset, len },
+            RecordError::Skipped {
+                offset: 0,
+                len,
+                to_end: true,
+            } => ReadError::NoRecord { path, len },
+            RecordError::Skipped { offset, len, .. } => ReadError::Skipped { path, offset, len },
             RecordError::Io { offset, source } => ReadError::Io {
                 path,
                 offset,
@@ -332,6 +352,7 @@ impl ReadError {
             | ReadError::LengthChecksum { path, .. }
             | ReadError::DataChecksum { path, .. }
             | ReadError::TooLong { path, .. }
+            | ReadError::NoRecord { path, .. }
             | ReadError::Skipped { path, .. }
             | ReadError::TooManyParts { path, .. }
             | ReadError::Decode { path, .. } => path.as_deref(),
@@ -349,6 +370,7 @@ impl ReadError {
             ReadError::Io { .. }
             | ReadError::Truncated { .. }
             | ReadError::DataChecksum { .. }
+            | ReadError::NoRecord { .. }
             | ReadError::Skipped { .. }
             | ReadError::TooManyParts { .. }
             | ReadError::Decode { .. } => true,
@@ -356,6 +378,34 @@ impl ReadError {
             | ReadError::LengthChecksum { .. }
             | ReadError::TooLong { .. } => false,
         }
+    }
+}
+
+fn truncated(path: &Option<PathBuf>, offset: u64) -> String {
+    match offset {
+        0 => format!(
+            "{} holds no whole record yet: it ends inside the first one",
+            shown(path)
+        ),
+        offset => format!(
+            "{} ends inside the record at byte {offset}; all events before it were read",
+            shown(path)
+        ),
+    }
+}
+
+fn length_checksum(path: &Option<PathBuf>, offset: u64) -> String {
+    let reason = "length does not match its checksum";
+    match offset {
+        0 => format!(
+            "{} is not an event file, or is damaged at its first byte: the first record's {reason}; \
+             nothing in it can be read",
+            shown(path)
+        ),
+        offset => format!(
+            "{} is damaged at byte {offset}: the record's {reason}; nothing after it can be read",
+            shown(path)
+        ),
     }
 }
 

@@ -3,6 +3,7 @@
 //! A record is the length of the payload (`u64`, little-endian), the masked checksum of these eight bytes, the payload,
 //! and the masked checksum of the payload. A file is records one after the other, with nothing before, between or after.
 
+mod long_record;
 mod reader;
 mod window;
 
@@ -21,9 +22,11 @@ pub(crate) const MAX_RECORD_LEN: u64 = i32::MAX as u64;
 /// CRC-32C (Castagnoli), masked as TFRecord asks: rotated and shifted, so that a checksum over data that holds checksums
 /// stays meaningful.
 pub(crate) fn masked_crc(data: &[u8]) -> u32 {
-    crc32c::crc32c(data)
-        .rotate_right(15)
-        .wrapping_add(0xa282_ead8)
+    masked(crc32c::crc32c(data))
+}
+
+fn masked(crc: u32) -> u32 {
+    crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
 /// Appends `payload` to `out` as one record.

@@ -1,8 +1,10 @@
 //! Reading records one by one, from sources that still grow and from damaged ones.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
 
+use crate::format::record::long_record::{LongRecord, look_at, seek};
 use crate::format::record::window::Window;
 use crate::format::record::{
     HEADER_LEN, MAX_RECORD_LEN, OVERHEAD, announced_len, checked_len, checked_payload,
@@ -27,7 +29,12 @@ pub(crate) enum RecordError {
     /// Only when resynchronising: `len` bytes from `offset` on belong to no record that could be read. Reading goes on
     /// behind them.
     #[error("the {len} bytes from byte {offset} on hold no readable record")]
-    Skipped { offset: u64, len: u64 },
+    Skipped {
+        offset: u64,
+        len: u64,
+        /// They reach up to the end of the source.
+        to_end: bool,
+    },
     /// The source failed. Reading goes on where it stopped.
     #[error("reading at byte {offset} failed: {source}")]
     Io { offset: u64, source: io::Error },
@@ -47,7 +54,22 @@ pub(crate) struct RecordReader<R> {
     /// The next record cannot be found.
     ended: bool,
     resync: Option<Resync>,
+    /// Only files can be looked at before they are read.
+    file: Option<FileAccess<R>>,
+    /// Bytes of an incomplete record that the source holds, when they were not read.
+    unread: usize,
 }
+
+/// What a file can do and a stream cannot.
+#[derive(Debug, Clone, Copy)]
+struct FileAccess<R> {
+    /// Checks a record in its place: where its payload begins, and the length of it.
+    look_at: fn(&mut R, u64, u64) -> io::Result<LongRecord>,
+    seek: fn(&mut R, u64) -> io::Result<()>,
+}
+
+/// Records longer than this are checked in pieces, where that is possible, before they get memory.
+const LONG: usize = 16 << 20;
 
 /// Where the search for the next whole record stands.
 #[derive(Debug, Default)]
@@ -77,13 +99,24 @@ impl Resync {
 }
 
 /// What a search found, at a place counted from the front of the window.
-enum Found {
+enum SearchResult {
     /// A record whose two checksums are right.
     Record(usize),
     /// The source ends; a record of which only the beginning is there begins here.
     Beginning(usize),
     /// The source ends; no record begins before this place.
     Nothing(usize),
+}
+
+impl RecordReader<File> {
+    /// Reads on from `offset`, where `file` stands and a record begins. A long record gets memory
+    /// only when it is whole.
+    pub(crate) fn of_file(file: File, offset: u64) -> RecordReader<File> {
+        RecordReader {
+            file: Some(FileAccess { look_at, seek }),
+            ..RecordReader::at(file, offset)
+        }
+    }
 }
 
 impl<R: Read> RecordReader<R> {
@@ -101,6 +134,8 @@ impl<R: Read> RecordReader<R> {
             reported: None,
             ended: false,
             resync: None,
+            file: None,
+            unread: 0,
         }
     }
 
@@ -119,9 +154,20 @@ impl<R: Read> RecordReader<R> {
         self.window.offset() + self.delivered as u64
     }
 
-    /// Bytes of the record in progress that have arrived.
+    /// Bytes of the record in progress that the source holds.
     pub(crate) fn arrived(&self) -> u64 {
-        (self.window.len() - self.delivered) as u64
+        self.in_source().saturating_sub(self.delivered) as u64
+    }
+
+    /// Bytes of memory in use.
+    #[cfg(test)]
+    pub(crate) fn memory(&self) -> usize {
+        self.window.capacity()
+    }
+
+    /// Bytes that the source holds from the front of the window on, as far as is known.
+    fn in_source(&self) -> usize {
+        self.window.len().max(self.unread)
     }
 
     /// The payload of the next record, or `None` at the end of what there is so far.
@@ -131,6 +177,7 @@ impl<R: Read> RecordReader<R> {
     pub(crate) fn next_record(&mut self) -> Result<Option<&[u8]>, RecordError> {
         self.window.consume(self.delivered);
         self.delivered = 0;
+        self.unread = 0;
         if self.ended {
             return Ok(None);
         }
@@ -163,10 +210,14 @@ impl<R: Read> RecordReader<R> {
                 self.lose()
             }
             Err(torn @ RecordError::Truncated { .. })
-                if self.resync.is_some() && self.reported != Some(self.window.len()) =>
+                if self.resync.is_some() && self.reported != Some(self.in_source()) =>
             {
                 // A whole record inside it tells that it will never be completed.
-                Err(self.inside(usize::MAX)?.unwrap_or(torn))
+                let inside = match self.unread {
+                    0 => self.inside(usize::MAX)?,
+                    _ => self.inside_long(usize::MAX)?,
+                };
+                Err(inside.unwrap_or(torn))
             }
             other => other,
         }
@@ -186,10 +237,73 @@ impl<R: Read> RecordReader<R> {
         let whole = self
             .framed_len(len)
             .ok_or(RecordError::TooLong { offset, len, max })?;
+        match self.look_at(0, whole)? {
+            LongRecord::Sound => {}
+            LongRecord::Damaged => return self.damaged_long(whole),
+            LongRecord::Incomplete { bytes } => {
+                self.unread = bytes;
+                return Err(RecordError::Truncated { offset });
+            }
+        }
         match self.fill_to(whole)? {
             true => Ok(Some(whole)),
             false => Err(RecordError::Truncated { offset }),
         }
+    }
+
+    /// Looks at the record of `whole` bytes at a place of the window, if it is long and not in
+    /// memory. What is not looked at counts as sound.
+    fn look_at(&mut self, at: usize, whole: usize) -> Result<LongRecord, RecordError> {
+        let Some(file) = self.file.as_ref().filter(|_| whole > LONG) else {
+            return Ok(LongRecord::Sound);
+        };
+        if self.window.len() >= at + whole {
+            return Ok(LongRecord::Sound);
+        }
+        let offset = self.window.offset() + (at + HEADER_LEN) as u64;
+        let len = (whole - OVERHEAD) as u64;
+        let failed = |source| RecordError::Io { offset, source };
+        let found = (file.look_at)(self.window.source_mut(), offset, len).map_err(failed)?;
+        if found == LongRecord::Sound {
+            self.window.reserve(at + whole).map_err(failed)?;
+        }
+        Ok(found)
+    }
+
+    /// Passes over a long record that is damaged, or goes on with a record inside it.
+    fn damaged_long(&mut self, whole: usize) -> Result<Option<usize>, RecordError> {
+        let offset = self.window.offset();
+        if self.resync.as_ref().is_some_and(Resync::may_waste) {
+            self.waste(whole);
+            if let Some(skipped) = self.inside_long(whole)? {
+                return Err(skipped);
+            }
+        }
+        self.jump(offset + whole as u64)?;
+        Err(RecordError::DataChecksum { offset })
+    }
+
+    /// As `inside`, for a record that is not held in memory.
+    fn inside_long(&mut self, whole: usize) -> Result<Option<RecordError>, RecordError> {
+        let offset = self.window.offset();
+        let found = self.look(HEADER_LEN..whole, true);
+        if let Ok(SearchResult::Record(at)) = found {
+            return Ok(Some(self.skip_from(offset, at)));
+        }
+        self.jump(offset)?;
+        found.map(|_| None)
+    }
+
+    /// Goes on at another place of the file.
+    fn jump(&mut self, offset: u64) -> Result<(), RecordError> {
+        let Some(file) = &self.file else {
+            debug_assert!(false, "only files are looked at before they are read");
+            return Ok(());
+        };
+        let failed = |source| RecordError::Io { offset, source };
+        (file.seek)(self.window.source_mut(), offset).map_err(failed)?;
+        self.window.restart(offset);
+        Ok(())
     }
 
     /// Length with framing, for a length that is accepted.
@@ -232,16 +346,24 @@ impl<R: Read> RecordReader<R> {
     /// what was skipped for it. `None` when there is no such record.
     fn inside(&mut self, whole: usize) -> Result<Option<RecordError>, RecordError> {
         let offset = self.window.offset();
-        let Found::Record(at) = self.look(HEADER_LEN..whole, false)? else {
+        let SearchResult::Record(at) = self.look(HEADER_LEN..whole, false)? else {
             return Ok(None);
         };
+        Ok(Some(self.skip_from(offset, at)))
+    }
+
+    /// Skips what lies between `offset` and a whole record at a place of the window.
+    fn skip_from(&mut self, offset: u64, at: usize) -> RecordError {
         self.window.consume(at);
         let until = self.window.offset();
         if let Some(resync) = &mut self.resync {
             resync.told = until;
         }
-        let len = until - offset;
-        Ok(Some(RecordError::Skipped { offset, len }))
+        RecordError::Skipped {
+            offset,
+            len: until - offset,
+            to_end: false,
+        }
     }
 
     /// Begins a damaged stretch at the front of the window, where no record begins.
@@ -263,8 +385,8 @@ impl<R: Read> RecordReader<R> {
     fn search(&mut self, from: usize) -> Result<bool, RecordError> {
         let found = self.look(from..usize::MAX, true)?;
         let (place, ends) = match found {
-            Found::Record(at) | Found::Beginning(at) => (at, true),
-            Found::Nothing(at) => (at, false),
+            SearchResult::Record(at) | SearchResult::Beginning(at) => (at, true),
+            SearchResult::Nothing(at) => (at, false),
         };
         self.window.consume(place);
         let Some(resync) = &mut self.resync else {
@@ -284,33 +406,49 @@ impl<R: Read> RecordReader<R> {
         Err(RecordError::Skipped {
             offset,
             len: until - offset,
+            to_end: !ends,
         })
     }
 
-    /// Looks for the next record that begins at one of these places of the window. What was looked at need not stay in memory when it is
-    /// `lost`.
-    fn look(&mut self, places: Range<usize>, lost: bool) -> Result<Found, RecordError> {
+    /// Looks for the next record that begins at one of these places of the window. What was looked
+    /// at need not stay in memory when it is `lost`.
+    fn look(&mut self, mut places: Range<usize>, lost: bool) -> Result<SearchResult, RecordError> {
         let mut at = places.start;
         let mut beginning = None;
         loop {
             if lost && beginning.is_none() && at >= LOST_AT_ONCE {
                 self.window.consume(at);
+                places.end = places.end.saturating_sub(at);
                 at = 0;
             }
             if at >= places.end || !self.fill_to(at + HEADER_LEN)? {
-                return Ok(beginning.map_or(Found::Nothing(at), Found::Beginning));
+                return Ok(beginning.map_or(SearchResult::Nothing(at), SearchResult::Beginning));
             }
             if let Some(resync) = &mut self.resync {
                 resync.looked += 1;
             }
             let header = self.window.bytes().get(at..).unwrap_or_default();
+            // No header is all zeros, but much of a sparse file is.
+            let zeros = leading_zeros(header);
+            if zeros >= HEADER_LEN {
+                at += zeros - HEADER_LEN + 1;
+                continue;
+            }
             // Most lengths are out of the question, which is told faster than their checksum.
             let whole = announced_len(header).and_then(|len| self.framed_len(len));
-            if let Some(whole) = whole.filter(|_| checked_len(header).is_some()) {
-                if !self.fill_to(at + whole)? {
-                    beginning = beginning.or(Some(at));
-                } else if self.is_record(at, whole) {
-                    return Ok(Found::Record(at));
+            if let Some(whole) = whole.filter(|_| checked_len(header).is_some())
+                && self.resync.as_ref().is_none_or(Resync::may_waste)
+            {
+                match self.look_at(at, whole)? {
+                    LongRecord::Damaged => self.waste(whole),
+                    LongRecord::Incomplete { .. } => beginning = beginning.or(Some(at)),
+                    LongRecord::Sound if !self.fill_to(at + whole)? => {
+                        beginning = beginning.or(Some(at));
+                    }
+                    LongRecord::Sound if self.is_record(at, whole) => {
+                        return Ok(SearchResult::Record(at));
+                    }
+                    LongRecord::Sound => {}
                 }
             }
             at += 1;
@@ -339,7 +477,8 @@ impl<R: Read> RecordReader<R> {
     fn report(&mut self, error: RecordError) -> Result<Option<&[u8]>, RecordError> {
         match error {
             RecordError::Truncated { .. } | RecordError::Io { .. } => {
-                if self.reported.replace(self.window.len()) == Some(self.window.len()) {
+                let arrived = self.in_source();
+                if self.reported.replace(arrived) == Some(arrived) {
                     return Ok(None);
                 }
             }
@@ -348,6 +487,14 @@ impl<R: Read> RecordReader<R> {
         }
         Err(error)
     }
+}
+
+/// How many bytes are zero before the first that is not.
+fn leading_zeros(bytes: &[u8]) -> usize {
+    let blocks = bytes.as_chunks::<64>().0;
+    let zeros = 64 * blocks.iter().take_while(|block| **block == [0; 64]).count();
+    let rest = bytes.get(zeros..).unwrap_or_default();
+    zeros + rest.iter().take_while(|byte| **byte == 0).count()
 }
 
 #[cfg(test)]

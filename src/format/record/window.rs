@@ -77,6 +77,11 @@ impl<R: Read> Window<R> {
         }
     }
 
+    /// Begins anew at another place of the source, which stands there now.
+    pub(crate) fn restart(&mut self, offset: u64) {
+        (self.start, self.end, self.offset) = (0, 0, offset);
+    }
+
     /// Gives memory back that a large record needed, once smaller ones have followed for a while.
     fn shrink(&mut self, target: usize) {
         let needed = target.max(self.len()).max(CHUNK);
@@ -91,6 +96,15 @@ impl<R: Read> Window<R> {
         }
     }
 
+    /// Makes place for `target` bytes, no more: for a record that is known to be there.
+    pub(crate) fn reserve(&mut self, target: usize) -> io::Result<()> {
+        self.move_to_front();
+        if let Some(more) = target.checked_sub(self.memory.len()) {
+            self.grow(more)?;
+        }
+        Ok(())
+    }
+
     /// Makes place behind `end`. The memory is at most twice what is held, or what it was before.
     fn make_room(&mut self) -> io::Result<()> {
         if self.start >= self.len() && self.start > 0 {
@@ -98,12 +112,16 @@ impl<R: Read> Window<R> {
             self.move_to_front();
         }
         if self.end == self.memory.len() {
-            let more = self.len().max(CHUNK);
-            self.memory
-                .try_reserve_exact(more)
-                .map_err(|_| io::ErrorKind::OutOfMemory)?;
-            self.memory.resize(self.memory.len() + more, 0);
+            self.grow(self.len().max(CHUNK))?;
         }
+        Ok(())
+    }
+
+    fn grow(&mut self, more: usize) -> io::Result<()> {
+        self.memory
+            .try_reserve_exact(more)
+            .map_err(|_| io::ErrorKind::OutOfMemory)?;
+        self.memory.resize(self.memory.len() + more, 0);
         Ok(())
     }
 
@@ -111,6 +129,11 @@ impl<R: Read> Window<R> {
         let held = self.len();
         self.memory.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, held);
+    }
+
+    /// The source, to look into it; its position must be as before when bytes are asked for again.
+    pub(crate) fn source_mut(&mut self) -> &mut R {
+        &mut self.source
     }
 
     #[cfg(test)]

@@ -1,10 +1,11 @@
-//! Scalars on their way to the worker: one lock, one append into memory that is reused, no wake-up for each.
+//! What users log, on its way to the worker, in the order in which it was logged. Scalars cost one lock and one append into
+//! memory that is reused, and wake nobody; a payload takes its place among them.
 
-use std::sync::PoisonError;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::model::types::{OnFull, WallTime};
-use crate::platform::sync::{Condvar, Mutex, MutexGuard};
+use crate::platform::gate::Gate;
+use crate::summary::TaggedPayload;
 
 /// Scalars that may wait. At about 50 bytes each, 3 MB. Two where schedules are tried: a full queue is what matters.
 const CAPACITY: usize = if cfg!(all(test, shuttle)) { 2 } else { 1 << 16 };
@@ -12,17 +13,21 @@ const CAPACITY: usize = if cfg!(all(test, shuttle)) { 2 } else { 1 << 16 };
 /// Bytes of names that may wait, however few scalars they belong to.
 const NAMES_CAPACITY: usize = 16 << 20;
 
-/// At this many the worker is woken rather than left to its timer.
+/// Payloads that may wait; their memory is bounded before they get here.
+const PAYLOADS: usize = if cfg!(all(test, shuttle)) { 1 } else { 1 << 10 };
+
+/// At this many scalars the worker is woken rather than left to its timer.
 const WAKE_AT: usize = if cfg!(all(test, shuttle)) { 1 } else { 1 << 12 };
 
 /// Once in so many the caller is asked to see whether there is a worker at all.
 const LOOK_EVERY: usize = 64;
 
-/// Scalars in the order they were logged.
+/// Scalars and payloads in the order they were logged.
 #[derive(Default)]
 pub(crate) struct Batch {
     names: String,
     items: Vec<Item>,
+    payloads: Vec<PayloadEntry>,
 }
 
 /// One scalar of a [`Batch`].
@@ -40,7 +45,7 @@ struct Item {
 
 /// One scalar as the worker reads it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Entry<'a> {
+pub(crate) struct ScalarEntry<'a> {
     pub(crate) run: u32,
     pub(crate) tag: &'a str,
     pub(crate) step: i64,
@@ -49,7 +54,16 @@ pub(crate) struct Entry<'a> {
     pub(crate) joins: bool,
 }
 
+/// A payload of a [`Batch`].
+pub(crate) struct PayloadEntry {
+    pub(crate) run: u32,
+    /// How many scalars of the batch were logged before it.
+    pub(crate) scalars_before: usize,
+    pub(crate) payload: TaggedPayload,
+}
+
 impl Batch {
+    /// Scalars in it.
     pub(crate) fn len(&self) -> usize {
         self.items.len()
     }
@@ -61,9 +75,10 @@ impl Batch {
     pub(crate) fn clear(&mut self) {
         self.names.clear();
         self.items.clear();
+        self.payloads.clear();
     }
 
-    pub(crate) fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+    pub(crate) fn scalars(&self) -> impl Iterator<Item = ScalarEntry<'_>> {
         let mut start = 0;
         self.items.iter().map(move |item| {
             let tag = self.names.get(start..item.name_end).unwrap_or_default();
@@ -76,7 +91,7 @@ impl Batch {
                 joins,
                 ..
             } = *item;
-            Entry {
+            ScalarEntry {
                 run,
                 tag,
                 step,
@@ -85,6 +100,44 @@ impl Batch {
                 joins,
             }
         })
+    }
+
+    pub(crate) fn take_payloads(&mut self) -> Vec<PayloadEntry> {
+        std::mem::take(&mut self.payloads)
+    }
+
+    /// Appends the scalars of one event.
+    fn push<'a>(
+        &mut self,
+        run: u32,
+        step: i64,
+        wall_time: WallTime,
+        scalars: impl IntoIterator<Item = (&'a str, &'a str, f64)>,
+    ) -> Pushed {
+        let before = self.len();
+        let was_awake = self.names.len() >= NAMES_CAPACITY / 2;
+        let Batch { names, items, .. } = self;
+        for (index, (scope, tag, value)) in scalars.into_iter().enumerate() {
+            if !scope.is_empty() {
+                names.push_str(scope);
+                names.push('/');
+            }
+            names.push_str(tag);
+            items.push(Item {
+                run,
+                name_end: names.len(),
+                step,
+                wall_time,
+                value,
+                joins: index > 0,
+            });
+        }
+        match items.len() {
+            now if before < WAKE_AT && now >= WAKE_AT => Pushed::Wake,
+            _ if !was_awake && names.len() >= NAMES_CAPACITY / 2 => Pushed::Wake,
+            now if before == 0 || now / LOOK_EVERY > before / LOOK_EVERY => Pushed::Look,
+            _ => Pushed::Queued,
+        }
     }
 }
 
@@ -103,18 +156,11 @@ pub(crate) enum Pushed {
 
 /// See the module.
 #[derive(Default)]
-pub(crate) struct ScalarQueue {
-    state: Mutex<State>,
-    drained: Condvar,
+pub(crate) struct Queue {
+    gate: Gate<Batch>,
 }
 
-#[derive(Default)]
-struct State {
-    batch: Batch,
-    closed: bool,
-}
-
-impl ScalarQueue {
+impl Queue {
     /// Appends the scalars of one event. The duration is the time spent waiting for room.
     pub(crate) fn push<'a>(
         &self,
@@ -124,64 +170,54 @@ impl ScalarQueue {
         scalars: impl IntoIterator<Item = (&'a str, &'a str, f64)>,
         on_full: OnFull,
     ) -> (Pushed, Duration) {
-        let mut state = self.lock();
-        let mut waited = Duration::ZERO;
-        while state.batch.is_full() && !state.closed && on_full == OnFull::Block {
-            let since = Instant::now();
-            state = self
-                .drained
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-            waited += since.elapsed();
-        }
-        if state.closed || state.batch.is_full() {
-            return (Pushed::Dropped, waited);
-        }
-        let before = state.batch.len();
-        let was_awake = state.batch.names.len() >= NAMES_CAPACITY / 2;
-        let Batch { names, items } = &mut state.batch;
-        for (index, (scope, tag, value)) in scalars.into_iter().enumerate() {
-            if !scope.is_empty() {
-                names.push_str(scope);
-                names.push('/');
+        let mut scalars = Some(scalars);
+        let (pushed, waited) = self.gate.enter(on_full, |batch| {
+            if batch.is_full() {
+                return None;
             }
-            names.push_str(tag);
-            items.push(Item {
+            Some(batch.push(run, step, wall_time, scalars.take()?))
+        });
+        (pushed.unwrap_or(Pushed::Dropped), waited)
+    }
+
+    /// Appends a payload behind all scalars that were pushed before. One that does not fit is dropped.
+    pub(crate) fn push_payload(
+        &self,
+        run: u32,
+        payload: TaggedPayload,
+        on_full: OnFull,
+    ) -> (Pushed, Duration) {
+        let mut payload = Some(payload);
+        let (pushed, waited) = self.gate.enter(on_full, |batch| {
+            if batch.payloads.len() >= PAYLOADS {
+                return None;
+            }
+            batch.payloads.push(PayloadEntry {
                 run,
-                name_end: names.len(),
-                step,
-                wall_time,
-                value,
-                joins: index > 0,
+                scalars_before: batch.items.len(),
+                payload: payload.take()?,
             });
-        }
-        let pushed = match items.len() {
-            now if before < WAKE_AT && now >= WAKE_AT => Pushed::Wake,
-            _ if !was_awake && names.len() >= NAMES_CAPACITY / 2 => Pushed::Wake,
-            now if before == 0 || now / LOOK_EVERY > before / LOOK_EVERY => Pushed::Look,
-            _ => Pushed::Queued,
-        };
-        (pushed, waited)
+            // The worker takes all at once: it need not be woken for the others.
+            Some(match batch.payloads.len() {
+                1 => Pushed::Wake,
+                _ => Pushed::Queued,
+            })
+        });
+        (pushed.unwrap_or(Pushed::Dropped), waited)
     }
 
     /// Takes all that waits, leaving `empty` in its place.
     pub(crate) fn drain(&self, empty: Batch) -> Batch {
-        let full = std::mem::replace(&mut self.lock().batch, empty);
-        if full.is_full() {
-            self.drained.notify_all();
+        let full = self.gate.with(|batch| std::mem::replace(batch, empty));
+        if full.is_full() || full.payloads.len() >= PAYLOADS {
+            self.gate.wake_all();
         }
         full
     }
 
     /// Wakes every waiting caller; nothing is taken any more.
     pub(crate) fn close(&self) {
-        self.lock().closed = true;
-        self.drained.notify_all();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // A push that panicked half-way (out of memory) leaves at most a name without an item.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.gate.close();
     }
 }
 
@@ -189,7 +225,7 @@ impl ScalarQueue {
 mod tests {
     use super::*;
 
-    fn push(queue: &ScalarQueue, tag: &str, on_full: OnFull) -> Pushed {
+    fn push(queue: &Queue, tag: &str, on_full: OnFull) -> Pushed {
         queue
             .push(0, 1, WallTime::now(), [("", tag, 2.0)], on_full)
             .0
@@ -197,7 +233,7 @@ mod tests {
 
     #[test]
     fn names_are_bounded_too() {
-        let queue = ScalarQueue::default();
+        let queue = Queue::default();
         let long = "x".repeat(NAMES_CAPACITY / 4);
         let pushed: Vec<Pushed> = (0..6).map(|_| push(&queue, &long, OnFull::Drop)).collect();
         assert_eq!(pushed[1], Pushed::Wake);
@@ -213,7 +249,7 @@ mod tests {
 
     #[test]
     fn entries_come_back_in_order_with_their_scopes() {
-        let queue = ScalarQueue::default();
+        let queue = Queue::default();
         let now = WallTime::now();
         queue.push(
             3,
@@ -224,10 +260,10 @@ mod tests {
         );
         queue.push(4, 8, now, [("", "\u{fc}", f64::NAN)], OnFull::Block);
         let batch = queue.drain(Batch::default());
-        let entries: Vec<Entry<'_>> = batch.entries().collect();
+        let entries: Vec<ScalarEntry<'_>> = batch.scalars().collect();
         assert_eq!(
             entries[0],
-            Entry {
+            ScalarEntry {
                 run: 3,
                 tag: "G/loss",
                 step: 7,
@@ -246,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_drops_or_waits_for_the_worker() {
-        let queue = ScalarQueue::default();
+        let queue = Queue::default();
         let pushed: Vec<Pushed> = (0..CAPACITY)
             .map(|_| push(&queue, "a", OnFull::Drop))
             .collect();
@@ -271,7 +307,7 @@ mod tests {
 
     #[test]
     fn closing_releases_waiting_callers() {
-        let queue = ScalarQueue::default();
+        let queue = Queue::default();
         for _ in 0..CAPACITY {
             push(&queue, "a", OnFull::Drop);
         }
@@ -296,7 +332,7 @@ mod schedules {
     const CALLERS: u32 = 3;
     const EACH: i64 = 3;
 
-    fn push(queue: &ScalarQueue, run: u32, step: i64) -> Pushed {
+    fn push(queue: &Queue, run: u32, step: i64) -> Pushed {
         let scalar = [("", "tag", step as f64)];
         queue
             .push(run, step, WallTime::now(), scalar, OnFull::Block)
@@ -305,7 +341,7 @@ mod schedules {
 
     /// Every scalar arrives once, those of a caller in order, whoever had to wait.
     fn nothing_is_lost() {
-        let queue = Arc::new(ScalarQueue::default());
+        let queue = Arc::new(Queue::default());
         let callers: Vec<_> = (0..CALLERS)
             .map(|run| {
                 let queue = queue.clone();
@@ -321,7 +357,7 @@ mod schedules {
         while next.iter().sum::<i64>() < EACH * i64::from(CALLERS) {
             let batch = queue.drain(std::mem::take(&mut spare));
             assert!(batch.len() <= CAPACITY);
-            for entry in batch.entries() {
+            for entry in batch.scalars() {
                 let expected = &mut next[entry.run as usize];
                 assert_eq!((entry.step, entry.tag), (*expected, "tag"));
                 *expected += 1;
@@ -338,7 +374,7 @@ mod schedules {
 
     /// Closing lets every caller go, and what was queued before stays for the worker.
     fn closing_lets_all_go() {
-        let queue = Arc::new(ScalarQueue::default());
+        let queue = Arc::new(Queue::default());
         let callers: Vec<_> = (0..CALLERS)
             .map(|run| {
                 let queue = queue.clone();
