@@ -4,12 +4,17 @@ use crate::capture::plan::{Extent, Variable};
 use crate::capture::samples::spread;
 use crate::kernel::Elements;
 use crate::model::measured::Drift;
+use crate::model::variable_info::initial_norm;
 
 /// Elements that are kept of each variable: all of a small one.
 const ELEMENTS: usize = 4096;
 
 /// Every so many of these tell whether successive changes point the same way.
 const DIRECTION_STRIDE: usize = 4;
+
+/// A variable that begins with less than this part of the norm of a fresh one (an adapter, the last layer of a residual
+/// branch) is measured against that: against its own it would have moved hundreds of times its size after a few steps.
+const NEXT_TO_ZERO: f64 = 0.01;
 
 /// See the module.
 pub(crate) struct Origin {
@@ -19,6 +24,8 @@ pub(crate) struct Origin {
     first: Box<[f64]>,
     /// The squared norm of `first`; not finite where an element is not.
     first_squared: f64,
+    /// That of all elements when they were freshly initialised.
+    initial_squared: f64,
     /// Every fourth of the newest values, and of their newest changes; no changes after a gap.
     newest: Vec<f64>,
     deltas: Vec<f64>,
@@ -41,6 +48,7 @@ impl Origin {
             deltas_squared: 0.0,
             first_squared: sum(&first, &first, |then, _| then * then),
             first: first.into_boxed_slice(),
+            initial_squared: initial_norm(&variable.info.shape).powi(2),
         }
     }
 
@@ -77,9 +85,9 @@ impl Origin {
         let scale = all as f64 / self.numbers.len() as f64;
         let moved = sum(now, &self.first, |now, then| (now - then) * (now - then));
         if (moved + self.first_squared).is_finite() {
-            return (!now.is_empty()).then_some(Drift {
+            return (!now.is_empty()).then(|| Drift {
                 moved: moved * scale,
-                origin: self.first_squared * scale,
+                origin: self.origin(self.first_squared * scale),
             });
         }
         let (mut moved, mut origin, mut finite) = (0.0, 0.0, 0_usize);
@@ -91,10 +99,19 @@ impl Origin {
                 finite += 1;
             }
         }
-        (finite > 0).then_some(Drift {
+        (finite > 0).then(|| Drift {
             moved: moved * scale,
-            origin: origin * scale,
+            origin: self.origin(origin * scale),
         })
+    }
+
+    /// What a distance is measured with: the squared norm that the variable began with, unless that was next to zero.
+    fn origin(&self, began_with: f64) -> f64 {
+        if began_with < NEXT_TO_ZERO * NEXT_TO_ZERO * self.initial_squared {
+            self.initial_squared
+        } else {
+            began_with
+        }
     }
 
     /// The cosine between the newest change, which is kept, and the one before; `None` where either is zero or not finite.
@@ -144,11 +161,15 @@ mod tests {
     use std::collections::HashSet;
 
     fn variable(elements: i64) -> Plan {
+        of_shape(&[elements])
+    }
+
+    fn of_shape(shape: &[i64]) -> Plan {
         let found = SourceVariable {
             name: "w".into(),
             info: VariableInfo {
                 dtype: DType::F32,
-                shape: vec![elements],
+                shape: shape.to_vec(),
                 role: Role::Trainable,
                 is_member: None,
             },
@@ -179,6 +200,25 @@ mod tests {
         assert_eq!(follow(&walk[1], true).1, None);
         // Standing still points nowhere.
         assert_eq!(follow(&walk[1], true).1, None);
+    }
+
+    #[test]
+    fn a_matrix_that_began_next_to_zero_is_measured_against_a_fresh_one() {
+        let plan = of_shape(&[8, 2]);
+        let mut drift = |first: f32, now: f32| {
+            let mut origin = Origin::of(Elements::F32(&[first; 16]), 0, &plan.variables[0]);
+            let (drift, _) = origin.follow(Elements::F32(&[now; 16]), 16, false, &mut Vec::new());
+            drift.map(|drift| (drift.moved, drift.origin))
+        };
+        // The norm of a fresh one is 4.
+        assert_eq!(drift(0.0, 1.0), Some((16.0, 16.0)));
+        assert_eq!(drift(0.0, 0.0), Some((0.0, 16.0)));
+        assert_eq!(drift(0.5, 1.0), Some((4.0, 4.0)));
+        let (moved, origin) = drift(1e-3, 1.0).expect("a drift");
+        assert!(
+            (moved - 15.968).abs() < 1e-3 && origin == 16.0,
+            "{moved} {origin}"
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::analysis::aggregate::aggregate_points;
+use crate::analysis::begun::Begun;
 use crate::analysis::board::scope_board;
 use crate::analysis::checkup::Checkup;
 use crate::analysis::dashboard::ScopeBoard;
@@ -39,6 +40,7 @@ pub(crate) struct Watch {
     plan: Option<Arc<Plan>>,
     states: Vec<State>,
     aggregates: Vec<Aggregate>,
+    begun: Begun,
     /// That of the number of faults.
     findings: Option<Arc<Tag>>,
     newest: Option<Newest>,
@@ -55,7 +57,8 @@ pub(crate) struct Watch {
 struct Newest {
     step: i64,
     wall_time: WallTime,
-    buffer: Arc<Buffer>,
+    /// Of the buffer that the pool keeps.
+    stamp: u64,
     pool: Arc<Pool>,
     /// The stamp of the snapshot that the deltas are against.
     before: Option<u64>,
@@ -74,6 +77,7 @@ impl Watch {
             plan: None,
             states: Vec::new(),
             aggregates: Vec::new(),
+            begun: Begun::default(),
             findings: None,
             sample: Vec::new(),
             curve: Curve::default(),
@@ -95,34 +99,30 @@ impl Watch {
             self.checkup.iter_mut().for_each(Checkup::rebase);
         }
         let previous = self.newest.take();
+        // None, too, where memory is so short that a later call has taken it.
+        let previous = previous.and_then(|newest| newest.pool.take_kept(newest.stamp));
         let before = previous
-            .as_ref()
+            .as_deref()
             .filter(|_| snapshot.follows && !snapshot.rebase && self.subject == Subject::Weights);
-        self.analyse(
-            kernels,
-            &snapshot.buffer,
-            before.map(|previous| &*previous.buffer),
-            &snapshot.due,
-        );
+        self.analyse(kernels, &snapshot.buffer, before, &snapshot.due);
         if let Some(checkup) = &mut self.checkup {
             self.has_new_board |= checkup.observe(&snapshot, &self.states);
         }
-        let points = self.points(&snapshot, before.map(|previous| &*previous.buffer));
+        let points = self.points(&snapshot, before);
         self.states.iter_mut().for_each(State::drop_histograms);
-        let stamp = before
-            .filter(|_| same_plan)
-            .map(|previous| previous.buffer.stamp);
+        let before = before.filter(|_| same_plan).map(|before| before.stamp);
         if let Some(previous) = previous {
-            previous.pool.put(previous.buffer);
+            snapshot.pool.put(previous);
         }
         self.newest = Some(Newest {
             step: snapshot.step,
             wall_time: snapshot.wall_time,
-            buffer: snapshot.buffer,
-            pool: snapshot.pool,
-            before: stamp,
+            stamp: snapshot.buffer.stamp,
+            pool: snapshot.pool.clone(),
+            before,
             unwritten: unwritten(&snapshot.plan, &snapshot.due),
         });
+        snapshot.pool.keep(snapshot.buffer);
         points
     }
 
@@ -130,17 +130,18 @@ impl Watch {
     pub(crate) fn finish(&mut self, kernels: &mut Kernels) -> Option<Points> {
         let newest = self.newest.take()?;
         let plan = self.plan.clone()?;
+        let buffer = newest.pool.take_kept(newest.stamp)?;
         let before = newest
             .before
             .and_then(|stamp| newest.pool.take_stamped(stamp));
         if newest.before.is_some() == before.is_some() {
-            self.analyse_again(kernels, &newest, before.as_deref());
+            self.analyse_again(kernels, &newest, &buffer, before.as_deref());
         }
         let last = Snapshot {
             step: newest.step,
             wall_time: newest.wall_time,
             plan,
-            buffer: newest.buffer,
+            buffer,
             pool: newest.pool,
             follows: before.is_some(),
             due: newest.unwritten,
@@ -178,14 +179,15 @@ impl Watch {
                 known.insert(variable.name.clone(), kept);
             }
         }
-        let tags = variable_tags(plan, self.subject, &self.scope, &self.selection);
+        let (scope, selection) = (&*self.scope, &*self.selection);
+        let tags = variable_tags(plan, self.subject, scope, selection, &mut self.begun);
         self.states = std::iter::zip(&plan.variables, tags)
             .map(|(variable, tags)| State {
                 tags,
                 ..known.remove(&variable.name).unwrap_or_default()
             })
             .collect();
-        self.aggregates = aggregates(plan, self.subject, &self.scope, &self.selection);
+        self.aggregates = aggregates(plan, self.subject, scope, selection, &mut self.begun);
         let model = self.aggregates.iter().find(|aggregate| aggregate.is_model);
         self.findings = model.filter(|_| self.checkup.is_some()).map(findings_tag);
         if let Some(checkup) = &mut self.checkup {
@@ -246,7 +248,13 @@ impl Watch {
     }
 
     /// Makes up the histograms of the newest snapshot that were not due when it came; the moments are known.
-    fn analyse_again(&mut self, kernels: &mut Kernels, newest: &Newest, before: Option<&Buffer>) {
+    fn analyse_again(
+        &mut self,
+        kernels: &mut Kernels,
+        newest: &Newest,
+        buffer: &Buffer,
+        before: Option<&Buffer>,
+    ) {
         let Some(plan) = self.plan.clone() else {
             return;
         };
@@ -254,7 +262,7 @@ impl Watch {
         let task = |variable: &Variable| {
             let due = newest.unwritten.get(variable.class);
             let wanted = due.is_some_and(|due| due.histograms) || for_roles;
-            let current = elements(variable, &newest.buffer, Some(variable.bytes()));
+            let current = elements(variable, buffer, Some(variable.bytes()));
             Task {
                 current: current.filter(|_| wanted && variable.is_logged()),
                 previous: before
@@ -378,7 +386,9 @@ impl Watch {
     /// What a user should know of this model once.
     pub(crate) fn notes(&self) -> Vec<String> {
         let diagnosed = self.checkup.iter().flat_map(Checkup::notes);
-        self.left_out().into_iter().chain(diagnosed).collect()
+        let planned = self.plan.iter().flat_map(|plan| plan.notes.iter().cloned());
+        let own = self.left_out().into_iter().chain(planned);
+        own.chain(diagnosed).collect()
     }
 
     /// The faults in force.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::capture::buffer::{Buffer, Pool};
+use crate::capture::buffer::{Buffer, Pool, Refusal};
 use crate::capture::comparer::Comparer;
 use crate::capture::copier::Copier;
 use crate::capture::copy_tuner::CopyTuner;
@@ -12,12 +12,13 @@ use crate::capture::fingerprint::Fingerprint;
 use crate::capture::plan::Plan;
 use crate::capture::planned::Planned;
 use crate::capture::planner::Planner;
+use crate::capture::shape_changes::ShapeChanges;
 use crate::capture::snapshot::{Captured, Snapshot};
 use crate::error::{Error, Result};
 use crate::model::subject::Subject;
 use crate::model::types::{OnFull, WallTime};
 use crate::options::Selection;
-use crate::source::named_tensors::{NamedTensors, Visitor};
+use crate::source::named_tensors::{NamedTensors, StoreWait, Visitor};
 use crate::tensor;
 
 /// While the stride between points is at most this, every call is copied, so that the newest call can be shown when the
@@ -80,7 +81,20 @@ pub(crate) struct Capture {
     rebase: bool,
     learning_rate: Option<f64>,
     tuner: CopyTuner,
+    store_wait: StoreWait,
+    /// The calls before found the store locked.
+    was_locked: bool,
+    /// There is memory for a single buffer: no call is compared with the one before.
+    is_starved: bool,
+    /// The size of a buffer that could not be had, and how many there were, as reported last.
+    lacking: Option<(usize, usize)>,
+    /// What the user has not been told yet.
+    warnings: Vec<Error>,
+    shapes: ShapeChanges,
 }
+
+/// After a wait in vain, the calls until the store is free wait this long: the holder may be this thread.
+const SHORT_PATIENCE: Duration = Duration::from_millis(200);
 
 impl Capture {
     pub(crate) fn new(
@@ -107,7 +121,23 @@ impl Capture {
             rebase: false,
             learning_rate: None,
             tuner: CopyTuner::default(),
+            store_wait: StoreWait::default(),
+            was_locked: false,
+            is_starved: false,
+            lacking: None,
+            warnings: Vec::new(),
+            shapes: ShapeChanges::default(),
         }
+    }
+
+    /// What kept calls from being logged and is no mistake in them, to be reported once.
+    pub(crate) fn take_warnings(&mut self) -> Vec<Error> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    /// The logger is closed: the memory of the newest snapshot goes back.
+    pub(crate) fn release(&mut self) {
+        (self.planned, self.newest) = (None, None);
     }
 
     pub(crate) fn pool(&self) -> &Arc<Pool> {
@@ -128,10 +158,10 @@ impl Capture {
         self.learning_rate = Some(rate);
     }
 
-    /// Copies what this call owes. The duration is the time spent waiting for a buffer.
+    /// Copies what this call owes. The duration is the time spent waiting for a buffer or a store.
     ///
     /// # Errors
-    /// Mistakes in the call: a step that does not increase, a variable twice, a tensor that cannot be logged.
+    /// Mistakes in the call: a step that does not increase, a variable twice, nothing but tensors that cannot be logged.
     pub(crate) fn take<S: NamedTensors + ?Sized>(
         &mut self,
         source: &S,
@@ -140,13 +170,44 @@ impl Capture {
     ) -> Result<(Captured, Duration)> {
         self.check_step(step)?;
         self.follow_moved();
+        let timeout = self.selection.options.store_timeout;
+        self.store_wait = StoreWait {
+            patience: match self.was_locked {
+                true => timeout.min(SHORT_PATIENCE),
+                false => timeout,
+            },
+            waited: Duration::ZERO,
+        };
+        let captured = match self.plan_and_capture(source, step, wall_time) {
+            Err(locked @ Error::StoreLocked { .. }) => {
+                if !std::mem::replace(&mut self.was_locked, true) {
+                    self.warnings.push(locked);
+                }
+                // No delta is written over the gap.
+                self.count_step(false);
+                (Captured::Dropped, Duration::ZERO)
+            }
+            captured => {
+                self.was_locked = false;
+                captured?
+            }
+        };
+        // A call that failed may be made again.
+        self.last_step = Some(step);
+        let (captured, waited) = captured;
+        Ok((captured, waited + self.store_wait.waited))
+    }
+
+    fn plan_and_capture<S: NamedTensors + ?Sized>(
+        &mut self,
+        source: &S,
+        step: i64,
+        wall_time: WallTime,
+    ) -> Result<(Captured, Duration)> {
         if self.planned.is_none() {
             self.make_plan(source)?;
         }
-        let captured = self.capture(source, step, wall_time)?;
-        // A call that failed may be made again.
-        self.last_step = Some(step);
-        Ok(captured)
+        self.capture(source, step, wall_time)
     }
 
     fn capture<S: NamedTensors + ?Sized>(
@@ -163,7 +224,7 @@ impl Capture {
             self.count_step(looks_idle);
             return Ok((Captured::Skipped, Duration::ZERO));
         };
-        let (buffer, waited) = self.pool.take(bytes, self.on_full);
+        let (buffer, waited) = self.take_buffer(bytes);
         let Some(buffer) = buffer else {
             self.count_step(looks_idle);
             return Ok((Captured::Dropped, waited));
@@ -180,6 +241,41 @@ impl Capture {
         }
         self.count_step(is_idle);
         Ok((self.snapshot(step, wall_time, lent.keep()), waited))
+    }
+
+    /// A buffer, and how long the call waited for it; `None` when the worker is behind under [`OnFull::Drop`], or gone, or when
+    /// there is no memory for a single one.
+    fn take_buffer(&mut self, bytes: usize) -> (Option<Arc<Buffer>>, Duration) {
+        if self.is_starved {
+            self.newest = None;
+        }
+        let (taken, waited) = self.pool.take(bytes, self.on_full);
+        let existing = match taken {
+            Ok(buffer) => return (Some(buffer), waited),
+            Err(Refusal::Full) => return (None, waited),
+            Err(Refusal::NoMemory { existing }) => existing,
+        };
+        self.warn_of_memory(bytes, existing);
+        if existing == 0 {
+            return (None, waited);
+        }
+        if existing == 1 {
+            (self.is_starved, self.newest) = (true, None);
+        }
+        let (taken, longer) = self.pool.take(bytes, self.on_full);
+        (taken.ok(), waited + longer)
+    }
+
+    /// Reports, once for each size and number, what memory is missing.
+    fn warn_of_memory(&mut self, bytes: usize, existing: usize) {
+        let lack = Some((bytes, existing));
+        if std::mem::replace(&mut self.lacking, lack) != lack {
+            self.warnings.push(Error::NoMemory {
+                name: self.name(),
+                bytes,
+                existing,
+            });
+        }
     }
 
     fn check_step(&mut self, step: i64) -> Result<()> {
@@ -216,13 +312,14 @@ impl Capture {
     fn make_plan<S: NamedTensors + ?Sized>(&mut self, source: &S) -> Result<()> {
         self.planned = None;
         let mut planner = Planner::new(self.subject, &self.selection);
-        source.visit(&mut Visitor::new(&mut planner))?;
-        let planned = planner.finish(&self.moved)?;
+        source.visit(&mut Visitor::new(&mut planner, &mut self.store_wait))?;
+        let mut planned = planner.finish(&self.moved)?;
         let bytes = planned.plan.bytes;
-        // Running out of memory later would end the process.
-        if !Buffer::has_room(bytes) {
+        self.is_starved = self.pool.is_starved(bytes);
+        if !self.is_starved && !Buffer::has_room(bytes) {
             return Err(self.no_room(bytes));
         }
+        self.shapes.follow(&mut planned.plan);
         self.planned = Some(planned);
         Ok(())
     }
@@ -257,7 +354,7 @@ impl Capture {
             None
         } else {
             let mut fingerprint = Fingerprint::new(self.subject, planned);
-            source.visit(&mut Visitor::new(&mut fingerprint))?;
+            source.visit(&mut Visitor::new(&mut fingerprint, &mut self.store_wait))?;
             fingerprint.finish()
         };
         let before = std::mem::replace(&mut self.fingerprint, fingerprint);
@@ -267,7 +364,7 @@ impl Capture {
         match &self.newest {
             Some(newest) if Arc::ptr_eq(&newest.plan, &planned.plan) => {
                 let mut comparer = Comparer::new(self.subject, planned, newest.buffer.bytes());
-                source.visit(&mut Visitor::new(&mut comparer))?;
+                source.visit(&mut Visitor::new(&mut comparer, &mut self.store_wait))?;
                 Ok(comparer.finish())
             }
             _ => Ok(false),
@@ -327,7 +424,7 @@ impl Capture {
                     let since = Instant::now();
                     let parts = buffer.parts_mut();
                     let mut copier = Copier::new(self.subject, planned, method, self.steps, parts);
-                    source.visit(&mut Visitor::new(&mut copier))?;
+                    source.visit(&mut Visitor::new(&mut copier, &mut self.store_wait))?;
                     if copier.finish()? {
                         self.tuner.record(method, since.elapsed());
                         buffer.stamp = self.steps + 1;

@@ -11,6 +11,7 @@ pub(crate) mod plan;
 mod planned;
 mod planner;
 pub(crate) mod samples;
+mod shape_changes;
 pub(crate) mod snapshot;
 mod walk;
 

@@ -189,6 +189,8 @@ pub(crate) struct Plan {
     /// Class 0 is that of variables without options of their own.
     pub(crate) classes: Vec<Class>,
     pub(crate) bytes: usize,
+    /// What the user should know of it once.
+    pub(crate) notes: Vec<String>,
     expected_steps: Option<u64>,
     /// Set by the worker when a watched variable has moved: it is to be copied in full from now on.
     has_moved: AtomicBool,
@@ -206,6 +208,7 @@ impl Plan {
             variables: Vec::with_capacity(found.len()),
             classes: vec![class(selection, None, None)],
             bytes: 0,
+            notes: Vec::new(),
             expected_steps: selection.options.expected_steps,
             has_moved: AtomicBool::new(false),
         };

@@ -15,6 +15,8 @@ pub(super) enum Slot {
     Left(Role),
     /// It had no gradient.
     NoGradient,
+    /// It cannot be logged as it is: complex or undefined.
+    Unsupported,
     /// The index in the plan.
     Copied(usize),
 }

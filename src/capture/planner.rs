@@ -20,6 +20,8 @@ pub(crate) struct Planner<'a> {
     layouts: HashMap<Arc<str>, ElementLayout>,
     order: Vec<(Arc<str>, Slot)>,
     stores: Vec<StoreIdentity>,
+    /// Of the variables that cannot be logged, why.
+    unsupported: Vec<Error>,
     error: Option<Error>,
 }
 
@@ -32,6 +34,7 @@ impl<'a> Planner<'a> {
             layouts: HashMap::new(),
             order: Vec::new(),
             stores: Vec::new(),
+            unsupported: Vec::new(),
             error: None,
         }
     }
@@ -39,12 +42,16 @@ impl<'a> Planner<'a> {
     /// The plan for what was seen.
     ///
     /// # Errors
-    /// A name twice, or a tensor that cannot be logged.
+    /// A name twice, or nothing but tensors that cannot be logged.
     pub(crate) fn finish(self, moved: &HashSet<Arc<str>>) -> Result<Planned> {
         if let Some(error) = self.error {
             return Err(error);
         }
-        let plan = Plan::new(self.found, self.selection, moved);
+        if let ([], Some(unsupported)) = (self.found.as_slice(), self.unsupported.first()) {
+            return Err(unsupported.clone());
+        }
+        let mut plan = Plan::new(self.found, self.selection, moved);
+        plan.notes.extend(left_out(&self.unsupported));
         let place = plan
             .variables
             .iter()
@@ -104,9 +111,18 @@ impl<'a> Planner<'a> {
             self.order.push((name, Slot::Left(role)));
             return Ok(());
         }
-        let Some(layout) = self.layout(&name, source)? else {
-            self.order.push((name, Slot::NoGradient));
-            return Ok(());
+        let layout = match self.layout(&name, source) {
+            Ok(Some(layout)) => layout,
+            Ok(None) => {
+                self.order.push((name, Slot::NoGradient));
+                return Ok(());
+            }
+            // One such parameter is no reason to log nothing of the others.
+            Err(unsupported) => {
+                self.unsupported.push(unsupported);
+                self.order.push((name, Slot::Unsupported));
+                return Ok(());
+            }
         };
         self.order
             .push((name.clone(), Slot::Copied(self.found.len())));
@@ -134,6 +150,23 @@ impl<'a> Planner<'a> {
         });
         layout
     }
+}
+
+/// The variables that are left out named in a note.
+const NAMED: usize = 3;
+
+/// A note on variables that cannot be logged; `None` when there are none.
+fn left_out(unsupported: &[Error]) -> Option<String> {
+    let named: Vec<String> = unsupported
+        .iter()
+        .take(NAMED)
+        .map(ToString::to_string)
+        .collect();
+    let more = match unsupported.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    (!named.is_empty()).then(|| format!("left out: {}{more}", named.join("; ")))
 }
 
 impl VariableSink for Planner<'_> {

@@ -51,7 +51,7 @@ impl<'a> Walk<'a> {
                 .get(place)
                 .map(|variable| variable.info.role),
             Some(Slot::Left(role)) => Some(role),
-            Some(Slot::NoGradient) => None,
+            Some(Slot::NoGradient | Slot::Unsupported) => None,
             None => {
                 self.stale = true;
                 return None;
@@ -64,13 +64,29 @@ impl<'a> Walk<'a> {
                 membership.map(|membership| membership.role),
             );
         }
-        if slot == Some(Slot::NoGradient) {
-            source.with_gradient(&mut |gradient| self.stale = gradient.is_some());
+        match slot {
+            Some(Slot::NoGradient) => {
+                source.with_gradient(&mut |gradient| self.stale = gradient.is_some());
+            }
+            Some(Slot::Unsupported) => self.stale = self.is_supported(name, source),
+            _ => {}
         }
         match slot {
             Some(Slot::Copied(place)) if !self.stale => Some(place),
             _ => None,
         }
+    }
+
+    /// True when a variable that could not be logged can be now.
+    fn is_supported(&self, name: &str, source: &dyn ElementSource) -> bool {
+        let mut is_supported = false;
+        match self.subject {
+            Subject::Weights => is_supported = source.inspect(name).is_ok(),
+            Subject::Gradients => source.with_gradient(&mut |gradient| {
+                is_supported = gradient.is_none_or(|gradient| gradient.inspect(name).is_ok());
+            }),
+        }
+        is_supported
     }
 
     /// What the plan has for a variable; `None` for one that it does not know or that was seen in this walk already.

@@ -2,7 +2,7 @@
 
 use crate::kernel::stats::Moments;
 use crate::model::types::DType;
-use crate::model::variable_info::VariableInfo;
+use crate::model::variable_info::{VariableInfo, initial_norm};
 use crate::report::history::History;
 use crate::report::thresholds::Thresholds;
 use crate::report::verdict::{CAUSES, Cause, Verdict};
@@ -100,10 +100,6 @@ impl Facts {
         units.filter(|&units| units <= MOST).unwrap_or(0)
     }
 
-    pub(crate) fn elements(&self) -> f64 {
-        self.shape.iter().map(|&size| size as f64).product()
-    }
-
     /// Inputs of one output unit, with PyTorch's order of dimensions; `None` below two.
     pub(crate) fn fan_in(&self) -> Option<f64> {
         let inner = self.shape.get(1..).filter(|inner| !inner.is_empty())?;
@@ -112,8 +108,7 @@ impl Facts {
 
     /// The norm of a fresh matrix of this shape with He's spread, sqrt(2 / fan-in) an element; 0 below two dimensions.
     pub(crate) fn reference_norm(&self) -> f64 {
-        let fan_in = self.fan_in().filter(|&fan_in| fan_in > 0.0);
-        fan_in.map_or(0.0, |fan_in| (self.elements() * 2.0 / fan_in).sqrt())
+        initial_norm(&self.shape)
     }
 
     /// Standard deviation in units of 1 / sqrt(fan-in).

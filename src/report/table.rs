@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::model::digits::three_digits;
 use crate::report::printable::printable;
 use crate::report::{ParameterReport, Verdict, WeightReport};
 
@@ -153,12 +154,12 @@ pub(crate) fn cells(parameter: &ParameterReport) -> [String; 7] {
     [
         full_name(parameter),
         shape(&parameter.shape),
-        number(parameter.norm, |norm| format!("{norm:.4}")),
+        number(parameter.norm, three_digits),
         number(parameter.update_ratio, |ratio| format!("{ratio:.1e}")),
         number(parameter.changed_fraction, |share| {
             format!("{:.1} %", 100.0 * share)
         }),
-        number(parameter.drift, |drift| format!("{drift:.3}")),
+        number(parameter.drift, three_digits),
         verdict(parameter),
     ]
 }
@@ -253,10 +254,10 @@ pub(crate) mod tests {
             notes: vec!["read on".into()],
         };
         let expected = "\
-variable                     shape       norm  update ratio  changed  drift  verdict
-b                            8\u{d7}1\u{d7}3\u{d7}3  12.3457        1.2e-3  100.0 %  0.500  learning
-G/a.much.longer.name.weight  scalar   12.3457             -  100.0 %  0.500  learning, 43 % of its units still
-c                            8\u{d7}1\u{d7}3\u{d7}3  12.3457        1.2e-3  100.0 %  0.500  not updated: not in the optimizer
+variable                     shape    norm  update ratio  changed  drift  verdict
+b                            8\u{d7}1\u{d7}3\u{d7}3  12.3        1.2e-3  100.0 %  0.500  learning
+G/a.much.longer.name.weight  scalar   12.3             -  100.0 %  0.500  learning, 43 % of its units still
+c                            8\u{d7}1\u{d7}3\u{d7}3  12.3        1.2e-3  100.0 %  0.500  not updated: not in the optimizer
 3 variables: 2 learning, 1 not updated; steady
 c: not updated: not in the optimizer since step 1: gradient norm 1.0e-1, and no element has changed in 20 steps; create \
 it through the store that the optimizer is built from, with requires_grad set there, or give it an optimizer of its own

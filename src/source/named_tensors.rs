@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
+use std::time::Duration;
 
 use crate::error::Result;
 pub(crate) use crate::model::variable_info::Role;
@@ -50,6 +51,16 @@ pub trait NamedTensors {
 /// Receives the tensors of a [`NamedTensors`].
 pub struct Visitor<'a> {
     sink: &'a mut dyn VariableSink,
+    #[cfg_attr(not(feature = "tch"), expect(dead_code, reason = "stores are tch's"))]
+    store_wait: &'a mut StoreWait,
+}
+
+/// How long a store that another thread holds may be waited for, and how long that was.
+#[derive(Debug, Clone, Copy, Default)]
+#[cfg_attr(not(feature = "tch"), expect(dead_code, reason = "stores are tch's"))]
+pub(crate) struct StoreWait {
+    pub(crate) patience: Duration,
+    pub(crate) waited: Duration,
 }
 
 /// The part in training that a source reports for a tensor.
@@ -74,8 +85,11 @@ pub(crate) trait VariableSink {
 pub(crate) type StoreIdentity = (usize, usize, usize);
 
 impl<'a> Visitor<'a> {
-    pub(crate) fn new(sink: &'a mut dyn VariableSink) -> Visitor<'a> {
-        Visitor { sink }
+    pub(crate) fn new(
+        sink: &'a mut dyn VariableSink,
+        store_wait: &'a mut StoreWait,
+    ) -> Visitor<'a> {
+        Visitor { sink, store_wait }
     }
 
     /// Shows one tensor. Names must be unique within one call; they are kept as they are and sorted naturally.
@@ -97,6 +111,11 @@ impl<'a> Visitor<'a> {
         membership: Option<Membership>,
     ) {
         self.sink.variable(name, source, membership);
+    }
+
+    #[cfg(feature = "tch")]
+    pub(crate) fn store_wait(&mut self) -> &mut StoreWait {
+        self.store_wait
     }
 
     #[cfg(feature = "tch")]

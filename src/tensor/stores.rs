@@ -9,35 +9,38 @@ use tch::nn::{VarStore, Variables};
 use tch::{CModule, Tensor};
 
 use crate::error::{Error, Result};
-use crate::source::named_tensors::{Membership, NamedTensors, Role, Visitor};
+use crate::model::variable_info::Role;
+use crate::source::named_tensors::{Membership, NamedTensors, StoreWait, Visitor};
 use crate::tensor::copying::first_line;
 use crate::tensor::layout::{contiguity, requires_grad, start};
 
-/// How long a store held by another thread is waited for. Within one thread (a live `Path::entry`) waiting is in vain.
-const STORE_PATIENCE: Duration = Duration::from_millis(200);
+/// How long a waiting caller sleeps between two looks at a locked store.
+const NAP: Duration = Duration::from_micros(200);
 
-/// Locks a store. A panic in user code that poisoned it does not matter: its variables are whole, and the run's last
-/// weights are worth having.
-fn lock(store: &VarStore) -> Result<MutexGuard<'_, Variables>> {
+/// Locks a store. Another thread may hold it for seconds, to save a checkpoint; within one thread (a live `Path::entry`)
+/// waiting is in vain, which cannot be told apart. A panic in user code that poisoned it does not matter: its variables are
+/// whole, and the run's last weights are worth having.
+///
+/// # Errors
+/// [`Error::StoreLocked`] when it is not to be had within the patience.
+fn lock<'a>(store: &'a VarStore, wait: &mut StoreWait) -> Result<MutexGuard<'a, Variables>> {
     let since = Instant::now();
-    loop {
+    let guard = loop {
         match store.variables_.try_lock() {
-            Ok(variables) => return Ok(variables),
-            Err(TryLockError::Poisoned(poisoned)) => return Ok(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) if since.elapsed() < STORE_PATIENCE => {
-                std::thread::yield_now()
+            Ok(variables) => break variables,
+            Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) if since.elapsed() < wait.patience => {
+                std::thread::sleep(NAP);
             }
             Err(TryLockError::WouldBlock) => {
-                let reason =
-                    "the store is locked; drop the Path::entry that is still alive before logging"
-                        .into();
-                return Err(Error::UnsupportedTensor {
-                    name: "VarStore".into(),
-                    reason,
-                });
+                let waited = since.elapsed();
+                wait.waited += waited;
+                return Err(Error::StoreLocked { waited });
             }
         }
-    }
+    };
+    wait.waited += since.elapsed();
+    Ok(guard)
 }
 
 /// Which of a store's variables its optimizers train. Handles differ from clone to clone, so a tensor is known by its
@@ -120,7 +123,7 @@ impl NamedTensors for SubStore<'_> {
 }
 
 fn visit_store(store: &VarStore, prefix: &str, visitor: &mut Visitor<'_>) -> Result<()> {
-    let variables = lock(store)?;
+    let variables = lock(store, visitor.store_wait())?;
     let identity = (
         ptr::from_ref::<Variables>(&*variables) as usize,
         variables.named_variables.len(),
