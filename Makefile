@@ -9,13 +9,13 @@ LOCKED ?= --locked
 # the features of all, and the program would link libtorch.
 LIBRARY = -p tch-tensorboard --no-default-features
 CLI = -p tch-tensorboard-cli
-TOOLS = -p tch-tensorboard-proto -p tch-tensorboard-interop
+TOOLS = -p tch-tensorboard-proto -p tch-tensorboard-interop -p tch-tensorboard-tidy
 BENCHES = -p tch-tensorboard-benches
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup demo board test test-setup test-checker lint test-rust docs package check-range e2e \
-	bench bench-peers bench-long-run bench-demo bench-faults bench-reader bench-reliability \
+	bench bench-peers bench-long-run bench-demo bench-faults bench-wild bench-reader bench-reliability \
 	fuzz shuttle deny clean
 
 help: ## list the targets
@@ -55,7 +55,7 @@ test-rust: setup ## unit, integration and documentation tests, with and without 
 	$(CARGO) test $(LOCKED) $(LIBRARY)
 	@echo "== tests of the program"
 	$(CARGO) test $(LOCKED) $(CLI)
-	@echo "== tests of the generated code, and beside other writers"
+	@echo "== tests of the repository, of the generated code, and beside other writers"
 	$(CARGO) test $(LOCKED) $(TOOLS)
 	@echo "== tests"
 	$(CARGO) test $(LOCKED)
@@ -113,6 +113,9 @@ bench-demo: setup ## training time of the demo with and without logging
 
 bench-faults: setup ## verdicts on training runs with a known fault and on healthy ones (BENCH_ARGS="--fault nan --verbose" chooses)
 	$(CARGO) bench $(LOCKED) $(BENCHES) --bench faults -- $(or $(BENCH_ARGS),--output "$(CURDIR)/benches/results/faults.md")
+
+bench-wild: setup ## verdicts on programs made after public reports (BENCH_ARGS="--only gan --check --verbose" chooses)
+	$(CARGO) bench $(LOCKED) $(BENCHES) --bench wild -- $(or $(BENCH_ARGS),--output "$(CURDIR)/benches/results/wild.md")
 
 bench-reader: ## how fast the program reads event files of several kinds, by subcommand
 	$(CARGO) bench $(LOCKED) $(CLI) --bench reader -- $(BENCH_ARGS)

@@ -47,7 +47,7 @@ pub enum Error {
         tried: u32,
     },
     /// A tag, scope, sub-run or variable name that cannot be used, or a tag that was used for two kinds of values.
-    #[error("tag {tag:?}: {reason}")]
+    #[error("tag {}: {reason}", quoted(tag))]
     InvalidTag {
         /// The name as given.
         tag: Box<str>,
@@ -55,7 +55,7 @@ pub enum Error {
         reason: &'static str,
     },
     /// A step that does not fit, or that does not increase.
-    #[error("step {step} for {what:?}: {reason}")]
+    #[error("step {step} for {}: {reason}", quoted(what))]
     InvalidStep {
         /// The tag or scope.
         what: Box<str>,
@@ -65,7 +65,7 @@ pub enum Error {
         reason: Box<str>,
     },
     /// A tensor that cannot be logged: undefined, complex, quantised, of an unknown kind, or not of one element.
-    #[error("tensor {name:?}: {reason}")]
+    #[error("tensor {}: {reason}", quoted(name))]
     UnsupportedTensor {
         /// The tag or the variable's name.
         name: Box<str>,
@@ -98,7 +98,8 @@ pub enum Error {
     },
     /// The same variable name twice in one call.
     #[error(
-        "variable {name:?} occurs twice in one call; log the second model through logger.scoped(\"name\")"
+        "variable {} occurs twice in one call; log the second model through logger.scoped(\"name\")",
+        quoted(name)
     )]
     DuplicateVariable {
         /// The name.
@@ -144,6 +145,18 @@ pub enum Error {
         /// What is known of the cause.
         reason: Box<str>,
     },
+}
+
+/// A name as far as a line can show it: names of any length are logged.
+fn quoted(name: &str) -> String {
+    const SHOWN: usize = 100;
+    match name.char_indices().nth(SHOWN) {
+        None => format!("{name:?}"),
+        Some((end, _)) => {
+            let shown = name.get(..end).unwrap_or_default();
+            format!("{shown:?}... ({} bytes)", name.len())
+        }
+    }
 }
 
 /// The system's reason in parentheses.
@@ -207,5 +220,38 @@ impl Error {
     /// True when the file system is the cause, and trying again later can help.
     pub fn is_io(&self) -> bool {
         matches!(self, Error::Io { .. } | Error::Dropped { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_are_cut_in_messages() {
+        let name: Box<str> = "é\n".repeat(1 << 15).into();
+        let (step, reason) = (1, "x");
+        let errors = [
+            Error::InvalidTag {
+                tag: name.clone(),
+                reason,
+            },
+            Error::InvalidStep {
+                what: name.clone(),
+                step,
+                reason: reason.into(),
+            },
+            Error::UnsupportedTensor {
+                name: name.clone(),
+                reason: reason.into(),
+            },
+            Error::DuplicateVariable { name },
+        ];
+        for error in errors {
+            let text = error.to_string();
+            assert!(text.len() < 600 && text.contains("(98304 bytes)"), "{text}");
+            assert!(text.contains("\"é\\né"), "{text}");
+        }
+        assert_eq!(quoted("loss"), "\"loss\"");
     }
 }

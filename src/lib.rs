@@ -134,7 +134,7 @@ pub use options::cadence::Cadence;
 pub use options::{LayerOptions, Pattern, WeightOptions};
 pub use read::{HParam, LogDir, Point, PointInfo, PointInfos, PointValue, Points, Run, RunReader};
 pub use report::{
-    Cause, Evidence, Finding, GradientState, ModelReport, ParameterReport, StyledReport,
+    Cause, Evidence, Finding, GradientState, ModelReport, ParameterReport, Remark, StyledReport,
     Thresholds, Trend, Verdict, WeightReport,
 };
 pub use run::health::Stats;

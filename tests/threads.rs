@@ -603,3 +603,18 @@ fn payloads_keep_their_place_among_scalars() {
     assert_eq!(logger.stats().queued, 4000);
     assert_eq!(logger.stats().dropped, 0);
 }
+
+/// The writer thread meets a run before what is logged to it, though the two come by different ways.
+#[test]
+fn the_first_values_of_a_sub_run_are_written() {
+    for round in 0..50 {
+        let (_dir, logger) = logger();
+        logger.log_histogram("values", &[1.0, 2.0], 0).unwrap();
+        let val = logger.subrun("val").unwrap();
+        val.log_scalar("loss", 1.0, 0).unwrap();
+        val.log_text("note", "a text", 0).unwrap();
+        logger.close().unwrap();
+        let values = common::read_values(val.logdir());
+        assert_eq!(values.len(), 2, "round {round}");
+    }
+}

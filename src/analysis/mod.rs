@@ -11,6 +11,7 @@ mod origin;
 pub(crate) mod points;
 pub(crate) mod state;
 pub(crate) mod tags;
+mod twins;
 pub(crate) mod watch;
 
 pub(crate) use crate::model::tag_parts;

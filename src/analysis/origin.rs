@@ -3,8 +3,7 @@
 use crate::capture::plan::{Extent, Variable};
 use crate::capture::samples::spread;
 use crate::kernel::Elements;
-use crate::model::measured::Drift;
-use crate::model::variable_info::initial_norm;
+use crate::model::measured::{ChangedSince, Drift};
 
 /// Elements that are kept of each variable: all of a small one.
 const ELEMENTS: usize = 4096;
@@ -12,9 +11,8 @@ const ELEMENTS: usize = 4096;
 /// Every so many of these tell whether successive changes point the same way.
 const DIRECTION_STRIDE: usize = 4;
 
-/// A variable that begins with less than this part of the norm of a fresh one (an adapter, the last layer of a residual
-/// branch) is measured against that: against its own it would have moved hundreds of times its size after a few steps.
-const NEXT_TO_ZERO: f64 = 0.01;
+/// Steps over which changed elements are counted together.
+const SPAN: u32 = 20;
 
 /// See the module.
 pub(crate) struct Origin {
@@ -24,13 +22,23 @@ pub(crate) struct Origin {
     first: Box<[f64]>,
     /// The squared norm of `first`; not finite where an element is not.
     first_squared: f64,
-    /// That of all elements when they were freshly initialised.
-    initial_squared: f64,
     /// Every fourth of the newest values, and of their newest changes; no changes after a gap.
     newest: Vec<f64>,
     deltas: Vec<f64>,
     /// The squared norm of `deltas`.
     deltas_squared: f64,
+    /// What `newest` was up to [`SPAN`] steps before, and how many.
+    anchor: Vec<f64>,
+    age: u32,
+}
+
+/// What a snapshot shows of the way that a variable has taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Trace {
+    pub(crate) drift: Option<Drift>,
+    /// Between this change and the one before.
+    pub(crate) cosine: Option<f64>,
+    pub(crate) changed_since: Option<ChangedSince>,
 }
 
 impl Origin {
@@ -46,9 +54,10 @@ impl Origin {
             newest: Vec::new(),
             deltas: Vec::new(),
             deltas_squared: 0.0,
+            anchor: Vec::new(),
+            age: 0,
             first_squared: sum(&first, &first, |then, _| then * then),
             first: first.into_boxed_slice(),
-            initial_squared: initial_norm(&variable.info.shape).powi(2),
         }
     }
 
@@ -56,16 +65,34 @@ impl Origin {
         self.extent == variable.extent
     }
 
+    /// Makes what was taken of a variable that was watched through a sample fit the whole: it has moved since that sample.
+    pub(crate) fn widen(&mut self, variable: &Variable) {
+        if let (Extent::Watched { stride }, Extent::Full) = (self.extent, variable.extent) {
+            let stride = u32::try_from(stride).unwrap_or(u32::MAX);
+            for number in &mut self.numbers {
+                *number = number.saturating_mul(stride);
+            }
+            self.extent = Extent::Full;
+            self.newest.clear();
+            self.deltas.clear();
+        }
+    }
+
+    /// Element numbers of the sample.
+    pub(crate) fn sampled(&self) -> &[u32] {
+        &self.numbers
+    }
+
     /// Takes a snapshot of a variable of `all` elements. `follows` when the one before is that of the step before.
-    /// Returns how far it lies from the first, scaled from the sample to all elements, and the cosine between this change
-    /// and the one before. `now` is memory for the sample, whatever it holds.
+    /// Returns how far it lies from the first, scaled from the sample to all elements, and where it goes. `now` is memory for the
+    /// sample, whatever it holds.
     pub(crate) fn follow(
         &mut self,
         values: Elements<'_>,
         all: usize,
         follows: bool,
         now: &mut Vec<f64>,
-    ) -> (Option<Drift>, Option<f64>) {
+    ) -> Trace {
         now.clear();
         values.gather(&self.numbers, now);
         let drift = self.drift(now, all);
@@ -77,7 +104,26 @@ impl Origin {
         };
         self.newest.clear();
         self.newest.extend(now.iter().step_by(DIRECTION_STRIDE));
-        (drift, cosine)
+        Trace {
+            drift,
+            cosine,
+            changed_since: self.changed_since(follows),
+        }
+    }
+
+    /// Every so many steps, the share of the sample that is not what it was so many steps before.
+    fn changed_since(&mut self, follows: bool) -> Option<ChangedSince> {
+        self.age = if follows { self.age + 1 } else { 0 };
+        if follows && self.age < SPAN && self.anchor.len() == self.newest.len() {
+            return None;
+        }
+        let steps = std::mem::take(&mut self.age);
+        let changed = std::iter::zip(&self.anchor, &self.newest).filter(|(then, now)| then != now);
+        let share = changed.count() as f64 / self.newest.len().max(1) as f64;
+        let is_known = steps == SPAN && self.anchor.len() == self.newest.len();
+        self.anchor.clear();
+        self.anchor.extend(&self.newest);
+        is_known.then_some(ChangedSince { share, steps })
     }
 
     /// Elements that are not finite now or then are left out.
@@ -85,9 +131,9 @@ impl Origin {
         let scale = all as f64 / self.numbers.len() as f64;
         let moved = sum(now, &self.first, |now, then| (now - then) * (now - then));
         if (moved + self.first_squared).is_finite() {
-            return (!now.is_empty()).then(|| Drift {
+            return (!now.is_empty()).then_some(Drift {
                 moved: moved * scale,
-                origin: self.origin(self.first_squared * scale),
+                origin: self.first_squared * scale,
             });
         }
         let (mut moved, mut origin, mut finite) = (0.0, 0.0, 0_usize);
@@ -99,19 +145,10 @@ impl Origin {
                 finite += 1;
             }
         }
-        (finite > 0).then(|| Drift {
+        (finite > 0).then_some(Drift {
             moved: moved * scale,
-            origin: self.origin(origin * scale),
+            origin: origin * scale,
         })
-    }
-
-    /// What a distance is measured with: the squared norm that the variable began with, unless that was next to zero.
-    fn origin(&self, began_with: f64) -> f64 {
-        if began_with < NEXT_TO_ZERO * NEXT_TO_ZERO * self.initial_squared {
-            self.initial_squared
-        } else {
-            began_with
-        }
     }
 
     /// The cosine between the newest change, which is kept, and the one before; `None` where either is zero or not finite.
@@ -154,28 +191,23 @@ fn sum(one: &[f64], other: &[f64], term: impl Fn(f64, f64) -> f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::plan::{Plan, SourceVariable};
+    use crate::capture::plan::{Followed, Plan, SourceVariable};
     use crate::model::types::DType;
     use crate::model::variable_info::{Role, VariableInfo};
     use crate::options::{Selection, WeightOptions};
-    use std::collections::HashSet;
 
     fn variable(elements: i64) -> Plan {
-        of_shape(&[elements])
-    }
-
-    fn of_shape(shape: &[i64]) -> Plan {
         let found = SourceVariable {
             name: "w".into(),
             info: VariableInfo {
                 dtype: DType::F32,
-                shape: shape.to_vec(),
+                shape: vec![elements],
                 role: Role::Trainable,
                 is_member: None,
             },
         };
         let selection = Selection::new(WeightOptions::new()).unwrap();
-        Plan::new(vec![found], &selection, &HashSet::new())
+        Plan::new(vec![found], &selection, &Followed::default())
     }
 
     #[test]
@@ -185,10 +217,9 @@ mod tests {
         let walk = [[0.0_f32; 11], [1.0; 11], [3.0; 11], [2.0; 11]];
         let mut origin = Origin::of(Elements::F32(&walk[1]), 0, &plan.variables[0]);
         let mut follow = |values: &[f32; 11], follows| {
-            let (drift, cosine) =
-                origin.follow(Elements::F32(values), 11, follows, &mut Vec::new());
-            let drift = drift.unwrap();
-            ((drift.moved, drift.origin), cosine)
+            let trace = origin.follow(Elements::F32(values), 11, follows, &mut Vec::new());
+            let drift = trace.drift.unwrap();
+            ((drift.moved, drift.origin), trace.cosine)
         };
         assert_eq!(follow(&walk[0], false), ((11.0, 11.0), None));
         // The first change has none before it.
@@ -203,43 +234,19 @@ mod tests {
     }
 
     #[test]
-    fn a_matrix_that_began_next_to_zero_is_measured_against_a_fresh_one() {
-        let plan = of_shape(&[8, 2]);
-        let mut drift = |first: f32, now: f32| {
-            let mut origin = Origin::of(Elements::F32(&[first; 16]), 0, &plan.variables[0]);
-            let (drift, _) = origin.follow(Elements::F32(&[now; 16]), 16, false, &mut Vec::new());
-            drift.map(|drift| (drift.moved, drift.origin))
-        };
-        // The norm of a fresh one is 4.
-        assert_eq!(drift(0.0, 1.0), Some((16.0, 16.0)));
-        assert_eq!(drift(0.0, 0.0), Some((0.0, 16.0)));
-        assert_eq!(drift(0.5, 1.0), Some((4.0, 4.0)));
-        let (moved, origin) = drift(1e-3, 1.0).expect("a drift");
-        assert!(
-            (moved - 15.968).abs() < 1e-3 && origin == 16.0,
-            "{moved} {origin}"
-        );
-    }
-
-    #[test]
     fn what_is_not_finite_is_left_out() {
         let plan = variable(3);
         let mut origin = Origin::of(Elements::F32(&[1.0, f32::NAN, 2.0]), 0, &plan.variables[0]);
-        let (drift, _) = origin.follow(
-            Elements::F32(&[2.0, 1.0, f32::INFINITY]),
-            3,
-            true,
-            &mut Vec::new(),
-        );
+        let partly = Elements::F32(&[2.0, 1.0, f32::INFINITY]);
+        let trace = origin.follow(partly, 3, true, &mut Vec::new());
         assert_eq!(
-            drift,
+            trace.drift,
             Some(Drift {
                 moved: 1.0,
                 origin: 1.0
             })
         );
-        let (drift, cosine) =
-            origin.follow(Elements::F32(&[f32::NAN; 3]), 3, true, &mut Vec::new());
-        assert_eq!((drift, cosine), (None, None));
+        let trace = origin.follow(Elements::F32(&[f32::NAN; 3]), 3, true, &mut Vec::new());
+        assert_eq!((trace.drift, trace.cosine), (None, None));
     }
 }

@@ -12,8 +12,8 @@ use crate::kernel::{Analysis, Elements};
 use crate::model::measured::Measured;
 pub(crate) use crate::model::measured::RATIO_FLOOR;
 use crate::model::stats::Moments;
+use crate::report::facts::reference_norm;
 use crate::report::history::{Observation, Seen};
-use crate::source::gradient_sampler::GradientSample;
 
 /// What is known of a variable beside its newest elements.
 #[derive(Default)]
@@ -26,9 +26,25 @@ pub(crate) struct State {
     pub(crate) origin: Option<Origin>,
     /// Some bit of a watched variable changed; `None` without a snapshot before.
     pub(crate) watched_moved: Option<bool>,
+    /// See [`Observation::follows`].
+    pub(crate) follows: Option<bool>,
+    /// See [`Observation::has_equal_rows`].
+    pub(crate) has_equal_rows: Option<bool>,
     /// Of the newest snapshot.
     pub(crate) analysis: Option<Analysis>,
     pub(crate) measured: Measured,
+}
+
+/// Whether all rows are equal but for a few: where the gates of a cell lie behind each other, as many as there are of these. `None`
+/// where there is one row.
+fn has_equal_rows(elements: Elements<'_>, rows: usize) -> Option<bool> {
+    const MANY: usize = 16;
+    const BREAKS: usize = 3;
+    if rows < 2 {
+        return None;
+    }
+    let allowed = if rows >= MANY { BREAKS } else { 0 };
+    Some(elements.differing_rows(rows, allowed + 1) <= allowed)
 }
 
 impl State {
@@ -37,16 +53,19 @@ impl State {
         let logged = self.analysis.as_ref().filter(|_| variable.is_logged());
         let change = logged.and_then(|analysis| analysis.change);
         Observation {
-            glimpse: GradientSample::Unseen,
             seen: logged.map(|analysis| Seen {
                 moments: analysis.weights,
                 change,
                 update_ratio: self.measured.update_ratio(),
                 cosine: self.measured.cosine,
+                changed_since: self.measured.changed_since,
             }),
+            follows: self.follows,
+            has_equal_rows: self.has_equal_rows,
             moved: change
                 .map(|change| change.changed > 0)
                 .or(self.watched_moved),
+            ..Observation::default()
         }
     }
 
@@ -97,6 +116,9 @@ impl State {
         let analysis = analysis.scaled(variable.scale());
         let change = analysis.change.as_ref();
         let norm_before = change.map(|_| self.measured.values.norm());
+        if let Some(origin) = &mut self.origin {
+            origin.widen(variable);
+        }
         if self
             .origin
             .as_ref()
@@ -104,7 +126,7 @@ impl State {
         {
             self.origin = Some(Origin::of(elements, seed, variable));
         }
-        let (drift, cosine) = self
+        let trace = self
             .origin
             .as_mut()
             .map(|origin| origin.follow(elements, variable.all, change.is_some(), sample))
@@ -113,9 +135,12 @@ impl State {
             values: analysis.weights,
             change: analysis.change,
             norm_before,
-            drift,
-            cosine,
+            drift: trace.drift,
+            reference: reference_norm(&variable.info.shape),
+            cosine: trace.cosine,
+            changed_since: trace.changed_since,
         };
+        self.has_equal_rows = has_equal_rows(elements, variable.rows());
         self.analysis = Some(analysis);
     }
 

@@ -417,10 +417,8 @@ const DELTA_SAMPLE: &str = "What one step changed at this element.";
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
-    use crate::capture::plan::SourceVariable;
+    use crate::capture::plan::{Followed, SourceVariable};
     use crate::model::tag_parts::{TagParts, split_scope};
     use crate::model::tier::{MEDIUM, SMALL};
     use crate::model::types::DType;
@@ -444,7 +442,7 @@ mod tests {
         Plan::new(
             (0..count).map(variable).collect(),
             selection,
-            &HashSet::new(),
+            &Followed::default(),
         )
     }
 
@@ -627,7 +625,7 @@ mod tests {
                         is_member: Some(true),
                     },
                 };
-                let plan = Plan::new(vec![found], &chosen, &HashSet::new());
+                let plan = Plan::new(vec![found], &chosen, &Followed::default());
                 let path = match scope {
                     "" => name.to_owned(),
                     scope => format!("{scope}/{name}"),

@@ -11,10 +11,12 @@ use crate::analysis::board::scope_board;
 use crate::analysis::checkup::Checkup;
 use crate::analysis::dashboard::ScopeBoard;
 use crate::analysis::description::Description;
+use crate::analysis::origin::Origin;
 use crate::analysis::points::{Points, ScalarPoint};
 use crate::analysis::state::{State, elements};
 use crate::analysis::tag_parts::FINDINGS;
 use crate::analysis::tags::{Aggregate, Tag, aggregates, variable_tags};
+use crate::analysis::twins::follow;
 use crate::capture::buffer::{Buffer, Pool};
 use crate::capture::plan::{Due, Plan, Variable};
 use crate::capture::snapshot::Snapshot;
@@ -25,7 +27,8 @@ use crate::model::subject::Subject;
 use crate::model::tier::Tier;
 use crate::model::types::WallTime;
 use crate::options::Selection;
-use crate::report::diagnosis::Found;
+use crate::report::diagnosis::Elsewhere;
+use crate::report::ledger::Found;
 use crate::report::{ModelReport, ParameterReport};
 use crate::source::gradient_sampler::GradientSample;
 
@@ -49,6 +52,8 @@ pub(crate) struct Watch {
     curve: Curve,
     /// A plan or a fault has come since the board was taken.
     has_new_board: bool,
+    /// Snapshots so far.
+    observed: u64,
     /// Of weights.
     checkup: Option<Checkup>,
 }
@@ -82,6 +87,7 @@ impl Watch {
             sample: Vec::new(),
             curve: Curve::default(),
             has_new_board: false,
+            observed: 0,
             newest: None,
         }
     }
@@ -106,6 +112,8 @@ impl Watch {
             .filter(|_| snapshot.follows && !snapshot.rebase && self.subject == Subject::Weights);
         self.analyse(kernels, &snapshot.buffer, before, &snapshot.due);
         if let Some(checkup) = &mut self.checkup {
+            follow(&mut self.states, &snapshot, before, self.observed);
+            self.observed += 1;
             self.has_new_board |= checkup.observe(&snapshot, &self.states);
         }
         let points = self.points(&snapshot, before);
@@ -147,6 +155,7 @@ impl Watch {
             due: newest.unwritten,
             rebase: false,
             idle_calls: 0,
+            idle_since: None,
             learning_rate: None,
         };
         self.points(&last, before.as_deref())
@@ -234,6 +243,10 @@ impl Watch {
         for ((variable, state), (task, analysis)) in
             std::iter::zip(variables, std::iter::zip(&tasks, analyses))
         {
+            if !variable.is_logged() && state.origin.is_none() {
+                let current = elements(variable, current, Some(variable.bytes()));
+                state.origin = current.map(|current| Origin::of(current, seed, variable));
+            }
             if let (Some(current), Some(analysis)) = (task.current, analysis) {
                 state.take(analysis, current, seed, variable, &mut self.sample);
             }
@@ -377,6 +390,18 @@ impl Watch {
             step: self.newest.as_ref().map(|newest| newest.step),
             trend: checkup.trend(),
         })
+    }
+
+    /// Takes what the other scopes of the run are like.
+    pub(crate) fn set_elsewhere(&mut self, elsewhere: Elsewhere) {
+        if let Some(checkup) = &mut self.checkup {
+            checkup.set_elsewhere(elsewhere);
+        }
+    }
+
+    /// What this one is like for the others; `None` for gradients.
+    pub(crate) fn identity(&self) -> Option<(bool, u64)> {
+        Some(self.checkup.as_ref()?.identity())
     }
 
     pub(crate) fn scope(&self) -> &str {

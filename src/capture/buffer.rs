@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::model::types::OnFull;
 use crate::platform::aligned::AlignedBytes;
 use crate::platform::gate::Gate;
-use crate::source::gradient_sampler::GradientSample;
+use crate::source::gradient_sampler::Look;
 
 /// The bytes of one snapshot.
 #[derive(Default)]
@@ -14,8 +14,8 @@ pub(crate) struct Buffer {
     memory: AlignedBytes,
     /// Which snapshot it holds; 0 for none.
     pub(crate) stamp: u64,
-    /// What was seen of the gradients when it was taken, beside the plan's variables.
-    pub(crate) gradient_samples: Vec<GradientSample>,
+    /// What was seen beside the values when it was taken, beside the plan's variables.
+    pub(crate) looks: Vec<Look>,
 }
 
 impl Buffer {
@@ -36,9 +36,9 @@ impl Buffer {
         self.memory.as_slice()
     }
 
-    /// The bytes and the gradient samples, to be filled together.
-    pub(crate) fn parts_mut(&mut self) -> (&mut [u8], &mut Vec<GradientSample>) {
-        (self.memory.as_mut_slice(), &mut self.gradient_samples)
+    /// The bytes and the looks, to be filled together.
+    pub(crate) fn parts_mut(&mut self) -> (&mut [u8], &mut Vec<Look>) {
+        (self.memory.as_mut_slice(), &mut self.looks)
     }
 }
 

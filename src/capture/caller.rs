@@ -1,6 +1,5 @@
 //! The caller's side of `log_weights`: when to copy, and one copy of the selected tensors into a pooled buffer.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,7 @@ use crate::capture::comparer::Comparer;
 use crate::capture::copier::Copier;
 use crate::capture::copy_tuner::CopyTuner;
 use crate::capture::fingerprint::Fingerprint;
-use crate::capture::plan::Plan;
+use crate::capture::plan::{Followed, Plan};
 use crate::capture::planned::Planned;
 use crate::capture::planner::Planner;
 use crate::capture::shape_changes::ShapeChanges;
@@ -77,7 +76,11 @@ pub(crate) struct Capture {
     idle_calls: u32,
     /// Of these, the ones that the worker knows of.
     idle_told: u32,
-    moved: HashSet<Arc<str>>,
+    /// The step of the first of them.
+    idle_since: Option<i64>,
+    /// The step of the call under way.
+    step: i64,
+    followed: Followed,
     rebase: bool,
     learning_rate: Option<f64>,
     tuner: CopyTuner,
@@ -117,7 +120,9 @@ impl Capture {
             fingerprint: None,
             idle_calls: 0,
             idle_told: 0,
-            moved: HashSet::new(),
+            idle_since: None,
+            step: 0,
+            followed: Followed::default(),
             rebase: false,
             learning_rate: None,
             tuner: CopyTuner::default(),
@@ -169,6 +174,7 @@ impl Capture {
         wall_time: WallTime,
     ) -> Result<(Captured, Duration)> {
         self.check_step(step)?;
+        self.step = step;
         self.follow_moved();
         let timeout = self.selection.options.store_timeout;
         self.store_wait = StoreWait {
@@ -302,18 +308,21 @@ impl Capture {
         Ok(())
     }
 
-    /// Takes up frozen variables that the worker saw moving: from now on they are copied in full.
+    /// Takes up frozen variables that the worker saw moving, from now on to be copied in full, and those that it saw trained in
+    /// turn.
     fn follow_moved(&mut self) {
-        if let Some(planned) = self.planned.take_if(|planned| planned.plan.has_moved()) {
-            self.moved.extend(planned.plan.moved_names());
+        if let Some(planned) = self.planned.take_if(|planned| planned.plan.has_news()) {
+            self.followed.take(&planned.plan);
         }
     }
 
     fn make_plan<S: NamedTensors + ?Sized>(&mut self, source: &S) -> Result<()> {
-        self.planned = None;
-        let mut planner = Planner::new(self.subject, &self.selection);
-        source.visit(&mut Visitor::new(&mut planner, &mut self.store_wait))?;
-        let mut planned = planner.finish(&self.moved)?;
+        let before = self.planned.take();
+        let mut planned = self.plan_once(source)?;
+        // The second time that a role changes, it is changed in turn.
+        if before.is_some_and(|before| self.followed.compare_roles(&before.plan, &planned.plan)) {
+            planned = self.plan_once(source)?;
+        }
         let bytes = planned.plan.bytes;
         self.is_starved = self.pool.is_starved(bytes);
         if !self.is_starved && !Buffer::has_room(bytes) {
@@ -322,6 +331,12 @@ impl Capture {
         self.shapes.follow(&mut planned.plan);
         self.planned = Some(planned);
         Ok(())
+    }
+
+    fn plan_once<S: NamedTensors + ?Sized>(&mut self, source: &S) -> Result<Planned> {
+        let mut planner = Planner::new(self.subject, &self.selection, &self.followed);
+        source.visit(&mut Visitor::new(&mut planner, &mut self.store_wait))?;
+        planner.finish()
     }
 
     /// The size of the buffer when this call's tensors have to be copied; `None` for the calls between points that lie
@@ -395,6 +410,9 @@ impl Capture {
     fn passes_over(&mut self, is_idle: bool) -> bool {
         let passed = is_idle && self.idle_calls + 1 < IDLE_CALLS;
         self.idle_calls += u32::from(passed);
+        if is_idle {
+            self.idle_since.get_or_insert(self.step);
+        }
         passed
     }
 
@@ -402,6 +420,7 @@ impl Capture {
         self.steps += 1;
         if !is_idle {
             (self.idle_calls, self.idle_told) = (0, 0);
+            self.idle_since = None;
         }
     }
 
@@ -477,6 +496,7 @@ impl Capture {
         self.idle_told = self.idle_calls;
         Captured::Snapshot(Box::new(Snapshot {
             idle_calls,
+            idle_since: self.idle_since,
             learning_rate: self.learning_rate,
             step,
             wall_time,

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::model::subject::Subject;
 use crate::model::variable_info::Role;
 use crate::source::element_source::{Access, CopyMethod, ElementSource, PendingTransfers};
-use crate::source::gradient_sampler::{GradientSample, GradientSampler};
+use crate::source::gradient_sampler::{GradientSampler, Look};
 use crate::source::named_tensors::{Membership, StoreIdentity, VariableSink};
 
 /// Gradients that one call looks at, in turn: looking at those of hundreds of small variables would take longer than copying
@@ -19,7 +19,7 @@ pub(crate) struct Copier<'a> {
     target: &'a mut [u8],
     method: CopyMethod,
     /// Beside the plan's variables.
-    samples: &'a mut Vec<GradientSample>,
+    looks: &'a mut Vec<Look>,
     /// The first variable whose gradient is looked at.
     sample_from: usize,
     sampler: GradientSampler,
@@ -35,18 +35,18 @@ impl<'a> Copier<'a> {
         planned: &'a Planned,
         method: CopyMethod,
         call: u64,
-        (target, samples): (&'a mut [u8], &'a mut Vec<GradientSample>),
+        (target, looks): (&'a mut [u8], &'a mut Vec<Look>),
     ) -> Copier<'a> {
-        samples.clear();
+        looks.clear();
         let variables = planned.plan.variables.len();
         if subject == Subject::Weights {
-            samples.resize(variables, GradientSample::Unseen);
+            looks.resize(variables, Look::default());
         }
         Copier {
             walk: Walk::new(subject, planned),
             target,
             method,
-            samples,
+            looks,
             sample_from: (call as usize).wrapping_mul(SAMPLED_GRADIENTS) % variables.max(1),
             sampler: GradientSampler::new(call),
             transfers: PendingTransfers::default(),
@@ -66,23 +66,24 @@ impl<'a> Copier<'a> {
             return Ok(false);
         }
         self.transfers.fetch(self.target)?;
-        self.sampler.finish(self.samples);
+        self.sampler.finish(self.looks);
         Ok(true)
     }
 
-    /// Samples the gradient, when it is the variable's turn.
-    fn sample(&mut self, place: usize, source: &dyn ElementSource) {
-        let variables = self.samples.len();
+    /// Looks whether a gradient is required, and at the gradient when it is the variable's turn: also at one of a variable that
+    /// requires none, since a new one shows that it did in between.
+    fn look(&mut self, place: usize, source: &dyn ElementSource) {
+        let variables = self.looks.len();
         let turn = (place + variables).saturating_sub(self.sample_from) % variables.max(1);
-        let Some((variable, layout)) = self.walk.planned.variable(place) else {
+        let planned = self.walk.planned;
+        let (Some((variable, layout)), Some(look)) =
+            (planned.variable(place), self.looks.get_mut(place))
+        else {
             return;
         };
-        if turn >= SAMPLED_GRADIENTS || variable.info.role != Role::Trainable {
-            return;
-        }
-        let sample = self.sampler.sample(place, source, layout);
-        if let Some(slot) = self.samples.get_mut(place) {
-            *slot = sample;
+        look.required = source.requires_grad();
+        if turn < SAMPLED_GRADIENTS && variable.info.role != Role::Buffer {
+            look.glimpse = self.sampler.sample(place, source, layout);
         }
     }
 
@@ -132,7 +133,7 @@ impl VariableSink for Copier<'_> {
             self.error = Some(error);
         }
         if self.walk.subject == Subject::Weights {
-            self.sample(place, source);
+            self.look(place, source);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Which tensors a call copies, and where each lies in the buffer. Made at the first call and again when the set of
 //! variables, a shape, a type or a role changes; shared with the worker, which reads names and places from it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -113,6 +113,7 @@ pub(crate) struct Variable {
     /// Elements of the tensor.
     pub(crate) all: usize,
     moved: AtomicBool,
+    in_turn: AtomicBool,
 }
 
 impl Variable {
@@ -192,16 +193,16 @@ pub(crate) struct Plan {
     /// What the user should know of it once.
     pub(crate) notes: Vec<String>,
     expected_steps: Option<u64>,
-    /// Set by the worker when a watched variable has moved: it is to be copied in full from now on.
-    has_moved: AtomicBool,
+    /// Set by the worker when a watched variable has moved, to be copied in full from now on, or is trained in turn.
+    has_news: AtomicBool,
 }
 
 impl Plan {
-    /// `moved` names the frozen variables that were seen to move.
+    /// `followed` names the frozen variables that were seen to move.
     pub(crate) fn new(
         mut found: Vec<SourceVariable>,
         selection: &Selection,
-        moved: &HashSet<Arc<str>>,
+        followed: &Followed,
     ) -> Plan {
         found.sort_by(|a, b| alphanumeric_sort::compare_str(&a.name, &b.name));
         let mut plan = Plan {
@@ -210,10 +211,10 @@ impl Plan {
             bytes: 0,
             notes: Vec::new(),
             expected_steps: selection.options.expected_steps,
-            has_moved: AtomicBool::new(false),
+            has_news: AtomicBool::new(false),
         };
         let watched = |found: &SourceVariable| {
-            found.info.role == Role::Frozen && !moved.contains(&found.name)
+            found.info.role == Role::Frozen && !followed.has_moved(&found.name)
         };
         let logged = found
             .iter()
@@ -268,6 +269,7 @@ impl Plan {
             elements,
             all,
             moved: AtomicBool::new(false),
+            in_turn: AtomicBool::new(false),
         });
     }
 
@@ -308,19 +310,71 @@ impl Plan {
     /// The worker's word that a watched variable moved.
     pub(crate) fn report_moved(&self, variable: &Variable) {
         variable.moved.store(true, Ordering::Relaxed);
-        self.has_moved.store(true, Ordering::Release);
+        self.has_news.store(true, Ordering::Release);
     }
 
-    pub(crate) fn has_moved(&self) -> bool {
-        self.has_moved.load(Ordering::Acquire)
+    /// The worker's word that a variable is trained although it is frozen at each call.
+    pub(crate) fn report_in_turn(&self, variable: &Variable) {
+        if variable.info.role == Role::Frozen {
+            variable.in_turn.store(true, Ordering::Relaxed);
+            self.has_news.store(true, Ordering::Release);
+        }
     }
 
-    pub(crate) fn moved_names(&self) -> impl Iterator<Item = Arc<str>> {
-        let moved = |variable: &&Variable| variable.moved.load(Ordering::Relaxed);
-        self.variables
+    pub(crate) fn has_news(&self) -> bool {
+        self.has_news.load(Ordering::Acquire)
+    }
+}
+
+/// What is known of the variables of earlier plans, by name.
+#[derive(Debug, Default)]
+pub(crate) struct Followed {
+    /// Frozen ones that moved.
+    moved: HashSet<Arc<str>>,
+    /// Those that are frozen and trained in turn: trained ones, whatever a call finds.
+    in_turn: HashSet<Arc<str>>,
+    /// Those that were frozen, or the other way round, once.
+    changed: HashSet<Arc<str>>,
+}
+
+impl Followed {
+    /// Takes what the worker has said of a plan.
+    pub(crate) fn take(&mut self, plan: &Plan) {
+        for variable in &plan.variables {
+            if variable.moved.load(Ordering::Relaxed) {
+                self.moved.insert(variable.name.clone());
+            }
+            if variable.in_turn.load(Ordering::Relaxed) {
+                self.in_turn.insert(variable.name.clone());
+            }
+        }
+    }
+
+    pub(crate) fn has_moved(&self, name: &str) -> bool {
+        self.moved.contains(name)
+    }
+
+    pub(crate) fn is_in_turn(&self, name: &str) -> bool {
+        self.in_turn.contains(name)
+    }
+
+    /// Takes which roles a new plan has changed. True when one of them has changed before.
+    pub(crate) fn compare_roles(&mut self, before: &Plan, after: &Plan) -> bool {
+        let roles: HashMap<&str, Role> = before
+            .variables
             .iter()
-            .filter(moved)
-            .map(|variable| variable.name.clone())
+            .map(|variable| (&*variable.name, variable.info.role))
+            .collect();
+        let mut again = false;
+        for variable in &after.variables {
+            let role = roles.get(&*variable.name);
+            if role.is_some_and(|role| *role != variable.info.role)
+                && !self.changed.insert(variable.name.clone())
+            {
+                again |= self.in_turn.insert(variable.name.clone());
+            }
+        }
+        again
     }
 }
 
@@ -359,7 +413,7 @@ mod tests {
         Plan::new(
             found,
             &Selection::new(options).expect("valid options"),
-            &HashSet::new(),
+            &Followed::default(),
         )
     }
 
@@ -399,7 +453,10 @@ mod tests {
         let frozen = || vec![found("w", DType::F32, &shape, Role::Frozen)];
         let first = plan(WeightOptions::new(), frozen());
         assert!(first.variables[0].elements <= WATCHED_ELEMENTS);
-        let moved = HashSet::from([Arc::from("w")]);
+        let moved = Followed {
+            moved: HashSet::from([Arc::from("w")]),
+            ..Followed::default()
+        };
         let selection = Selection::new(WeightOptions::new()).expect("valid options");
         let second = Plan::new(frozen(), &selection, &moved);
         assert_eq!(second.variables[0].elements, 1_000_000);

@@ -30,6 +30,8 @@ pub(crate) struct Planned {
     /// Places in `order`.
     pub(super) index: HashMap<Arc<str>, usize>,
     pub(super) stores: Vec<StoreIdentity>,
+    /// Beside the plan's variables: whether it is trained and frozen in turn, so that a role says nothing.
+    pub(super) in_turn: Vec<bool>,
 }
 
 /// The variables in the order of the source, which seldom changes.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::capture::plan::{Plan, SourceVariable};
+use crate::capture::plan::{Followed, Plan, SourceVariable};
 use crate::capture::planned::{Order, Planned, Slot};
 use crate::error::{Error, Result};
 use crate::model::subject::Subject;
@@ -16,6 +16,7 @@ use crate::source::named_tensors::{Membership, StoreIdentity, VariableSink};
 pub(crate) struct Planner<'a> {
     subject: Subject,
     selection: &'a Selection,
+    followed: &'a Followed,
     found: Vec<SourceVariable>,
     layouts: HashMap<Arc<str>, ElementLayout>,
     order: Vec<(Arc<str>, Slot)>,
@@ -26,10 +27,15 @@ pub(crate) struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    pub(crate) fn new(subject: Subject, selection: &'a Selection) -> Planner<'a> {
+    pub(crate) fn new(
+        subject: Subject,
+        selection: &'a Selection,
+        followed: &'a Followed,
+    ) -> Planner<'a> {
         Planner {
             subject,
             selection,
+            followed,
             found: Vec::new(),
             layouts: HashMap::new(),
             order: Vec::new(),
@@ -43,14 +49,14 @@ impl<'a> Planner<'a> {
     ///
     /// # Errors
     /// A name twice, or nothing but tensors that cannot be logged.
-    pub(crate) fn finish(self, moved: &HashSet<Arc<str>>) -> Result<Planned> {
+    pub(crate) fn finish(self) -> Result<Planned> {
         if let Some(error) = self.error {
             return Err(error);
         }
         if let ([], Some(unsupported)) = (self.found.as_slice(), self.unsupported.first()) {
             return Err(unsupported.clone());
         }
-        let mut plan = Plan::new(self.found, self.selection, moved);
+        let mut plan = Plan::new(self.found, self.selection, self.followed);
         plan.notes.extend(left_out(&self.unsupported));
         let place = plan
             .variables
@@ -75,6 +81,11 @@ impl<'a> Planner<'a> {
             let name = twice.map_or("", |(name, _)| name).into();
             return Err(Error::DuplicateVariable { name });
         }
+        let in_turn = plan
+            .variables
+            .iter()
+            .map(|variable| self.followed.is_in_turn(&variable.name))
+            .collect();
         let mut known = self.layouts;
         let layouts = plan
             .variables
@@ -87,6 +98,7 @@ impl<'a> Planner<'a> {
             order: Order::new(&order),
             index,
             stores: self.stores,
+            in_turn,
         })
     }
 
@@ -96,7 +108,12 @@ impl<'a> Planner<'a> {
         source: &dyn ElementSource,
         membership: Membership,
     ) -> Result<()> {
-        let role = membership.role;
+        let is_in_turn = membership.role == Role::Frozen && self.followed.is_in_turn(name);
+        let role = if is_in_turn {
+            Role::Trainable
+        } else {
+            membership.role
+        };
         if name.is_empty() {
             let reason = "a variable needs a name, which its tags end in";
             return Err(Error::InvalidTag {

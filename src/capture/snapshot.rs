@@ -22,6 +22,8 @@ pub(crate) struct Snapshot {
     pub(crate) rebase: bool,
     /// Calls left out just before because nothing moved.
     pub(crate) idle_calls: u32,
+    /// The step of the first call in a row at which nothing moved.
+    pub(crate) idle_since: Option<i64>,
     /// As the user told it last.
     pub(crate) learning_rate: Option<f64>,
 }

@@ -49,6 +49,7 @@ impl<'a> Walk<'a> {
                 .plan
                 .variables
                 .get(place)
+                .filter(|_| self.planned.in_turn.get(place) != Some(&true))
                 .map(|variable| variable.info.role),
             Some(Slot::Left(role)) => Some(role),
             Some(Slot::NoGradient | Slot::Unsupported) => None,

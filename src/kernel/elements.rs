@@ -66,6 +66,17 @@ impl<'a> Elements<'a> {
         })));
     }
 
+    /// Of so many rows of equal length, those that are not equal to the next, counted up to `most`.
+    pub(crate) fn differing_rows(&self, rows: usize, most: usize) -> usize {
+        with_slice!(self, slice => {
+            let bytes: &[u8] = bytemuck::cast_slice(slice);
+            let length = (bytes.len() / rows.max(1)).max(1);
+            let next = bytes.chunks_exact(length).skip(1);
+            let pairs = std::iter::zip(bytes.chunks_exact(length), next);
+            pairs.filter(|(row, next)| row != next).take(most).count()
+        })
+    }
+
     /// The element as `f64`; NaN behind the end.
     pub(crate) fn get(&self, index: usize) -> f64 {
         with_slice!(self, slice => slice.get(index).map_or(f64::NAN, |element| element.widened().to_f64()))

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use crate::capture::IDLE_CALLS;
 use crate::log_report::variable::{LoggedVariable, missing};
-use crate::report::diagnosis::{Diagnosis, Found, Opinion};
-use crate::report::history::Observation;
+use crate::report::diagnosis::{Diagnosis, Opinion};
+use crate::report::history::{Idle, Observation};
 use crate::report::{ModelReport, ParameterReport, Thresholds, WeightReport};
 use crate::source::values::Glimpse;
 
@@ -29,7 +29,6 @@ pub(crate) struct LoggedModel {
     /// Nothing moved at that one.
     was_still: bool,
     diagnosis: Diagnosis,
-    faults: Vec<Found>,
     learning_rate: Option<f64>,
     pub(crate) has_gradients: bool,
     /// Where steps went back, and to which: the run began again.
@@ -49,7 +48,6 @@ impl LoggedModel {
             judged: None,
             was_still: false,
             diagnosis: Diagnosis::new(thresholds),
-            faults: Vec::new(),
             learning_rate: None,
             has_gradients: false,
             went_back: None,
@@ -119,7 +117,6 @@ impl LoggedModel {
     fn begin_again(&mut self, before: i64, step: i64) {
         self.went_back = Some((before, step));
         self.diagnosis.rebase();
-        self.faults.clear();
         self.variables.iter_mut().for_each(LoggedVariable::forget);
         (self.judged, self.was_still) = (None, false);
     }
@@ -148,12 +145,11 @@ impl LoggedModel {
         }
         let idle_calls = self.idle_calls(&observations);
         self.diagnosis.set_learning_rate(self.learning_rate);
-        let found = self.diagnosis.observe(step, idle_calls, &observations);
-        if self.diagnosis.take_changed() || !found.is_empty() {
-            let diagnosis = &self.diagnosis;
-            self.faults.retain(|fault| diagnosis.is_in_force(fault));
-            self.faults.extend(found);
-        }
+        let idle = Idle {
+            calls: idle_calls,
+            since: None,
+        };
+        self.diagnosis.observe(step, idle, &observations);
         (self.judged, self.step) = (Some(step), None);
     }
 
@@ -217,7 +213,7 @@ impl LoggedModel {
             step: self.judged,
             trend: self.diagnosis.trend(),
         });
-        let faults = self.faults.iter().cloned();
+        let faults = self.diagnosis.faults().iter().cloned();
         report
             .findings
             .extend(faults.map(|found| found.told(run, &self.scope)));

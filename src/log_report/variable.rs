@@ -7,8 +7,8 @@ use crate::log_report::sighting::Sighting;
 use crate::model::statistic::Statistic;
 use crate::model::types::DType;
 use crate::model::variable_info::{Role, VariableInfo};
+use crate::report::facts::Facts;
 use crate::report::history::{Observation, Seen};
-use crate::report::rules::Facts;
 use crate::source::values::Glimpse;
 
 /// What stands behind a name.
@@ -128,8 +128,7 @@ impl LoggedVariable {
         if !sighting.has_weights {
             return Observation {
                 glimpse,
-                seen: None,
-                moved: None,
+                ..Observation::default()
             };
         }
         let moments = self.moments(&sighting);
@@ -150,6 +149,7 @@ impl LoggedVariable {
             change,
             update_ratio: sighting.update_ratio(),
             cosine: None,
+            changed_since: None,
         };
         self.knows_changed |= sighting.changed_fraction().is_some();
         self.fingerprint = fingerprint.or(self.fingerprint);
@@ -157,8 +157,20 @@ impl LoggedVariable {
         self.remember(&sighting, &seen);
         Observation {
             glimpse,
+            required: self.required(),
             seen: Some(seen),
             moved,
+            ..Observation::default()
+        }
+    }
+
+    /// Whether it requires a gradient, as far as its role tells.
+    fn required(&self) -> Option<bool> {
+        let role = self.traits.as_ref().map(|traits| traits.role);
+        match (self.is_frozen, role) {
+            (true, _) => Some(false),
+            (false, None) => None,
+            (false, Some(role)) => Some(role == Role::Trainable),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SendError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
@@ -135,14 +135,12 @@ impl Core {
             directory: opened.directory().to_owned(),
             resumed_at,
         });
-        let open = Command::Open {
-            run: number,
-            opened: Box::new(opened),
-        };
-        if let Err(SendError(open)) = self.commands.send(open) {
-            if let Command::Open { opened, .. } = open {
-                opened.discard();
-            }
+        lock(&self.shared.opened).push((number, opened));
+        if self.commands.send(Command::Wake).is_err() {
+            // Nobody will log to it.
+            lock(&self.shared.opened)
+                .extract_if(.., |(opened, _)| *opened == number)
+                .for_each(|(_, opened)| opened.discard());
             return Err(self.stopped(&run));
         }
         Ok(run)

@@ -338,7 +338,7 @@ statistics! {
         WeightDrift {
             tag: "weight_drift",
             text: "norm(w(t) - w(0)) / norm(w(0)), how far training has moved the variable; from 4096 sampled elements \
-                where it has more. One that began next to zero is measured against the norm of a fresh one.",
+                where it has more.",
             value: Measured::drift,
             aggregate: Some(AggregateTag {
                 tag: "drift",

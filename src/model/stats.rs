@@ -149,7 +149,7 @@ fn scaled(count: u64, factor: f64) -> u64 {
 pub(crate) struct Change {
     /// Moments of `w - previous`, subtracted in the type the elements widen to (f32 for f16, bf16 and f32, else f64).
     pub(crate) deltas: Moments,
-    /// Elements whose bits changed.
+    /// Elements whose value changed; bits, where it is NaN. Both zeros are one value.
     pub(crate) changed: u64,
     /// Of those, the ones that moved by exactly one unit in the last place of their own type (integers: by one): moves
     /// that rounding allowed barely or not at all.
@@ -162,7 +162,7 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// Share of the elements whose bits changed, 0 to 1; `None` for a tensor without elements.
+    /// Share of the elements that changed, 0 to 1; `None` for a tensor without elements.
     pub(crate) fn changed_fraction(&self) -> Option<f64> {
         (self.deltas.count > 0).then(|| self.changed as f64 / self.deltas.count as f64)
     }

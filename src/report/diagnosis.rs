@@ -1,43 +1,25 @@
-//! One model's verdicts as its steps come in: rules applied, confirmed before they become faults, and told once.
+//! One model's verdicts as its steps come in: rules applied, confirmed before they become faults, and reported once.
 
-use std::collections::{HashMap, VecDeque};
-use std::path::Path;
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::kernel::Analysis;
-use crate::report::history::{History, Observation, Scale};
-use crate::report::reason::reason;
-use crate::report::rules::{Case, Context, Facts, collapse, decide, relative_gradient};
+use crate::report::cause::Cause;
+use crate::report::evidence_table::Outcome;
+use crate::report::facts::Facts;
+use crate::report::history::{Idle, Observation, Scale};
+use crate::report::ledger::{Found, Ledger};
+use crate::report::patient::Patient;
+use crate::report::remark::Remark;
+use crate::report::rhythm::Rhythm;
+use crate::report::rules::{Context, collapse, relative_gradient};
+use crate::report::signs::gradient_patience;
 use crate::report::thresholds::Thresholds;
-use crate::report::verdict::{Cause, Evidence, Finding, GradientState, Trend, Verdict};
+use crate::report::verdict::{Evidence, GradientState, Trend, Verdict};
 use crate::source::named_tensors::Role;
 use crate::source::values::Glimpse;
-
-/// A fault that a variable, or the whole model, has come to.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Found {
-    /// `None` for the model as a whole.
-    pub(crate) variable: Option<Arc<str>>,
-    pub(crate) verdict: Verdict,
-    pub(crate) first_step: i64,
-    pub(crate) step: i64,
-    pub(crate) reason: String,
-}
-
-impl Found {
-    /// What users are told of it.
-    pub(crate) fn told(self, run: &Path, scope: &str) -> Finding {
-        Finding {
-            run: run.to_path_buf(),
-            scope: scope.to_owned(),
-            variable: self.variable.as_deref().map(str::to_owned),
-            verdict: self.verdict,
-            first_step: self.first_step,
-            step: self.step,
-            reason: self.reason,
-        }
-    }
-}
 
 /// What is said of a variable.
 #[derive(Debug, Clone)]
@@ -49,49 +31,53 @@ pub(crate) struct Opinion {
     pub(crate) evidence: Evidence,
 }
 
+/// What the other scopes of the run are like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Elsewhere {
+    /// One of them has gradients.
+    pub(crate) has_gradients: bool,
+    /// One of them has gradients and the same variables, by name and shape.
+    pub(crate) has_twin: bool,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Diagnosis {
     thresholds: Thresholds,
     patients: Vec<Patient>,
     model: Model,
-}
-
-/// One variable.
-#[derive(Debug)]
-struct Patient {
-    name: Arc<str>,
-    facts: Facts,
-    history: History,
-    verdict: Verdict,
-    since: Option<i64>,
-    /// What the rules say of late where that is not the verdict, since when, and how often in a row.
-    candidate: (Verdict, i64, u32),
-    /// For each output unit the last compared step that changed it and not all; empty below two dimensions, and before any
-    /// change was taken.
-    units: Vec<u64>,
-    /// The last compared step that changed all.
-    all_units: u64,
+    ledger: Ledger,
+    elsewhere: Elsewhere,
+    /// Of names and shapes.
+    signature: u64,
 }
 
 /// What is known of all variables together.
 #[derive(Debug, Default)]
 struct Model {
+    /// Moves of the model, counted in calls.
+    moves: Rhythm,
     /// Whether anything moved, at the newest steps.
     moved: VecDeque<bool>,
-    still: u64,
     steps: u64,
+    /// Moves since some variable that had been at rest began.
+    awakening: Option<u64>,
     /// Slow average of the median logarithmic update ratio.
     slow_ratio: Option<f64>,
     ratio: Option<f64>,
     learning_rate: Option<f64>,
     /// The step at which all weights were last seen to be replaced at once.
     replaced: Option<i64>,
-    /// The whole model's fault has been told.
-    is_told: bool,
+    /// What was said of the model as a whole.
+    general: Option<Verdict>,
+    /// Some variable had a gradient.
+    has_gradients: bool,
     /// Some verdict has changed since anybody asked.
     has_changed: bool,
 }
+
+/// Moves of others that a variable has sat out before it counts as having been at rest.
+const REST: u64 = 5;
 
 impl Diagnosis {
     pub(crate) fn new(thresholds: Thresholds) -> Diagnosis {
@@ -99,10 +85,13 @@ impl Diagnosis {
             thresholds,
             patients: Vec::new(),
             model: Model::default(),
+            ledger: Ledger::default(),
+            elsewhere: Elsewhere::default(),
+            signature: 0,
         }
     }
 
-    /// Takes up the variables of a new plan. Those that are what they were keep their history.
+    /// Takes up the variables of a new plan. Those that are what they were keep their history, whatever their role.
     pub(crate) fn adopt(&mut self, variables: impl Iterator<Item = (Arc<str>, Facts)>) {
         let known = self
             .patients
@@ -110,22 +99,31 @@ impl Diagnosis {
             .map(|patient| (patient.name.clone(), patient));
         let mut known: HashMap<Arc<str>, Patient> = known.collect();
         let mut has_lost = false;
+        let mut signature = DefaultHasher::new();
         self.patients = variables
-            .map(|(name, facts)| match known.remove(&name) {
-                Some(patient) if patient.facts == facts => patient,
-                other => {
-                    has_lost |= other.is_some_and(|patient| patient.is_decided());
-                    Patient::new(name, facts)
+            .map(|(name, facts)| {
+                if facts.role != Role::Buffer {
+                    (&name, &facts.shape).hash(&mut signature);
+                }
+                match known.remove(&name) {
+                    Some(patient) if patient.facts.is_same_variable(&facts) => patient.renew(facts),
+                    other => {
+                        has_lost |= other.is_some_and(|patient| patient.is_decided());
+                        Patient::new(name, facts)
+                    }
                 }
             })
             .collect();
+        self.signature = signature.finish();
         self.model.has_changed |= has_lost || known.values().any(Patient::is_decided);
     }
 
     /// The weights were replaced: what comes is not to be compared with what was.
     pub(crate) fn rebase(&mut self) {
-        let had_verdict = self.model.is_told || self.patients.iter().any(Patient::is_decided);
+        let had_verdict =
+            self.model.general.is_some() || self.patients.iter().any(Patient::is_decided);
         self.patients.iter_mut().for_each(Patient::forget);
+        self.ledger.clear();
         self.model = Model {
             learning_rate: self.model.learning_rate,
             replaced: self.model.replaced,
@@ -138,18 +136,53 @@ impl Diagnosis {
         self.model.learning_rate = rate.or(self.model.learning_rate);
     }
 
-    /// Takes the newest step: one observation for each variable, in their order, and how many idle calls came before it.
-    /// Returns the faults that have become sure.
+    pub(crate) fn set_elsewhere(&mut self, elsewhere: Elsewhere) {
+        self.elsewhere = elsewhere;
+    }
+
+    /// Whether gradients were seen, and what the variables are, for [`Elsewhere`].
+    pub(crate) fn identity(&self) -> (bool, u64) {
+        (self.model.has_gradients, self.signature)
+    }
+
+    /// Takes the newest step: one observation for each variable, in their order, and the calls left out before it.
+    /// Returns what is news of faults.
     pub(crate) fn observe(
         &mut self,
         step: i64,
-        idle_calls: u64,
+        idle: Idle,
         observations: &[Observation],
     ) -> Vec<Found> {
+        self.push(step, idle, observations);
+        if observations
+            .iter()
+            .all(|observation| observation.moved.is_none())
+        {
+            return self.settle(step, None);
+        }
+        if self.is_replaced() {
+            self.model.replaced = Some(step);
+            self.rebase();
+            return Vec::new();
+        }
+        let context = self.stand();
+        self.model.follow(&self.patients);
+        self.judge(step, &context)
+    }
+
+    /// Adds a step to the histories and to the model's rhythm.
+    fn push(&mut self, step: i64, idle: Idle, observations: &[Observation]) {
         let thresholds = self.thresholds;
         let looked = || observations.iter().map(|observation| observation.glimpse);
         let is_fresh = looked().any(|glimpse| glimpse == Glimpse::Undefined)
             && looked().all(|glimpse| matches!(glimpse, Glimpse::Undefined | Glimpse::Unseen));
+        let model_moved = self.has_moved(observations);
+        let is_compared = observations.iter().any(|one| one.moved.is_some());
+        if is_compared {
+            self.model
+                .count(idle, model_moved, thresholds.window as usize);
+        }
+        let mut awakes = false;
         for (patient, observation) in std::iter::zip(&mut self.patients, observations) {
             let scale = Scale {
                 window: thresholds.window as usize,
@@ -158,48 +191,45 @@ impl Diagnosis {
                 huge: thresholds.exploding_update_ratio,
                 is_fresh,
                 reference_norm: patient.facts.reference_norm(),
+                slow: thresholds.hardly_moving,
+                model_moved,
+                idle,
             };
-            patient.history.push(step, observation, scale);
-            patient.history.is_sparse = patient.is_sparse(thresholds.window.into());
+            awakes |= observation.moved == Some(true) && patient.history.moves.since() >= REST;
+            patient.push(step, observation, scale);
         }
-        if observations
-            .iter()
-            .all(|observation| observation.moved.is_none())
-        {
-            return Vec::new();
+        if awakes {
+            self.model.awakening = Some(0);
         }
-        self.count_moves(idle_calls, observations);
-        if self.is_replaced() {
-            self.model.replaced = Some(step);
-            self.rebase();
-            return Vec::new();
+        let awakening = self.model.awakening;
+        for patient in &mut self.patients {
+            patient.history.hand_over(awakening);
         }
-        let context = self.context();
-        self.model.follow(&self.patients);
-        self.judge(step, &context)
     }
 
-    fn count_moves(&mut self, idle_calls: u64, observations: &[Observation]) {
-        let any = observations
-            .iter()
-            .any(|observation| observation.moved == Some(true));
-        let model = &mut self.model;
-        model.steps += 1;
-        model.still = if any { 0 } else { model.still + 1 + idle_calls };
-        model.moved.push_back(any);
-        if model.moved.len() > self.thresholds.window as usize {
-            model.moved.pop_front();
+    /// True when a variable moved that is trained; where none is, when any did.
+    fn has_moved(&self, observations: &[Observation]) -> bool {
+        let known = || std::iter::zip(&self.patients, observations);
+        let moved = |observation: &Observation| observation.moved == Some(true);
+        let is_trained = |patient: &Patient, observation: &Observation| {
+            patient.facts.role != Role::Buffer
+                && (observation.required != Some(false) || patient.is_trained())
+        };
+        match known().any(|(patient, observation)| is_trained(patient, observation)) {
+            true => known().any(|(patient, observation)| {
+                moved(observation) && is_trained(patient, observation)
+            }),
+            false => known().any(|(_, observation)| moved(observation)),
         }
     }
 
     /// All matrices changed by their own size in one step, which they never did before, and nobody saw a gradient.
     fn is_replaced(&self) -> bool {
-        let matrices = || {
-            self.patients
-                .iter()
-                .filter(|patient| patient.facts.rank() >= 2)
-        };
-        let trained = matrices().filter(|patient| patient.facts.role == Role::Trainable);
+        let matrices = self
+            .patients
+            .iter()
+            .filter(|patient| patient.facts.rank() >= 2);
+        let trained = matrices.filter(|patient| patient.facts.role == Role::Trainable);
         let (mut all, mut jumped) = (0, 0);
         for patient in trained {
             all += 1;
@@ -212,142 +242,243 @@ impl Diagnosis {
         all >= 2 && jumped * 5 >= all * 4 && unseen
     }
 
-    fn context(&self) -> Context {
-        let trained = || {
-            self.patients
-                .iter()
-                .filter(|patient| patient.facts.role == Role::Trainable)
+    /// Says of each variable what its gradient comes to, and of the model what they come to together.
+    fn stand(&mut self) -> Context {
+        let turn = self.turn();
+        let patience = gradient_patience(&self.thresholds, turn);
+        let is_model_still = self.model.moves.since() >= patience.least;
+        let mut counted = Context::default();
+        for patient in &mut self.patients {
+            patient.stand(patience, is_model_still).count(&mut counted);
+        }
+        self.model.has_gradients |= counted.with_gradient > 0;
+        self.context()
+    }
+
+    /// The longest interval of any variable that is trained.
+    fn turn(&self) -> u64 {
+        let own = |patient: &Patient| {
+            let (moves, visits) = (&patient.history.moves, &patient.history.trail.visits);
+            moves.longest().max(visits.longest())
         };
-        let matrices = trained().filter(|patient| patient.facts.rank() >= 2);
-        let mut relative: Vec<f64> = matrices
+        self.patients.iter().map(own).max().unwrap_or_default()
+    }
+
+    fn context(&self) -> Context {
+        let trained = || self.patients.iter().filter(|patient| patient.is_trained());
+        let matrices = || trained().filter(|patient| patient.facts.rank() >= 2);
+        let mut relative: Vec<f64> = matrices()
             .filter_map(|patient| relative_gradient(&patient.history))
             .collect();
         let mut collapses: Vec<f64> = trained()
             .filter_map(|patient| collapse(&patient.history))
             .collect();
-        let moves = self.model.moved.iter().filter(|&&moved| moved).count();
-        Context {
-            still: self.model.still,
-            moves: u32::try_from(moves).unwrap_or(u32::MAX),
-            has_gradients: trained().any(|patient| patient.history.sums.nonzero > 0),
+        let mut ratios: Vec<f64> = matrices()
+            .filter(|patient| !patient.history.is_sparse)
+            .filter_map(|patient| patient.history.sums.log_ratio())
+            .collect();
+        let is_zero = |patient: &Patient| {
+            let newest = patient.history.newest;
+            newest.is_some_and(|newest| newest.count > 0 && newest.zeros == newest.count)
+        };
+        let has_gradients = trained().any(|patient| patient.gradient == GradientState::NonZero);
+        let is_hurt = |patient: &Patient| {
+            let died = has_gradients && patient.gradient == GradientState::Zero;
+            patient.history.jumps > 0 || died || patient.gradient == GradientState::NonFinite
+        };
+        let moves = &self.model.moves;
+        let mut context = Context {
+            still: moves.since(),
+            has_moved: moves.events() > 0,
+            patience: moves.patience(self.thresholds.window.into()),
+            turn: self.turn(),
+            is_all_zero: matrices().all(is_zero),
+            is_hurt: matrices().any(is_hurt),
+            has_twin: self.elsewhere.has_twin,
+            has_gradients_elsewhere: self.elsewhere.has_gradients,
             relative_gradient: quantile(&mut relative, 0.75),
             largest_gradient: trained()
                 .filter_map(|patient| patient.history.sums.log_gradient())
                 .max_by(f64::total_cmp),
             collapse: quantile(&mut collapses, 0.5),
+            ratio: quantile(&mut ratios, 0.75),
             learning_rate: self.model.learning_rate,
+            ..Context::default()
+        };
+        for patient in &self.patients {
+            patient.standpoint().count(&mut context);
         }
+        context
     }
 
-    /// Applies the rules, and says which faults have become sure.
+    /// Applies the rules, and says what is news.
     fn judge(&mut self, step: i64, context: &Context) -> Vec<Found> {
-        let thresholds = &self.thresholds;
-        let mut found = Vec::new();
+        let mut changed = false;
         for patient in &mut self.patients {
-            let verdict = decide(&patient.case(context, thresholds));
-            let before = patient.verdict;
-            let is_new = patient.hear(verdict, step, thresholds);
-            self.model.has_changed |= patient.verdict != before;
-            if is_new {
-                found.push(patient.found(step, context, thresholds));
-            }
+            changed |= patient.judge(step, context, &self.thresholds);
         }
-        self.gather(step, context, found)
+        self.model.has_changed |= changed;
+        self.settle(step, Some(context))
     }
 
-    /// One fault of the model, told once, in place of one for each variable.
-    fn gather(&mut self, step: i64, context: &Context, found: Vec<Found>) -> Vec<Found> {
-        let everywhere = context.still >= self.thresholds.window.into();
-        if !everywhere {
-            self.model.has_changed |= std::mem::take(&mut self.model.is_told);
-            return found;
+    /// Brings the faults in force up to date.
+    fn settle(&mut self, step: i64, context: Option<&Context>) -> Vec<Found> {
+        let (general, covered) = match context {
+            Some(context) => self.general(context),
+            None => (self.model.general, HashSet::new()),
+        };
+        let differs = general != self.model.general;
+        if !differs && !self.model.has_changed {
+            return Vec::new();
         }
-        let (still, own): (Vec<Found>, Vec<Found>) = found.into_iter().partition(|found| {
-            let general = !matches!(
-                found.verdict,
-                Verdict::NotUpdated {
-                    cause: Cause::NotInOptimizer
-                }
-            );
-            general
-                && matches!(
-                    found.verdict,
-                    Verdict::NotUpdated { .. } | Verdict::RoundedAway
-                )
+        (self.model.general, self.model.has_changed) = (general, true);
+        let Some(context) = context else {
+            return Vec::new();
+        };
+        let mut wanted: Vec<Found> = self
+            .patients
+            .iter()
+            .filter(|patient| patient.verdict.is_fault() && !covered.contains(&patient.name))
+            .map(|patient| self.found(patient, step, context))
+            .collect();
+        wanted.extend(
+            general.and_then(|verdict| self.found_general(verdict, &covered, step, context)),
+        );
+        self.ledger.update(step, wanted, &covered)
+    }
+
+    fn found(&self, patient: &Patient, step: i64, context: &Context) -> Found {
+        Found {
+            variable: Some(patient.name.clone()),
+            verdict: patient.verdict,
+            first_step: patient.since.unwrap_or(step),
+            step,
+            reason: patient.reason(context, &self.thresholds),
+            over_since: None,
+            is_revision: false,
+        }
+    }
+
+    /// What is true of the model rather than of its variables, and of which of them it is.
+    fn general(&self, context: &Context) -> (Option<Verdict>, HashSet<Arc<str>>) {
+        let of = |is: &dyn Fn(Verdict) -> bool| -> Vec<&Patient> {
+            let patients = self.patients.iter();
+            patients.filter(|patient| is(patient.verdict)).collect()
+        };
+        let names = |patients: &[&Patient]| patients.iter().map(|one| one.name.clone()).collect();
+        let unreached = of(&|verdict| verdict == Verdict::NoGradient);
+        if !unreached.is_empty() {
+            return (Some(Verdict::NoGradient), names(&unreached));
+        }
+        let zero = of(&|verdict| matches!(verdict, Verdict::ZeroGradient | Verdict::DecayOnly));
+        if !zero.is_empty() && context.with_gradient == 0 {
+            let decays = zero.iter().any(|one| one.verdict == Verdict::DecayOnly);
+            let verdict = match decays {
+                true => Verdict::DecayOnly,
+                false => Verdict::ZeroGradient,
+            };
+            return (Some(verdict), names(&zero));
+        }
+        let still = of(&|verdict| match verdict {
+            Verdict::NotUpdated { cause } => cause != Cause::NotInOptimizer,
+            other => other == Verdict::RoundedAway,
         });
-        let mut told = own;
-        if let [first, others @ ..] = still.as_slice() {
-            let alike = others.iter().all(|found| found.verdict == first.verdict);
-            if others.is_empty() || !alike {
-                told.extend(still);
-            } else if !self.model.is_told {
-                self.model.is_told = true;
-                told.push(Found {
-                    variable: None,
-                    reason: format!(
-                        "no element of {} variables has changed, for {} calls",
-                        still.len(),
-                        context.still
-                    ),
-                    step,
-                    ..first.clone()
-                });
+        let everywhere = context.still >= self.thresholds.window.into();
+        match still.as_slice() {
+            [first, others @ ..]
+                if everywhere
+                    && !others.is_empty()
+                    && others.iter().all(|one| one.verdict == first.verdict) =>
+            {
+                (Some(first.verdict), names(&still))
             }
+            _ => (None, HashSet::new()),
         }
-        told
+    }
+
+    fn found_general(
+        &self,
+        verdict: Verdict,
+        covered: &HashSet<Arc<str>>,
+        step: i64,
+        context: &Context,
+    ) -> Option<Found> {
+        let members = || {
+            let patients = self.patients.iter();
+            patients.filter(|patient| covered.contains(&patient.name))
+        };
+        let first = members().find(|patient| patient.verdict == verdict)?;
+        let reason = match verdict {
+            Verdict::NotUpdated { .. } | Verdict::RoundedAway => format!(
+                "no element of {} variables has changed, for {} calls",
+                covered.len(),
+                context.still
+            ),
+            _ => first.reason(context, &self.thresholds),
+        };
+        Some(Found {
+            variable: None,
+            first_step: members().filter_map(|patient| patient.since).min()?,
+            reason,
+            ..self.found(first, step, context)
+        })
+    }
+
+    /// The faults in force, in the order in which they became sure.
+    pub(crate) fn faults(&self) -> &[Found] {
+        self.ledger.faults()
     }
 
     /// What is said of each variable, in their order.
     pub(crate) fn opinions(&self) -> impl Iterator<Item = Opinion> {
         let context = self.context();
-        self.patients.iter().map(move |patient| Opinion {
-            verdict: patient.verdict,
-            since: patient.since,
-            reason: reason(patient.verdict, &patient.case(&context, &self.thresholds)),
-            evidence: patient.evidence(self.thresholds.window.into()),
+        self.patients.iter().map(move |patient| {
+            let mut evidence = patient.evidence(&context, &self.thresholds);
+            if patient.verdict == Verdict::Frozen && self.has_moving_statistics(patient) {
+                evidence.remarks.push(Remark::RunningStatisticsMove);
+            }
+            Opinion {
+                verdict: patient.verdict,
+                since: patient.since,
+                reason: patient.reason(&context, &self.thresholds),
+                evidence,
+            }
+        })
+    }
+
+    /// A buffer of the same layer moves.
+    fn has_moving_statistics(&self, patient: &Patient) -> bool {
+        let layer = |name: &str| name.rsplit_once('.').map(|(layer, _)| layer.to_owned());
+        let own = layer(&patient.name);
+        self.patients.iter().any(|other| {
+            patient.facts.role != Role::Buffer
+                && other.facts.role == Role::Buffer
+                && other.history.sums.moves > 0
+                && layer(&other.name) == own
         })
     }
 
     /// Takes which output units of a variable the newest step changes, before it is observed.
     pub(crate) fn units_changed(&mut self, variable: usize, analysis: Option<&Analysis>) {
-        let Some(patient) = self.patients.get_mut(variable) else {
-            return;
-        };
-        let Some((analysis, change)) = analysis.and_then(|all| Some((all, all.change?))) else {
-            return;
-        };
-        let now = patient.history.steps + 1;
-        if patient.units.is_empty() {
-            patient.units = vec![0; patient.facts.units()];
+        if let (Some(patient), Some(analysis)) = (self.patients.get_mut(variable), analysis) {
+            patient.units_changed(analysis);
         }
-        match &analysis.rows_changed {
-            None if change.changed_rows > 0 => patient.all_units = now,
-            None => {}
-            Some(bits) => {
-                for (unit, last) in patient.units.iter_mut().enumerate() {
-                    let word = bits.get(unit / 64).copied().unwrap_or_default();
-                    if word >> (unit % 64) & 1 == 1 {
-                        *last = now;
-                    }
-                }
-            }
-        }
+    }
+
+    /// Variables that require no gradient at the calls, and did between them again and again.
+    pub(crate) fn in_turn(&self) -> impl Iterator<Item = usize> {
+        const OFTEN: u32 = 3;
+        let often = |(_, patient): &(usize, &Patient)| patient.history.sums.between() >= OFTEN;
+        self.patients
+            .iter()
+            .enumerate()
+            .filter(often)
+            .map(|(place, _)| place)
     }
 
     /// True when a verdict has changed since the last time.
     pub(crate) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.model.has_changed)
-    }
-
-    /// True while what was found is still so.
-    pub(crate) fn is_in_force(&self, found: &Found) -> bool {
-        match &found.variable {
-            None => self.model.is_told,
-            Some(name) => self
-                .patients
-                .iter()
-                .any(|patient| patient.name == *name && patient.verdict == found.verdict),
-        }
     }
 
     pub(crate) fn trend(&self) -> Option<Trend> {
@@ -363,12 +494,16 @@ impl Diagnosis {
             ));
         }
         let moving = self.model.moved.iter().any(|&moved| moved);
-        let looked = self
-            .patients
-            .iter()
-            .any(|patient| patient.history.sums.looks() > 0);
+        let trained = || self.patients.iter().filter(|patient| patient.is_trained());
+        let is_gone = |patient: &Patient| patient.gradient == GradientState::Undefined;
+        let all_gone = trained().any(is_gone)
+            && trained().all(|patient| is_gone(patient) || patient.history.trail.looks() == 0);
         let full = self.model.steps >= self.thresholds.window.into();
-        if full && moving && looked && !self.context().has_gradients {
+        let context = self.context();
+        let copies = self.patients.iter().any(|patient| {
+            patient.outcome(&context, &self.thresholds) == Outcome::MovedWithoutGradient
+        });
+        if full && moving && all_gone && !copies {
             notes.push(
                 "no variable has a gradient when log_weights is called, so rules about gradients are silent: call it before \
                  gradients are cleared"
@@ -379,160 +514,27 @@ impl Diagnosis {
     }
 }
 
-impl Patient {
-    fn new(name: Arc<str>, facts: Facts) -> Patient {
-        Patient {
-            name,
-            units: Vec::new(),
-            all_units: 0,
-            facts,
-            history: History::default(),
-            verdict: Verdict::Undecided,
-            since: None,
-            candidate: (Verdict::Undecided, 0, 0),
-        }
-    }
-
-    fn is_decided(&self) -> bool {
-        self.verdict != Verdict::Undecided
-    }
-
-    fn forget(&mut self) {
-        self.history.forget();
-        self.units.fill(0);
-        self.all_units = 0;
-        (self.verdict, self.since) = (Verdict::Undecided, None);
-        self.candidate = (Verdict::Undecided, 0, 0);
-    }
-
-    fn case<'a>(&'a self, context: &'a Context, thresholds: &'a Thresholds) -> Case<'a> {
-        Case {
-            facts: &self.facts,
-            history: &self.history,
-            context,
-            thresholds,
-        }
-    }
-
-    /// Takes what the rules say now. True when a fault has become sure that was not before.
-    fn hear(&mut self, verdict: Verdict, step: i64, thresholds: &Thresholds) -> bool {
-        if verdict == self.verdict {
-            self.candidate.2 = 0;
-            return false;
-        }
-        if self.candidate.2 == 0 || self.candidate.0 != verdict {
-            self.candidate = (verdict, step, 0);
-        }
-        self.candidate.2 += 1;
-        let needed = match (self.verdict.is_fault(), verdict.is_fault()) {
-            // Not a number does not come and go.
-            _ if verdict == Verdict::NonFinite => 1,
-            (_, true) => thresholds.confirm,
-            // Coming back from a fault takes longer than getting into it, or a report would flicker.
-            (true, false) => thresholds.window / 2,
-            (false, false) => 1,
-        };
-        if self.candidate.2 < needed {
-            return false;
-        }
-        let first = match verdict {
-            Verdict::Detached | Verdict::NotUpdated { .. } | Verdict::AllZero => {
-                self.history.still_since.unwrap_or(self.candidate.1)
-            }
-            _ => self.candidate.1,
-        };
-        (self.verdict, self.since) = (verdict, Some(first));
-        self.candidate.2 = 0;
-        verdict.is_fault()
-    }
-
-    fn found(&self, step: i64, context: &Context, thresholds: &Thresholds) -> Found {
-        Found {
-            variable: Some(self.name.clone()),
-            verdict: self.verdict,
-            first_step: self.since.unwrap_or(step),
-            step,
-            reason: reason(self.verdict, &self.case(context, thresholds)),
-        }
-    }
-
-    fn evidence(&self, window: u64) -> Evidence {
-        let (history, sums) = (&self.history, &self.history.sums);
-        let known = sums.steps > 0 && history.newest.is_some();
-        let newest = history.newest.as_ref().filter(|newest| newest.count > 0);
-        Evidence {
-            steps: history.steps,
-            moves: sums.moves,
-            changed_fraction: sums.changed_of_all().filter(|_| known),
-            one_ulp_fraction: sums.one_ulp(),
-            update_ratio: sums.log_ratio().map(f64::exp),
-            update_ratio_peak: history.ratio_peak,
-            cosine: sums.cosine().map(|(cosine, _)| cosine),
-            gradient: self.gradient_state(),
-            gradient_norm: sums.log_gradient().map(f64::exp),
-            path: history.path,
-            initial_scale: history.first.and_then(|first| self.facts.scale(&first)),
-            scale: history.newest.and_then(|newest| self.facts.scale(&newest)),
-            zero_fraction: newest.map(|newest| newest.zeros as f64 / newest.count as f64),
-            still_units: self.still_units(window),
-        }
-    }
-
-    fn gradient_state(&self) -> GradientState {
-        let sums = &self.history.sums;
-        match self.history.newest_glimpse {
-            Glimpse::NonFinite => GradientState::NonFinite,
-            _ if sums.nonzero > 0 => GradientState::NonZero,
-            _ if sums.zero + sums.perhaps_zero > sums.undefined => GradientState::Zero,
-            _ if sums.undefined > 0 => GradientState::Undefined,
-            _ => GradientState::Unseen,
-        }
-    }
-
-    /// See [`History::is_sparse`]. Units that never fire leave rows untouched, too, but always the same ones.
-    fn is_sparse(&self, window: u64) -> bool {
-        // A table has more rows than columns.
-        let [rows, columns] = self.facts.shape.as_slice() else {
-            return false;
-        };
-        if rows <= columns {
-            return false;
-        }
-        let a_step = self.history.sums.rows();
-        let Some(a_step) = a_step.filter(|share| *share < 0.5) else {
-            return false;
-        };
-        let seen = window.min(self.history.steps);
-        let still = self.share_still_for(seen);
-        still.map_or(a_step < 0.25, |still| 1.0 - still > 2.0 * a_step)
-    }
-
-    fn still_units(&self, window: u64) -> Option<f64> {
-        let full = self.history.steps >= window;
-        self.share_still_for(window).filter(|_| full)
-    }
-
-    /// Share of the units that the newest steps, so many of them, left as they were; `None` where they are not told apart.
-    fn share_still_for(&self, steps: u64) -> Option<f64> {
-        let now = self.history.steps;
-        if self.units.is_empty() {
-            return None;
-        }
-        let rests = |last: &&u64| (**last).max(self.all_units) + steps <= now;
-        let still = self.units.iter().filter(rests).count();
-        Some(still as f64 / self.units.len() as f64)
-    }
-}
-
 /// How slowly the slow average follows: a hundred steps.
 const SLOW: f64 = 0.01;
 
 impl Model {
+    fn count(&mut self, idle: Idle, moved: bool, window: usize) {
+        self.steps += 1;
+        self.moves.pass(idle.calls + 1, moved);
+        self.moved.push_back(moved);
+        if self.moved.len() > window {
+            self.moved.pop_front();
+        }
+        if moved && let Some(awakening) = &mut self.awakening {
+            *awakening += 1;
+        }
+    }
+
     /// Follows how large steps are.
     fn follow(&mut self, patients: &[Patient]) {
         let trained = patients
             .iter()
-            .filter(|patient| patient.facts.role == Role::Trainable && patient.facts.rank() >= 2);
+            .filter(|patient| patient.is_trained() && patient.facts.rank() >= 2);
         let mut ratios: Vec<f64> = trained
             .filter_map(|patient| patient.history.sums.log_ratio())
             .collect();
@@ -545,17 +547,13 @@ impl Model {
 
     fn trend(&self, patients: &[Patient], thresholds: &Thresholds) -> Option<Trend> {
         let window = u64::from(thresholds.window);
-        if self.still >= window {
+        if self.moves.since() >= self.moves.patience(window) {
             return Some(Trend::Stagnant);
         }
         if self.steps < window + u64::from(thresholds.warm_up) {
             return None;
         }
-        let trained = || {
-            patients
-                .iter()
-                .filter(|patient| patient.facts.role == Role::Trainable)
-        };
+        let trained = || patients.iter().filter(|patient| patient.is_trained());
         let wild = trained().any(|patient| {
             matches!(
                 patient.verdict,
@@ -568,7 +566,7 @@ impl Model {
         let (all, still) = trained().fold((0, 0), |(all, still), patient| {
             (
                 all + 1,
-                still + usize::from(patient.history.still >= window),
+                still + usize::from(patient.history.moves.since() >= window),
             )
         });
         if all > 0 && still * 2 > all {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::report::table::{cells, full_name, summary};
+use crate::report::table::{cells, full_name, remarks, summary};
 use crate::report::{Verdict, WeightReport};
 
 /// Rows of the table at most: TensorBoard lays out a table of thousands slowly, and faults come first.
@@ -38,6 +38,9 @@ pub(crate) fn markdown(report: &WeightReport) -> String {
     }
     if parameters.len() > ROWS {
         let _ = writeln!(text, "\n{} more variables.", parameters.len() - ROWS);
+    }
+    for remark in remarks(report) {
+        let _ = writeln!(text, "\n{}", escaped(&remark));
     }
     for note in &report.notes {
         let _ = writeln!(text, "\n{}", escaped(note));
@@ -156,6 +159,7 @@ mod tests {
             first_step: 1,
             step: 2,
             reason: "| y | frozen |".into(),
+            over_since: None,
         });
         let mut read = verdicts(&markdown(&report));
         let mut expected: Vec<(String, Verdict)> = std::iter::zip(names, verdicts_of)

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use crate::model::digits::three_digits;
+use crate::report::number::significant;
 use crate::report::printable::printable;
-use crate::report::{ParameterReport, Verdict, WeightReport};
+use crate::report::{ParameterReport, Remark, Verdict, WeightReport};
 
 const HEADINGS: [&str; 7] = [
     "variable",
@@ -59,6 +59,9 @@ impl fmt::Display for StyledReport<'_> {
         write!(formatter, "\n{}", printable(&summary(report)))?;
         for finding in &report.findings {
             write!(formatter, "\n{finding}")?;
+        }
+        for remark in remarks(report) {
+            write!(formatter, "\nremark: {remark}")?;
         }
         for note in &report.notes {
             write!(formatter, "\nnote: {}", printable(note))?;
@@ -142,6 +145,37 @@ pub(crate) fn summary(report: &WeightReport) -> String {
     )
 }
 
+/// What is worth a word and is in no cell: one line a kind of remark, with the variables that it is about.
+pub(crate) fn remarks(report: &WeightReport) -> Vec<String> {
+    const NAMED: usize = 5;
+    let mut kinds: Vec<(&Remark, Vec<String>)> = Vec::new();
+    for parameter in &report.parameters {
+        for remark in parameter.remarks() {
+            // In a cell, or in a note.
+            if matches!(remark, Remark::DeadUnits { .. } | Remark::GradientNotSeen) {
+                continue;
+            }
+            let name = full_name(parameter);
+            match kinds
+                .iter_mut()
+                .find(|(known, _)| known.name() == remark.name())
+            {
+                Some((_, names)) => names.push(name),
+                None => kinds.push((remark, vec![name])),
+            }
+        }
+    }
+    let line = |(remark, names): (&Remark, Vec<String>)| {
+        let more = match names.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let named: Vec<String> = names.into_iter().take(NAMED).collect();
+        format!("{}{more}: {remark}", named.join(", "))
+    };
+    kinds.into_iter().map(line).collect()
+}
+
 /// The variable with its scope.
 pub(crate) fn full_name(parameter: &ParameterReport) -> String {
     match parameter.scope.as_str() {
@@ -151,15 +185,20 @@ pub(crate) fn full_name(parameter: &ParameterReport) -> String {
 }
 
 pub(crate) fn cells(parameter: &ParameterReport) -> [String; 7] {
+    let evidence = &parameter.evidence;
     [
         full_name(parameter),
         shape(&parameter.shape),
-        number(parameter.norm, three_digits),
-        number(parameter.update_ratio, |ratio| format!("{ratio:.1e}")),
-        number(parameter.changed_fraction, |share| {
-            format!("{:.1} %", 100.0 * share)
+        number(parameter.norm, significant),
+        // The verdict is about the window, and so are the numbers beside it.
+        number(evidence.update_ratio.or(parameter.update_ratio), |ratio| {
+            format!("{ratio:.1e}")
         }),
-        number(parameter.drift, three_digits),
+        number(
+            evidence.changed_fraction.or(parameter.changed_fraction),
+            |share| format!("{:.1} %", 100.0 * share),
+        ),
+        number(parameter.drift, significant),
         verdict(parameter),
     ]
 }
@@ -250,6 +289,7 @@ pub(crate) mod tests {
                 first_step: 1,
                 step: 20,
                 reason: "gradient norm 1.0e-1, and no element has changed in 20 steps".into(),
+                over_since: None,
             }],
             notes: vec!["read on".into()],
         };
@@ -287,6 +327,7 @@ note: read on";
             first_step: 1,
             step: 2,
             reason: "\r".into(),
+            over_since: None,
         };
         let report = WeightReport {
             parameters: vec![evil],

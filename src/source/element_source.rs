@@ -123,6 +123,11 @@ pub trait ElementSource {
         see(None);
     }
 
+    /// The same of a source that may not require a gradient any more, and has kept one.
+    fn with_kept_gradient(&self, see: &mut dyn FnMut(Option<&dyn ElementSource>)) {
+        see(None);
+    }
+
     /// Shows the elements that are stored: all of them, except those that a sparse tensor leaves out.
     fn with_stored(&self, see: &mut dyn FnMut(&dyn ElementSource));
 

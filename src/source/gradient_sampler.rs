@@ -30,6 +30,14 @@ pub(crate) enum GradientSample {
     NonFinite,
 }
 
+/// What a call sees of a variable beside its values.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct Look {
+    pub(crate) glimpse: GradientSample,
+    /// Whether it requires a gradient; `None` for what is no tensor.
+    pub(crate) required: Option<bool>,
+}
+
 /// What errors call a gradient, which nobody sees: a gradient that cannot be read is unseen.
 const GRADIENT: &str = "gradient";
 
@@ -79,7 +87,8 @@ impl GradientSampler {
         layout: &ElementLayout,
     ) -> GradientSample {
         let mut sample = GradientSample::Unseen;
-        source.with_gradient(&mut |gradient| {
+        // Also one that a variable has kept which requires none any more.
+        source.with_kept_gradient(&mut |gradient| {
             sample = match gradient {
                 Some(gradient) => self.sample_gradient(place, gradient, layout),
                 None if source.requires_grad() == Some(true) => GradientSample::Undefined,
@@ -200,7 +209,7 @@ impl GradientSampler {
     }
 
     /// Fetches the samples on other devices.
-    pub(crate) fn finish(self, samples: &mut [GradientSample]) {
+    pub(crate) fn finish(self, looks: &mut [Look]) {
         if self.waiting.is_empty() {
             return;
         }
@@ -212,8 +221,8 @@ impl GradientSampler {
         }
         for waiting in self.waiting {
             let sample = bytes.get(waiting.range);
-            if let (Some(slot), Some(sample)) = (samples.get_mut(waiting.place), sample) {
-                *slot = summary(waiting.dtype, sample, waiting.elements);
+            if let (Some(look), Some(sample)) = (looks.get_mut(waiting.place), sample) {
+                look.glimpse = summary(waiting.dtype, sample, waiting.elements);
             }
         }
     }
@@ -342,7 +351,7 @@ mod tests {
             Ok(true)
         }
 
-        fn with_gradient(&self, see: &mut dyn FnMut(Option<&dyn ElementSource>)) {
+        fn with_kept_gradient(&self, see: &mut dyn FnMut(Option<&dyn ElementSource>)) {
             see(Some(self));
         }
 
@@ -372,8 +381,9 @@ mod tests {
             let sample = sampler.sample(place + 1, source, &layout);
             assert_eq!(sample, GradientSample::Unseen);
         }
-        let mut samples = [GradientSample::Unseen; 3];
-        sampler.finish(&mut samples);
+        let mut looks = [Look::default(); 3];
+        sampler.finish(&mut looks);
+        let samples = looks.map(|look| look.glimpse);
         let expected = [
             GradientSample::Unseen,
             GradientSample::Zero,

@@ -69,6 +69,13 @@ impl ElementSource for Tensor {
         }
     }
 
+    fn with_kept_gradient(&self, see: &mut dyn FnMut(Option<&dyn ElementSource>)) {
+        match kept_gradient(self) {
+            Some(gradient) => see(Some(&gradient)),
+            None => see(None),
+        }
+    }
+
     fn with_stored(&self, see: &mut dyn FnMut(&dyn ElementSource)) {
         if !self.is_sparse() {
             return see(self);
@@ -84,9 +91,14 @@ impl ElementSource for Tensor {
     }
 }
 
-/// The gradient left by the last backward pass, if there is one. Asking a tensor that is no leaf would warn.
+/// The gradient left by the last backward pass, if there is one.
 fn gradient(tensor: &Tensor) -> Option<Tensor> {
-    if !requires_grad(tensor) || !Metadata::of(tensor).is_leaf() {
+    requires_grad(tensor).then(|| kept_gradient(tensor))?
+}
+
+/// The same of a tensor that may not require a gradient any more, and has kept one. Asking a tensor that is no leaf would warn.
+fn kept_gradient(tensor: &Tensor) -> Option<Tensor> {
+    if !Metadata::of(tensor).is_leaf() {
         return None;
     }
     tensor.f_grad().ok().filter(Tensor::defined)

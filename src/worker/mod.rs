@@ -18,7 +18,8 @@ use crate::error::{Error, Result};
 use crate::kernel::Kernels;
 use crate::options::Selection;
 use crate::platform::background::{self, Rhythm};
-use crate::report::diagnosis::Found;
+use crate::report::diagnosis::Elsewhere;
+use crate::report::ledger::Found;
 use crate::report::{Finding, WeightReport, markdown};
 use crate::run::health::Health;
 use crate::run::{Opened, Run};
@@ -46,11 +47,6 @@ const PINNED: usize = 10;
 
 /// What callers ask of the worker, in the order they asked.
 pub(crate) enum Command {
-    /// A further run directory, under this number.
-    Open {
-        run: u32,
-        opened: Box<Opened>,
-    },
     /// A further model, under this number.
     Watch {
         watch: u32,
@@ -102,6 +98,8 @@ pub(crate) struct Closing {
 /// What callers and worker share beside the queue.
 pub(crate) struct Shared {
     pub(crate) queue: Queue,
+    /// Further run directories with their numbers. They are no commands: what is logged to a run overtakes those.
+    pub(crate) opened: Mutex<Vec<(u32, Opened)>>,
     /// For payloads that wait.
     pub(crate) budget: Budget,
     pub(crate) health: Health,
@@ -220,7 +218,6 @@ impl Worker {
 
     fn handle(&mut self, command: Command) {
         match command {
-            Command::Open { run, opened } => drop(self.runs.insert(run, Run::new(*opened))),
             Command::Watch {
                 watch,
                 run,
@@ -229,6 +226,7 @@ impl Worker {
                 selection,
                 pool,
             } => {
+                self.open_runs();
                 let state = Watch::new(subject, scope, selection);
                 self.watches.insert(
                     watch,
@@ -268,7 +266,26 @@ impl Worker {
         }
     }
 
+    /// What the other scopes of a watch's run are like.
+    fn elsewhere(&self, watch: u32) -> Elsewhere {
+        let Some(own) = self.watches.get(&watch) else {
+            return Elsewhere::default();
+        };
+        let signature = own.watch.identity().map(|(_, signature)| signature);
+        let others = self
+            .watches
+            .iter()
+            .filter(|(number, other)| **number != watch && other.run == own.run);
+        let mut elsewhere = Elsewhere::default();
+        for (has_gradients, other) in others.filter_map(|(_, other)| other.watch.identity()) {
+            elsewhere.has_gradients |= has_gradients;
+            elsewhere.has_twin |= has_gradients && Some(other) == signature;
+        }
+        elsewhere
+    }
+
     fn snapshot(&mut self, watch: u32, snapshot: Snapshot) {
+        let elsewhere = self.elsewhere(watch);
         let Some(Watched {
             run, watch: state, ..
         }) = self.watches.get_mut(&watch)
@@ -276,6 +293,7 @@ impl Worker {
             return;
         };
         let run_number = *run;
+        state.set_elsewhere(elsewhere);
         let points = state.observe(&mut self.kernels, snapshot);
         self.report_is_old |= state.subject() == Subject::Weights;
         let run = self.runs.get_mut(run);
@@ -308,9 +326,23 @@ impl Worker {
         }
     }
 
+    /// Takes the runs that were opened since. After any call of a run was taken, it is among them.
+    fn open_runs(&mut self) {
+        let mut opened = self
+            .shared
+            .opened
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let runs = opened
+            .drain(..)
+            .map(|(run, opened)| (run, Run::new(opened)));
+        self.runs.extend(runs);
+    }
+
     /// Writes what users have logged, in that order.
     fn drain(&mut self) {
         let mut batch = self.shared.queue.drain(std::mem::take(&mut self.batch));
+        self.open_runs();
         let payloads = batch.take_payloads();
         let mut scalars = batch.scalars();
         let mut done = 0;
@@ -530,7 +562,23 @@ fn tell(shared: &Shared, found: Vec<Found>, run: &Path, scope: &str) {
         .findings
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    findings.extend(found.into_iter().map(|found| found.told(run, scope)));
+    for found in found {
+        let is_revision = found.is_revision;
+        let finding = found.told(run, scope);
+        let waiting = findings.iter_mut().find(|waiting| {
+            waiting.over_since.is_none()
+                && waiting.variable == finding.variable
+                && waiting.first_step == finding.first_step
+                && waiting.scope == finding.scope
+                && waiting.run == finding.run
+        });
+        match waiting {
+            // What nobody has taken yet is made right in place.
+            Some(waiting) if is_revision || finding.over_since.is_some() => *waiting = finding,
+            _ if is_revision => {}
+            _ => findings.push_back(finding),
+        }
+    }
     let surplus = findings.len().saturating_sub(FINDINGS);
     findings.drain(..surplus);
 }

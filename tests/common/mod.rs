@@ -31,7 +31,8 @@ pub fn event_files(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// All events of an event file, or of all event files of a run directory. Panics when one is damaged.
+/// All events of an event file, or of all event files of a run directory. Panics when one is
+/// damaged.
 pub fn read_events(path: impl AsRef<Path>) -> Vec<Event> {
     let path = path.as_ref();
     let files = if path.is_dir() {
@@ -66,8 +67,8 @@ pub fn read_tag(path: impl AsRef<Path>, tag: &str) -> Vec<(i64, summary::value::
         .collect()
 }
 
-/// The scalars of an event file or a run directory by tag, those of the older form and those of rank-0 float tensors
-/// with one element: what TensorBoard's fast loader shows as scalars.
+/// The scalars of an event file or a run directory by tag, those of the older form and those of
+/// rank-0 float tensors with one element: what TensorBoard's fast loader shows as scalars.
 pub fn read_scalars(path: impl AsRef<Path>) -> BTreeMap<String, Vec<(i64, f32)>> {
     let mut scalars: BTreeMap<String, Vec<(i64, f32)>> = BTreeMap::new();
     for (step, value) in read_values(path) {

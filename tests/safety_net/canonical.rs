@@ -255,7 +255,7 @@ fn tensor_text(tensor: &TensorProto) -> String {
     let content = &tensor.tensor_content;
     if tensor.dtype() == DataType::DtDouble {
         let (numbers, rest) = content.as_chunks::<8>();
-        assert!(rest.is_empty(), "{rest:?}");
+        assert!(rest.is_empty());
         numbers.iter().for_each(|bytes| {
             let _ = write!(text, " {}", double(f64::from_le_bytes(*bytes)));
         });

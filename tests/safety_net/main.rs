@@ -21,6 +21,7 @@
 //! fill it, too. Each call is followed by a flush unless a scenario says otherwise: a frozen variable is logged in full from
 //! the call after the writer thread saw it move, and the last deltas are written only while the pool has kept the snapshot
 //! before.
+#![allow(unreachable_pub, reason = "modules of one program")]
 
 mod calls;
 mod canonical;
