@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What can go wrong in a call to this crate, each with the path, tag or variable it is about and what to do.
 ///
@@ -70,6 +71,30 @@ pub enum Error {
         name: Box<str>,
         /// Why it cannot be logged, and what to do.
         reason: Box<str>,
+    },
+    /// A variable store that another thread kept locked: the call of `log_weights` was left out.
+    #[error(
+        "a variable store stayed locked for {:.1} s, so this call was left out; drop a Path::entry that is still alive, and \
+         do not hold the store while its weights are logged",
+        waited.as_secs_f64()
+    )]
+    StoreLocked {
+        /// How long the call waited: see [`WeightOptions::store_timeout`](crate::WeightOptions::store_timeout).
+        waited: Duration,
+    },
+    /// There is no memory for a further copy of a model.
+    #[error(
+        "{name}: no memory for another copy of {bytes} bytes, of which {existing} exist; {}choose fewer variables with \
+         select(), or a sample with sample_limit()",
+        without_copies(*existing)
+    )]
+    NoMemory {
+        /// The scope, or `(all)`.
+        name: Box<str>,
+        /// The size of one copy.
+        bytes: usize,
+        /// Copies that exist.
+        existing: usize,
     },
     /// The same variable name twice in one call.
     #[error(
@@ -140,6 +165,15 @@ fn because(cause: &Option<Arc<io::Error>>) -> String {
         .as_ref()
         .map(|cause| format!(" ({cause})"))
         .unwrap_or_default()
+}
+
+/// What few copies mean for what is written.
+fn without_copies(existing: usize) -> &'static str {
+    match existing {
+        0 => "the call is left out; ",
+        1 => "what a step changes cannot be written with a single one; ",
+        _ => "training waits for the writer thread; ",
+    }
 }
 
 /// What happens next, where the user need not do anything.

@@ -71,7 +71,10 @@ fn runs_and_their_files_are_found() {
     }
 }
 
-fn facts(one: &ParameterReport) -> (&str, &str, Option<DType>, &[i64], Role) {
+/// Scope, name, type, shape and role of a variable.
+type Facts<'a> = (&'a str, &'a str, Option<DType>, &'a [i64], Role);
+
+fn facts(one: &ParameterReport) -> Facts<'_> {
     (&one.scope, &one.name, one.dtype, &one.shape, one.role)
 }
 
@@ -80,7 +83,7 @@ fn descriptions_say_what_each_variable_is() {
     let found = report("faults");
     let found: Vec<_> = found.report.parameters.iter().map(facts).collect();
     let float = Some(DType::F32);
-    let expected: [(&str, &str, Option<DType>, &[i64], Role); 7] = [
+    let expected: [Facts<'_>; 7] = [
         ("", "broken", float, &[2, 3], Role::Trainable),
         ("", "detached", float, &[3, 2], Role::Trainable),
         ("", "fc.bias", float, &[4], Role::Trainable),
@@ -93,7 +96,7 @@ fn descriptions_say_what_each_variable_is() {
     let found = report("healthy");
     let found: Vec<_> = found.report.parameters.iter().map(facts).collect();
     let double = Some(DType::F64);
-    let expected: [(&str, &str, Option<DType>, &[i64], Role); 4] = [
+    let expected: [Facts<'_>; 4] = [
         ("", "fc.weight", float, &[4, 3], Role::Trainable),
         ("critic", "fc.weight", float, &[4, 3], Role::Trainable),
         ("critic", "scale", double, &[], Role::Trainable),
@@ -180,14 +183,9 @@ fn assert_recorded(name: &str, expected: &[(&str, Verdict)]) {
         );
     }
     let known = |variable: &str| expected.iter().any(|(name, _)| *name == variable);
-    let others = found
-        .recorded
-        .iter()
-        .filter(|recorded| !known(&recorded.variable));
-    assert_eq!(
-        others.collect::<Vec<_>>(),
-        Vec::<&tch_tensorboard::RecordedVerdict>::new()
-    );
+    let mut others = found.recorded.clone();
+    others.retain(|recorded| !known(&recorded.variable));
+    assert!(others.is_empty(), "{others:?}");
 }
 
 const UNTOLD: Verdict = Verdict::NotUpdated {

@@ -10,6 +10,7 @@ use tch_tensorboard::proto::{DataClass, DataType, Event, event::What, summary::v
 use tch_tensorboard::{Cadence, LogDir, LoggedReport, Logger, NamedTensors, Role, Visitor};
 use tch_tensorboard::{Verdict, WeightOptions};
 
+#[allow(unreachable_pub)]
 #[path = "../src/format/proto/tch_tensorboard.rs"]
 #[allow(clippy::all, dead_code, reason = "generated, and a part of it is used")]
 mod record;

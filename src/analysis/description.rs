@@ -4,9 +4,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::model::types::DType;
+use crate::model::variable_info::VariableInfo;
 use crate::report::codes::{dtype_code, role_code};
-use crate::source::named_tensors::Standing;
 
 /// What a tag means, in a line.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,7 +13,7 @@ pub(crate) struct Description {
     pub(crate) text: &'static str,
     /// Under a `sample_limit`: how many elements of how many it is estimated from.
     pub(crate) sample: Option<(usize, usize)>,
-    /// [`Traits`] of the one variable that it is about.
+    /// [`VariableInfo`] of the one variable that it is about.
     pub(crate) variable: Option<Arc<str>>,
 }
 
@@ -31,18 +30,10 @@ impl fmt::Display for Description {
     }
 }
 
-/// What a variable is, beside its numbers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Traits {
-    pub(crate) dtype: DType,
-    pub(crate) shape: Vec<i64>,
-    pub(crate) standing: Standing,
-}
-
 const HIDDEN: &str = ", not given to optimizers";
 
 /// `Variable: f32 64x10, trainable.`
-impl fmt::Display for Traits {
+impl fmt::Display for VariableInfo {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sizes: Vec<String> = self.shape.iter().map(ToString::to_string).collect();
         let shape = if sizes.is_empty() {
@@ -50,8 +41,8 @@ impl fmt::Display for Traits {
         } else {
             sizes.join("x")
         };
-        let (dtype, role) = (dtype_code(self.dtype), role_code(self.standing.role));
-        let hidden = match self.standing.is_member {
+        let (dtype, role) = (dtype_code(self.dtype), role_code(self.role));
+        let hidden = match self.is_member {
             Some(false) => HIDDEN,
             _ => "",
         };
@@ -62,22 +53,21 @@ impl fmt::Display for Traits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::named_tensors::Role;
+    use crate::model::types::DType;
+    use crate::model::variable_info::Role;
 
     #[test]
     fn a_description_ends_with_what_the_variable_is() {
-        let traits = Traits {
+        let info = VariableInfo {
             dtype: DType::F32,
             shape: vec![64, 10],
-            standing: Standing {
-                role: Role::Trainable,
-                is_member: Some(false),
-            },
+            role: Role::Trainable,
+            is_member: Some(false),
         };
         let description = Description {
             text: "Mean of the weights.",
             sample: Some((10, 640)),
-            variable: Some(traits.to_string().into()),
+            variable: Some(info.to_string().into()),
         };
         assert_eq!(
             description.to_string(),

@@ -2,6 +2,7 @@
 //! names them, `tag_parts` takes such a name apart, and `description` is the text beside its first value.
 
 mod aggregate;
+mod begun;
 mod board;
 mod checkup;
 pub(crate) mod dashboard;

@@ -52,12 +52,12 @@ fn variable_record(
         .flat_map(|report| &report.evidence.remarks);
     VariableRecord {
         name: variable.name.to_string(),
-        dtype: dtype_code(variable.dtype).to_owned(),
-        shape: variable.shape.clone(),
+        dtype: dtype_code(variable.info.dtype).to_owned(),
+        shape: variable.info.shape.clone(),
         elements: variable.all as u64,
         sampled: variable.elements as u64,
-        role: role_code(variable.standing.role).to_owned(),
-        is_member: variable.standing.is_member,
+        role: role_code(variable.info.role).to_owned(),
+        is_member: variable.info.is_member,
         verdict: report.map_or("", |report| report.verdict.name()).to_owned(),
         causes: report.map_or_else(Vec::new, |report| causes(report.verdict)),
         since: report.and_then(|report| report.since),

@@ -1,9 +1,9 @@
 //! Copies that follow by hand: averages of weights, target networks, momentum encoders.
 
 use crate::analysis::state::{State, elements};
-use crate::capture::Snapshot;
 use crate::capture::buffer::Buffer;
 use crate::capture::plan::Variable;
+use crate::capture::snapshot::Snapshot;
 use crate::source::named_tensors::Role;
 use crate::source::values::Glimpse;
 
@@ -46,7 +46,7 @@ pub(crate) fn follow(
                     .and_then(|analysis| analysis.change)
                     .is_some_and(|change| change.changed > 0);
                 let without =
-                    variable.standing.role == Role::Frozen || glimpse(place) == Glimpse::Undefined;
+                    variable.info.role == Role::Frozen || glimpse(place) == Glimpse::Undefined;
                 moved && without && variable.is_logged()
             })
             .map(|(variable, _)| {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::analysis::aggregate::aggregate_points;
+use crate::analysis::begun::Begun;
 use crate::analysis::board::scope_board;
 use crate::analysis::checkup::Checkup;
 use crate::analysis::dashboard::ScopeBoard;
@@ -19,10 +20,11 @@ use crate::analysis::tags::{Aggregate, Tag, aggregates, variable_tags};
 use crate::analysis::twins::follow;
 use crate::capture::buffer::{Buffer, Pool};
 use crate::capture::plan::{Due, Plan, Variable};
-use crate::capture::{Snapshot, Subject};
+use crate::capture::snapshot::Snapshot;
 use crate::kernel::histogram::Curve;
 use crate::kernel::stats::Moments;
 use crate::kernel::{Kernels, Task};
+use crate::model::subject::Subject;
 use crate::model::tier::Tier;
 use crate::model::types::WallTime;
 use crate::options::Selection;
@@ -30,7 +32,7 @@ use crate::proto::tch_tensorboard::ModelRecord;
 use crate::report::diagnosis::Elsewhere;
 use crate::report::ledger::Found;
 use crate::report::{ModelReport, ParameterReport};
-use crate::source::values::Glimpse;
+use crate::source::gradient_sampler::GradientSample;
 
 const FINDINGS_TEXT: &str =
     "Variables with a fault in force, as the report under Text lists them. Healthy: 0.";
@@ -43,6 +45,7 @@ pub(crate) struct Watch {
     plan: Option<Arc<Plan>>,
     states: Vec<State>,
     aggregates: Vec<Aggregate>,
+    begun: Begun,
     /// That of the number of faults.
     findings: Option<Arc<Tag>>,
     newest: Option<Newest>,
@@ -63,7 +66,8 @@ pub(crate) struct Watch {
 struct Newest {
     step: i64,
     wall_time: WallTime,
-    buffer: Arc<Buffer>,
+    /// Of the buffer that the pool keeps.
+    stamp: u64,
     pool: Arc<Pool>,
     /// The stamp of the snapshot that the deltas are against.
     before: Option<u64>,
@@ -82,6 +86,7 @@ impl Watch {
             plan: None,
             states: Vec::new(),
             aggregates: Vec::new(),
+            begun: Begun::default(),
             findings: None,
             sample: Vec::new(),
             curve: Curve::default(),
@@ -111,37 +116,32 @@ impl Watch {
             self.checkup.iter_mut().for_each(Checkup::rebase);
         }
         let previous = self.newest.take();
+        // None, too, where memory is so short that a later call has taken it.
+        let previous = previous.and_then(|newest| newest.pool.take_kept(newest.stamp));
         let before = previous
-            .as_ref()
+            .as_deref()
             .filter(|_| snapshot.follows && !snapshot.rebase && self.subject == Subject::Weights);
-        self.analyse(
-            kernels,
-            &snapshot.buffer,
-            before.map(|previous| &*previous.buffer),
-            &snapshot.due,
-        );
-        let before_bytes = before.map(|previous| &*previous.buffer);
+        self.analyse(kernels, &snapshot.buffer, before, &snapshot.due);
         if let Some(checkup) = &mut self.checkup {
-            follow(&mut self.states, &snapshot, before_bytes, self.observed);
+            follow(&mut self.states, &snapshot, before, self.observed);
             self.observed += 1;
             self.has_new_board |= checkup.observe(&snapshot, &self.states);
         }
-        let points = self.points(&snapshot, before.map(|previous| &*previous.buffer));
+        let points = self.points(&snapshot, before);
         self.states.iter_mut().for_each(State::drop_histograms);
-        let stamp = before
-            .filter(|_| same_plan)
-            .map(|previous| previous.buffer.stamp);
+        let before = before.filter(|_| same_plan).map(|before| before.stamp);
         if let Some(previous) = previous {
-            previous.pool.put(previous.buffer);
+            snapshot.pool.put(previous);
         }
         self.newest = Some(Newest {
             step: snapshot.step,
             wall_time: snapshot.wall_time,
-            buffer: snapshot.buffer,
-            pool: snapshot.pool,
-            before: stamp,
+            stamp: snapshot.buffer.stamp,
+            pool: snapshot.pool.clone(),
+            before,
             unwritten: unwritten(&snapshot.plan, &snapshot.due),
         });
+        snapshot.pool.keep(snapshot.buffer);
         points
     }
 
@@ -149,17 +149,18 @@ impl Watch {
     pub(crate) fn finish(&mut self, kernels: &mut Kernels) -> Option<Points> {
         let newest = self.newest.take()?;
         let plan = self.plan.clone()?;
+        let buffer = newest.pool.take_kept(newest.stamp)?;
         let before = newest
             .before
             .and_then(|stamp| newest.pool.take_stamped(stamp));
         if newest.before.is_some() == before.is_some() {
-            self.analyse_again(kernels, &newest, before.as_deref());
+            self.analyse_again(kernels, &newest, &buffer, before.as_deref());
         }
         let last = Snapshot {
             step: newest.step,
             wall_time: newest.wall_time,
             plan,
-            buffer: newest.buffer,
+            buffer,
             pool: newest.pool,
             follows: before.is_some(),
             due: newest.unwritten,
@@ -199,14 +200,15 @@ impl Watch {
                 known.insert(variable.name.clone(), kept);
             }
         }
-        let tags = variable_tags(plan, self.subject, &self.scope, &self.selection);
+        let (scope, selection) = (&*self.scope, &*self.selection);
+        let tags = variable_tags(plan, self.subject, scope, selection, &mut self.begun);
         self.states = std::iter::zip(&plan.variables, tags)
             .map(|(variable, tags)| State {
                 tags,
                 ..known.remove(&variable.name).unwrap_or_default()
             })
             .collect();
-        self.aggregates = aggregates(plan, self.subject, &self.scope, &self.selection);
+        self.aggregates = aggregates(plan, self.subject, scope, selection, &mut self.begun);
         let model = self.aggregates.iter().find(|aggregate| aggregate.is_model);
         self.findings = model.filter(|_| self.checkup.is_some()).map(findings_tag);
         if let Some(checkup) = &mut self.checkup {
@@ -271,7 +273,13 @@ impl Watch {
     }
 
     /// Makes up the histograms of the newest snapshot that were not due when it came; the moments are known.
-    fn analyse_again(&mut self, kernels: &mut Kernels, newest: &Newest, before: Option<&Buffer>) {
+    fn analyse_again(
+        &mut self,
+        kernels: &mut Kernels,
+        newest: &Newest,
+        buffer: &Buffer,
+        before: Option<&Buffer>,
+    ) {
         let Some(plan) = self.plan.clone() else {
             return;
         };
@@ -279,7 +287,7 @@ impl Watch {
         let task = |variable: &Variable| {
             let due = newest.unwritten.get(variable.class);
             let wanted = due.is_some_and(|due| due.histograms) || for_roles;
-            let current = elements(variable, &newest.buffer, Some(variable.bytes()));
+            let current = elements(variable, buffer, Some(variable.bytes()));
             Task {
                 current: current.filter(|_| wanted && variable.is_logged()),
                 previous: before
@@ -365,9 +373,9 @@ impl Watch {
                     run: run.to_path_buf(),
                     scope: self.scope.to_string(),
                     name: variable.name.to_string(),
-                    shape: variable.shape.clone(),
-                    dtype: Some(variable.dtype),
-                    role: variable.standing.role,
+                    shape: variable.info.shape.clone(),
+                    dtype: Some(variable.info.dtype),
+                    role: variable.info.role,
                     step: step.unwrap_or_default(),
                     mean: weights.and_then(|weights| weights.std().map(|_| weights.mean)),
                     std: weights.and_then(Moments::std),
@@ -442,7 +450,9 @@ impl Watch {
     /// What a user should know of this model once.
     pub(crate) fn notes(&self) -> Vec<String> {
         let diagnosed = self.checkup.iter().flat_map(Checkup::notes);
-        self.left_out().into_iter().chain(diagnosed).collect()
+        let planned = self.plan.iter().flat_map(|plan| plan.notes.iter().cloned());
+        let own = self.left_out().into_iter().chain(planned);
+        own.chain(diagnosed).collect()
     }
 
     /// The faults in force.
@@ -464,7 +474,7 @@ impl Watch {
     }
 
     /// What the newest snapshot says of the gradients, when this is a watch of gradients.
-    pub(crate) fn gradients(&self) -> HashMap<Arc<str>, Glimpse> {
+    pub(crate) fn gradients(&self) -> HashMap<Arc<str>, GradientSample> {
         let Some(plan) = self
             .plan
             .as_ref()
@@ -473,22 +483,22 @@ impl Watch {
             return HashMap::new();
         };
         let known = std::iter::zip(&plan.variables, &self.states);
-        let glimpse = |(variable, state): (&Variable, &State)| {
+        let sample = |(variable, state): (&Variable, &State)| {
             let gradient = &state.analysis.as_ref()?.weights;
-            let glimpse = if gradient.nonfinite() > 0 {
-                Glimpse::NonFinite
+            let sample = if gradient.nonfinite() > 0 {
+                GradientSample::NonFinite
             } else if gradient.zeros == gradient.count {
-                Glimpse::Zero
+                GradientSample::Zero
             } else {
-                Glimpse::NonZero(Some(gradient.norm()))
+                GradientSample::NonZero(Some(gradient.norm()))
             };
-            Some((variable.name.clone(), glimpse))
+            Some((variable.name.clone(), sample))
         };
-        known.filter_map(glimpse).collect()
+        known.filter_map(sample).collect()
     }
 
     /// Takes what `log_gradients` saw of the same step.
-    pub(crate) fn refine(&mut self, gradients: HashMap<Arc<str>, Glimpse>) {
+    pub(crate) fn refine(&mut self, gradients: HashMap<Arc<str>, GradientSample>) {
         if let Some(checkup) = &mut self.checkup {
             checkup.refine(gradients);
         }

@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::analysis::description::Traits;
+use crate::model::variable_info::VariableInfo;
 use crate::proto::tch_tensorboard::{ModelRecord, VariableRecord};
 use crate::report::Verdict;
 use crate::report::codes::{dtype_of, role_of, verdict_of};
-use crate::source::named_tensors::Standing;
 use crate::summary::private;
 
 /// Variables and models that are taken at most: a file may name any number.
@@ -154,13 +153,11 @@ impl Declared {
 }
 
 /// Type, shape and role; `None` where a newer version has written a code that this one does not know.
-pub(crate) fn traits(variable: &VariableRecord) -> Option<Traits> {
-    Some(Traits {
+pub(crate) fn traits(variable: &VariableRecord) -> Option<VariableInfo> {
+    Some(VariableInfo {
         dtype: dtype_of(&variable.dtype)?,
         shape: variable.shape.iter().map(|&size| size.max(0)).collect(),
-        standing: Standing {
-            role: role_of(&variable.role)?,
-            is_member: variable.is_member,
-        },
+        role: role_of(&variable.role)?,
+        is_member: variable.is_member,
     })
 }

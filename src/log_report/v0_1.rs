@@ -1,11 +1,10 @@
 //! What logs of version 0.1 say in prose, before there was a private record. Frozen: the texts below are those of that
 //! version, whatever texts are written today.
 
-use crate::analysis::description::Traits;
 use crate::model::types::DType;
+use crate::model::variable_info::VariableInfo;
 use crate::report::Verdict;
 use crate::report::codes::{dtype_of, role_of, verdict_of};
-use crate::source::named_tensors::Standing;
 
 /// How the descriptions of the histograms of weights, of their changes and of gradients begin.
 const HISTOGRAMS: [&str; 3] = [
@@ -37,7 +36,7 @@ pub(crate) fn is_ours(description: &str) -> bool {
 
 /// From the end of a description (`Variable: f32 64x10, trainable.`); `None` where there are none, as in those of other
 /// writers.
-pub(crate) fn traits(description: &str) -> Option<Traits> {
+pub(crate) fn traits(description: &str) -> Option<VariableInfo> {
     let (_, text) = description.rsplit_once(BEGIN)?;
     let text = text.strip_suffix('.')?;
     let (text, is_member) = match text.strip_suffix(HIDDEN) {
@@ -57,10 +56,11 @@ pub(crate) fn traits(description: &str) -> Option<Traits> {
             .map(size)
             .collect::<Option<_>>()?,
     };
-    (shape.len() <= RANK).then_some(Traits {
+    (shape.len() <= RANK).then_some(VariableInfo {
         dtype,
         shape,
-        standing: Standing { role, is_member },
+        role,
+        is_member,
     })
 }
 
@@ -131,17 +131,15 @@ mod tests {
     fn traits_are_read_from_a_description() {
         let text = "Mean of the weights. Estimated from 10 of 20 elements. Variable: bf16 8x0x3, buffer, not given to \
                     optimizers.";
-        let expected = Traits {
+        let expected = VariableInfo {
             dtype: DType::BF16,
             shape: vec![8, 0, 3],
-            standing: Standing {
-                role: Role::Buffer,
-                is_member: Some(false),
-            },
+            role: Role::Buffer,
+            is_member: Some(false),
         };
         assert_eq!(traits(text), Some(expected));
         let scalar = traits("Variable: f64 scalar, frozen.").expect("traits");
-        assert_eq!((scalar.shape.len(), scalar.standing.is_member), (0, None));
+        assert_eq!((scalar.shape.len(), scalar.is_member), (0, None));
     }
 
     #[test]

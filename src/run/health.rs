@@ -29,8 +29,8 @@ pub struct Stats {
     pub errors: u64,
     /// Time that log calls took on the calling threads, waiting included.
     pub held: Duration,
-    /// The part of `held` spent waiting for the writer thread, under
-    /// [`OnFull::Block`](crate::OnFull::Block).
+    /// The part of `held` spent waiting: for the writer thread, under
+    /// [`OnFull::Block`](crate::OnFull::Block), or for a variable store that another thread held.
     pub waited: Duration,
 }
 

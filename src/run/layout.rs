@@ -102,7 +102,7 @@ impl Layout {
         }
         self.is_old = false;
         let boards: Vec<ScopeBoard> = self.boards.values().cloned().collect();
-        let categories = dashboard::layout(&self.user_groups, &boards, written);
+        let categories = dashboard::layout(&self.user_groups, &self.user_tags, &boards, written);
         if categories.is_empty() || categories == self.written {
             return None;
         }
