@@ -259,6 +259,8 @@ fn a_renamed_file_is_told_once_and_another_one_goes_on() {
         for word in ["renamed", "goes on in"] {
             assert!(text.contains(word), "{text}");
         }
+        let next = event_files(&run).pop().unwrap();
+        assert!(next > first, "a reader may have begun with that name");
         log(&logger, 20..300);
         logger.flush().unwrap();
         logger.close().unwrap_err();

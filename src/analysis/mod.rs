@@ -9,6 +9,7 @@ pub(crate) mod dashboard;
 pub(crate) mod description;
 mod origin;
 pub(crate) mod points;
+mod record;
 pub(crate) mod state;
 pub(crate) mod tags;
 mod twins;

@@ -24,6 +24,8 @@ pub(crate) struct State {
     /// Where it lay in the buffer before.
     pub(crate) place_before: Option<Range<usize>>,
     pub(crate) origin: Option<Origin>,
+    /// The step of the first snapshot that had it.
+    pub(crate) first_step: Option<i64>,
     /// Some bit of a watched variable changed; `None` without a snapshot before.
     pub(crate) watched_moved: Option<bool>,
     /// See [`Observation::follows`].

@@ -244,6 +244,8 @@ fn gradient_tags(variable: &Variable, place: Place, scope: &str) -> VariableTags
 /// A set of variables that is shown as one: the model, a group of the user's, or a role.
 #[derive(Debug)]
 pub(crate) struct Aggregate {
+    /// Empty for the model.
+    pub(crate) name: Box<str>,
     /// Indices into the plan.
     pub(crate) members: Vec<usize>,
     /// Only the whole model shows how its variables spread.
@@ -366,6 +368,7 @@ pub(crate) fn aggregates(
     };
     let members: Vec<usize> = members.into_iter().filter(is_weight).collect();
     let model = Aggregate {
+        name: Box::default(),
         tags: AggregateTags::new(prefix(""), sample(&members)),
         members,
         is_model: true,
@@ -392,6 +395,7 @@ pub(crate) fn aggregates(
             histogram: histogram.then(|| tags.tag(kind, description)),
             delta_histogram: deltas.then(|| tags.tag(Quantity::Deltas, WEIGHT_DELTAS)),
             tags: AggregateTags::new(prefix(&name), sample),
+            name: name.into(),
         }
     });
     std::iter::once(model).chain(rest).collect()
@@ -631,7 +635,7 @@ mod tests {
                     scope => format!("{scope}/{name}"),
                 };
                 let parts = |tag: &Arc<Tag>| {
-                    assert!(VariableInfo::of_description(&tag.description.to_string()).is_some());
+                    assert!(tag.description.variable.is_some());
                     match TagParts::of(&tag.name) {
                         Some(TagParts::Variable { quantity, path: of }) if of == path => quantity,
                         other => panic!("{}: {other:?}", tag.name),

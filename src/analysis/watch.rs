@@ -13,6 +13,7 @@ use crate::analysis::dashboard::ScopeBoard;
 use crate::analysis::description::Description;
 use crate::analysis::origin::Origin;
 use crate::analysis::points::{Points, ScalarPoint};
+use crate::analysis::record::{Diagnosed, model_record};
 use crate::analysis::state::{State, elements};
 use crate::analysis::tag_parts::FINDINGS;
 use crate::analysis::tags::{Aggregate, Tag, aggregates, variable_tags};
@@ -27,6 +28,7 @@ use crate::model::subject::Subject;
 use crate::model::tier::Tier;
 use crate::model::types::WallTime;
 use crate::options::Selection;
+use crate::proto::tch_tensorboard::ModelRecord;
 use crate::report::diagnosis::Elsewhere;
 use crate::report::ledger::Found;
 use crate::report::{ModelReport, ParameterReport};
@@ -52,6 +54,8 @@ pub(crate) struct Watch {
     curve: Curve,
     /// A plan or a fault has come since the board was taken.
     has_new_board: bool,
+    /// Variables or their roles have changed since the record was taken.
+    has_new_plan: bool,
     /// Snapshots so far.
     observed: u64,
     /// Of weights.
@@ -87,6 +91,7 @@ impl Watch {
             sample: Vec::new(),
             curve: Curve::default(),
             has_new_board: false,
+            has_new_plan: false,
             observed: 0,
             newest: None,
         }
@@ -100,6 +105,12 @@ impl Watch {
     pub(crate) fn observe(&mut self, kernels: &mut Kernels, snapshot: Snapshot) -> Option<Points> {
         let same_plan = !self.adopt(&snapshot.plan);
         self.has_new_board |= !same_plan;
+        if !same_plan {
+            self.has_new_plan = true;
+            for state in &mut self.states {
+                state.first_step.get_or_insert(snapshot.step);
+            }
+        }
         if snapshot.rebase {
             self.states.iter_mut().for_each(|state| state.origin = None);
             self.checkup.iter_mut().for_each(Checkup::rebase);
@@ -181,6 +192,7 @@ impl Watch {
                     // Frozen for a while: how far training has moved it still counts from the start.
                     Some(new) if new.is_same_tensor(variable) => State {
                         origin: state.origin,
+                        first_step: state.first_step,
                         ..State::default()
                     },
                     _ => continue,
@@ -381,6 +393,33 @@ impl Watch {
             .collect()
     }
 
+    /// What the private record says of this model; `None` before the first snapshot.
+    pub(crate) fn record(&self) -> Option<ModelRecord> {
+        let run = Path::new("");
+        let findings = self.faults().iter().cloned();
+        let diagnosed = Diagnosed {
+            parameters: self.report(run),
+            findings: findings.map(|found| found.told(run, &self.scope)).collect(),
+            trend: self.checkup.as_ref().and_then(Checkup::trend),
+        };
+        let step = self.newest.as_ref().map(|newest| newest.step);
+        let (plan, states) = (self.plan.as_ref()?, &self.states);
+        let aggregates = &self.aggregates;
+        Some(model_record(
+            &self.scope,
+            plan,
+            states,
+            aggregates,
+            step,
+            &diagnosed,
+        ))
+    }
+
+    /// True when variables or their roles have changed since this was last asked.
+    pub(crate) fn take_new_plan(&mut self) -> bool {
+        std::mem::take(&mut self.has_new_plan)
+    }
+
     /// What the report says of the model as a whole; `None` for gradients.
     pub(crate) fn model_report(&self, run: &Path) -> Option<ModelReport> {
         let checkup = self.checkup.as_ref()?;
@@ -404,7 +443,7 @@ impl Watch {
         Some(self.checkup.as_ref()?.identity())
     }
 
-    pub(crate) fn scope(&self) -> &str {
+    pub(crate) fn scope(&self) -> &Arc<str> {
         &self.scope
     }
 

@@ -134,11 +134,9 @@ impl Files {
         }
     }
 
-    /// Adds an event that nobody logged and nobody counts. It is left out where there is no room.
-    pub(crate) fn append_own(&mut self, event: &Event) {
-        if !self.is_lost() {
-            let _ = self.writer.append_own(event);
-        }
+    /// Adds an event that nobody logged and nobody counts; false when there was no room.
+    pub(crate) fn append_own(&mut self, event: &Event) -> bool {
+        !self.is_lost() && self.writer.append_own(event)
     }
 
     /// True when so much waits that it should be written before anything else is done.

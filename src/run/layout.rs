@@ -69,12 +69,15 @@ impl Layout {
         self.is_old = true;
     }
 
-    /// The layout, when it is out of date: seldom, unless `now`. Only tags that are `written` are named. The first has
-    /// step 0, so that a purge of later steps leaves it; later ones have increasing steps, since the fast loader keeps
-    /// one point of a step. Both loaders show the newest.
+    /// The layout, when it is out of date: seldom, unless `now`. Only tags that are `written` are named.
+    ///
+    /// Each has a step that the user has logged, or a resumed run would go on behind a step that nobody knows: the first
+    /// has the `first_step` of the session, so that a purge of later steps leaves it, later ones the `newest_step`. Of two
+    /// at one step the fast loader keeps the last and the Python loader both; either shows the newest.
     pub(crate) fn draft(
         &mut self,
         now: bool,
+        first_step: i64,
         newest_step: i64,
         written: &dyn Fn(&str) -> bool,
     ) -> Option<Draft> {
@@ -88,9 +91,7 @@ impl Layout {
         if categories.is_empty() || categories == self.written {
             return None;
         }
-        let step = self
-            .step
-            .map_or(0, |step| newest_step.max(step.saturating_add(1)));
+        let step = self.step.map_or(first_step, |step| newest_step.max(step));
         Some(Draft { categories, step })
     }
 

@@ -5,6 +5,7 @@ pub(crate) mod health;
 pub(crate) mod layout;
 pub(crate) mod opened;
 pub(crate) mod point_messages;
+mod records;
 pub(crate) mod run_history;
 pub(crate) mod tags;
 
@@ -22,16 +23,18 @@ use crate::model::plugin::Plugin;
 use crate::model::types::WallTime;
 use crate::proto::session_log::SessionStatus;
 use crate::proto::summary::Value;
+use crate::proto::tch_tensorboard::{ModelRecord, RunRecord};
 use crate::proto::{Event, Summary, event::What};
 use crate::run::files::Files;
 use crate::run::health::Health;
 use crate::run::layout::Layout;
 use crate::run::point_messages::{Needs, Point, PointMessages};
+use crate::run::records::Records;
 use crate::run::tags::{Met, Tags};
 use crate::sink::session_event;
 use crate::summary::custom_scalars::{self, Categories};
 use crate::summary::text::Markdown;
-use crate::summary::{self, TaggedPayload};
+use crate::summary::{self, TaggedPayload, private};
 
 pub(crate) use crate::run::files::FileOptions;
 pub(crate) use crate::run::opened::Opened;
@@ -44,12 +47,14 @@ pub(crate) struct Run {
     files: Files,
     tags: Tags,
     layout: Layout,
+    records: Records,
     /// Values of the last scalars, kept for their memory: there are millions of them.
     spare: Vec<Value>,
     /// The scalars and histograms of each watched model's last points.
     kept: HashMap<u32, (PointMessages, PointMessages)>,
-    /// The step of the newest points of a model.
-    points_step: i64,
+    /// The step of the first event of this session, and that of the newest call of a model.
+    first_step: Option<i64>,
+    model_step: Option<i64>,
     /// The step of the newest report.
     reported: Option<i64>,
     /// The newest step of all.
@@ -68,9 +73,11 @@ impl Run {
             files: Files::new(claim, writer, options),
             tags: Tags::default(),
             layout: Layout::default(),
+            records: Records::default(),
             spare: Vec::new(),
             kept: HashMap::new(),
-            points_step: 0,
+            first_step: None,
+            model_step: None,
             reported: None,
             newest_step: None,
         };
@@ -167,7 +174,46 @@ impl Run {
         // Described only now: writing may have continued in a new file.
         self.event_of(health, points, &points.histograms, &mut histograms);
         self.kept.insert(watch, (scalars, histograms));
-        self.points_step = points.step;
+    }
+
+    /// A model was called at this step, whether or not anything of it is due.
+    pub(crate) fn set_model_step(&mut self, step: i64) {
+        self.model_step = Some(step);
+    }
+
+    /// Writes what is new of a model to the private record, at the step of its newest call.
+    pub(crate) fn record(&mut self, health: &Health, model: ModelRecord) {
+        self.rotate(health);
+        if let Some(record) = self.records.update(self.files.number(), model) {
+            self.write_record(health, &record);
+        }
+    }
+
+    /// Repeats the private record at the start of a further file.
+    fn renew_record(&mut self, health: &Health) {
+        if let Some(record) = self.records.renew(self.files.number()) {
+            self.write_record(health, &record);
+        }
+    }
+
+    /// Nobody has logged it, and nobody counts it.
+    fn write_record(&mut self, health: &Health, record: &RunRecord) {
+        let Some(step) = self.model_step else {
+            return;
+        };
+        let Some(met) = self.describe(health, private::TAG, Plugin::Private, None, None) else {
+            return;
+        };
+        let value = Value {
+            tag: private::TAG.into(),
+            metadata: (met != Met::Before).then(|| summary::metadata(Plugin::Private, "")),
+            value: Some(private::content(record)),
+        };
+        let event = summary_event(WallTime::now(), step, vec![value]);
+        if !self.files.append_own(&event) {
+            self.records.refuse();
+            self.forget(&event);
+        }
     }
 
     /// Adds an event of points of one kind.
@@ -224,7 +270,10 @@ impl Run {
         }
         let tags = &self.tags;
         let written = |tag: &str| tags.is_known(tag);
-        let Some(draft) = self.layout.draft(now, self.points_step, &written) else {
+        let (Some(first), Some(newest)) = (self.first_step, self.model_step) else {
+            return;
+        };
+        let Some(draft) = self.layout.draft(now, first, newest, &written) else {
             return;
         };
         let layout = TaggedPayload {
@@ -241,10 +290,11 @@ impl Run {
         }
     }
 
-    /// Writes the weight report as Markdown, at the step of the newest points or after that of the report before.
+    /// Writes the weight report as Markdown, at the step of the newest call of a model.
     pub(crate) fn report(&mut self, health: &Health, kernels: &mut Kernels, markdown: String) {
-        let next = self.reported.map_or(0, |step| step.saturating_add(1));
-        let step = self.points_step.max(next);
+        let Some(step) = self.model_step.max(self.reported) else {
+            return;
+        };
         let report = TaggedPayload {
             step,
             wall_time: WallTime::now(),
@@ -290,11 +340,10 @@ impl Run {
     fn event(&mut self, health: &Health, event: &Event) -> bool {
         let is_taken = self.files.append(health, event);
         if is_taken {
+            self.first_step.get_or_insert(event.step);
             self.newest_step = self.newest_step.max(Some(event.step));
         } else if !self.files.is_lost() {
-            for tag in self.tags.forget(self.files.number(), event) {
-                self.layout.remove_user_tag(tag);
-            }
+            self.forget(event);
         }
         if self.files.is_write_due() {
             self.write(health, false);
@@ -302,12 +351,23 @@ impl Run {
         is_taken
     }
 
+    fn forget(&mut self, refused: &Event) {
+        for tag in self.tags.forget(self.files.number(), refused) {
+            self.layout.remove_user_tag(tag);
+        }
+    }
+
     /// Hands all that waits to the system; `is_flush` when a caller waits for it.
     pub(crate) fn write(&mut self, health: &Health, is_flush: bool) {
-        let tags = &mut self.tags;
-        let mut redescribe = |file: u32, event: &mut Event| tags.describe_again(file, event);
-        if self.files.write(health, is_flush, &mut redescribe) {
+        // The record of a file that was replaced is to be in the next one when a flush returns.
+        for _ in 0..2 {
+            let tags = &mut self.tags;
+            let mut redescribe = |file: u32, event: &mut Event| tags.describe_again(file, event);
+            if !self.files.write(health, is_flush, &mut redescribe) {
+                break;
+            }
             self.layout.forget_written();
+            self.renew_record(health);
         }
     }
 
@@ -315,15 +375,22 @@ impl Run {
     fn rotate(&mut self, health: &Health) {
         let tags = &mut self.tags;
         let mut redescribe = |file: u32, event: &mut Event| tags.describe_again(file, event);
-        if self.files.rotate(health, &mut redescribe) {
+        let before = self.files.number();
+        let is_replaced = self.files.rotate(health, &mut redescribe);
+        if is_replaced {
             self.layout.forget_written();
+        }
+        if self.files.number() != before {
+            self.renew_record(health);
         }
     }
 
     /// Records in the file that all steps up to the newest are complete.
     pub(crate) fn end_session(&mut self) {
         if let Some(step) = self.newest_step {
-            self.files
+            // Left out where there is no room: the newest step counts as incomplete then.
+            let _ = self
+                .files
                 .append_own(&session_event(SessionStatus::Stop, step));
         }
     }

@@ -63,7 +63,10 @@ impl LocalSegment {
             && has_marker(&current)
         {
             let is_renamed = current.file_name() != self.path.file_name();
-            self.path = current;
+            // The name stays, for the next file sorts behind it: a reader may have begun with it.
+            if let (Some(dir), Some(name)) = (current.parent(), self.path.file_name()) {
+                self.path = dir.join(name);
+            }
             return if is_renamed {
                 Err(Loss::Renamed)
             } else {

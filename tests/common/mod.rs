@@ -46,12 +46,17 @@ pub fn read_events(path: impl AsRef<Path>) -> Vec<Event> {
     events.map(|event| event.unwrap()).collect()
 }
 
-/// Every value of every summary with its step, in the order of the file.
+/// The tag of the private record, which has tests of its own: it says again what the others say.
+pub const PRIVATE: &str = "tch_tensorboard";
+
+/// Every value of every summary with its step, in the order of the file, but for the private record.
 pub fn read_values(path: impl AsRef<Path>) -> Vec<(i64, summary::Value)> {
     let mut values = Vec::new();
     for event in read_events(path) {
         if let Some(What::Summary(summary)) = event.what {
-            values.extend(summary.value.into_iter().map(|value| (event.step, value)));
+            let values_of = summary.value.into_iter();
+            let shown = values_of.filter(|value| value.tag != PRIVATE);
+            values.extend(shown.map(|value| (event.step, value)));
         }
     }
     values

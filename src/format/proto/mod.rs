@@ -13,4 +13,9 @@ mod tensorboard;
 #[rustfmt::skip]
 pub mod custom_scalar;
 
+/// The private record of a run.
+#[allow(clippy::all, unreachable_pub, reason = "generated")]
+#[rustfmt::skip]
+pub(crate) mod tch_tensorboard;
+
 pub use tensorboard::*;

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// One generated file for each package: what prost-build calls it, and its name in
 /// `src/format/proto`.
-const FILES: [(&str, &str); 2] = [
+const FILES: [(&str, &str); 3] = [
+    ("tch_tensorboard.rs", "tch_tensorboard.rs"),
     ("tensorboard.rs", "tensorboard.rs"),
     ("tensorboard.custom_scalar.rs", "custom_scalar.rs"),
 ];
