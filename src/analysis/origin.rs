@@ -205,6 +205,8 @@ mod tests {
                 role: Role::Trainable,
                 is_member: None,
             },
+            is_beside: false,
+            tie: None,
         };
         let selection = Selection::new(WeightOptions::new()).unwrap();
         Plan::new(vec![found], &selection, &Followed::default())

@@ -47,6 +47,8 @@ pub(crate) struct Snapshot {
     pub(crate) idle_since: Option<i64>,
     /// As the user told it last.
     pub(crate) learning_rate: Option<f64>,
+    /// It comes from another store than the one before.
+    pub(crate) is_other_store: bool,
 }
 
 /// What a call came to.
@@ -112,6 +114,9 @@ pub(crate) struct Capture {
     idle_since: Option<i64>,
     /// The step of the call under way.
     step: i64,
+    /// Which stores the newest snapshot came from, and whether they are others than before.
+    owners: Option<usize>,
+    is_other_store: bool,
     followed: Followed,
     rebase: bool,
     learning_rate: Option<f64>,
@@ -141,6 +146,8 @@ impl Capture {
             idle_told: 0,
             idle_since: None,
             step: 0,
+            owners: None,
+            is_other_store: false,
             followed: Followed::default(),
             rebase: false,
             learning_rate: None,
@@ -334,7 +341,7 @@ impl Capture {
         let (Some(newest), Some(planned)) = (&self.newest, &self.planned) else {
             return false;
         };
-        let bytes = planned.plan.bytes;
+        let bytes = planned.plan.step_bytes;
         self.can_be_idle()
             && Arc::ptr_eq(&newest.plan, &planned.plan)
             && newest.buffer.bytes().get(..bytes) == buffer.bytes().get(..bytes)
@@ -378,7 +385,10 @@ impl Capture {
                     let parts = buffer.parts_mut();
                     let mut copier = Copier::new(self.subject, planned, way, self.steps, parts);
                     source.visit(&mut Visitor::new(&mut copier))?;
+                    let owners = copier.owners();
                     if copier.finish()? {
+                        let before = self.owners.replace(owners);
+                        self.is_other_store = before.is_some_and(|before| before != owners);
                         self.pace.record(way, since.elapsed());
                         buffer.stamp = self.steps + 1;
                         return Ok(());
@@ -420,7 +430,7 @@ impl Capture {
             return Captured::Skipped;
         };
         let plan = planned.plan.clone();
-        let follows = call > 0 && self.copied == Some(call - 1);
+        let follows = call > 0 && self.copied == Some(call - 1) && !self.is_other_store;
         self.copied = Some(call);
         self.newest = Some(Newest {
             plan: plan.clone(),
@@ -440,6 +450,7 @@ impl Capture {
             pool: self.pool.clone(),
             follows,
             rebase: std::mem::take(&mut self.rebase),
+            is_other_store: std::mem::take(&mut self.is_other_store),
         }))
     }
 }

@@ -120,6 +120,9 @@ pub(crate) struct Variable {
     pub(crate) elements: usize,
     /// Elements of the tensor.
     pub(crate) all: usize,
+    /// A buffer that is not logged, and not reported either: whether it moves is evidence for the layer that it belongs to.
+    pub(crate) is_beside: bool,
+    pub(crate) tie: Option<Tie>,
     moved: AtomicBool,
     in_turn: AtomicBool,
 }
@@ -198,6 +201,17 @@ pub(crate) struct Found {
     pub(crate) dtype: DType,
     pub(crate) shape: Vec<i64>,
     pub(crate) standing: Standing,
+    /// A buffer that is not logged: watched beside the model.
+    pub(crate) is_beside: bool,
+    pub(crate) tie: Option<Tie>,
+}
+
+/// One storage under two names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tie {
+    pub(crate) with: Arc<str>,
+    /// The other name comes first: the elements are counted there.
+    pub(crate) is_second: bool,
 }
 
 impl Found {
@@ -217,6 +231,9 @@ pub(crate) struct Plan {
     /// Class 0 is that of variables without options of their own.
     pub(crate) classes: Vec<Class>,
     pub(crate) bytes: usize,
+    /// The first of these, which hold all but buffers that are watched beside the model: running statistics move whenever a
+    /// model is called, and that is no step.
+    pub(crate) step_bytes: usize,
     expected_steps: Option<u64>,
     /// Set by the worker when a watched variable has moved, to be copied in full from now on, or is trained in turn.
     has_news: AtomicBool,
@@ -230,11 +247,14 @@ impl Plan {
             variables: Vec::with_capacity(found.len()),
             classes: vec![class(selection, None, None)],
             bytes: 0,
+            step_bytes: 0,
             expected_steps: selection.options.expected_steps,
             has_news: AtomicBool::new(false),
         };
-        let watched =
-            |found: &Found| found.standing.role == Role::Frozen && !followed.has_moved(&found.name);
+        let watched = |found: &Found| {
+            found.is_beside
+                || (found.standing.role == Role::Frozen && !followed.has_moved(&found.name))
+        };
         let logged = found
             .iter()
             .filter(|found| !watched(found))
@@ -254,7 +274,25 @@ impl Plan {
             };
             plan.add(found, extent, selection);
         }
+        plan.place(|variable| !variable.is_beside);
+        plan.step_bytes = plan.bytes;
+        plan.place(|variable| variable.is_beside);
         plan
+    }
+
+    /// Gives some variables their places behind those that have theirs.
+    fn place(&mut self, is_next: impl Fn(&Variable) -> bool) {
+        for variable in self
+            .variables
+            .iter_mut()
+            .filter(|variable| is_next(variable))
+        {
+            // Neighbours of one type touch, so that a device can send them in one piece.
+            let size = variable.dtype.size();
+            variable.offset = self.bytes.next_multiple_of(size);
+            let bytes = variable.elements.saturating_mul(size);
+            self.bytes = variable.offset.saturating_add(bytes);
+        }
     }
 
     fn add(&mut self, found: Found, extent: Extent, selection: &Selection) {
@@ -270,14 +308,13 @@ impl Plan {
                 self.classes.push(wanted);
                 self.classes.len() - 1
             });
-        // Neighbours of one type touch, so that a device can send them in one piece.
-        let offset = self.bytes.next_multiple_of(found.dtype.size());
-        self.bytes = offset.saturating_add(elements.saturating_mul(found.dtype.size()));
         let Found {
             name,
             dtype,
             shape,
             standing,
+            is_beside,
+            tie,
         } = found;
         self.variables.push(Variable {
             name,
@@ -286,9 +323,11 @@ impl Plan {
             standing,
             extent,
             class,
-            offset,
+            offset: 0,
             elements,
             all,
+            is_beside,
+            tie,
             moved: AtomicBool::new(false),
             in_turn: AtomicBool::new(false),
         });
@@ -426,6 +465,8 @@ mod tests {
                 role,
                 is_member: None,
             },
+            is_beside: false,
+            tie: None,
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::capture::Subject;
-use crate::capture::plan::{Followed, Found, Plan, Variable};
+use crate::capture::plan::{Followed, Found, Plan, Tie, Variable};
 use crate::error::{Error, Result};
 use crate::options::Selection;
 use crate::source::named_tensors::{Role, Sink, Standing, StoreIdentity};
@@ -84,6 +84,8 @@ pub(crate) struct Planner<'a> {
     facts: HashMap<Arc<str>, Facts>,
     order: Vec<(Arc<str>, Slot)>,
     stores: Vec<StoreIdentity>,
+    /// The names of what lies in the same memory.
+    storages: HashMap<(usize, usize), Vec<Arc<str>>>,
     error: Option<Error>,
 }
 
@@ -101,6 +103,7 @@ impl<'a> Planner<'a> {
             facts: HashMap::new(),
             order: Vec::new(),
             stores: Vec::new(),
+            storages: HashMap::new(),
             error: None,
         }
     }
@@ -109,10 +112,11 @@ impl<'a> Planner<'a> {
     ///
     /// # Errors
     /// A name twice, or a tensor that cannot be logged.
-    pub(crate) fn finish(self, followed: &Followed) -> Result<Planned> {
+    pub(crate) fn finish(mut self, followed: &Followed) -> Result<Planned> {
         if let Some(error) = self.error {
             return Err(error);
         }
+        tie(&mut self.found, self.storages);
         let plan = Plan::new(self.found, self.selection, followed);
         let place = plan
             .variables
@@ -177,8 +181,11 @@ impl<'a> Planner<'a> {
             });
         }
         let name: Arc<str> = name.into();
+        let is_beside = role == Role::Buffer && !self.selection.options.non_trainable;
+        // What cannot be watched is not worth an error.
         let left = !self.selection.selects(&name)
-            || (role == Role::Buffer && !self.selection.options.non_trainable);
+            || (is_beside
+                && (self.subject == Subject::Gradients || source.inspect(&name).is_err()));
         if left {
             self.order.push((name, Slot::Left(role)));
             return Ok(());
@@ -200,9 +207,39 @@ impl<'a> Planner<'a> {
             dtype: facts.dtype,
             shape: facts.shape.clone(),
             standing,
+            is_beside,
+            tie: None,
         });
+        if let Glance::Bytes(bytes) = source.glance(&facts)
+            && !bytes.is_empty()
+            && !is_beside
+        {
+            let storage = (bytes.as_ptr() as usize, bytes.len());
+            self.storages.entry(storage).or_default().push(name.clone());
+        }
         self.facts.insert(name, facts);
         Ok(())
+    }
+}
+
+/// Says of variables that lie in the same memory that they are one.
+fn tie(found: &mut [Found], storages: HashMap<(usize, usize), Vec<Arc<str>>>) {
+    let mut ties: HashMap<Arc<str>, Tie> = HashMap::new();
+    for (_, mut names) in storages.into_iter().filter(|(_, names)| names.len() > 1) {
+        names.sort_by(|a, b| alphanumeric_sort::compare_str(a, b));
+        for (place, name) in names.iter().enumerate() {
+            let other = names.get(usize::from(place == 0));
+            ties.extend(other.map(|other| {
+                let tie = Tie {
+                    with: other.clone(),
+                    is_second: place > 0,
+                };
+                (name.clone(), tie)
+            }));
+        }
+    }
+    for found in found {
+        found.tie = ties.remove(&found.name);
     }
 }
 
@@ -233,6 +270,8 @@ struct Walk<'a> {
     /// Beside the plan's order, from the first variable on that came out of it: which ones were seen.
     marked: Option<Vec<bool>>,
     stores: usize,
+    /// Made of where the stores lie.
+    owners: usize,
     /// The source is not what the plan says.
     stale: bool,
 }
@@ -245,6 +284,7 @@ impl<'a> Walk<'a> {
             seen: 0,
             marked: None,
             stores: 0,
+            owners: 0,
             stale: false,
         }
     }
@@ -306,6 +346,7 @@ impl<'a> Walk<'a> {
     fn knows_store(&mut self, store: StoreIdentity) -> bool {
         let known = self.planned.stores.get(self.stores) == Some(&store);
         self.stores += 1;
+        self.owners = self.owners.rotate_left(7) ^ store.0;
         known
     }
 
@@ -326,6 +367,12 @@ fn keeps_role(planned: Role, source: &Source<'_>, role: Option<Role>) -> bool {
 }
 
 impl Planned {
+    /// Whether a variable of the plan says nothing of steps.
+    fn is_beside(&self, place: usize) -> bool {
+        let variable = self.plan.variables.get(place);
+        variable.is_some_and(|variable| variable.is_beside)
+    }
+
     /// How a variable of the plan is read, and where its elements lie in a buffer.
     fn variable(&self, place: usize) -> Option<(&Variable, &Facts)> {
         self.plan.variables.get(place).zip(self.facts.get(place))
@@ -375,6 +422,7 @@ impl Sink for Comparer<'_> {
             return;
         }
         match self.walk.place(name, &source, standing) {
+            Some(place) if self.walk.planned.is_beside(place) => {}
             Some(place) => self.ended = !self.is_same(place, &source),
             None => self.ended = self.walk.stale,
         }
@@ -435,6 +483,9 @@ impl Sink for Fingerprint<'_> {
         let Some(place) = self.walk.place(name, &source, standing) else {
             return;
         };
+        if self.walk.planned.is_beside(place) {
+            return;
+        }
         // A sum does not mind the order in which a map shows its variables.
         self.print = self
             .print
@@ -490,6 +541,11 @@ impl<'a> Copier<'a> {
             remotes: Vec::new(),
             error: None,
         }
+    }
+
+    /// Tells the stores apart that were copied from.
+    pub(crate) fn owners(&self) -> usize {
+        self.walk.owners
     }
 
     /// False when the plan is stale and the buffer worthless.

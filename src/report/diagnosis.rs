@@ -68,6 +68,8 @@ struct Model {
     learning_rate: Option<f64>,
     /// The step at which all weights were last seen to be replaced at once.
     replaced: Option<i64>,
+    /// Times that another store, or other variables altogether, came in place of those before.
+    switches: u32,
     /// What was said of the model as a whole.
     general: Option<Verdict>,
     /// Some variable had a gradient.
@@ -98,6 +100,7 @@ impl Diagnosis {
             .drain(..)
             .map(|patient| (patient.name.clone(), patient));
         let mut known: HashMap<Arc<str>, Patient> = known.collect();
+        let known_names: HashSet<Arc<str>> = known.keys().cloned().collect();
         let mut has_lost = false;
         let mut signature = DefaultHasher::new();
         self.patients = variables
@@ -115,6 +118,12 @@ impl Diagnosis {
             })
             .collect();
         self.signature = signature.finish();
+        let is_other = !known_names.is_empty()
+            && !self
+                .patients
+                .iter()
+                .any(|one| known_names.contains(&one.name));
+        self.model.switches += u32::from(is_other);
         self.model.has_changed |= has_lost || known.values().any(Patient::is_decided);
     }
 
@@ -127,6 +136,7 @@ impl Diagnosis {
         self.model = Model {
             learning_rate: self.model.learning_rate,
             replaced: self.model.replaced,
+            switches: self.model.switches,
             has_changed: self.model.has_changed || had_verdict,
             ..Model::default()
         };
@@ -134,6 +144,11 @@ impl Diagnosis {
 
     pub(crate) fn set_learning_rate(&mut self, rate: Option<f64>) {
         self.model.learning_rate = rate.or(self.model.learning_rate);
+    }
+
+    /// The step comes from another store than the one before.
+    pub(crate) fn count_other_store(&mut self) {
+        self.model.switches += 1;
     }
 
     pub(crate) fn set_elsewhere(&mut self, elsewhere: Elsewhere) {
@@ -219,7 +234,9 @@ impl Diagnosis {
             true => known().any(|(patient, observation)| {
                 moved(observation) && is_trained(patient, observation)
             }),
-            false => known().any(|(_, observation)| moved(observation)),
+            false => known().any(|(patient, observation)| {
+                moved(observation) && patient.facts.role != Role::Buffer
+            }),
         }
     }
 
@@ -487,7 +504,15 @@ impl Diagnosis {
 
     /// What the report says of the model in a line, each.
     pub(crate) fn notes(&self) -> Vec<String> {
+        const IN_TURN: u32 = 3;
         let mut notes = Vec::new();
+        if self.model.switches >= IN_TURN {
+            notes.push(format!(
+                "log_weights was given another model {} times under one scope, so its steps cannot be compared: give each \
+                 its own, logger.scoped(\"name\")",
+                self.model.switches
+            ));
+        }
         if let Some(step) = self.model.replaced {
             notes.push(format!(
                 "all weights changed at once at step {step}, as when a checkpoint is loaded: new_baseline() says so"

@@ -327,6 +327,7 @@ note: read on";
             first_step: 1,
             step: 2,
             reason: "\r".into(),
+            over_since: None,
         };
         let report = WeightReport {
             parameters: vec![evil],
