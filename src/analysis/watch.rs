@@ -397,6 +397,17 @@ impl Watch {
         }
     }
 
+    /// A few of the first elements of a matrix, the same ones in each model that has the same variables.
+    pub(crate) fn first_elements(&self) -> &[f64] {
+        let Some(plan) = &self.plan else {
+            return &[];
+        };
+        let mut matrices = std::iter::zip(&plan.variables, &self.states)
+            .filter(|(variable, _)| variable.shape.len() >= 2 && !variable.is_beside);
+        let origin = matrices.find_map(|(_, state)| state.origin.as_ref());
+        origin.map_or(&[], Origin::first_elements)
+    }
+
     /// What this one is like for the others; `None` for gradients.
     pub(crate) fn identity(&self) -> Option<(bool, u64)> {
         Some(self.checkup.as_ref()?.identity())

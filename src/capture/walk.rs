@@ -210,7 +210,9 @@ impl<'a> Planner<'a> {
             is_beside,
             tie: None,
         });
-        if let Glance::Bytes(bytes) = source.glance(&facts)
+        // A slice that is shown under two names is not a variable under two names.
+        if let Source::Tensor(_) = source
+            && let Glance::Bytes(bytes) = source.glance(&facts)
             && !bytes.is_empty()
             && !is_beside
         {

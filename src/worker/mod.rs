@@ -272,14 +272,20 @@ impl Worker {
             return Elsewhere::default();
         };
         let signature = own.watch.identity().map(|(_, signature)| signature);
+        let first = own.watch.first_elements();
         let others = self
             .watches
             .iter()
             .filter(|(number, other)| **number != watch && other.run == own.run);
         let mut elsewhere = Elsewhere::default();
-        for (has_gradients, other) in others.filter_map(|(_, other)| other.watch.identity()) {
+        for (_, other) in others {
+            let Some((has_gradients, identity)) = other.watch.identity() else {
+                continue;
+            };
+            let is_twin = has_gradients && Some(identity) == signature;
             elsewhere.has_gradients |= has_gradients;
-            elsewhere.has_twin |= has_gradients && Some(other) == signature;
+            elsewhere.has_twin |= is_twin;
+            elsewhere.has_copy |= is_twin && are_near(first, other.watch.first_elements());
         }
         elsewhere
     }
@@ -556,6 +562,14 @@ impl Worker {
     }
 }
 
+/// Whether a few elements of a model began next to those of another.
+fn are_near(one: &[f64], other: &[f64]) -> bool {
+    const NEAR: f64 = 0.5;
+    let apart = std::iter::zip(one, other).map(|(one, other)| (one - other) * (one - other));
+    let size: f64 = one.iter().map(|one| one * one).sum();
+    size > 0.0 && one.len() == other.len() && apart.sum::<f64>() < NEAR * NEAR * size
+}
+
 /// Lays findings down for the training thread.
 fn tell(shared: &Shared, found: Vec<Found>, run: &Path, scope: &str) {
     let mut findings = shared
@@ -572,7 +586,14 @@ fn tell(shared: &Shared, found: Vec<Found>, run: &Path, scope: &str) {
                 && waiting.scope == finding.scope
                 && waiting.run == finding.run
         });
+        let is_told_otherwise = is_revision && finding.over_since.is_some();
         match waiting {
+            _ if is_told_otherwise => findings.retain(|waiting| {
+                waiting.variable != finding.variable
+                    || waiting.first_step != finding.first_step
+                    || waiting.scope != finding.scope
+                    || waiting.run != finding.run
+            }),
             // What nobody has taken yet is made right in place.
             Some(waiting) if is_revision || finding.over_since.is_some() => *waiting = finding,
             _ if is_revision => {}

@@ -38,3 +38,5 @@ mod training;
 mod verdicts;
 #[cfg(feature = "tch")]
 mod what_is_written;
+#[cfg(feature = "tch")]
+mod wild_cases;
