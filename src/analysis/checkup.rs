@@ -71,6 +71,9 @@ impl Checkup {
         for (place, state) in states.iter().enumerate() {
             diagnosis.units_changed(place, state.analysis.as_ref());
         }
+        if snapshot.is_other_store {
+            diagnosis.count_other_store();
+        }
         let idle = Idle {
             calls: snapshot.idle_calls.into(),
             since: snapshot.idle_since,

@@ -14,6 +14,10 @@ const DIRECTION_STRIDE: usize = 4;
 /// Steps over which changed elements are counted together.
 const SPAN: u32 = 20;
 
+/// Elements that this is counted of at most, and at least.
+const ANCHORED: usize = 1024;
+const FEWEST: usize = 64;
+
 /// See the module.
 pub(crate) struct Origin {
     /// Of the snapshot: element numbers count in it.
@@ -75,7 +79,16 @@ impl Origin {
             self.extent = Extent::Full;
             self.newest.clear();
             self.deltas.clear();
+            self.anchor.clear();
         }
+    }
+
+    /// A few of the first elements.
+    pub(crate) fn first_elements(&self) -> &[f64] {
+        const FEW: usize = 64;
+        self.first
+            .get(..FEW.min(self.first.len()))
+            .unwrap_or_default()
     }
 
     /// Element numbers of the sample.
@@ -107,22 +120,24 @@ impl Origin {
         Trace {
             drift,
             cosine,
-            changed_since: self.changed_since(follows),
+            changed_since: self.changed_since(now, follows),
         }
     }
 
     /// Every so many steps, the share of the sample that is not what it was so many steps before.
-    fn changed_since(&mut self, follows: bool) -> Option<ChangedSince> {
+    fn changed_since(&mut self, now: &[f64], follows: bool) -> Option<ChangedSince> {
         self.age = if follows { self.age + 1 } else { 0 };
-        if follows && self.age < SPAN && self.anchor.len() == self.newest.len() {
+        if follows && self.age < SPAN && !self.anchor.is_empty() {
             return None;
         }
         let steps = std::mem::take(&mut self.age);
-        let changed = std::iter::zip(&self.anchor, &self.newest).filter(|(then, now)| then != now);
-        let share = changed.count() as f64 / self.newest.len().max(1) as f64;
-        let is_known = steps == SPAN && self.anchor.len() == self.newest.len();
+        let stride = now.len().div_ceil(ANCHORED).max(1);
+        let sample = || now.iter().step_by(stride);
+        let changed = std::iter::zip(&self.anchor, sample()).filter(|(then, now)| then != now);
+        let share = changed.count() as f64 / self.anchor.len().max(1) as f64;
+        let is_known = steps == SPAN && self.anchor.len() >= FEWEST;
         self.anchor.clear();
-        self.anchor.extend(&self.newest);
+        self.anchor.extend(sample());
         is_known.then_some(ChangedSince { share, steps })
     }
 
@@ -205,6 +220,8 @@ mod tests {
                 role: Role::Trainable,
                 is_member: None,
             },
+            is_beside: false,
+            tie: None,
         };
         let selection = Selection::new(WeightOptions::new()).unwrap();
         Plan::new(vec![found], &selection, &Followed::default())

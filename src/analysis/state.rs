@@ -30,6 +30,8 @@ pub(crate) struct State {
     pub(crate) watched_moved: Option<bool>,
     /// See [`Observation::follows`].
     pub(crate) follows: Option<bool>,
+    /// See [`Observation::is_copy`].
+    pub(crate) is_copy: Option<bool>,
     /// See [`Observation::has_equal_rows`].
     pub(crate) has_equal_rows: Option<bool>,
     /// Of the newest snapshot.
@@ -63,6 +65,7 @@ impl State {
                 changed_since: self.measured.changed_since,
             }),
             follows: self.follows,
+            is_copy: self.is_copy,
             has_equal_rows: self.has_equal_rows,
             moved: change
                 .map(|change| change.changed > 0)

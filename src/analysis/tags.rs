@@ -317,6 +317,8 @@ pub(crate) fn aggregates(
             .iter()
             .enumerate()
             .filter(|(_, variable)| variable.is_logged())
+            // One storage is counted once.
+            .filter(|(_, variable)| variable.tie.as_ref().is_none_or(|tie| !tie.is_second))
     };
     let members: Vec<usize> = logged().map(|(index, _)| index).collect();
     if members.is_empty() {
@@ -442,6 +444,8 @@ mod tests {
                 role: Role::Trainable,
                 is_member: None,
             },
+            is_beside: false,
+            tie: None,
         };
         Plan::new(
             (0..count).map(variable).collect(),
@@ -628,6 +632,8 @@ mod tests {
                         role: Role::Trainable,
                         is_member: Some(true),
                     },
+                    is_beside: false,
+                    tie: None,
                 };
                 let plan = Plan::new(vec![found], &chosen, &Followed::default());
                 let path = match scope {

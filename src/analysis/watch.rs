@@ -31,7 +31,7 @@ use crate::options::Selection;
 use crate::proto::tch_tensorboard::ModelRecord;
 use crate::report::diagnosis::Elsewhere;
 use crate::report::ledger::Found;
-use crate::report::{ModelReport, ParameterReport};
+use crate::report::{ModelReport, ParameterReport, Remark};
 use crate::source::gradient_sampler::GradientSample;
 
 const FINDINGS_TEXT: &str =
@@ -168,6 +168,7 @@ impl Watch {
             idle_calls: 0,
             idle_since: None,
             learning_rate: None,
+            is_other_store: false,
         };
         self.points(&last, before.as_deref())
     }
@@ -233,7 +234,7 @@ impl Watch {
             state.watched_moved = before
                 .filter(|_| !variable.is_logged())
                 .and_then(|before| state.moved(current, before));
-            if state.watched_moved == Some(true) {
+            if state.watched_moved == Some(true) && !variable.is_beside {
                 plan.report_moved(variable);
             }
         }
@@ -255,7 +256,7 @@ impl Watch {
         for ((variable, state), (task, analysis)) in
             std::iter::zip(variables, std::iter::zip(&tasks, analyses))
         {
-            if !variable.is_logged() && state.origin.is_none() {
+            if !variable.is_logged() && !variable.is_beside && state.origin.is_none() {
                 let current = elements(variable, current, Some(variable.bytes()));
                 state.origin = current.map(|current| Origin::of(current, seed, variable));
             }
@@ -367,7 +368,12 @@ impl Watch {
         let step = self.newest.as_ref().map(|newest| newest.step);
         let known = std::iter::zip(&plan.variables, &self.states);
         std::iter::zip(known, checkup.opinions())
-            .map(|((variable, state), opinion)| {
+            .filter(|((variable, _), _)| !variable.is_beside)
+            .map(|((variable, state), mut opinion)| {
+                if let Some(tie) = &variable.tie {
+                    let with = tie.with.to_string();
+                    opinion.evidence.remarks.push(Remark::Tied { with });
+                }
                 let weights = state.analysis.as_ref().map(|analysis| &analysis.weights);
                 ParameterReport {
                     run: run.to_path_buf(),
@@ -436,6 +442,17 @@ impl Watch {
         if let Some(checkup) = &mut self.checkup {
             checkup.set_elsewhere(elsewhere);
         }
+    }
+
+    /// A few of the first elements of a matrix, the same ones in each model that has the same variables.
+    pub(crate) fn first_elements(&self) -> &[f64] {
+        let Some(plan) = &self.plan else {
+            return &[];
+        };
+        let mut matrices = std::iter::zip(&plan.variables, &self.states)
+            .filter(|(variable, _)| variable.info.shape.len() >= 2 && !variable.is_beside);
+        let origin = matrices.find_map(|(_, state)| state.origin.as_ref());
+        origin.map_or(&[], Origin::first_elements)
     }
 
     /// What this one is like for the others; `None` for gradients.

@@ -81,6 +81,9 @@ pub(crate) struct Capture {
     /// The step of the call under way.
     step: i64,
     followed: Followed,
+    /// Which stores the newest snapshot came from, and whether they are others than before.
+    owners: Option<usize>,
+    is_other_store: bool,
     rebase: bool,
     learning_rate: Option<f64>,
     tuner: CopyTuner,
@@ -123,6 +126,8 @@ impl Capture {
             idle_since: None,
             step: 0,
             followed: Followed::default(),
+            owners: None,
+            is_other_store: false,
             rebase: false,
             learning_rate: None,
             tuner: CopyTuner::default(),
@@ -400,7 +405,7 @@ impl Capture {
         let (Some(newest), Some(planned)) = (&self.newest, &self.planned) else {
             return false;
         };
-        let bytes = planned.plan.bytes;
+        let bytes = planned.plan.step_bytes;
         self.can_be_idle()
             && Arc::ptr_eq(&newest.plan, &planned.plan)
             && newest.buffer.bytes().get(..bytes) == buffer.bytes().get(..bytes)
@@ -444,7 +449,10 @@ impl Capture {
                     let parts = buffer.parts_mut();
                     let mut copier = Copier::new(self.subject, planned, method, self.steps, parts);
                     source.visit(&mut Visitor::new(&mut copier, &mut self.store_wait))?;
+                    let owners = copier.owners();
                     if copier.finish()? {
+                        let before = self.owners.replace(owners);
+                        self.is_other_store = before.is_some_and(|before| before != owners);
                         self.tuner.record(method, since.elapsed());
                         buffer.stamp = self.steps + 1;
                         return Ok(());
@@ -486,7 +494,7 @@ impl Capture {
             return Captured::Skipped;
         };
         let plan = planned.plan.clone();
-        let follows = call > 0 && self.copied == Some(call - 1);
+        let follows = call > 0 && self.copied == Some(call - 1) && !self.is_other_store;
         self.copied = Some(call);
         self.newest = Some(Newest {
             plan: plan.clone(),
@@ -506,6 +514,7 @@ impl Capture {
             pool: self.pool.clone(),
             follows,
             rebase: std::mem::take(&mut self.rebase),
+            is_other_store: std::mem::take(&mut self.is_other_store),
         }))
     }
 }

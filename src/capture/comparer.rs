@@ -50,6 +50,7 @@ impl VariableSink for Comparer<'_> {
             return;
         }
         match self.walk.place(name, source, membership) {
+            Some(place) if self.walk.planned.is_beside(place) => {}
             Some(place) => self.ended = !self.is_same(place, source),
             None => self.ended = self.walk.stale,
         }

@@ -54,6 +54,11 @@ impl<'a> Copier<'a> {
         }
     }
 
+    /// A number that differs between the stores that were copied from.
+    pub(crate) fn owners(&self) -> usize {
+        self.walk.owners
+    }
+
     /// False when the plan is stale and the buffer worthless.
     ///
     /// # Errors

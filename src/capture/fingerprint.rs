@@ -56,6 +56,9 @@ impl VariableSink for Fingerprint<'_> {
         let Some(place) = self.walk.place(name, source, membership) else {
             return;
         };
+        if self.walk.planned.is_beside(place) {
+            return;
+        }
         // A sum does not mind the order in which a map shows its variables.
         self.print = self
             .print

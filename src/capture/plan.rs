@@ -112,6 +112,9 @@ pub(crate) struct Variable {
     pub(crate) elements: usize,
     /// Elements of the tensor.
     pub(crate) all: usize,
+    /// A buffer that is not logged, and not reported either: whether it moves is evidence for the layer that it belongs to.
+    pub(crate) is_beside: bool,
+    pub(crate) tie: Option<Tie>,
     moved: AtomicBool,
     in_turn: AtomicBool,
 }
@@ -180,6 +183,17 @@ pub(crate) struct Due {
 pub(crate) struct SourceVariable {
     pub(crate) name: Arc<str>,
     pub(crate) info: VariableInfo,
+    /// A buffer that is not logged: watched beside the model.
+    pub(crate) is_beside: bool,
+    pub(crate) tie: Option<Tie>,
+}
+
+/// One storage under two names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tie {
+    pub(crate) with: Arc<str>,
+    /// The other name comes first: the elements are counted there.
+    pub(crate) is_second: bool,
 }
 
 /// See the module.
@@ -192,6 +206,9 @@ pub(crate) struct Plan {
     pub(crate) bytes: usize,
     /// What the user should know of it once.
     pub(crate) notes: Vec<String>,
+    /// The first of these, which hold all but buffers that are watched beside the model: running statistics move whenever a
+    /// model is called, and that is no step.
+    pub(crate) step_bytes: usize,
     expected_steps: Option<u64>,
     /// Set by the worker when a watched variable has moved, to be copied in full from now on, or is trained in turn.
     has_news: AtomicBool,
@@ -209,12 +226,13 @@ impl Plan {
             variables: Vec::with_capacity(found.len()),
             classes: vec![class(selection, None, None)],
             bytes: 0,
+            step_bytes: 0,
             notes: Vec::new(),
             expected_steps: selection.options.expected_steps,
             has_news: AtomicBool::new(false),
         };
         let watched = |found: &SourceVariable| {
-            found.info.role == Role::Frozen && !followed.has_moved(&found.name)
+            found.is_beside || (found.info.role == Role::Frozen && !followed.has_moved(&found.name))
         };
         let logged = found
             .iter()
@@ -241,7 +259,22 @@ impl Plan {
             };
             plan.add(found, extent, selection);
         }
+        plan.place(|variable| !variable.is_beside);
+        plan.step_bytes = plan.bytes;
+        plan.place(|variable| variable.is_beside);
         plan
+    }
+
+    /// Gives some variables their places behind those that have theirs.
+    fn place(&mut self, is_next: impl Fn(&Variable) -> bool) {
+        let next = self.variables.iter_mut();
+        for variable in next.filter(|variable| is_next(variable)) {
+            // Neighbours of one type touch, so that a device can send them in one piece.
+            let size = variable.info.dtype.size();
+            variable.offset = self.bytes.next_multiple_of(size);
+            let bytes = variable.elements.saturating_mul(size);
+            self.bytes = variable.offset.saturating_add(bytes);
+        }
     }
 
     fn add(&mut self, found: SourceVariable, extent: Extent, selection: &Selection) {
@@ -257,17 +290,16 @@ impl Plan {
                 self.classes.push(wanted);
                 self.classes.len() - 1
             });
-        // Neighbours of one type touch, so that a device can send them in one piece.
-        let offset = self.bytes.next_multiple_of(found.info.dtype.size());
-        self.bytes = offset.saturating_add(elements.saturating_mul(found.info.dtype.size()));
         self.variables.push(Variable {
             name: found.name,
             info: found.info,
             extent,
             class,
-            offset,
+            offset: 0,
             elements,
             all,
+            is_beside: found.is_beside,
+            tie: found.tie,
             moved: AtomicBool::new(false),
             in_turn: AtomicBool::new(false),
         });
@@ -406,6 +438,8 @@ mod tests {
                 role,
                 is_member: None,
             },
+            is_beside: false,
+            tie: None,
         }
     }
 

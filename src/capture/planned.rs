@@ -75,6 +75,12 @@ impl Order {
 }
 
 impl Planned {
+    /// Whether a variable of the plan says nothing of steps.
+    pub(super) fn is_beside(&self, place: usize) -> bool {
+        let variable = self.plan.variables.get(place);
+        variable.is_some_and(|variable| variable.is_beside)
+    }
+
     /// How a variable of the plan is read, and where its elements lie in a buffer.
     pub(super) fn variable(&self, place: usize) -> Option<(&Variable, &ElementLayout)> {
         self.plan.variables.get(place).zip(self.layouts.get(place))

@@ -3,13 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::capture::plan::{Followed, Plan, SourceVariable};
+use crate::capture::plan::{Followed, Plan, SourceVariable, Tie};
 use crate::capture::planned::{Order, Planned, Slot};
 use crate::error::{Error, Result};
 use crate::model::subject::Subject;
 use crate::model::variable_info::{Role, VariableInfo};
 use crate::options::Selection;
-use crate::source::element_source::{ElementLayout, ElementSource};
+use crate::source::element_source::{ElementLayout, ElementSource, Peek};
 use crate::source::named_tensors::{Membership, StoreIdentity, VariableSink};
 
 /// Collects what a source has.
@@ -21,6 +21,8 @@ pub(crate) struct Planner<'a> {
     layouts: HashMap<Arc<str>, ElementLayout>,
     order: Vec<(Arc<str>, Slot)>,
     stores: Vec<StoreIdentity>,
+    /// The names of what lies in the same memory.
+    storages: HashMap<(usize, usize), Vec<Arc<str>>>,
     /// Of the variables that cannot be logged, why.
     unsupported: Vec<Error>,
     error: Option<Error>,
@@ -40,6 +42,7 @@ impl<'a> Planner<'a> {
             layouts: HashMap::new(),
             order: Vec::new(),
             stores: Vec::new(),
+            storages: HashMap::new(),
             unsupported: Vec::new(),
             error: None,
         }
@@ -49,13 +52,14 @@ impl<'a> Planner<'a> {
     ///
     /// # Errors
     /// A name twice, or nothing but tensors that cannot be logged.
-    pub(crate) fn finish(self) -> Result<Planned> {
+    pub(crate) fn finish(mut self) -> Result<Planned> {
         if let Some(error) = self.error {
             return Err(error);
         }
         if let ([], Some(unsupported)) = (self.found.as_slice(), self.unsupported.first()) {
             return Err(unsupported.clone());
         }
+        tie(&mut self.found, self.storages);
         let mut plan = Plan::new(self.found, self.selection, self.followed);
         plan.notes.extend(left_out(&self.unsupported));
         let place = plan
@@ -122,8 +126,11 @@ impl<'a> Planner<'a> {
             });
         }
         let name: Arc<str> = name.into();
+        let is_beside = role == Role::Buffer && !self.selection.options.non_trainable;
+        // What cannot be watched is not worth a note.
         let left = !self.selection.selects(&name)
-            || (role == Role::Buffer && !self.selection.options.non_trainable);
+            || (is_beside
+                && (self.subject == Subject::Gradients || source.inspect(&name).is_err()));
         if left {
             self.order.push((name, Slot::Left(role)));
             return Ok(());
@@ -151,7 +158,18 @@ impl<'a> Planner<'a> {
                 role,
                 is_member: membership.is_member,
             },
+            is_beside,
+            tie: None,
         });
+        // A slice that is shown under two names is not a variable under two names.
+        if source.requires_grad().is_some()
+            && !is_beside
+            && let Peek::Bytes(bytes) = source.peek(&layout)
+            && !bytes.is_empty()
+        {
+            let storage = (bytes.as_ptr() as usize, bytes.len());
+            self.storages.entry(storage).or_default().push(name.clone());
+        }
         self.layouts.insert(name, layout);
         Ok(())
     }
@@ -166,6 +184,27 @@ impl<'a> Planner<'a> {
             layout = gradient.map(|gradient| gradient.inspect(name)).transpose();
         });
         layout
+    }
+}
+
+/// Says of variables that lie in the same memory that they are one.
+fn tie(found: &mut [SourceVariable], storages: HashMap<(usize, usize), Vec<Arc<str>>>) {
+    let mut ties: HashMap<Arc<str>, Tie> = HashMap::new();
+    for (_, mut names) in storages.into_iter().filter(|(_, names)| names.len() > 1) {
+        names.sort_by(|a, b| alphanumeric_sort::compare_str(a, b));
+        for (place, name) in names.iter().enumerate() {
+            let other = names.get(usize::from(place == 0));
+            ties.extend(other.map(|other| {
+                let tie = Tie {
+                    with: other.clone(),
+                    is_second: place > 0,
+                };
+                (name.clone(), tie)
+            }));
+        }
+    }
+    for found in found {
+        found.tie = ties.remove(&found.name);
     }
 }
 

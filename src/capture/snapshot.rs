@@ -26,6 +26,8 @@ pub(crate) struct Snapshot {
     pub(crate) idle_since: Option<i64>,
     /// As the user told it last.
     pub(crate) learning_rate: Option<f64>,
+    /// It comes from another store than the one before.
+    pub(crate) is_other_store: bool,
 }
 
 /// What a call came to.

@@ -15,6 +15,8 @@ pub(super) struct Walk<'a> {
     /// Beside the plan's order, from the first variable on that came out of it: which ones were seen.
     marked: Option<Vec<bool>>,
     stores: usize,
+    /// Made of where the stores lie.
+    pub(super) owners: usize,
     /// The source is not what the plan says.
     pub(super) stale: bool,
 }
@@ -27,6 +29,7 @@ impl<'a> Walk<'a> {
             seen: 0,
             marked: None,
             stores: 0,
+            owners: 0,
             stale: false,
         }
     }
@@ -108,6 +111,7 @@ impl<'a> Walk<'a> {
     pub(super) fn knows_store(&mut self, store: StoreIdentity) -> bool {
         let known = self.planned.stores.get(self.stores) == Some(&store);
         self.stores += 1;
+        self.owners = self.owners.rotate_left(7) ^ store.0;
         known
     }
 

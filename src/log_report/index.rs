@@ -13,6 +13,7 @@ use crate::model::tag_parts::{LEARNING_RATE, TagParts, split_scope};
 use crate::options::{Pattern, Selection, WeightOptions};
 use crate::proto::summary::{Value, value::Value as Field};
 use crate::proto::tch_tensorboard::ModelRecord;
+use crate::report::diagnosis::Elsewhere;
 
 /// Variables and roles of a run that are judged at most: a file may hold any number of tags, and each step looks at all.
 const MOST: usize = 10_000;
@@ -129,6 +130,29 @@ impl Index {
         }
         for value in values {
             self.take_value(step, value);
+        }
+        self.look_elsewhere();
+    }
+
+    /// Says of each model what the others are like, as the worker does while a run goes on.
+    fn look_elsewhere(&mut self) {
+        let own = self.models.iter().filter(|model| !model.is_foreign);
+        let identities: Vec<(bool, u64)> = own.map(LoggedModel::identity).collect();
+        if identities.len() < 2 || !identities.iter().any(|(has_gradients, _)| *has_gradients) {
+            return;
+        }
+        let own = self.models.iter_mut().filter(|model| !model.is_foreign);
+        for (place, model) in own.enumerate() {
+            let signature = identities.get(place).map(|(_, signature)| *signature);
+            let others = || {
+                let all = identities.iter().enumerate();
+                all.filter(move |(other, (has_gradients, _))| *other != place && *has_gradients)
+            };
+            model.set_elsewhere(Elsewhere {
+                has_gradients: others().next().is_some(),
+                has_twin: others().any(|(_, (_, other))| Some(*other) == signature),
+                has_copy: false,
+            });
         }
     }
 

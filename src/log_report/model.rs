@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::capture::IDLE_CALLS;
 use crate::log_report::variable::{LoggedVariable, missing};
-use crate::report::diagnosis::{Diagnosis, Opinion};
+use crate::report::diagnosis::{Diagnosis, Elsewhere, Opinion};
 use crate::report::history::{Idle, Observation};
 use crate::report::{ModelReport, ParameterReport, Thresholds, WeightReport};
 use crate::source::values::Glimpse;
@@ -81,6 +81,15 @@ impl LoggedModel {
         self.variables.get_mut(index)
     }
 
+    /// See [`Diagnosis::identity`].
+    pub(crate) fn identity(&self) -> (bool, u64) {
+        self.diagnosis.identity()
+    }
+
+    pub(crate) fn set_elsewhere(&mut self, elsewhere: Elsewhere) {
+        self.diagnosis.set_elsewhere(elsewhere);
+    }
+
     pub(crate) fn set_learning_rate(&mut self, rate: f64) {
         self.learning_rate = Some(rate);
     }
@@ -154,7 +163,8 @@ impl LoggedModel {
         self.diagnosis.set_learning_rate(self.learning_rate);
         let idle = Idle {
             calls: idle_calls,
-            since: None,
+            // The writer leaves out the first idle calls: where steps are counted one by one, the first came next.
+            since: self.judged.map(|judged| judged.saturating_add(1)),
         };
         self.diagnosis.observe(step, idle, &observations);
         (self.judged, self.step) = (Some(step), None);

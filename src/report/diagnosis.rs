@@ -9,7 +9,7 @@ use crate::kernel::Analysis;
 use crate::report::cause::Cause;
 use crate::report::evidence_table::Outcome;
 use crate::report::facts::Facts;
-use crate::report::history::{Idle, Observation, Scale};
+use crate::report::history::{Idle, Observation, Scale, VIEW};
 use crate::report::ledger::{Found, Ledger};
 use crate::report::patient::Patient;
 use crate::report::remark::Remark;
@@ -38,6 +38,8 @@ pub(crate) struct Elsewhere {
     pub(crate) has_gradients: bool,
     /// One of them has gradients and the same variables, by name and shape.
     pub(crate) has_twin: bool,
+    /// And its first elements are next to those of this one.
+    pub(crate) has_copy: bool,
 }
 
 /// See the module.
@@ -68,6 +70,8 @@ struct Model {
     learning_rate: Option<f64>,
     /// The step at which all weights were last seen to be replaced at once.
     replaced: Option<i64>,
+    /// Times that another store, or other variables altogether, came in place of those before.
+    switches: u32,
     /// What was said of the model as a whole.
     general: Option<Verdict>,
     /// Some variable had a gradient.
@@ -98,6 +102,7 @@ impl Diagnosis {
             .drain(..)
             .map(|patient| (patient.name.clone(), patient));
         let mut known: HashMap<Arc<str>, Patient> = known.collect();
+        let known_names: HashSet<Arc<str>> = known.keys().cloned().collect();
         let mut has_lost = false;
         let mut signature = DefaultHasher::new();
         self.patients = variables
@@ -115,6 +120,12 @@ impl Diagnosis {
             })
             .collect();
         self.signature = signature.finish();
+        let is_other = !known_names.is_empty()
+            && !self
+                .patients
+                .iter()
+                .any(|one| known_names.contains(&one.name));
+        self.model.switches += u32::from(is_other);
         self.model.has_changed |= has_lost || known.values().any(Patient::is_decided);
     }
 
@@ -127,6 +138,7 @@ impl Diagnosis {
         self.model = Model {
             learning_rate: self.model.learning_rate,
             replaced: self.model.replaced,
+            switches: self.model.switches,
             has_changed: self.model.has_changed || had_verdict,
             ..Model::default()
         };
@@ -134,6 +146,11 @@ impl Diagnosis {
 
     pub(crate) fn set_learning_rate(&mut self, rate: Option<f64>) {
         self.model.learning_rate = rate.or(self.model.learning_rate);
+    }
+
+    /// The step comes from another store than the one before.
+    pub(crate) fn count_other_store(&mut self) {
+        self.model.switches += 1;
     }
 
     pub(crate) fn set_elsewhere(&mut self, elsewhere: Elsewhere) {
@@ -158,7 +175,9 @@ impl Diagnosis {
             .iter()
             .all(|observation| observation.moved.is_none())
         {
-            return self.settle(step, None);
+            // Variables may have gone.
+            let context = self.context();
+            return self.settle(step, &context);
         }
         if self.is_replaced() {
             self.model.replaced = Some(step);
@@ -219,7 +238,9 @@ impl Diagnosis {
             true => known().any(|(patient, observation)| {
                 moved(observation) && is_trained(patient, observation)
             }),
-            false => known().any(|(_, observation)| moved(observation)),
+            false => known().any(|(patient, observation)| {
+                moved(observation) && patient.facts.role != Role::Buffer
+            }),
         }
     }
 
@@ -252,14 +273,47 @@ impl Diagnosis {
             patient.stand(patience, is_model_still).count(&mut counted);
         }
         self.model.has_gradients |= counted.with_gradient > 0;
+        self.look_beside();
         self.context()
+    }
+
+    /// Says of each variable what the matrix of its layer is like.
+    fn look_beside(&mut self) {
+        let mut layers: HashMap<String, (bool, bool)> = HashMap::new();
+        let asks = |patient: &Patient| match patient.gradient {
+            GradientState::Zero => patient.facts.rank() < 2,
+            GradientState::Undefined => true,
+            _ => false,
+        };
+        // Seldom: nobody else needs to know.
+        if !self.patients.iter().any(asks) {
+            return;
+        }
+        let layer = |name: &str| {
+            name.rsplit_once('.')
+                .map_or("", |(layer, _)| layer)
+                .to_owned()
+        };
+        for matrix in self.patients.iter().filter(|one| one.facts.rank() >= 2) {
+            let known = layers.entry(layer(&matrix.name)).or_default();
+            known.0 |= matrix.history.is_copy;
+            known.1 |= matrix.gradient == GradientState::NonZero;
+        }
+        for patient in self.patients.iter_mut().filter(|patient| asks(patient)) {
+            let known = layers.get(&layer(&patient.name)).copied();
+            (patient.is_copy, patient.is_beside_gradient) = known.unwrap_or_default();
+        }
     }
 
     /// The longest interval of any variable that is trained.
     fn turn(&self) -> u64 {
+        // Where gradients are seen, a pause without one is a turn; one with a gradient is something else.
         let own = |patient: &Patient| {
-            let (moves, visits) = (&patient.history.moves, &patient.history.trail.visits);
-            moves.longest().max(visits.longest())
+            let history = &patient.history;
+            match history.trail.looks() {
+                0 => history.moves.longest(),
+                _ => history.trail.visits.longest(),
+            }
         };
         self.patients.iter().map(own).max().unwrap_or_default()
     }
@@ -268,6 +322,8 @@ impl Diagnosis {
         let trained = || self.patients.iter().filter(|patient| patient.is_trained());
         let matrices = || trained().filter(|patient| patient.facts.rank() >= 2);
         let mut relative: Vec<f64> = matrices()
+            // What stands still with a large gradient is no measure: it may be held where it is.
+            .filter(|patient| patient.history.sums.moves > 0)
             .filter_map(|patient| relative_gradient(&patient.history))
             .collect();
         let mut collapses: Vec<f64> = trained()
@@ -286,6 +342,10 @@ impl Diagnosis {
             let died = has_gradients && patient.gradient == GradientState::Zero;
             patient.history.jumps > 0 || died || patient.gradient == GradientState::NonFinite
         };
+        let movers = || trained().filter(|patient| patient.history.sums.moves > 0);
+        let mut spreads: Vec<f64> = matrices()
+            .filter_map(|patient| patient.history.spread())
+            .collect();
         let moves = &self.model.moves;
         let mut context = Context {
             still: moves.since(),
@@ -295,6 +355,7 @@ impl Diagnosis {
             is_all_zero: matrices().all(is_zero),
             is_hurt: matrices().any(is_hurt),
             has_twin: self.elsewhere.has_twin,
+            has_copy: self.elsewhere.has_copy,
             has_gradients_elsewhere: self.elsewhere.has_gradients,
             relative_gradient: quantile(&mut relative, 0.75),
             largest_gradient: trained()
@@ -302,6 +363,9 @@ impl Diagnosis {
                 .max_by(f64::total_cmp),
             collapse: quantile(&mut collapses, 0.5),
             ratio: quantile(&mut ratios, 0.75),
+            is_rounded: movers().next().is_some()
+                && movers().all(|patient| patient.verdict == Verdict::RoundedAway),
+            is_view: quantile(&mut spreads, 0.5).is_some_and(|spread| spread > VIEW),
             learning_rate: self.model.learning_rate,
             ..Context::default()
         };
@@ -318,23 +382,16 @@ impl Diagnosis {
             changed |= patient.judge(step, context, &self.thresholds);
         }
         self.model.has_changed |= changed;
-        self.settle(step, Some(context))
+        self.settle(step, context)
     }
 
     /// Brings the faults in force up to date.
-    fn settle(&mut self, step: i64, context: Option<&Context>) -> Vec<Found> {
-        let (general, covered) = match context {
-            Some(context) => self.general(context),
-            None => (self.model.general, HashSet::new()),
-        };
-        let differs = general != self.model.general;
-        if !differs && !self.model.has_changed {
+    fn settle(&mut self, step: i64, context: &Context) -> Vec<Found> {
+        let (general, covered) = self.general(context);
+        if general == self.model.general && !self.model.has_changed {
             return Vec::new();
         }
         (self.model.general, self.model.has_changed) = (general, true);
-        let Some(context) = context else {
-            return Vec::new();
-        };
         let mut wanted: Vec<Found> = self
             .patients
             .iter()
@@ -379,6 +436,15 @@ impl Diagnosis {
             };
             return (Some(verdict), names(&zero));
         }
+        let rounded = of(&|verdict| verdict == Verdict::RoundedAway);
+        // Said of all until it is true of less than half.
+        let needed = match self.model.general {
+            Some(Verdict::RoundedAway) => context.trained.div_ceil(2),
+            _ => context.trained,
+        };
+        if rounded.len() > 1 && rounded.len() >= needed {
+            return (Some(Verdict::RoundedAway), names(&rounded));
+        }
         let still = of(&|verdict| match verdict {
             Verdict::NotUpdated { cause } => cause != Cause::NotInOptimizer,
             other => other == Verdict::RoundedAway,
@@ -409,7 +475,7 @@ impl Diagnosis {
         };
         let first = members().find(|patient| patient.verdict == verdict)?;
         let reason = match verdict {
-            Verdict::NotUpdated { .. } | Verdict::RoundedAway => format!(
+            Verdict::NotUpdated { .. } | Verdict::RoundedAway if context.still > 0 => format!(
                 "no element of {} variables has changed, for {} calls",
                 covered.len(),
                 context.still
@@ -487,7 +553,15 @@ impl Diagnosis {
 
     /// What the report says of the model in a line, each.
     pub(crate) fn notes(&self) -> Vec<String> {
+        const IN_TURN: u32 = 3;
         let mut notes = Vec::new();
+        if self.model.switches >= IN_TURN {
+            notes.push(format!(
+                "log_weights was given another model {} times under one scope, so its steps cannot be compared: give each \
+                 its own, logger.scoped(\"name\")",
+                self.model.switches
+            ));
+        }
         if let Some(step) = self.model.replaced {
             notes.push(format!(
                 "all weights changed at once at step {step}, as when a checkpoint is loaded: new_baseline() says so"

@@ -60,7 +60,7 @@ pub(crate) enum Company {
     Unknown,
     /// No variable of its model requires a gradient.
     Untrained,
-    /// It moves towards a trained variable of the same shape.
+    /// It moves towards a trained variable of the same shape, or began as its copy.
     Twin,
     /// Others are trained, and it follows none of them.
     Trained,
@@ -191,7 +191,7 @@ const fn of_gradient(state: &'static [GradientState]) -> Of<GradientState> {
 }
 
 /// The table. Each case has one row.
-pub(crate) const ROWS: [Row; 25] = [
+pub(crate) const ROWS: [Row; 26] = [
     Row {
         name: "a gradient without being asked for one",
         gradient: of_gradient(&[
@@ -279,11 +279,21 @@ pub(crate) const ROWS: [Row; 25] = [
         company: Of::These(&[Company::Unknown]),
         ..ANY
     },
+    // A target network is copied every so many thousand steps.
+    Row {
+        name: "a copy waits",
+        moved: NEVER_MOVED,
+        gradient: of_gradient(&[GradientState::Undefined]),
+        required: REQUIRED,
+        company: Of::These(&[Company::Twin]),
+        ..ANY
+    },
     Row {
         name: "no gradient, others have one",
         moved: NEVER_MOVED,
         gradient: of_gradient(&[GradientState::Undefined]),
         required: REQUIRED,
+        company: NO_TWIN,
         others: OTHER_GRADIENTS,
         outcome: Outcome::Detached,
         ..ANY
@@ -294,6 +304,7 @@ pub(crate) const ROWS: [Row; 25] = [
         gradient: of_gradient(&[GradientState::Undefined]),
         required: REQUIRED,
         rest: Of::These(&[Rest::Alone, Rest::Still]),
+        company: NO_TWIN,
         others: NO_OTHER_GRADIENT,
         outcome: Outcome::NoGradient,
         ..ANY
@@ -304,6 +315,7 @@ pub(crate) const ROWS: [Row; 25] = [
         gradient: of_gradient(&[GradientState::Undefined]),
         required: REQUIRED,
         rest: Of::These(&[Rest::Moves]),
+        company: NO_TWIN,
         others: NO_OTHER_GRADIENT,
         outcome: Outcome::NotUpdated,
         ..ANY
@@ -652,6 +664,14 @@ pub(crate) mod tests {
                 Outcome::Undecided,
             ),
             (
+                "a copy waits",
+                Signs {
+                    company: Company::Twin,
+                    ..still(Undefined, OtherGradients::Some, Rest::Moves)
+                },
+                Outcome::Undecided,
+            ),
+            (
                 "no gradient, others have one",
                 still(Undefined, OtherGradients::Some, Rest::Moves),
                 Outcome::Detached,
@@ -789,9 +809,10 @@ pub(crate) mod tests {
         162 a frozen copy follows
         162 moves while frozen
         162 moves while frozen, among unknown ones
-        324 no gradient, others have one
-        432 no gradient in the whole model
-        216 left behind, and no gradient seen of any
+        243 a copy waits
+        243 no gradient, others have one
+        324 no gradient in the whole model
+        162 left behind, and no gradient seen of any
         324 gradient zero, that of others is not
         648 gradient zero in the whole model
         324 hidden from optimizers

@@ -17,6 +17,8 @@ pub(crate) struct Observation {
     pub(crate) required: Option<bool>,
     /// It moved towards another variable of its model that is trained and has its shape; `None` where nobody looked.
     pub(crate) follows: Option<bool>,
+    /// Its elements are next to those of such a variable; `None` where nobody looked.
+    pub(crate) is_copy: Option<bool>,
     /// All its rows are equal but for a few; `None` where rows are not told apart.
     pub(crate) has_equal_rows: Option<bool>,
     /// `None` for a frozen variable of which only a sample is compared.
@@ -290,6 +292,19 @@ pub(crate) struct History {
     pub(crate) is_handed_over: bool,
     /// Looks in a row, the newest included, at which it followed another variable.
     pub(crate) following: u32,
+    /// Looks at whether it does.
+    pub(crate) follow_looks: u32,
+    /// It began as a copy of a trained variable.
+    pub(crate) is_copy: bool,
+    /// Looks since it last moved, and those that saw a gradient that is not zero.
+    looks_at_rest: u32,
+    visits_at_rest: u32,
+    /// Steps at which anything of it was seen.
+    seen: Rhythm,
+    /// Elements compared since the first step, those that changed, and those by one unit in the last place.
+    elements: f64,
+    changed: f64,
+    one_ulp: f64,
     /// Steps in a row, the newest included, at which its rows were equal and changed.
     pub(crate) equal_rows: u64,
     /// Steps in a row over which the update ratio was next to nothing.
@@ -304,8 +319,8 @@ pub(crate) struct History {
     pub(crate) large_since: Option<i64>,
     /// The step of the first look.
     pub(crate) first_step: Option<i64>,
-    /// The newest of [`Seen::changed_since`], as a part of what it would be if each step changed other elements.
-    spread: Option<f64>,
+    /// See [`History::spread`].
+    spreads: Mean,
 }
 
 /// What an observation is measured with.
@@ -327,6 +342,9 @@ pub(crate) struct Scale {
     pub(crate) idle: Idle,
 }
 
+/// A [`History::spread`] above this is that of a view.
+pub(crate) const VIEW: f64 = 0.6;
+
 /// Calls that were left out since nothing moved.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Idle {
@@ -342,6 +360,8 @@ impl History {
     /// Adds the newest step.
     pub(crate) fn push(&mut self, step: i64, observation: &Observation, scale: Scale) {
         self.first_step.get_or_insert(step);
+        let is_seen = observation.seen.is_some() || observation.moved.is_some();
+        self.seen.pass(1, is_seen);
         if !matches!(observation.glimpse, Glimpse::Unseen) {
             self.newest_glimpse = observation.glimpse;
         }
@@ -442,6 +462,19 @@ impl History {
             Some(false) => self.following = 0,
             None => {}
         }
+        self.follow_looks += u32::from(observation.follows.is_some());
+        self.is_copy |= observation.is_copy == Some(true);
+        if moved {
+            (self.looks_at_rest, self.visits_at_rest) = (0, 0);
+        } else if observation.glimpse != Glimpse::Unseen {
+            self.looks_at_rest += 1;
+            self.visits_at_rest += u32::from(matches!(observation.glimpse, Glimpse::NonZero(_)));
+        }
+        if let Some(change) = observation.seen.and_then(|seen| seen.change) {
+            self.elements += change.deltas.count as f64;
+            self.changed += change.changed as f64;
+            self.one_ulp += change.one_ulp as f64;
+        }
         match observation.has_equal_rows {
             Some(true) if moved => self.equal_rows += 1,
             Some(true) | None => {}
@@ -531,6 +564,25 @@ impl History {
         Some(last / first)
     }
 
+    /// It had gradients while it stood still, at most of the looks.
+    pub(crate) fn has_gradient_at_rest(&self) -> bool {
+        const FEWEST: u32 = 2;
+        self.visits_at_rest >= FEWEST && 2 * self.visits_at_rest >= self.looks_at_rest
+    }
+
+    /// Nothing has been seen of it for longer than there were pauses before: what is known of it is old.
+    pub(crate) fn is_out_of_sight(&self, least: u64) -> bool {
+        self.seen.since() >= self.seen.patience(least)
+    }
+
+    /// Since the first step, few elements have changed at a step, and those mostly by the smallest step there is.
+    pub(crate) fn has_flickered(&self, one_ulp: f64) -> bool {
+        const FEW: f64 = 0.02;
+        self.changed > 0.0
+            && self.changed < FEW * self.elements
+            && self.one_ulp >= one_ulp * self.changed
+    }
+
     /// Takes how many elements have changed over some steps, beside how many each of them has changed.
     fn take_spread(&mut self, since: ChangedSince) {
         let Some(a_step) = self.sums.changed_of_all() else {
@@ -538,14 +590,14 @@ impl History {
         };
         // Those that any of the steps would have changed, had each drawn its own.
         let most = 1.0 - (1.0 - a_step.clamp(0.0, 1.0)).powf(f64::from(since.steps));
-        self.spread = (most > 0.0).then(|| since.share / most);
+        self.spreads.add((most > 0.0).then(|| since.share / most));
     }
 
-    /// Each element has its turn: as in a short view of weights that are kept in a longer type, of which no step is lost. Where
-    /// updates are lost, those elements change at each step that are near enough to zero, and the others never.
-    pub(crate) fn is_view(&self) -> bool {
-        const TURNS: f64 = 0.75;
-        self.spread.is_some_and(|spread| spread > TURNS)
+    /// The elements that some steps have changed together, as a part of what they would have changed had each drawn its own. Near 1
+    /// in a short view of weights that are kept in a longer type, of which no step is lost: each element has its turn. Where updates
+    /// are lost, those elements change at each step that are near enough to zero, and the others never.
+    pub(crate) fn spread(&self) -> Option<f64> {
+        self.spreads.value()
     }
 
     /// Of few rows that the oldest step of the window changed, more and more have come to be changed.

@@ -92,9 +92,12 @@ impl Ledger {
                 None => {
                     let is_covered =
                         (fault.variable.as_ref()).is_some_and(|name| covered.contains(name));
-                    if !is_covered {
-                        over(&mut news, fault);
-                    }
+                    news.push(Found {
+                        over_since: Some(step),
+                        // It is told as the model's.
+                        is_revision: is_covered,
+                        ..fault.clone()
+                    });
                     false
                 }
             };

@@ -26,6 +26,9 @@ pub(crate) struct Patient {
     candidate: (Verdict, i64, u32),
     /// What its gradient comes to.
     pub(crate) gradient: GradientState,
+    /// The matrix of its layer, or itself, began as a copy of a trained one; has a gradient.
+    pub(crate) is_copy: bool,
+    pub(crate) is_beside_gradient: bool,
     /// For each output unit the last compared step that changed it and not all; empty below two dimensions, and before any
     /// change was taken.
     units: Vec<u64>,
@@ -48,6 +51,8 @@ impl Patient {
             since: None,
             candidate: (Verdict::Undecided, 0, 0),
             gradient: GradientState::Unseen,
+            is_copy: false,
+            is_beside_gradient: false,
             units: Vec::new(),
             all_units: 0,
         }
@@ -105,7 +110,8 @@ impl Patient {
             (&self.facts, &self.history),
             (context, thresholds),
             self.standpoint(),
-            self.gradient,
+            self.verdict,
+            (self.gradient, self.is_copy, self.is_beside_gradient),
         )
     }
 

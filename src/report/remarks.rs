@@ -48,7 +48,8 @@ fn converged(case: &Case<'_>, verdict: Verdict) -> Option<Remark> {
 }
 
 fn hardly_moving(case: &Case<'_>, verdict: Verdict) -> Option<Remark> {
-    if verdict == Verdict::Undecided && case.outcome == Outcome::NotUpdated && case.is_redundant() {
+    let rests = matches!(case.outcome, Outcome::NotUpdated | Outcome::DeadGradient);
+    if verdict == Verdict::Undecided && rests && case.is_redundant() {
         return Some(Remark::HardlyMoving {
             update_ratio: None,
             factor: None,

@@ -31,7 +31,7 @@ pub(crate) fn signs(case: &Case<'_>) -> Signs {
         required,
         rest: rest(case),
         others: others(case),
-        company: company(case),
+        company: company(case, moved),
         listed: case.facts.listed(),
     }
 }
@@ -59,7 +59,7 @@ fn moved(case: &Case<'_>, required: Required) -> Moved {
         true => Moved::Every,
         false => Moved::Some,
     };
-    if history.steps == 0 {
+    if history.steps == 0 || history.is_out_of_sight(case.window()) {
         return Moved::Unknown;
     }
     if required == Required::Never {
@@ -68,7 +68,9 @@ fn moved(case: &Case<'_>, required: Required) -> Moved {
             _ => over_window(),
         };
     }
-    if case.is_still() {
+    // A gradient that was there before the rest and is gone says that it waits for its turn.
+    let waits = case.gradient == GradientState::NonZero && !history.has_gradient_at_rest();
+    if case.is_still() && !waits {
         Moved::Never
     } else if history.moves.events() > 0 && history.steps >= case.window() {
         over_window()
@@ -110,17 +112,24 @@ fn others(case: &Case<'_>) -> OtherGradients {
     }
 }
 
-fn company(case: &Case<'_>) -> Company {
+fn company(case: &Case<'_>, moved: Moved) -> Company {
     let context = case.context;
+    // What stands still and began elsewhere is no copy that waits.
+    let has_twin = match moved {
+        Moved::Some | Moved::Every => context.has_twin,
+        Moved::Unknown | Moved::Never => context.has_copy,
+    };
     let trained = context.trained - case.own(|own| own.is_trained).min(context.trained);
     let unknown = context.unknown - case.own(|own| own.is_unknown).min(context.unknown);
     if case.facts.role == Role::Buffer {
         Company::Untrained
-    } else if case.history.following >= FOLLOWING || context.has_twin {
+    } else if case.history.following >= FOLLOWING || case.is_copy || has_twin {
         Company::Twin
     } else if trained == 0 {
         Company::Untrained
-    } else if trained == unknown {
+    } else if trained == unknown
+        || (case.history.follow_looks <= FOLLOWING && case.history.steps < case.window())
+    {
         Company::Unknown
     } else {
         Company::Trained

@@ -60,7 +60,14 @@ pub(super) fn keep_findings(shared: &Shared, found: Vec<Found>, run: &Path, scop
                 && waiting.scope == finding.scope
                 && waiting.run == finding.run
         });
+        let is_told_otherwise = is_revision && finding.over_since.is_some();
         match waiting {
+            _ if is_told_otherwise => findings.retain(|waiting| {
+                waiting.variable != finding.variable
+                    || waiting.first_step != finding.first_step
+                    || waiting.scope != finding.scope
+                    || waiting.run != finding.run
+            }),
             // What nobody has taken yet is corrected in place.
             Some(waiting) if is_revision || finding.over_since.is_some() => *waiting = finding,
             _ if is_revision => {}

@@ -52,14 +52,20 @@ impl Watches {
             return Elsewhere::default();
         };
         let signature = own.watch.identity().map(|(_, signature)| signature);
+        let first = own.watch.first_elements();
         let others = self
             .all
             .iter()
             .filter(|(other, watched)| **other != number && watched.run == own.run);
         let mut elsewhere = Elsewhere::default();
-        for (has_gradients, other) in others.filter_map(|(_, other)| other.watch.identity()) {
+        for (_, other) in others {
+            let Some((has_gradients, identity)) = other.watch.identity() else {
+                continue;
+            };
+            let is_twin = has_gradients && Some(identity) == signature;
             elsewhere.has_gradients |= has_gradients;
-            elsewhere.has_twin |= has_gradients && Some(other) == signature;
+            elsewhere.has_twin |= is_twin;
+            elsewhere.has_copy |= is_twin && are_near(first, other.watch.first_elements());
         }
         elsewhere
     }
@@ -82,4 +88,11 @@ impl Watches {
         };
         self.all.values().filter(is_meant)
     }
+}
+/// Whether a few elements of a model began next to those of another.
+fn are_near(one: &[f64], other: &[f64]) -> bool {
+    const NEAR: f64 = 0.5;
+    let apart = std::iter::zip(one, other).map(|(one, other)| (one - other) * (one - other));
+    let size: f64 = one.iter().map(|one| one * one).sum();
+    size > 0.0 && one.len() == other.len() && apart.sum::<f64>() < NEAR * NEAR * size
 }

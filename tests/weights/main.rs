@@ -42,3 +42,5 @@ mod traps_of_tensors;
 mod verdicts;
 #[cfg(feature = "tch")]
 mod what_is_written;
+#[cfg(feature = "tch")]
+mod wild_cases;

@@ -19,6 +19,7 @@ fn decide(case: &Case<'_>) -> Option<Verdict> {
     if case.outcome != Outcome::DeadGradient
         || case.history.steps < case.window()
         || case.is_at_rest()
+        || case.is_redundant()
     {
         return None;
     }

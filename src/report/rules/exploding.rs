@@ -28,11 +28,15 @@ fn decide(case: &Case<'_>) -> Option<Verdict> {
     let first = case.history.first?.norm().max(reference);
     let growth = case.thresholds.exploding_growth;
     let grows = case.norm() > growth * first && case.history.growth()? > 1.5;
-    // The first step of all, which is the largest, may lie before the first call.
-    let outgrown = case.history.early_jumps >= EARLY_JUMPS
+    (jumps || grows || is_outgrown(case)).then_some(Verdict::Exploding)
+}
+
+/// The first step of all, which is the largest, may lie before the first call.
+pub(super) fn is_outgrown(case: &Case<'_>) -> bool {
+    case.is_matrix()
+        && case.history.early_jumps >= EARLY_JUMPS
         && case.thresholds.exploding_update_ratio.is_finite()
-        && case.norm() > OUTGROWN * reference;
-    (jumps || grows || outgrown).then_some(Verdict::Exploding)
+        && case.norm() > OUTGROWN * case.facts.reference_norm()
 }
 
 fn reason(case: &Case<'_>) -> String {

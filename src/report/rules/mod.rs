@@ -134,6 +134,8 @@ pub(crate) struct Context {
     pub(crate) is_hurt: bool,
     /// Another scope of the run has a model of the same variables whose gradients were seen.
     pub(crate) has_twin: bool,
+    /// And this one began as its copy.
+    pub(crate) has_copy: bool,
     /// Another scope of the run has gradients.
     pub(crate) has_gradients_elsewhere: bool,
     /// Natural logarithm of the upper quartile, over the matrices, of norm(gradient) / norm(weights).
@@ -144,6 +146,10 @@ pub(crate) struct Context {
     pub(crate) collapse: Option<f64>,
     /// Natural logarithm of the upper quartile of the matrices' update ratios.
     pub(crate) ratio: Option<f64>,
+    /// What moves at all is rounded away.
+    pub(crate) is_rounded: bool,
+    /// Its matrices are short views of weights kept in a longer type.
+    pub(crate) is_view: bool,
     pub(crate) learning_rate: Option<f64>,
 }
 
@@ -154,6 +160,12 @@ pub(crate) struct Case<'a> {
     pub(crate) context: &'a Context,
     pub(crate) thresholds: &'a Thresholds,
     pub(crate) standpoint: Standpoint,
+    /// What has been said so far.
+    pub(crate) current: Verdict,
+    /// Its layer began as a copy of a trained one.
+    pub(crate) is_copy: bool,
+    /// The weights of its layer have a gradient.
+    pub(crate) is_beside_gradient: bool,
     /// What was seen of its gradient.
     pub(crate) gradient: GradientState,
     pub(crate) signs: Signs,
@@ -167,7 +179,8 @@ impl<'a> Case<'a> {
         (facts, history): (&'a Facts, &'a History),
         (context, thresholds): (&'a Context, &'a Thresholds),
         standpoint: Standpoint,
-        gradient: GradientState,
+        current: Verdict,
+        (gradient, is_copy, is_beside_gradient): (GradientState, bool, bool),
     ) -> Case<'a> {
         let mut case = Case {
             facts,
@@ -175,6 +188,9 @@ impl<'a> Case<'a> {
             context,
             thresholds,
             standpoint,
+            current,
+            is_copy,
+            is_beside_gradient,
             gradient,
             signs: Signs::NOTHING,
             row: row(&Signs::NOTHING),
@@ -280,6 +296,9 @@ impl<'a> Case<'a> {
     /// on it.
     pub(crate) fn is_redundant(&self) -> bool {
         const NEGLIGIBLE: f64 = -13.8; // ln(1e-6): f32 keeps seven digits of a sum.
+        if !self.is_matrix() && self.is_beside_gradient && self.gradient == GradientState::Zero {
+            return true;
+        }
         let gradient = self.history.sums.log_gradient();
         let largest = self.context.largest_gradient;
         !self.is_matrix()

@@ -31,6 +31,13 @@ fn decide(case: &Case<'_>) -> Option<Verdict> {
         (Some(false), _) => Cause::NotInOptimizer,
         (_, Some(0.0)) => Cause::LearningRateZero,
         _ if lost == Some(true) => return Some(Verdict::RoundedAway),
+        // What moves of the model is lost to rounding, and so is this.
+        _ if lost.is_none()
+            && case.context.is_rounded
+            && case.gradient == GradientState::NonZero =>
+        {
+            return Some(Verdict::RoundedAway);
+        }
         _ if is_pinned(case) => Cause::PinnedAtBound,
         _ => Cause::OneOf(candidates(case, lost)),
     };
@@ -54,10 +61,22 @@ fn is_pinned(case: &Case<'_>) -> bool {
         // All at one bound: as constants are, unless it came there.
         return newest.max != 0.0 && case.history.moves.events() > 0;
     }
-    // What has two values has the largest variance that its mean allows.
+    (pinned_share(case) - 1.0).abs() < 1e-5
+}
+
+/// The variance against the largest that its mean and its bounds allow: 1 where there are two values, a third where all between
+/// them are alike.
+pub(super) fn pinned_share(case: &Case<'_>) -> f64 {
+    let Some(newest) = case.history.newest else {
+        return 0.0;
+    };
     let most = (newest.mean - newest.min) * (newest.max - newest.mean);
     let variance = newest.variance().unwrap_or_default();
-    most > 0.0 && (variance / most - 1.0).abs() < 1e-5
+    if most > 0.0 && most.is_finite() {
+        variance / most
+    } else {
+        0.0
+    }
 }
 
 fn reason(case: &Case<'_>) -> String {

@@ -1,9 +1,10 @@
 //! The rule for `rounded_away`.
 
 use crate::report::evidence_table::Outcome;
+use crate::report::history::VIEW;
 use crate::report::number::significant;
 use crate::report::rules::{Case, Rule, RuleKind, percent};
-use crate::report::verdict::Verdict;
+use crate::report::verdict::{GradientState, Verdict};
 
 pub(super) const RULE: Rule = Rule {
     verdict: Verdict::RoundedAway,
@@ -32,19 +33,34 @@ fn decide(case: &Case<'_>) -> Option<Verdict> {
         && !case.is_vanished()
         && !case.is_at_rest()
         && !is_view(case);
-    let holds = open && (by_last_place(case)? || by_size(case));
+    let holds = open && (by_last_place(case) || by_size(case) || by_flicker(case));
     holds.then_some(Verdict::RoundedAway)
 }
 
+/// Now and then an element changes by the smallest step of its type, and its gradient is there all the time.
+fn by_flicker(case: &Case<'_>) -> bool {
+    let thresholds = case.thresholds;
+    case.history.has_flickered(thresholds.one_ulp_fraction)
+        && case.history.sums.moves * 4 <= thresholds.window
+        && case.gradient == GradientState::NonZero
+        && case.history.has_gradient_at_rest()
+}
+
 /// Few elements change, and those by the smallest step of their type.
-fn by_last_place(case: &Case<'_>) -> Option<bool> {
+fn by_last_place(case: &Case<'_>) -> bool {
     let (sums, thresholds) = (&case.history.sums, case.thresholds);
-    let few = sums.changed()? <= thresholds.rounded_changed_fraction;
-    Some(
-        few && sums
-            .one_ulp()
-            .is_some_and(|share| share >= thresholds.one_ulp_fraction),
-    )
+    // What has been found is found until it is clearly over.
+    let slack = if case.current == Verdict::RoundedAway {
+        1.4
+    } else {
+        1.0
+    };
+    let limit = slack * thresholds.rounded_changed_fraction;
+    let few = sums.changed().is_some_and(|changed| changed <= limit);
+    let last_place = sums
+        .one_ulp()
+        .is_some_and(|share| share >= thresholds.one_ulp_fraction / slack);
+    few && last_place
 }
 
 /// The change is far below what the type can hold: only elements next to zero show any.
@@ -58,7 +74,8 @@ fn by_size(case: &Case<'_>) -> bool {
 
 /// Each element changes now and then: a short view of weights that are kept in a longer type.
 fn is_view(case: &Case<'_>) -> bool {
-    case.history.is_view()
+    let own = case.history.spread().map(|spread| spread > VIEW);
+    case.context.is_view || own.unwrap_or_default()
 }
 
 fn reason(case: &Case<'_>) -> String {

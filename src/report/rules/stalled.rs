@@ -2,6 +2,7 @@
 
 use crate::model::types::DType;
 use crate::report::evidence_table::Outcome;
+use crate::report::rules::not_updated::pinned_share;
 use crate::report::rules::{Case, Rule, RuleKind};
 use crate::report::verdict::Verdict;
 
@@ -15,6 +16,9 @@ pub(super) const RULE: Rule = Rule {
     advice: "look at its group's learning rate and schedule; freeze it if that is meant",
 };
 
+/// Nearly all of its elements lie at the bounds of a clamp.
+const NEARLY_PINNED: f64 = 0.9;
+
 fn decide(case: &Case<'_>) -> Option<Verdict> {
     let (history, thresholds) = (case.history, case.thresholds);
     if !matches!(case.outcome, Outcome::Learning | Outcome::NotUpdated) {
@@ -26,9 +30,16 @@ fn decide(case: &Case<'_>) -> Option<Verdict> {
         return None;
     }
     let gradient = history.sums.log_gradient()? - peak.log_gradient?;
+    // What has been found is found until it is clearly over.
+    let slack = if case.current == Verdict::Stalled {
+        3.0
+    } else {
+        1.0
+    };
     let holds = case.is_warm()
         && !case.is_embedding()
-        && case.collapse()? < thresholds.stalled_collapse.ln()
+        && pinned_share(case) < NEARLY_PINNED
+        && case.collapse()? < (slack * thresholds.stalled_collapse).ln()
         && case.context.collapse? > thresholds.stalled_others.ln()
         && gradient > thresholds.stalled_others.ln()
         // It waits for its turn.

@@ -1,6 +1,7 @@
 //! The rule for `vanishing`.
 
 use crate::report::evidence_table::Outcome;
+use crate::report::rules::exploding::is_outgrown;
 use crate::report::rules::{Case, Rule, RuleKind};
 use crate::report::verdict::Verdict;
 
@@ -20,6 +21,7 @@ fn decide(case: &Case<'_>) -> Option<Verdict> {
         && !case.is_embedding()
         && case.is_warm()
         && case.is_vanished()
+        && !is_outgrown(case)
         // What begins at zero opens up the layers behind it.
         && case.history.gradient_growth()? < 2.0;
     holds.then_some(Verdict::Vanishing)
