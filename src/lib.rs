@@ -129,6 +129,7 @@ pub use log_report::{LoggedReport, RecordedVerdict, ReportReader};
 pub use logger::{Logger, LoggerBuilder};
 pub use model::statistic::Statistic;
 pub use model::types::{DType, Existing, OnFull, Step, SyncPolicy};
+pub use model::variable_info::Role;
 pub use options::cadence::Cadence;
 pub use options::{LayerOptions, Pattern, WeightOptions};
 pub use read::{HParam, LogDir, Point, PointInfo, PointInfos, PointValue, Points, Run, RunReader};
@@ -137,7 +138,7 @@ pub use report::{
     Thresholds, Trend, Verdict, WeightReport,
 };
 pub use run::health::Stats;
-pub use source::named_tensors::{NamedTensors, Role, Visitor};
+pub use source::named_tensors::{NamedTensors, Visitor};
 pub use source::values::{ScalarValue, Values};
 #[cfg(feature = "tch")]
 pub use tensor::SubStore;

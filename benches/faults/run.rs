@@ -327,7 +327,8 @@ pub(crate) fn faulty(
     if hinted {
         logger.set_learning_rate(patient.rate);
     }
-    // Users log before the first step, as the demo does, or after it. What a layer begins with is seen before alone.
+    // Users log before the first step, as the demo does, or after it. What a layer begins with is
+    // seen before alone.
     if seed % 4 < 2 || fault == "bad-init" {
         patient.model.log(&logger, -1)?;
     }

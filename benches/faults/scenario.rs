@@ -4,8 +4,8 @@ use crate::nets::Net;
 
 pub(crate) const OPTIMIZERS: [&str; 3] = ["sgd", "momentum", "adam"];
 
-/// A learning rate that trains a network well with an optimizer: the loss of 150 steps was compared for rates of 0.4 to 5
-/// times as much.
+/// A learning rate that trains a network well with an optimizer: the loss of 150 steps was compared
+/// for rates of 0.4 to 5 times as much.
 pub(crate) fn rate(net: &str, optimizer: &str) -> f64 {
     match (net, optimizer) {
         ("lstm", "sgd") => 0.2,
@@ -153,7 +153,8 @@ pub(crate) fn target(fault: &str, net: &'static str, seed: u64) -> &'static str 
     }
 }
 
-/// What comes of steps or weights that are far too large: dead units, vanishing and swinging gradients, rounding.
+/// What comes of steps or weights that are far too large: dead units, vanishing and swinging
+/// gradients, rounding.
 const OUT_OF_HAND: &[&str] = &[
     "dead_gradient",
     "exploding",
@@ -166,7 +167,8 @@ const OUT_OF_HAND: &[&str] = &[
     "rounded_away",
 ];
 
-/// `names` are the variables of the target layer, `matrices` all variables of two dimensions and more.
+/// `names` are the variables of the target layer, `matrices` all variables of two dimensions and
+/// more.
 pub(crate) fn label(
     fault: &str,
     net: &str,
@@ -261,7 +263,8 @@ pub(crate) fn label(
         },
         "vanishing" | "saturated" => Label {
             must: weights,
-            // With plain descent, steps of that size are below the smallest that the weights can make.
+            // With plain descent, steps of that size are below the smallest that the weights can
+            // make.
             also: &["rounded_away", "not_updated"],
             ..named(&["vanishing"])
         },

@@ -61,7 +61,8 @@ fn faults(text: &mut String, outcomes: &[&Outcome]) {
     }
 }
 
-/// What share is to be found: all where no threshold decides. Variable and cause are to be right in 98 %, within 20 steps.
+/// What share is to be found: all where no threshold decides. Variable and cause are to be right in
+/// 98 %, within 20 steps.
 fn bar(fault: &str) -> &'static str {
     match fault {
         "lr-huge" | "bad-init" | "vanishing" | "saturated" | "stalled" => "95 %",

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::analysis::state::State;
-use crate::capture::Snapshot;
 use crate::capture::plan::{Plan, Variable};
+use crate::capture::snapshot::Snapshot;
 use crate::report::diagnosis::{Diagnosis, Elsewhere, Opinion};
 use crate::report::facts::Facts;
 use crate::report::history::{Idle, Observation};
@@ -129,5 +129,5 @@ impl Checkup {
 }
 
 fn facts(variable: &Variable) -> Facts {
-    Facts::new(&variable.name, variable.traits())
+    Facts::new(&variable.name, variable.info.clone())
 }

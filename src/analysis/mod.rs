@@ -2,12 +2,14 @@
 //! names them, `tag_parts` takes such a name apart, and `description` is the text beside its first value.
 
 mod aggregate;
+mod begun;
 mod board;
 mod checkup;
 pub(crate) mod dashboard;
 pub(crate) mod description;
 mod origin;
 pub(crate) mod points;
+mod record;
 pub(crate) mod state;
 pub(crate) mod tags;
 mod twins;

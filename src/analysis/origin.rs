@@ -206,17 +206,17 @@ fn sum(one: &[f64], other: &[f64], term: impl Fn(f64, f64) -> f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::plan::{Followed, Found, Plan};
+    use crate::capture::plan::{Followed, Plan, SourceVariable};
     use crate::model::types::DType;
+    use crate::model::variable_info::{Role, VariableInfo};
     use crate::options::{Selection, WeightOptions};
-    use crate::source::named_tensors::{Role, Standing};
 
     fn variable(elements: i64) -> Plan {
-        let found = Found {
+        let found = SourceVariable {
             name: "w".into(),
-            dtype: DType::F32,
-            shape: vec![elements],
-            standing: Standing {
+            info: VariableInfo {
+                dtype: DType::F32,
+                shape: vec![elements],
                 role: Role::Trainable,
                 is_member: None,
             },

@@ -11,6 +11,7 @@ use crate::kernel::histogram::Curve;
 use crate::kernel::{Analysis, Elements};
 use crate::model::measured::Measured;
 pub(crate) use crate::model::measured::RATIO_FLOOR;
+use crate::model::stats::Moments;
 use crate::report::facts::reference_norm;
 use crate::report::history::{Observation, Seen};
 
@@ -23,6 +24,8 @@ pub(crate) struct State {
     /// Where it lay in the buffer before.
     pub(crate) place_before: Option<Range<usize>>,
     pub(crate) origin: Option<Origin>,
+    /// The step of the first snapshot that had it.
+    pub(crate) first_step: Option<i64>,
     /// Some bit of a watched variable changed; `None` without a snapshot before.
     pub(crate) watched_moved: Option<bool>,
     /// See [`Observation::follows`].
@@ -106,12 +109,15 @@ impl State {
     /// Takes what the kernel found. `sample` is memory for a sample of the elements, whatever it holds.
     pub(crate) fn take(
         &mut self,
-        analysis: Analysis,
+        mut analysis: Analysis,
         elements: Elements<'_>,
         seed: u64,
         variable: &Variable,
         sample: &mut Vec<f64>,
     ) {
+        if analysis.weights.max_abs() > Some(f32::MAX.into()) {
+            analysis.weights = in_f32_range(elements);
+        }
         let analysis = analysis.scaled(variable.scale());
         let change = analysis.change.as_ref();
         let norm_before = change.map(|_| self.measured.values.norm());
@@ -135,7 +141,7 @@ impl State {
             change: analysis.change,
             norm_before,
             drift: trace.drift,
-            reference: reference_norm(&variable.shape),
+            reference: reference_norm(&variable.info.shape),
             cosine: trace.cosine,
             changed_since: trace.changed_since,
         };
@@ -211,10 +217,21 @@ impl State {
     }
 }
 
+/// Moments where what is beyond `f32` counts as infinite: TensorBoard keeps scalars as `f32`, and the squares of such
+/// elements soon overflow, so that they would have no norm.
+fn in_f32_range(elements: Elements<'_>) -> Moments {
+    let mut moments = Moments::default();
+    for value in (0..elements.len()).map(|index| elements.get(index)) {
+        let stored = f64::from(value as f32);
+        moments.add(if stored.is_finite() { value } else { stored });
+    }
+    moments
+}
+
 pub(crate) fn elements<'a>(
     variable: &Variable,
     buffer: &'a Buffer,
     place: Option<Range<usize>>,
 ) -> Option<Elements<'a>> {
-    Elements::from_bytes(variable.dtype, buffer.bytes().get(place?)?)
+    Elements::from_bytes(variable.info.dtype, buffer.bytes().get(place?)?)
 }

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use crate::analysis::state::{State, elements};
-use crate::capture::Snapshot;
 use crate::capture::buffer::Buffer;
 use crate::capture::plan::Variable;
+use crate::capture::snapshot::Snapshot;
 use crate::source::named_tensors::Role;
 use crate::source::values::Glimpse;
 
@@ -60,7 +60,7 @@ pub(crate) fn follow(
         let Some(variable) = variables.get(place).filter(|variable| variable.is_logged()) else {
             continue;
         };
-        let without = variable.standing.role == Role::Frozen
+        let without = variable.info.role == Role::Frozen
             || (some_gradient && glimpse(place) == Glimpse::Undefined);
         let is_still = !moved(states, place);
         if !without || (is_still && steps >= LOOKS) {

@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use super::pass::sums_by_four;
+use crate::kernel::sums::sums_by_four;
 
 /// What the bits of some values tell. Merging is a matter of integers: any order gives the same.
 #[derive(Debug, Clone, Copy)]

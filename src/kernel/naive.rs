@@ -1,7 +1,7 @@
 //! The same statistics the obvious way: `f64`, two passes, one element at a time.
 
-use super::Elements;
-use crate::kernel::stats::{Change, Moments};
+use crate::kernel::elements::Elements;
+use crate::model::stats::{Change, Moments};
 
 pub(crate) fn analyse(
     current: Elements<'_>,

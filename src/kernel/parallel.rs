@@ -1,6 +1,8 @@
 //! Many tensors on a bounded number of threads.
 
-use crate::kernel::{Analysis, Elements, Kernel};
+use crate::kernel::analysis::Analysis;
+use crate::kernel::elements::Elements;
+use crate::kernel::tensor::Kernel;
 
 /// Below this many elements in all, starting threads costs more than it saves.
 const WORTH_THREADS: usize = 1 << 20;

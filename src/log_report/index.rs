@@ -2,16 +2,17 @@
 
 use std::collections::HashMap;
 
-use crate::analysis::description::Traits;
-use crate::analysis::tags::{GRADIENTS, WEIGHT_DELTAS, WEIGHTS};
 use crate::error::Result;
+use crate::log_report::declared::{Declared, traits};
 use crate::log_report::distribution::Distribution;
 use crate::log_report::model::LoggedModel;
+use crate::log_report::v0_1;
 use crate::log_report::variable::{Kind, LoggedVariable};
 use crate::model::statistic::Quantity;
 use crate::model::tag_parts::{LEARNING_RATE, TagParts, split_scope};
 use crate::options::{Pattern, Selection, WeightOptions};
 use crate::proto::summary::{Value, value::Value as Field};
+use crate::proto::tch_tensorboard::ModelRecord;
 use crate::report::diagnosis::Elsewhere;
 
 /// Variables and roles of a run that are judged at most: a file may hold any number of tags, and each step looks at all.
@@ -57,6 +58,8 @@ pub(crate) struct Index {
     /// Variables that are not meant to move.
     frozen: Option<Selection>,
     pub(crate) models: Vec<LoggedModel>,
+    /// What the private record says.
+    pub(crate) declared: Declared,
     slots: HashMap<Box<str>, Slot>,
     gradients: HashMap<Box<str>, ForeignGradient>,
     /// The newest rate that was told for each scope.
@@ -72,6 +75,7 @@ impl Index {
             selection,
             frozen: None,
             models: Vec::new(),
+            declared: Declared::default(),
             slots: HashMap::new(),
             gradients: HashMap::new(),
             rates: HashMap::new(),
@@ -85,6 +89,35 @@ impl Index {
         let frozen = Selection::new(WeightOptions::new().select(patterns))?;
         self.frozen = chosen.then_some(frozen);
         Ok(())
+    }
+
+    /// Takes a private record, which comes before the values that it is about.
+    pub(crate) fn take_record(&mut self, step: i64, record: &ModelRecord) {
+        if self.declared.is_empty() {
+            // A file may have been lost, or one of version 0.1 came before: what tags are is known only now.
+            self.slots.clear();
+            self.models.retain(|model| !model.is_foreign);
+        }
+        self.declared.take(step, record);
+        self.is_full |= self.declared.is_full;
+        let index = self.model(&record.scope, false);
+        let Some(model) = index.and_then(|index| self.models.get_mut(index)) else {
+            return;
+        };
+        for variable in &record.variables {
+            let traits = traits(variable);
+            let is_old = |&known: &usize| {
+                let known = model.variables.get(known);
+                known.is_some_and(|known| known.kind == Kind::Variable && known.traits != traits)
+            };
+            let known = model.known(&variable.name).filter(is_old);
+            if let Some(index) = known {
+                model.complete_before(step);
+                if let Some(known) = model.renew(index) {
+                    known.traits = traits;
+                }
+            }
+        }
     }
 
     /// Takes the values of an event.
@@ -143,6 +176,7 @@ impl Index {
         let described = value.metadata.as_ref();
         if let Some(description) = described.map(|metadata| &*metadata.summary_description)
             && !description.is_empty()
+            && self.declared.is_empty()
         {
             describe(model, slot, description);
         }
@@ -191,16 +225,26 @@ impl Index {
             return None;
         }
         let known = self.scope(&scope).and_then(|model| model.known(&name));
-        let texts = [WEIGHTS, WEIGHT_DELTAS, GRADIENTS];
-        let is_ours = texts.iter().any(|text| description.starts_with(text));
-        let kind = match (is_histogram, known) {
-            // Of another writer, whose tags may begin alike.
-            (true, None) if !is_ours => return None,
-            (true, None) if Traits::of_description(description).is_none() => Kind::Role,
-            _ => Kind::Variable,
+        let kind = if self.declared.is_empty() {
+            match (is_histogram, known) {
+                // Gradients may come before the weights that the record is about.
+                (true, None) if quantity.is_of_gradient() => Kind::Variable,
+                // Of another writer, whose tags may begin alike.
+                (true, None) if !v0_1::is_ours(description) => return None,
+                (true, None) if v0_1::traits(description).is_none() => Kind::Role,
+                _ => Kind::Variable,
+            }
+        } else if self.declared.variable(&scope, &name).is_some() {
+            Kind::Variable
+        } else if is_histogram && self.declared.is_role(&scope, &name) {
+            Kind::Role
+        } else {
+            return None;
         };
         let slot = self.slot(&scope, &name, kind, quantity)?;
+        let declared = self.declared.variable(&scope, &name).and_then(traits);
         let variable = self.models.get_mut(slot.model)?.renew(slot.variable)?;
+        variable.traits = declared.or(variable.traits.take());
         let is_whole = variable.kind == Kind::Variable || is_histogram;
         variable.is_member |= is_whole && !quantity.is_of_gradient();
         Some(slot)
@@ -231,7 +275,12 @@ impl Index {
             Some(Field::Tensor(_)) => plugin.is_some_and(|data| data.plugin_name == HISTOGRAMS),
             _ => false,
         };
-        if !is_histogram || self.gradients.contains_key(tag) || weights_of(tag).is_some() {
+        let is_ours = match TagParts::of(tag) {
+            Some(TagParts::Variable { quantity, .. }) if quantity.is_of_gradient() => true,
+            parts => parts.is_some() && !self.declared.is_empty(),
+        };
+        if !is_histogram || is_ours || self.gradients.contains_key(tag) || weights_of(tag).is_some()
+        {
             return None;
         }
         self.slot_of(tag, "", true, Kind::Foreign, Quantity::Weights)
@@ -347,6 +396,9 @@ impl Index {
     }
 
     fn split(&self, path: &str) -> (String, String) {
+        if let Some((scope, name)) = self.declared.split(path) {
+            return (scope.to_owned(), name.to_owned());
+        }
         let scopes = self.models.iter().filter(|model| !model.is_foreign);
         let (scope, name) = split_scope(path, scopes.map(|model| &*model.scope));
         (scope.to_owned(), name.to_owned())
@@ -371,9 +423,9 @@ fn scope_of_rate(tag: &str) -> Option<&str> {
     }
 }
 
-/// Takes what a description says of its variable.
+/// Takes what a description of version 0.1 says of its variable.
 fn describe(model: &mut LoggedModel, slot: Slot, description: &str) {
-    let traits = Traits::of_description(description).filter(|_| !slot.quantity.is_of_gradient());
+    let traits = v0_1::traits(description).filter(|_| !slot.quantity.is_of_gradient());
     let known = model.variables.get(slot.variable);
     if let Some(traits) = traits
         && known.is_some_and(|known| {

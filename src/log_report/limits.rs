@@ -68,6 +68,19 @@ pub(crate) fn tell(
             "{silent} frozen variables did not move and are not in the log"
         ));
     }
+    let (codes, newer) = index.declared.unknown();
+    if !codes.is_empty() {
+        let codes: Vec<String> = codes.into_iter().take(NAMED).collect();
+        notes.push(format!(
+            "the log records verdicts that this version does not know: {}",
+            codes.join("; ")
+        ));
+    }
+    if let Some(version) = newer {
+        notes.push(format!(
+            "the log was written by version {version}, which records more than this version reads"
+        ));
+    }
     if index.is_full {
         notes.push("more variables than are judged at once: 10000 were taken".into());
     }

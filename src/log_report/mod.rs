@@ -1,6 +1,7 @@
 //! The weight report recomputed from the event files of a run: what its tags say, step by step, before the same rules that judge
 //! while training runs.
 
+mod declared;
 mod distribution;
 mod index;
 mod limits;
@@ -8,6 +9,7 @@ mod model;
 mod recorded;
 mod sessions;
 mod sighting;
+mod v0_1;
 mod variable;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +25,7 @@ use crate::proto::{Event, Summary, event::What};
 use crate::read::plugin::Plugin;
 use crate::read::{PointValue, Run, RunReader};
 use crate::report::{Verdict, WeightReport};
+use crate::summary::private;
 
 /// The weight report of a run, recomputed from its event files.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -199,6 +202,11 @@ impl Judge {
         let Some(What::Summary(Summary { value: mut values })) = event.what else {
             return;
         };
+        for value in values.extract_if(.., |value| private::is_tag(&value.tag)) {
+            if let Some(record) = private::record(&value) {
+                self.index.take_record(event.step, &record);
+            }
+        }
         let texts = values.extract_if(.., |value| value.tag == WEIGHT_REPORT);
         for value in texts {
             if let PointValue::Text(cells) = PointValue::of(value, Some(Plugin::Text)) {
@@ -221,6 +229,10 @@ impl Judge {
             model.report(run, &mut report);
         }
         let is_whole = !self.index.selection.is_narrowed();
+        let declared = &self.index.declared;
+        if !declared.is_empty() {
+            self.recorded = Recorded::of(declared);
+        }
         let recorded = self.recorded.differences(&report, is_whole);
         limits::tell(&self.index, &self.recorded, &recorded, &mut report);
         LoggedReport { report, recorded }

@@ -113,6 +113,13 @@ impl LoggedModel {
         }
     }
 
+    /// What is known of a variable changes at this step: those before are judged by what was known.
+    pub(crate) fn complete_before(&mut self, step: i64) {
+        if self.step.is_some_and(|pending| pending < step) {
+            self.judge();
+        }
+    }
+
     /// The same of a gradient. One of a step that is over comes too late: false.
     pub(crate) fn begin_gradients(&mut self, step: i64) -> bool {
         let newest = self.step.max(self.judged);

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::analysis::description::Traits;
 use crate::kernel::stats::{Change, Moments};
 use crate::log_report::sighting::Sighting;
 use crate::model::statistic::Statistic;
 use crate::model::types::DType;
+use crate::model::variable_info::{Role, VariableInfo};
 use crate::report::facts::Facts;
 use crate::report::history::{Observation, Seen};
-use crate::source::named_tensors::{Role, Standing};
 use crate::source::values::Glimpse;
 
 /// What stands behind a name.
@@ -29,7 +28,7 @@ pub(crate) struct LoggedVariable {
     pub(crate) name: Arc<str>,
     pub(crate) kind: Kind,
     /// As its description says.
-    pub(crate) traits: Option<Traits>,
+    pub(crate) traits: Option<VariableInfo>,
     /// It is judged. Not so what only has gradients in the log, and what only has scalars under `model/`: an aggregate beside
     /// its variables.
     pub(crate) is_member: bool,
@@ -83,17 +82,15 @@ impl LoggedVariable {
     /// What the rules are told of it. What the log does not tell is chosen so that they stay silent: a flat tensor of f32
     /// that is meant to be trained.
     pub(crate) fn facts(&self) -> Facts {
-        let unknown = || Traits {
+        let unknown = || VariableInfo {
             dtype: DType::F32,
             shape: self.flat_shape(),
-            standing: Standing {
-                role: Role::Trainable,
-                is_member: None,
-            },
+            role: Role::Trainable,
+            is_member: None,
         };
         let mut traits = self.traits.clone().unwrap_or_else(unknown);
         if self.is_frozen {
-            traits.standing.role = Role::Frozen;
+            traits.role = Role::Frozen;
         }
         let facts = Facts::new(&self.name, traits);
         match self.traits {
@@ -169,7 +166,7 @@ impl LoggedVariable {
 
     /// Whether it requires a gradient, as far as its role tells.
     fn required(&self) -> Option<bool> {
-        let role = self.traits.as_ref().map(|traits| traits.standing.role);
+        let role = self.traits.as_ref().map(|traits| traits.role);
         match (self.is_frozen, role) {
             (true, _) => Some(false),
             (false, None) => None,

@@ -247,7 +247,21 @@ impl Core {
         let result = self.ask(Command::Close(Some(closing)), &result);
         // A worker that panicked has said so.
         let _ = thread.join();
+        self.release_memory();
         result
+    }
+
+    /// Gives back the newest snapshot of each model: clones of a closed logger may live on.
+    fn release_memory(&self) {
+        let models: Vec<Arc<Models>> = self.registry().models.values().cloned().collect();
+        for models in models {
+            // A call that is under way, perhaps on this very thread, keeps its own.
+            for channel in [&models.weights, &models.gradients] {
+                if let Ok(mut channel) = channel.try_lock() {
+                    channel.capture.release();
+                }
+            }
+        }
     }
 
     pub(super) fn stopped(&self, run: &RunHandle) -> Error {

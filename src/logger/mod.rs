@@ -20,17 +20,17 @@ use crate::capture::{Captured, Subject};
 use crate::error::{Error, Result};
 use crate::logger::board_url::board_url;
 use crate::logger::core::{Core, RunHandle, lock};
-use crate::logger::models::{Channel, LearningRate, Models};
+use crate::logger::models::{Channel, Models};
 use crate::model::types::{Step, WallTime};
 use crate::report::{Finding, WeightReport};
 use crate::run::health::{Health, Stats};
+use crate::source::element_source::{FetchedScalar, PendingScalar};
 use crate::source::named_tensors::NamedTensors;
 use crate::source::values::{Scalar, ScalarValue, Values};
 use crate::summary::histograms::HistogramValues;
 use crate::summary::scalars::DeviceScalar;
 use crate::summary::text::Markdown;
 use crate::summary::{Payload, TaggedPayload};
-use crate::tensor::{Fetched, Tensor, fetch_scalar};
 use crate::worker::Command;
 use crate::worker::queue::Pushed;
 
@@ -189,17 +189,22 @@ impl Logger {
         // By far the most frequent: no list to make.
         if let [(tag, value)] = values {
             match fetch(tag, value)? {
-                Fetched::Now(number) => {
+                FetchedScalar::Now(number) if self.repeats_learning_rate(tag, number, step) => {}
+                FetchedScalar::Now(number) => {
                     waited = self.push(step, wall_time, [(scope, *tag, number)])?
                 }
-                Fetched::Later(tensor) => self.send_device_scalar(tag, tensor, step, wall_time),
+                FetchedScalar::Later(tensor) => {
+                    self.send_device_scalar(tag, tensor, step, wall_time)
+                }
             }
         } else {
             let (mut numbers, mut tensors) = (Vec::with_capacity(values.len()), Vec::new());
             for (tag, value) in values {
                 match fetch(tag, value)? {
-                    Fetched::Now(number) => numbers.push((scope, *tag, number)),
-                    Fetched::Later(tensor) => tensors.push((tag, tensor)),
+                    FetchedScalar::Now(number) if self.repeats_learning_rate(tag, number, step) => {
+                    }
+                    FetchedScalar::Now(number) => numbers.push((scope, *tag, number)),
+                    FetchedScalar::Later(tensor) => tensors.push((tag, tensor)),
                 }
             }
             if !numbers.is_empty() {
@@ -214,7 +219,13 @@ impl Logger {
     }
 
     /// The worker reads it.
-    fn send_device_scalar(&self, tag: &str, tensor: Tensor, step: i64, wall_time: WallTime) {
+    fn send_device_scalar(
+        &self,
+        tag: &str,
+        tensor: Box<dyn PendingScalar>,
+        step: i64,
+        wall_time: WallTime,
+    ) {
         let payload = TaggedPayload {
             step,
             wall_time,
@@ -276,10 +287,11 @@ impl Logger {
     ) -> Result<()> {
         let call = self.begin(tag, step)?;
         let source = values.source();
-        let facts = source.inspect(tag)?;
+        let source = source.elements();
+        let layout = source.inspect(tag)?;
         let rows = self.core.selection.options.histogram_rows;
-        call.send(facts.bytes(), || {
-            HistogramValues::copy(tag, &source, &facts, rows)
+        call.send(layout.bytes(), || {
+            HistogramValues::copy(tag, source, &layout, rows)
         })
     }
 
@@ -312,20 +324,35 @@ impl Logger {
     /// a row: standing still is worth seeing. A variable whose shape or type changes starts anew.
     ///
     /// # Errors
-    /// A step that does not increase within this scope, the same name twice, a complex or undefined tensor, a store that
-    /// is locked, a closed logger.
+    /// A step that does not increase within this scope, the same name twice, nothing but complex or undefined tensors (one
+    /// among others is left out, and the report has a note on it), a closed logger. A store that another thread keeps locked
+    /// is no error: see [`WeightOptions::store_timeout`](crate::WeightOptions::store_timeout).
     pub fn log_weights<S: NamedTensors + ?Sized>(&self, source: &S, step: impl Step) -> Result<()> {
         let step = self.run.check_step("log_weights", step)?;
         self.log_subject(Subject::Weights, source, step)?;
         let rate = {
             let mut rate = lock(&self.models.learning_rate);
-            let is_new = std::mem::take(&mut rate.is_new);
+            let is_new = std::mem::take(&mut rate.is_new) && !rate.is_logged_by_user;
+            rate.written_at = if is_new { Some(step) } else { rate.written_at };
             rate.value.filter(|_| is_new)
         };
-        match rate {
-            Some(rate) => self.log_scalar(LEARNING_RATE, rate, step),
-            None => Ok(()),
+        if let Some(rate) = rate {
+            let scope = &*self.models.scope;
+            self.push(step, WallTime::now(), [(scope, LEARNING_RATE, rate)])?;
         }
+        Ok(())
+    }
+
+    /// True for a scalar of the user's that says the rate once more that `log_weights` has written at this step: the two
+    /// are one series.
+    fn repeats_learning_rate(&self, tag: &str, value: f64, step: i64) -> bool {
+        if tag != LEARNING_RATE {
+            return false;
+        }
+        let mut rate = lock(&self.models.learning_rate);
+        rate.is_logged_by_user = true;
+        let is_same = |written: f64| written as f32 == value as f32;
+        rate.written_at == Some(step) && rate.value.is_some_and(is_same)
     }
 
     /// Logs the gradients that the last backward pass left: norms and histograms. Call it after `backward` and before
@@ -363,6 +390,9 @@ impl Logger {
             channel.capture.set_learning_rate(rate);
         }
         let (captured, waited) = channel.capture.take(source, step, wall_time)?;
+        for warning in channel.capture.take_warnings() {
+            self.core.shared.health.warn(&warning);
+        }
         match captured {
             Captured::Snapshot(snapshot) => {
                 let watch = self.watch(&mut channel, subject);
@@ -403,10 +433,8 @@ impl Logger {
     /// `log_weights`, and used by the verdicts of this scope to tell a rate of 0 and updates lost to rounding from an
     /// optimizer that does not know a variable. With several parameter groups, tell that of the first.
     pub fn set_learning_rate(&self, rate: f64) {
-        *lock(&self.models.learning_rate) = LearningRate {
-            value: Some(rate),
-            is_new: true,
-        };
+        let mut known = lock(&self.models.learning_rate);
+        (known.value, known.is_new) = (Some(rate), true);
     }
 
     /// The weights were replaced on purpose (a checkpoint was loaded): the next call of `log_weights` writes no delta, and
@@ -572,11 +600,11 @@ impl std::fmt::Debug for Logger {
     }
 }
 
-fn fetch<V: ScalarValue>(tag: &str, value: &V) -> Result<Fetched> {
+fn fetch<V: ScalarValue>(tag: &str, value: &V) -> Result<FetchedScalar> {
     check_tag(tag)?;
     match value.scalar() {
-        Scalar::Number(number) => Ok(Fetched::Now(number)),
-        Scalar::Tensor(tensor) => fetch_scalar(tag, tensor),
+        Scalar::Number(number) => Ok(FetchedScalar::Now(number)),
+        Scalar::Source(source) => source.fetch(tag),
     }
 }
 

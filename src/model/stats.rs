@@ -92,6 +92,23 @@ impl Moments {
         self.m2 *= factor;
     }
 
+    /// Adds one element.
+    pub(crate) fn add(&mut self, value: f64) {
+        let mut one = Moments {
+            count: 1,
+            ..Moments::default()
+        };
+        if value.is_finite() {
+            one.zeros = u64::from(value == 0.0);
+            (one.min, one.max, one.mean) = (value, value, value);
+        } else {
+            one.nan = u64::from(value.is_nan());
+            one.pos_inf = u64::from(value == f64::INFINITY);
+            one.neg_inf = u64::from(value == f64::NEG_INFINITY);
+        }
+        self.merge(&one);
+    }
+
     /// Adds the elements behind `other` to these.
     pub(crate) fn merge(&mut self, other: &Moments) {
         let (ours, theirs) = (self.finite() as f64, other.finite() as f64);
@@ -183,15 +200,7 @@ mod tests {
     fn of(values: &[f64]) -> Moments {
         let mut moments = Moments::default();
         for &value in values {
-            let one = Moments {
-                count: 1,
-                zeros: u64::from(value == 0.0),
-                min: value,
-                max: value,
-                mean: value,
-                ..Moments::default()
-            };
-            moments.merge(&one);
+            moments.add(value);
         }
         moments
     }

@@ -28,7 +28,7 @@ pub enum Cause {
 
 impl Cause {
     /// Those that are one cause, in the order in which lists name them.
-    const PLAIN: [Cause; 8] = [
+    pub(crate) const PLAIN: [Cause; 8] = [
         Cause::NotInOptimizer,
         Cause::LearningRateZero,
         Cause::StepNotCalled,
@@ -60,15 +60,6 @@ impl Cause {
             Cause::Rounding => "rounding",
             Cause::OneOf(_) => "one_of",
         }
-    }
-
-    /// From its `Display`. `lists` are those that a rule may give.
-    pub(crate) fn from_text(text: &str, lists: &[&'static [Cause]]) -> Option<Cause> {
-        let several = lists.iter().map(|list| Cause::OneOf(list));
-        Cause::PLAIN
-            .into_iter()
-            .chain(several)
-            .find(|cause| cause.to_string() == text)
     }
 
     pub(crate) fn advice(self) -> &'static str {

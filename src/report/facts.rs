@@ -1,8 +1,8 @@
 //! What a variable is, beside its numbers, as far as rules ask.
 
-use crate::analysis::description::Traits;
 use crate::kernel::stats::Moments;
 use crate::model::types::DType;
+use crate::model::variable_info::VariableInfo;
 use crate::report::evidence_table::Listed;
 use crate::source::named_tensors::Role;
 
@@ -33,13 +33,13 @@ pub(crate) fn reference_norm(shape: &[i64]) -> f64 {
 }
 
 impl Facts {
-    pub(crate) fn new(name: &str, traits: Traits) -> Facts {
+    pub(crate) fn new(name: &str, traits: VariableInfo) -> Facts {
         // Names that embeddings have in the models people publish.
         const EMBEDDINGS: [&str; 6] = ["emb", "wte", "wpe", "token", "position", "codebook"];
         let name = name.to_lowercase();
         Facts {
-            role: traits.standing.role,
-            is_member: traits.standing.is_member,
+            role: traits.role,
+            is_member: traits.is_member,
             dtype: traits.dtype,
             shape: traits.shape,
             looks_embedded: EMBEDDINGS.iter().any(|part| name.contains(part)),

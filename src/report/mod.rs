@@ -1,6 +1,7 @@
 //! The weight report: what is known of each variable, its verdict and why, as plain data and as a table.
 
 mod cause;
+pub(crate) mod codes;
 pub(crate) mod diagnosis;
 mod evidence_table;
 pub(crate) mod facts;
@@ -27,7 +28,7 @@ use crate::source::named_tensors::Role;
 pub(crate) use crate::options::thresholds;
 pub use crate::options::thresholds::Thresholds;
 pub use cause::Cause;
-pub(crate) use markdown::{markdown, verdicts};
+pub(crate) use markdown::markdown;
 pub use remark::Remark;
 pub use table::StyledReport;
 pub(crate) use table::full_name;

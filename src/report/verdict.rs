@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::report::cause::Cause;
 use crate::report::printable::printable;
 use crate::report::remark::Remark;
-use crate::report::rules::{LISTS, RULES, Rule, rule};
+use crate::report::rules::{RULES, Rule, rule};
 
 /// Whether a variable learns, and if not, why. Rules are tried in this order; the first that holds decides.
 ///
@@ -184,14 +184,6 @@ impl Verdict {
         self.rule().is_fault
     }
 
-    /// From its `Display`.
-    pub(crate) fn from_text(text: &str) -> Option<Verdict> {
-        if let Some(causes) = text.strip_prefix("not updated: ") {
-            return Cause::from_text(causes, &LISTS).map(|cause| Verdict::NotUpdated { cause });
-        }
-        Verdict::all().find(|verdict| verdict.to_string() == text)
-    }
-
     /// One line on what to do; empty where nothing is to be done.
     pub fn advice(self) -> &'static str {
         match self {
@@ -249,26 +241,6 @@ impl fmt::Display for Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn verdicts_are_read_back_from_their_texts() {
-        let causes = LISTS.map(Cause::OneOf).into_iter().chain([
-            Cause::NotInOptimizer,
-            Cause::LearningRateZero,
-            Cause::PinnedAtBound,
-        ]);
-        let not_updated = causes.map(|cause| Verdict::NotUpdated { cause });
-        let plain = Verdict::all().filter(|one| !matches!(one, Verdict::NotUpdated { .. }));
-        for verdict in plain.chain(not_updated) {
-            assert_eq!(
-                Verdict::from_text(&verdict.to_string()),
-                Some(verdict),
-                "{verdict}"
-            );
-        }
-        assert_eq!(Verdict::from_text("nonsense"), None);
-        assert_eq!(Verdict::from_text("not updated: nonsense"), None);
-    }
 
     #[test]
     fn each_verdict_has_one_rule_with_a_name_of_its_own() {

@@ -5,10 +5,15 @@ use std::collections::HashMap;
 use crate::error::{Error, Result};
 use crate::format::event_file::{EventReader, ReadError};
 use crate::model::plugin::Plugin;
+use crate::model::tag_parts::WEIGHT_REPORT;
 use crate::proto::session_log::SessionStatus;
 use crate::proto::summary::{Value, value};
 use crate::proto::{Event, event::What};
 use crate::sink::Claim;
+use crate::summary::{custom_scalars, private};
+
+/// Tags of which the steps say nothing of what was logged.
+const OWN_TAGS: [&str; 2] = [WEIGHT_REPORT, custom_scalars::TAG];
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -75,7 +80,12 @@ impl RunHistory {
             Some(What::Summary(summary)) => {
                 self.is_begun = true;
                 self.is_closed = false;
-                self.newest = self.newest.max(Some(event.step));
+                // Version 0.1 wrote its layouts and reports at steps that nobody had logged.
+                let mut values = summary.value.iter();
+                let is_own = |tag: &str| OWN_TAGS.contains(&tag) || private::is_tag(tag);
+                if values.any(|value| !is_own(&value.tag)) {
+                    self.newest = self.newest.max(Some(event.step));
+                }
                 for value in &summary.value {
                     let order = known.len();
                     if let Some(plugin) = plugin_of(value)

@@ -9,7 +9,7 @@ use crate::platform::aligned::AlignedBytes;
 use crate::proto::summary::{Value, value};
 use crate::proto::tensor_shape_proto::Dim;
 use crate::proto::{DataType, TensorProto, TensorShapeProto};
-use crate::source::values::{Facts, Source, Way};
+use crate::source::element_source::{CopyMethod, ElementLayout, ElementSource, Stride};
 use crate::summary::Payload;
 
 /// Many numbers of which the distribution is shown.
@@ -21,30 +21,30 @@ pub(crate) struct HistogramValues {
 }
 
 impl HistogramValues {
-    /// Copies all elements of `source`, of which `facts` were seen, for a histogram of at most `rows` rows.
+    /// Copies all elements of `source`, which have this layout, for a histogram of at most `rows` rows.
     ///
     /// # Errors
     /// [`Error::UnsupportedTensor`] when there is no memory for them, or they have changed since they were inspected.
     pub(crate) fn copy(
         tag: &str,
-        source: &Source<'_>,
-        facts: &Facts,
+        source: &dyn ElementSource,
+        layout: &ElementLayout,
         rows: usize,
     ) -> Result<HistogramValues> {
         let failed = |reason: String| Error::UnsupportedTensor {
             name: tag.into(),
             reason: reason.into(),
         };
-        let bytes = facts.bytes();
+        let bytes = layout.bytes();
         let mut memory = AlignedBytes::try_zeroed(bytes)
             .ok_or_else(|| failed(format!("has {bytes} bytes, more than there is memory for")))?;
         let target = memory.as_mut_slice().get_mut(..bytes).unwrap_or_default();
-        if !source.copy(tag, facts, (0, 1), Way::Alone, target)? {
+        if !source.copy(tag, layout, Stride::ALL, CopyMethod::Plain, target)? {
             let reason = "changed its shape or type while it was read; log it from the thread that changes it";
             return Err(failed(reason.into()));
         }
         Ok(HistogramValues {
-            dtype: facts.dtype,
+            dtype: layout.dtype,
             bytes,
             memory,
             rows,

@@ -4,6 +4,7 @@
 
 pub(crate) mod custom_scalars;
 pub(crate) mod histograms;
+pub(crate) mod private;
 pub(crate) mod scalars;
 pub(crate) mod text;
 

@@ -4,8 +4,8 @@ use crate::error::Result;
 use crate::kernel::Kernels;
 use crate::model::plugin::Plugin;
 use crate::proto::summary::{Value, value};
+use crate::source::element_source::PendingScalar;
 use crate::summary::Payload;
-use crate::tensor::{self, Tensor};
 
 /// One scalar. `description` is given with the first value of the tag in a file. The fast loader knows scalars as `f32`
 /// only: a value beyond its range becomes infinite.
@@ -28,7 +28,7 @@ fn content(value: f64) -> value::Value {
 }
 
 /// A tensor of one element on another device, read when the worker gets to it.
-pub(crate) struct DeviceScalar(pub(crate) Tensor);
+pub(crate) struct DeviceScalar(pub(crate) Box<dyn PendingScalar>);
 
 impl Payload for DeviceScalar {
     fn plugin(&self) -> Plugin {
@@ -41,6 +41,6 @@ impl Payload for DeviceScalar {
     }
 
     fn into_value(self: Box<Self>, tag: &str, _: &mut Kernels) -> Result<Option<value::Value>> {
-        Ok(Some(content(tensor::read_scalar(tag, &self.0)?)))
+        Ok(Some(content(self.0.read(tag)?)))
     }
 }

@@ -120,7 +120,7 @@ pub(super) fn forget_error(tensor: &Tensor) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tensor::kind_of;
+    use crate::tensor::layout::kind_of;
     use tch::{Device, Kind};
 
     #[test]

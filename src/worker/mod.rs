@@ -1,10 +1,11 @@
 //! The thread that does everything but the copy: statistics, histograms, messages, files.
 
 pub(crate) mod queue;
+mod status;
+mod watches;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::Path;
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -18,12 +19,12 @@ use crate::error::{Error, Result};
 use crate::kernel::Kernels;
 use crate::options::Selection;
 use crate::platform::background::{self, Rhythm};
-use crate::report::diagnosis::Elsewhere;
-use crate::report::ledger::Found;
 use crate::report::{Finding, WeightReport, markdown};
 use crate::run::health::Health;
-use crate::run::{Opened, Run};
+use crate::run::{Moment, Opened, Run};
 use crate::worker::queue::{Batch, PayloadEntry, Queue, ScalarEntry};
+use crate::worker::status::{keep_findings, weight_report};
+use crate::worker::watches::{Watched, Watches};
 
 /// How long scalars wait for the worker at most.
 const TICK: Duration = Duration::from_millis(200);
@@ -33,9 +34,6 @@ const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The least time between two reports in a file.
 const TEXT_INTERVAL: Duration = Duration::from_secs(2);
-
-/// Findings that wait to be taken at most; the oldest go first.
-const FINDINGS: usize = 10_000;
 
 /// How long `close` tries to write what a disk refuses, and how long it waits between two tries. A quota that is raised,
 /// or a file that is deleted to make room, usually takes longer; a network file system that hiccups does not.
@@ -125,18 +123,12 @@ impl Shared {
     }
 }
 
-struct Watched {
-    run: u32,
-    watch: Watch,
-    pool: Arc<Pool>,
-}
-
 /// See the module.
 pub(crate) struct Worker {
     shared: Arc<Shared>,
     selection: Arc<Selection>,
     runs: BTreeMap<u32, Run>,
-    watches: BTreeMap<u32, Watched>,
+    watches: Watches,
     kernels: Kernels,
     batch: Batch,
     report_is_old: bool,
@@ -164,7 +156,7 @@ impl Worker {
             written: Instant::now(),
             rhythm: Rhythm::default(),
             runs: BTreeMap::new(),
-            watches: BTreeMap::new(),
+            watches: Watches::default(),
             kernels: Kernels::new(threads),
             batch: Batch::default(),
             report_is_old: false,
@@ -191,7 +183,7 @@ impl Worker {
                 next = if rest { commands.try_recv().ok() } else { None };
             }
             self.drain();
-            self.refresh(false);
+            self.refresh(Moment::Between);
             if self.written.elapsed() >= self.flush_interval {
                 self.write(false);
             }
@@ -247,7 +239,7 @@ impl Worker {
                 answer,
             } => {
                 self.drain();
-                self.refresh(true);
+                self.refresh(Moment::Flush);
                 self.write(true);
                 // A caller that did not wait for the answer does not want it.
                 let _ = answer.send(self.flushed(acknowledged));
@@ -266,67 +258,38 @@ impl Worker {
         }
     }
 
-    /// What the other scopes of a watch's run are like.
-    fn elsewhere(&self, watch: u32) -> Elsewhere {
-        let Some(own) = self.watches.get(&watch) else {
-            return Elsewhere::default();
-        };
-        let signature = own.watch.identity().map(|(_, signature)| signature);
-        let first = own.watch.first_elements();
-        let others = self
-            .watches
-            .iter()
-            .filter(|(number, other)| **number != watch && other.run == own.run);
-        let mut elsewhere = Elsewhere::default();
-        for (_, other) in others {
-            let Some((has_gradients, identity)) = other.watch.identity() else {
-                continue;
-            };
-            let is_twin = has_gradients && Some(identity) == signature;
-            elsewhere.has_gradients |= has_gradients;
-            elsewhere.has_twin |= is_twin;
-            elsewhere.has_copy |= is_twin && are_near(first, other.watch.first_elements());
-        }
-        elsewhere
-    }
-
-    fn snapshot(&mut self, watch: u32, snapshot: Snapshot) {
-        let elsewhere = self.elsewhere(watch);
-        let Some(Watched {
-            run, watch: state, ..
-        }) = self.watches.get_mut(&watch)
-        else {
+    fn snapshot(&mut self, number: u32, snapshot: Snapshot) {
+        let elsewhere = self.watches.elsewhere(number);
+        let Some(Watched { run, watch, .. }) = self.watches.get_mut(number) else {
             return;
         };
         let run_number = *run;
-        state.set_elsewhere(elsewhere);
-        let points = state.observe(&mut self.kernels, snapshot);
-        self.report_is_old |= state.subject() == Subject::Weights;
-        let run = self.runs.get_mut(run);
-        if let Some(run) = run {
+        watch.set_elsewhere(elsewhere);
+        let points = watch.observe(&mut self.kernels, snapshot);
+        self.report_is_old |= watch.subject() == Subject::Weights;
+        if let Some(run) = self.runs.get_mut(run) {
+            // Before the points: a reader has to know what they are of.
+            let is_new = watch.take_new_plan() && watch.subject() == Subject::Weights;
+            if let Some(record) = is_new.then(|| watch.record()).flatten() {
+                run.record(&self.shared.health, record);
+            }
             if let Some(points) = points {
-                run.points(&self.shared.health, watch, &points);
+                run.points(&self.shared.health, number, &points);
             }
-            if let Some(board) = state.take_board() {
-                run.show(watch, board);
+            if let Some(board) = watch.take_board() {
+                run.show(number, board);
             }
-            let found = state.take_news();
+            let found = watch.take_news();
             if !found.is_empty() {
-                tell(&self.shared, found, run.directory(), state.scope());
+                keep_findings(&self.shared, found, run.directory(), watch.scope());
             }
         }
-        if state.take_new_verdict() {
+        if watch.take_new_verdict() {
             self.old_texts.insert(run_number);
         }
-        if state.subject() == Subject::Gradients {
-            let (gradients, scope) = (state.gradients(), state.scope().to_owned());
-            let mut others = self.watches.values_mut();
-            let weights = others.find(|other| {
-                other.run == run_number
-                    && other.watch.subject() == Subject::Weights
-                    && other.watch.scope() == scope
-            });
-            if let Some(weights) = weights {
+        if watch.subject() == Subject::Gradients {
+            let gradients = watch.gradients();
+            if let Some(weights) = self.watches.weights_beside(number) {
                 weights.watch.refine(gradients);
             }
         }
@@ -390,29 +353,37 @@ impl Worker {
         self.shared.budget.put(bytes);
     }
 
-    /// Brings layouts and the report up to date.
-    fn refresh(&mut self, now: bool) {
-        self.runs
-            .values_mut()
-            .for_each(|run| run.refresh_layout(&self.shared.health, &mut self.kernels, now));
+    /// Brings layouts and reports up to date.
+    fn refresh(&mut self, at: Moment) {
+        for run in self.runs.values_mut() {
+            run.refresh_layout(&self.shared.health, &mut self.kernels, at);
+        }
         if self.report_is_old && self.reported.elapsed() >= REPORT_INTERVAL {
             self.publish_report();
         }
-        let due = now
+        let is_due = at != Moment::Between
             || self
                 .text_written
                 .is_none_or(|at| at.elapsed() >= TEXT_INTERVAL);
-        if due {
-            self.write_reports();
+        if is_due {
+            self.write_reports(at);
         }
     }
 
-    /// Writes the reports that have changed to their runs' files.
-    fn write_reports(&mut self) {
+    /// Writes the records and reports that have changed to their runs' files.
+    fn write_reports(&mut self, at: Moment) {
         for number in std::mem::take(&mut self.old_texts) {
             let text = markdown(&self.report(Some(number)));
-            if let Some(run) = self.runs.get_mut(&number) {
-                run.report(&self.shared.health, &mut self.kernels, text);
+            let Some(run) = self.runs.get_mut(&number) else {
+                continue;
+            };
+            for watched in self.watches.weights(Some(number)) {
+                if let Some(record) = watched.watch.record() {
+                    run.record(&self.shared.health, record);
+                }
+            }
+            if !run.report(&self.shared.health, &mut self.kernels, at, text) {
+                self.old_texts.insert(number);
             }
             self.text_written = Some(Instant::now());
         }
@@ -428,35 +399,8 @@ impl Worker {
         (self.report_is_old, self.reported) = (false, Instant::now());
     }
 
-    /// What is known of the models of one run, or of all.
     fn report(&self, only: Option<u32>) -> WeightReport {
-        let mut report = WeightReport::default();
-        for watched in self.watches.values() {
-            let watch = &watched.watch;
-            let other_run = only.is_some_and(|only| only != watched.run);
-            if other_run || watch.subject() != Subject::Weights {
-                continue;
-            }
-            let run = self.runs.get(&watched.run).map(Run::directory);
-            let run = run.unwrap_or(Path::new(""));
-            report.parameters.extend(watch.report(run));
-            report.models.extend(watch.model_report(run));
-            let faults = watch.faults().iter().cloned();
-            report
-                .findings
-                .extend(faults.map(|found| found.told(run, watch.scope())));
-            report.notes.extend(watch.notes());
-        }
-        if !report.parameters.is_empty() {
-            let names = report.parameters.iter().map(|parameter| &*parameter.name);
-            let names: Vec<&str> = names.collect();
-            let idle = self.selection.idle_patterns(&names);
-            let idle = idle
-                .into_iter()
-                .map(|pattern| format!("{pattern} matches no variable"));
-            report.notes.extend(idle.filter(|_| only.is_none()));
-        }
-        report
+        weight_report(&self.watches, &self.runs, &self.selection, only)
     }
 
     /// Writes what waits; `is_flush` when somebody waits for it, and then also to a disk that has just failed.
@@ -510,20 +454,20 @@ impl Worker {
         self.publish_report();
         let diagnosed = self
             .watches
-            .values()
+            .iter()
             .filter(|watched| watched.watch.has_report());
         self.old_texts.extend(diagnosed.map(|watched| watched.run));
-        self.write_reports();
-        for (number, Watched { run, watch, .. }) in &mut self.watches {
+        self.write_reports(Moment::End);
+        for (number, Watched { run, watch, .. }) in self.watches.iter_mut() {
             let points = watch.finish(&mut self.kernels);
             if let (Some(points), Some(run)) = (points, self.runs.get_mut(run)) {
-                run.points(&self.shared.health, *number, &points);
+                run.points(&self.shared.health, number, &points);
                 if let Some(board) = watch.take_board() {
-                    run.show(*number, board);
+                    run.show(number, board);
                 }
             }
         }
-        self.refresh(true);
+        self.refresh(Moment::End);
         if closing.as_ref().is_some_and(|closing| closing.is_complete) {
             self.runs.values_mut().for_each(Run::end_session);
         }
@@ -562,48 +506,6 @@ impl Worker {
     }
 }
 
-/// Whether a few elements of a model began next to those of another.
-fn are_near(one: &[f64], other: &[f64]) -> bool {
-    const NEAR: f64 = 0.5;
-    let apart = std::iter::zip(one, other).map(|(one, other)| (one - other) * (one - other));
-    let size: f64 = one.iter().map(|one| one * one).sum();
-    size > 0.0 && one.len() == other.len() && apart.sum::<f64>() < NEAR * NEAR * size
-}
-
-/// Lays findings down for the training thread.
-fn tell(shared: &Shared, found: Vec<Found>, run: &Path, scope: &str) {
-    let mut findings = shared
-        .findings
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    for found in found {
-        let is_revision = found.is_revision;
-        let finding = found.told(run, scope);
-        let waiting = findings.iter_mut().find(|waiting| {
-            waiting.over_since.is_none()
-                && waiting.variable == finding.variable
-                && waiting.first_step == finding.first_step
-                && waiting.scope == finding.scope
-                && waiting.run == finding.run
-        });
-        let is_told_otherwise = is_revision && finding.over_since.is_some();
-        match waiting {
-            _ if is_told_otherwise => findings.retain(|waiting| {
-                waiting.variable != finding.variable
-                    || waiting.first_step != finding.first_step
-                    || waiting.scope != finding.scope
-                    || waiting.run != finding.run
-            }),
-            // What nobody has taken yet is made right in place.
-            Some(waiting) if is_revision || finding.over_since.is_some() => *waiting = finding,
-            _ if is_revision => {}
-            _ => findings.push_back(finding),
-        }
-    }
-    let surplus = findings.len().saturating_sub(FINDINGS);
-    findings.drain(..surplus);
-}
-
 /// However the worker ends, also by a bug: nobody must wait for it in vain.
 impl Drop for Worker {
     fn drop(&mut self) {
@@ -617,8 +519,6 @@ impl Drop for Worker {
         }
         self.shared.queue.close();
         self.shared.budget.close();
-        self.watches
-            .values()
-            .for_each(|watched| watched.pool.close());
+        self.watches.iter().for_each(|watched| watched.pool.close());
     }
 }

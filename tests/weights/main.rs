@@ -14,11 +14,13 @@ mod deltas;
 mod estimates;
 mod idle;
 mod logged;
+mod memory;
 mod nonfinite;
 mod scopes;
 mod selection;
 mod sources;
 mod tiers;
+mod traps;
 
 #[cfg(feature = "tch")]
 mod gradients;
@@ -34,6 +36,8 @@ mod roles;
 mod stores;
 #[cfg(feature = "tch")]
 mod training;
+#[cfg(feature = "tch")]
+mod traps_of_tensors;
 #[cfg(feature = "tch")]
 mod verdicts;
 #[cfg(feature = "tch")]

@@ -2,8 +2,8 @@
 //! faster than decoding.
 //!
 //! One table of fields gives three answers: whether decoding must succeed, how much memory the
-//! decoded event takes, and, through a [`FieldVisitor`], what the fields hold. The table has what makes
-//! up nearly all of a file; whatever else a record holds is left to decoding.
+//! decoded event takes, and, through a [`FieldVisitor`], what the fields hold. The table has what
+//! makes up nearly all of a file; whatever else a record holds is left to decoding.
 
 use prost::encoding::{DecodeContext, decode_key, skip_field};
 
@@ -453,11 +453,13 @@ mod tests {
             let mut start = 0;
             while let Some(header) = file.get(start..).and_then(|rest| rest.first_chunk::<8>()) {
                 let len = u64::from_le_bytes(*header) as usize;
-                let Some(payload) = file.get(start + 12..).and_then(|rest| rest.get(..len)) else { break };
+                let payload = file.get(start + 12..).and_then(|rest| rest.get(..len));
+                let Some(payload) = payload else { break };
                 let scan = EventScan::of(payload);
                 if scan.is_valid {
                     let time = scan.wall_time;
-                    prop_assert_eq!(Event::decode(payload).unwrap().wall_time.to_bits(), time.to_bits());
+                    let event = Event::decode(payload).unwrap();
+                    prop_assert_eq!(event.wall_time.to_bits(), time.to_bits());
                 }
                 start += len + 16;
             }
