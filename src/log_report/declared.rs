@@ -131,7 +131,8 @@ impl Declared {
         })
     }
 
-    /// Codes of verdicts and causes that only a newer version knows, and that version if it says that it is one.
+    /// Codes of verdicts and causes that only a newer version knows, and that version if it says
+    /// that it is one.
     pub(crate) fn unknown(&self) -> (BTreeSet<String>, Option<&str>) {
         let unknown = self.all().filter(|(_, variable)| {
             !variable.verdict.is_empty()
@@ -152,7 +153,8 @@ impl Declared {
     }
 }
 
-/// Type, shape and role; `None` where a newer version has written a code that this one does not know.
+/// Type, shape and role; `None` where a newer version has written a code that this one does not
+/// know.
 pub(crate) fn traits(variable: &VariableRecord) -> Option<VariableInfo> {
     Some(VariableInfo {
         dtype: dtype_of(&variable.dtype)?,

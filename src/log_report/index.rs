@@ -15,7 +15,8 @@ use crate::proto::summary::{Value, value::Value as Field};
 use crate::proto::tch_tensorboard::ModelRecord;
 use crate::report::diagnosis::Elsewhere;
 
-/// Variables and roles of a run that are judged at most: a file may hold any number of tags, and each step looks at all.
+/// Variables and roles of a run that are judged at most: a file may hold any number of tags, and
+/// each step looks at all.
 const MOST: usize = 10_000;
 
 /// Models of a run, and rates without one.
@@ -94,7 +95,8 @@ impl Index {
     /// Takes a private record, which comes before the values that it is about.
     pub(crate) fn take_record(&mut self, step: i64, record: &ModelRecord) {
         if self.declared.is_empty() {
-            // A file may have been lost, or one of version 0.1 came before: what tags are is known only now.
+            // A file may have been lost, or one of version 0.1 came before: what tags are is known
+            // only now.
             self.slots.clear();
             self.models.retain(|model| !model.is_foreign);
         }
@@ -250,7 +252,8 @@ impl Index {
         Some(slot)
     }
 
-    /// What is said of a role goes to it, and is dropped unless it has histograms: then it stands for its variables.
+    /// What is said of a role goes to it, and is dropped unless it has histograms: then it stands
+    /// for its variables.
     fn meet_role(&mut self, quantity: Quantity, path: &str) -> Option<Slot> {
         let (scope, name) = self.split(path);
         if name.is_empty() || self.scope(name.as_str()).is_some() {
@@ -437,7 +440,8 @@ fn describe(model: &mut LoggedModel, slot: Slot, description: &str) {
     }
 }
 
-/// The tags that the weights may have whose gradient a tag is of; `None` when its name does not say that it is one.
+/// The tags that the weights may have whose gradient a tag is of; `None` when its name does not say
+/// that it is one.
 fn weights_of(tag: &str) -> Option<Vec<String>> {
     let by_end = GRADIENT_ENDS.iter().find_map(|end| tag.strip_suffix(end));
     let by_begin = GRADIENT_BEGINS

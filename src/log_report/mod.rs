@@ -1,5 +1,5 @@
-//! The weight report recomputed from the event files of a run: what its tags say, step by step, before the same rules that judge
-//! while training runs.
+//! The weight report recomputed from the event files of a run: what its tags say, step by step,
+//! before the same rules that judge while training runs.
 
 mod declared;
 mod distribution;
@@ -31,11 +31,11 @@ use crate::summary::private;
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct LoggedReport {
-    /// As [`Logger::weight_report`](crate::Logger::weight_report) gives it. Its notes say what the log does not allow to
-    /// decide. Without variables where the log has no weights.
+    /// As [`Logger::weight_report`](crate::Logger::weight_report) gives it. Its notes say what the
+    /// log does not allow to decide. Without variables where the log has no weights.
     pub report: WeightReport,
-    /// What the report that the run itself has written last says otherwise of a variable, where either of them sees a fault.
-    /// The run has seen gradients and elements that are in no log.
+    /// What the report that the run itself has written last says otherwise of a variable, where
+    /// either of them sees a fault. The run has seen gradients and elements that are in no log.
     pub recorded: Vec<RecordedVerdict>,
 }
 
@@ -64,12 +64,15 @@ pub struct RecordedVerdict {
     pub verdict: Verdict,
 }
 
-/// Recomputes the weight report of a run event by event, with an eye on errors and on how far it is.
+/// Recomputes the weight report of a run event by event, with an eye on errors and on how far it
+/// is.
 ///
-/// [`Run::weight_report`] does it in one call. Logs of this crate give the verdicts that the run itself came to, but for what
-/// needs gradients (unless [`log_gradients`](crate::Logger::log_gradients) wrote them) or single elements. Histograms that others
-/// have written (`add_histogram` of torch and tensorboardX) tell which variables move between points. The notes of the report
-/// say what could not be decided. Memory is bounded by the number of variables, of which 10 000 are judged.
+/// [`Run::weight_report`] does it in one call. Logs of this crate give the verdicts that the run
+/// itself came to, but for what needs gradients (unless
+/// [`log_gradients`](crate::Logger::log_gradients) wrote them) or single elements. Histograms that
+/// others have written (`add_histogram` of torch and tensorboardX) tell which variables move
+/// between points. The notes of the report say what could not be decided. Memory is bounded by the
+/// number of variables, of which 10 000 are judged.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -130,8 +133,9 @@ impl ReportReader {
         }
     }
 
-    /// Chooses as in writing: variables by [`select`](WeightOptions::select) and [`exclude`](WeightOptions::exclude), which the
-    /// report then takes for the whole model, and [`thresholds`](WeightOptions::thresholds).
+    /// Chooses as in writing: variables by [`select`](WeightOptions::select) and
+    /// [`exclude`](WeightOptions::exclude), which the report then takes for the whole model, and
+    /// [`thresholds`](WeightOptions::thresholds).
     ///
     /// # Errors
     /// [`Error::InvalidOption`](crate::Error::InvalidOption).
@@ -161,7 +165,8 @@ impl ReportReader {
         self
     }
 
-    /// Reads the next event. `None` when nothing more is there; an error is about one file, and reading goes on behind it.
+    /// Reads the next event. `None` when nothing more is there; an error is about one file, and
+    /// reading goes on behind it.
     pub fn read_event(&mut self) -> Option<std::result::Result<(), ReadError>> {
         if let Some(error) = self.unlisted.take() {
             return Some(Err(error));
@@ -240,7 +245,8 @@ impl Judge {
 }
 
 impl Run {
-    /// The weight report recomputed from the run's event files: see [`ReportReader`], which also goes on behind damage.
+    /// The weight report recomputed from the run's event files: see [`ReportReader`], which also
+    /// goes on behind damage.
     ///
     /// # Errors
     /// The first [`ReadError`] but for a half-written last record.

@@ -1,4 +1,5 @@
-//! One model of a log: its variables, the step that is being read, and the diagnosis that judges steps as they are complete.
+//! One model of a log: its variables, the step that is being read, and the diagnosis that judges
+//! steps as they are complete.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -94,8 +95,8 @@ impl LoggedModel {
         self.learning_rate = Some(rate);
     }
 
-    /// Values of a variable's weights at this step follow: the step before is complete. Where the steps of a variable go
-    /// back, the run has begun again.
+    /// Values of a variable's weights at this step follow: the step before is complete. Where the
+    /// steps of a variable go back, the run has begun again.
     pub(crate) fn begin(&mut self, step: i64, variable: usize) {
         if self.step != Some(step) {
             self.judge();
@@ -163,7 +164,8 @@ impl LoggedModel {
         self.diagnosis.set_learning_rate(self.learning_rate);
         let idle = Idle {
             calls: idle_calls,
-            // The writer leaves out the first idle calls: where steps are counted one by one, the first came next.
+            // The writer leaves out the first idle calls: where steps are counted one by one, the
+            // first came next.
             since: self.judged.map(|judged| judged.saturating_add(1)),
         };
         self.diagnosis.observe(step, idle, &observations);
@@ -195,7 +197,8 @@ impl LoggedModel {
         self.members.iter().filter_map(observe).collect()
     }
 
-    /// Calls that the writer left out before this step: where nothing at all moved it writes from the twentieth call on.
+    /// Calls that the writer left out before this step: where nothing at all moved it writes from
+    /// the twentieth call on.
     fn idle_calls(&mut self, observations: &[Observation]) -> u64 {
         let all = |moved| {
             let mut each = observations.iter();

@@ -37,7 +37,8 @@ impl Recorded {
         self.step
     }
 
-    /// Where it says otherwise than what was recomputed, and either is a fault. `is_whole`: the report is about all variables.
+    /// Where it says otherwise than what was recomputed, and either is a fault. `is_whole`: the
+    /// report is about all variables.
     pub(crate) fn differences(
         &self,
         report: &WeightReport,
@@ -69,7 +70,8 @@ impl Recorded {
             .collect()
     }
 
-    /// Variables that it calls frozen and that the log has nothing of: they wrote nothing, since they did not move.
+    /// Variables that it calls frozen and that the log has nothing of: they wrote nothing, since
+    /// they did not move.
     pub(crate) fn silent(&self, report: &WeightReport) -> usize {
         let known: HashSet<String> = report.parameters.iter().map(full_name).collect();
         self.verdicts()

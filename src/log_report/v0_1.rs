@@ -1,5 +1,5 @@
-//! What logs of version 0.1 say in prose, before there was a private record. Frozen: the texts below are those of that
-//! version, whatever texts are written today.
+//! What logs of version 0.1 say in prose, before there was a private record. Frozen: the texts
+//! below are those of that version, whatever texts are written today.
 
 use crate::model::types::DType;
 use crate::model::variable_info::VariableInfo;
@@ -8,9 +8,10 @@ use crate::report::codes::{dtype_of, role_of, verdict_of};
 
 /// How the descriptions of the histograms of weights, of their changes and of gradients begin.
 const HISTOGRAMS: [&str; 3] = [
-    "Distribution of the weights. It should move and widen slowly; a shape that never changes belongs to a variable that \
-     does not learn.",
-    "Distribution of w(t) - w(t-1), what one step changed. All mass at zero: the variable is not updated.",
+    "Distribution of the weights. It should move and widen slowly; a shape that never changes \
+     belongs to a variable that does not learn.",
+    "Distribution of w(t) - w(t-1), what one step changed. All mass at zero: the variable is not \
+     updated.",
     "Distribution of the gradient left by the last backward pass.",
 ];
 
@@ -34,8 +35,8 @@ pub(crate) fn is_ours(description: &str) -> bool {
     HISTOGRAMS.iter().any(|text| description.starts_with(text))
 }
 
-/// From the end of a description (`Variable: f32 64x10, trainable.`); `None` where there are none, as in those of other
-/// writers.
+/// From the end of a description (`Variable: f32 64x10, trainable.`); `None` where there are none,
+/// as in those of other writers.
 pub(crate) fn traits(description: &str) -> Option<VariableInfo> {
     let (_, text) = description.rsplit_once(BEGIN)?;
     let text = text.strip_suffix('.')?;
@@ -78,7 +79,8 @@ pub(crate) fn verdicts(markdown: &str) -> Vec<(String, Verdict)> {
     markdown.lines().filter_map(row).collect()
 }
 
-/// `non finite`, `not updated: learning rate 0 or step is not called`, `learning, 25 % of its units still`.
+/// `non finite`, `not updated: learning rate 0 or step is not called`, `learning, 25 % of its units
+/// still`.
 fn verdict(text: &str) -> Option<Verdict> {
     let none: [&str; 0] = [];
     if text.starts_with("learning, ") {
@@ -129,8 +131,8 @@ mod tests {
 
     #[test]
     fn traits_are_read_from_a_description() {
-        let text = "Mean of the weights. Estimated from 10 of 20 elements. Variable: bf16 8x0x3, buffer, not given to \
-                    optimizers.";
+        let text = "Mean of the weights. Estimated from 10 of 20 elements. Variable: bf16 8x0x3, \
+                    buffer, not given to optimizers.";
         let expected = VariableInfo {
             dtype: DType::BF16,
             shape: vec![8, 0, 3],
@@ -187,8 +189,8 @@ mod tests {
     #[test]
     fn histograms_are_known_by_their_description() {
         assert!(is_ours(
-            "Distribution of w(t) - w(t-1), what one step changed. All mass at zero: the variable is not updated. Variable: \
-             f32 3, trainable."
+            "Distribution of w(t) - w(t-1), what one step changed. All mass at zero: the variable \
+             is not updated. Variable: f32 3, trainable."
         ));
         assert!(!is_ours("Distribution of the weights of a layer."));
     }

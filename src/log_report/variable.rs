@@ -1,4 +1,5 @@
-//! One variable, or a role that stands for several, as its log tells of it: observations for the rules, step by step.
+//! One variable, or a role that stands for several, as its log tells of it: observations for the
+//! rules, step by step.
 
 use std::sync::Arc;
 
@@ -29,8 +30,8 @@ pub(crate) struct LoggedVariable {
     pub(crate) kind: Kind,
     /// As its description says.
     pub(crate) traits: Option<VariableInfo>,
-    /// It is judged. Not so what only has gradients in the log, and what only has scalars under `model/`: an aggregate beside
-    /// its variables.
+    /// It is judged. Not so what only has gradients in the log, and what only has scalars under
+    /// `model/`: an aggregate beside its variables.
     pub(crate) is_member: bool,
     /// The newest step of its values.
     pub(crate) seen_at: Option<i64>,
@@ -79,8 +80,8 @@ impl LoggedVariable {
         }
     }
 
-    /// What the rules are told of it. What the log does not tell is chosen so that they stay silent: a flat tensor of f32
-    /// that is meant to be trained.
+    /// What the rules are told of it. What the log does not tell is chosen so that they stay
+    /// silent: a flat tensor of f32 that is meant to be trained.
     pub(crate) fn facts(&self) -> Facts {
         let unknown = || VariableInfo {
             dtype: DType::F32,
@@ -116,7 +117,8 @@ impl LoggedVariable {
         vec![self.count.unwrap_or(0.0) as i64]
     }
 
-    /// The weights were replaced or the run began again: the next step has nothing to be compared with.
+    /// The weights were replaced or the run began again: the next step has nothing to be compared
+    /// with.
     pub(crate) fn forget(&mut self) {
         (self.norm, self.fingerprint, self.seen_at) = (None, None, None);
     }
@@ -174,7 +176,8 @@ impl LoggedVariable {
         }
     }
 
-    /// Of what was written, and what is known from before: a mean changes slowly, a number of elements not at all.
+    /// Of what was written, and what is known from before: a mean changes slowly, a number of
+    /// elements not at all.
     fn moments(&mut self, sighting: &Sighting) -> Moments {
         let seen = sighting.weights;
         let std = sighting
@@ -258,7 +261,8 @@ impl LoggedVariable {
     }
 }
 
-/// What a step changed. Rows and steps of one unit in the last place are in no log: see [`Change::rows`].
+/// What a step changed. Rows and steps of one unit in the last place are in no log: see
+/// [`Change::rows`].
 fn change(sighting: &Sighting, moved: bool, moments: &Moments, norm_before: Option<f64>) -> Change {
     let elements = moments.count as f64;
     let (mean, m2) = sighting.deltas(elements, norm_before).unwrap_or_default();
@@ -281,8 +285,8 @@ fn change(sighting: &Sighting, moved: bool, moments: &Moments, norm_before: Opti
     }
 }
 
-/// Whether the gradient of a variable was looked at: where others of its model have one at that step, one that is not there is
-/// none.
+/// Whether the gradient of a variable was looked at: where others of its model have one at that
+/// step, one that is not there is none.
 pub(crate) fn missing(glimpse: Glimpse, others_have_one: bool) -> Glimpse {
     match glimpse {
         Glimpse::Unseen if others_have_one => Glimpse::Undefined,

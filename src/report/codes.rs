@@ -1,5 +1,5 @@
-//! The codes of the private record: what types, roles, verdicts, causes and trends are called there, for good. Texts for
-//! people may be reworded, these may not.
+//! The codes of the private record: what types, roles, verdicts, causes and trends are called
+//! there, for good. Texts for people may be reworded, these may not.
 
 use crate::model::types::DType;
 use crate::report::rules::LISTS;
@@ -109,8 +109,8 @@ fn plain() -> impl Iterator<Item = Verdict> {
     Verdict::all().filter(|verdict| !matches!(verdict, Verdict::NotUpdated { .. }))
 }
 
-/// Of several causes, the smallest list that has all of them: lists differ between versions, and one that has more says
-/// less, but nothing wrong.
+/// Of several causes, the smallest list that has all of them: lists differ between versions, and
+/// one that has more says less, but nothing wrong.
 fn cause_of(codes: &[impl AsRef<str>]) -> Option<Cause> {
     let single = |code: &str| Cause::PLAIN.into_iter().find(|cause| cause.name() == code);
     let wanted: Vec<Cause> = codes

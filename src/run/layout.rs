@@ -1,4 +1,5 @@
-//! The generated layout of the Custom Scalars dashboard: what it depends on, and when it is written again.
+//! The generated layout of the Custom Scalars dashboard: what it depends on, and when it is written
+//! again.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -80,13 +81,15 @@ impl Layout {
         self.is_old = true;
     }
 
-    /// The layout, when it is out of date and it is time for another one. Only tags that are `written` are named.
+    /// The layout, when it is out of date and it is time for another one. Only tags that are
+    /// `written` are named.
     ///
-    /// Each has a step that the user has logged, or a resumed run would go on behind a step that nobody knows, and a step
-    /// of its own, since the fast loader keeps one point of a step: the first has the `first_step` of the session, so that
-    /// a purge of later steps leaves it, later ones the `newest_step`. Where that has a layout already, the next one waits
-    /// for another step. Only at the end there is none to wait for: then the fast loader keeps the last of that step and
-    /// the Python loader both, and either shows the last.
+    /// Each has a step that the user has logged, or a resumed run would go on behind a step that
+    /// nobody knows, and a step of its own, since the fast loader keeps one point of a step: the
+    /// first has the `first_step` of the session, so that a purge of later steps leaves it, later
+    /// ones the `newest_step`. Where that has a layout already, the next one waits for another
+    /// step. Only at the end there is none to wait for: then the fast loader keeps the last of that
+    /// step and the Python loader both, and either shows the last.
     pub(crate) fn draft(
         &mut self,
         at: Moment,

@@ -1,4 +1,5 @@
-//! One run: its event files, the tags described in them, and the layout of its dashboard, each in a file of its own.
+//! One run: its event files, the tags described in them, and the layout of its dashboard, each in a
+//! file of its own.
 
 pub(crate) mod files;
 pub(crate) mod health;
@@ -53,7 +54,8 @@ pub(crate) struct Run {
     spare: Vec<Value>,
     /// The scalars and histograms of each watched model's last points.
     kept: HashMap<u32, (PointMessages, PointMessages)>,
-    /// The step of the first event of this session, and that of the newest call that is in the private record.
+    /// The step of the first event of this session, and that of the newest call that is in the
+    /// private record.
     first_step: Option<i64>,
     recorded_step: Option<i64>,
     /// The newest report, and its step.
@@ -177,8 +179,8 @@ impl Run {
         self.kept.insert(watch, (scalars, histograms));
     }
 
-    /// Writes what is new of a model to the private record, at the step of a call: where the model is like that for the
-    /// first time, it has no other record at that step.
+    /// Writes what is new of a model to the private record, at the step of a call: where the model
+    /// is like that for the first time, it has no other record at that step.
     pub(crate) fn record(&mut self, health: &Health, model: ModelRecord) {
         self.recorded_step = self.recorded_step.max(model.step);
         self.records.set(model);
@@ -281,8 +283,9 @@ impl Run {
         }
     }
 
-    /// Writes the weight report as Markdown, at the newest step that was logged. False when it has to wait for a newer
-    /// one: a tag has one value a step, except at the end of a run, where the newest report has to be in the log.
+    /// Writes the weight report as Markdown, at the newest step that was logged. False when it has
+    /// to wait for a newer one: a tag has one value a step, except at the end of a run, where the
+    /// newest report has to be in the log.
     pub(crate) fn report(
         &mut self,
         health: &Health,

@@ -1,4 +1,5 @@
-//! The private record of a run: what of it has changed since it was last written. See `proto/tch_tensorboard.proto`.
+//! The private record of a run: what of it has changed since it was last written. See
+//! `proto/tch_tensorboard.proto`.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -28,8 +29,8 @@ impl Records {
         recorded.now = model;
     }
 
-    /// What is to be written to `file`: what has changed, and all of a model that the file has no record of. It counts as
-    /// written.
+    /// What is to be written to `file`: what has changed, and all of a model that the file has no
+    /// record of. It counts as written.
     pub(crate) fn take(&mut self, file: u32) -> Vec<ModelRecord> {
         let models = self.models.values_mut();
         models.filter_map(|recorded| recorded.take(file)).collect()

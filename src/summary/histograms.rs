@@ -21,10 +21,12 @@ pub(crate) struct HistogramValues {
 }
 
 impl HistogramValues {
-    /// Copies all elements of `source`, which have this layout, for a histogram of at most `rows` rows.
+    /// Copies all elements of `source`, which have this layout, for a histogram of at most `rows`
+    /// rows.
     ///
     /// # Errors
-    /// [`Error::UnsupportedTensor`] when there is no memory for them, or they have changed since they were inspected.
+    /// [`Error::UnsupportedTensor`] when there is no memory for them, or they have changed since
+    /// they were inspected.
     pub(crate) fn copy(
         tag: &str,
         source: &dyn ElementSource,
@@ -40,7 +42,8 @@ impl HistogramValues {
             .ok_or_else(|| failed(format!("has {bytes} bytes, more than there is memory for")))?;
         let target = memory.as_mut_slice().get_mut(..bytes).unwrap_or_default();
         if !source.copy(tag, layout, Stride::ALL, CopyMethod::Plain, target)? {
-            let reason = "changed its shape or type while it was read; log it from the thread that changes it";
+            let reason = "changed its shape or type while it was read; log it from the thread \
+                          that changes it";
             return Err(failed(reason.into()));
         }
         Ok(HistogramValues {
@@ -107,8 +110,8 @@ pub(crate) fn refill(
     message.value = Some(value::Value::Tensor(tensor));
 }
 
-/// Writes the rows over what the tensor held: a `[rows, 3]` tensor of (left, right, count), which both loaders keep as it
-/// is. The legacy message loses mass in one and precision in the other.
+/// Writes the rows over what the tensor held: a `[rows, 3]` tensor of (left, right, count), which
+/// both loaders keep as it is. The legacy message loses mass in one and precision in the other.
 fn fill(tensor: &mut TensorProto, rows: &[[f64; 3]]) {
     let dim = |size: usize| Dim {
         size: i64::try_from(size).unwrap_or(i64::MAX),

@@ -1,15 +1,17 @@
-//! The private record: what this crate's own reader has to know of a run, under a plugin that TensorBoard does not know.
+//! The private record: what this crate's own reader has to know of a run, under a plugin that
+//! TensorBoard does not know.
 //!
-//! Without a class of data neither of its loaders shows or keeps more of it than a value of any unknown plugin: no tab, no
-//! entry in its listings, no message, and the scalars beside it unaffected (TensorBoard 2.21, either loader).
+//! Without a class of data neither of its loaders shows or keeps more of it than a value of any
+//! unknown plugin: no tab, no entry in its listings, no message, and the scalars beside it
+//! unaffected (TensorBoard 2.21, either loader).
 
 use prost::Message;
 
 use crate::proto::summary::{Value, value};
 use crate::proto::tch_tensorboard::ModelRecord;
 
-/// The tag of the record of the model without a scope. Behind a slash follows the scope of the others, so that each tag has
-/// one value a step.
+/// The tag of the record of the model without a scope. Behind a slash follows the scope of the
+/// others, so that each tag has one value a step.
 pub(crate) const TAG: &str = "tch_tensorboard";
 
 /// The rules that a record of this version follows.

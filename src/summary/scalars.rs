@@ -1,4 +1,5 @@
-//! The Scalars dashboard. Numbers that a caller has at hand go through a queue of their own: see `worker/queue.rs`.
+//! The Scalars dashboard. Numbers that a caller has at hand go through a queue of their own: see
+//! `worker/queue.rs`.
 
 use crate::error::Result;
 use crate::kernel::Kernels;
@@ -7,8 +8,8 @@ use crate::proto::summary::{Value, value};
 use crate::source::element_source::PendingScalar;
 use crate::summary::Payload;
 
-/// One scalar. `description` is given with the first value of the tag in a file. The fast loader knows scalars as `f32`
-/// only: a value beyond its range becomes infinite.
+/// One scalar. `description` is given with the first value of the tag in a file. The fast loader
+/// knows scalars as `f32` only: a value beyond its range becomes infinite.
 pub(crate) fn value(tag: &str, value: f64, description: Option<&str>) -> Value {
     let mut message = Value::default();
     refill(&mut message, tag, value, description);

@@ -35,8 +35,9 @@ const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 /// The least time between two reports in a file.
 const TEXT_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long `close` tries to write what a disk refuses, and how long it waits between two tries. A quota that is raised,
-/// or a file that is deleted to make room, usually takes longer; a network file system that hiccups does not.
+/// How long `close` tries to write what a disk refuses, and how long it waits between two tries. A
+/// quota that is raised, or a file that is deleted to make room, usually takes longer; a network
+/// file system that hiccups does not.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 const CLOSE_PAUSE: Duration = Duration::from_millis(100);
 
@@ -79,7 +80,8 @@ pub(crate) enum Command {
 
 /// What a flush came to.
 pub(crate) struct Flushed {
-    /// An error while something waits, or when something was lost that the caller has not acknowledged.
+    /// An error while something waits, or when something was lost that the caller has not
+    /// acknowledged.
     pub(crate) result: Result<()>,
     /// The losses that the caller has been told of by now.
     pub(crate) acknowledged: u64,
@@ -87,8 +89,8 @@ pub(crate) struct Flushed {
 
 /// How a run ends.
 pub(crate) struct Closing {
-    /// Somebody said so, rather than the last clone going out of scope in the middle of a step: all of the newest step has
-    /// been logged.
+    /// Somebody said so, rather than the last clone going out of scope in the middle of a step: all
+    /// of the newest step has been logged.
     pub(crate) is_complete: bool,
     pub(crate) answer: SyncSender<Result<()>>,
 }
@@ -96,7 +98,8 @@ pub(crate) struct Closing {
 /// What callers and worker share beside the queue.
 pub(crate) struct Shared {
     pub(crate) queue: Queue,
-    /// Further run directories with their numbers. They are no commands: what is logged to a run overtakes those.
+    /// Further run directories with their numbers. They are no commands: what is logged to a run
+    /// overtakes those.
     pub(crate) opened: Mutex<Vec<(u32, Opened)>>,
     /// For payloads that wait.
     pub(crate) budget: Budget,
@@ -117,7 +120,8 @@ thread_local! {
 }
 
 impl Shared {
-    /// True on the thread of this very worker, which runs `on_error`: nothing must wait for the worker there.
+    /// True on the thread of this very worker, which runs `on_error`: nothing must wait for the
+    /// worker there.
     pub(crate) fn is_worker_thread(&self) -> bool {
         SERVED.get() == ptr::from_ref(self)
     }
@@ -142,7 +146,8 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// `threads` analyse large models. `flush_interval` is how long what was logged stays out of the files at most.
+    /// `threads` analyse large models. `flush_interval` is how long what was logged stays out of
+    /// the files at most.
     pub(crate) fn new(
         shared: Arc<Shared>,
         selection: Arc<Selection>,
@@ -178,7 +183,8 @@ impl Worker {
                     return self.close(commands, closing);
                 }
                 self.handle(command);
-                // While training is ahead there is always a next command: scalars and the file have their turn.
+                // While training is ahead there is always a next command: scalars and the file have
+                // their turn.
                 let rest = tended.elapsed() < self.flush_interval.min(TICK);
                 next = if rest { commands.try_recv().ok() } else { None };
             }
@@ -403,7 +409,8 @@ impl Worker {
         weight_report(&self.watches, &self.runs, &self.selection, only)
     }
 
-    /// Writes what waits; `is_flush` when somebody waits for it, and then also to a disk that has just failed.
+    /// Writes what waits; `is_flush` when somebody waits for it, and then also to a disk that has
+    /// just failed.
     fn write(&mut self, is_flush: bool) {
         for run in self.runs.values_mut() {
             if is_flush || run.wants_write() {
@@ -489,8 +496,8 @@ impl Worker {
 }
 
 impl Worker {
-    /// Takes what calls on other threads hand over that began before the logger was closed, so that nothing is lost that a
-    /// call has accepted.
+    /// Takes what calls on other threads hand over that began before the logger was closed, so that
+    /// nothing is lost that a call has accepted.
     fn finish_calls(&mut self, commands: &Receiver<Command>) {
         self.shared.queue.close();
         loop {
