@@ -82,6 +82,28 @@ pub(crate) fn verdict_of(code: &str, causes: &[impl AsRef<str>]) -> Option<Verdi
     (verdict.name() == code).then_some(verdict)
 }
 
+/// Lists of causes that version 0.1 gave.
+const LISTS_OF_0_1: [&[Cause]; 5] = [
+    &[
+        Cause::LearningRateZero,
+        Cause::StepNotCalled,
+        Cause::NotInOptimizer,
+        Cause::Rounding,
+    ],
+    &[Cause::StepNotCalled, Cause::NotInOptimizer],
+    &[
+        Cause::NotInOptimizer,
+        Cause::LearningRateZero,
+        Cause::Rounding,
+    ],
+    &[Cause::NotInOptimizer, Cause::LearningRateZero],
+    &[
+        Cause::NotInOptimizer,
+        Cause::LearningRateZero,
+        Cause::NoGradient,
+    ],
+];
+
 /// The verdicts but for [`Verdict::NotUpdated`], whose causes have codes of their own.
 fn plain() -> impl Iterator<Item = Verdict> {
     Verdict::all().filter(|verdict| !matches!(verdict, Verdict::NotUpdated { .. }))
@@ -99,9 +121,10 @@ fn cause_of(codes: &[impl AsRef<str>]) -> Option<Cause> {
         return Some(cause);
     }
     let has_all = |list: &&&[Cause]| wanted.iter().all(|cause| list.contains(cause));
-    let lists = LISTS.iter().filter(has_all).filter(|_| !wanted.is_empty());
-    lists
-        .min_by_key(|list| list.len())
+    let lists = LISTS.iter().chain(&LISTS_OF_0_1).filter(has_all);
+    let smallest = lists.min_by_key(|list| list.len());
+    smallest
+        .filter(|_| !wanted.is_empty())
         .map(|list| Cause::OneOf(list))
 }
 

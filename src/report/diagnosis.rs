@@ -175,7 +175,9 @@ impl Diagnosis {
             .iter()
             .all(|observation| observation.moved.is_none())
         {
-            return self.settle(step, None);
+            // Variables may have gone.
+            let context = self.context();
+            return self.settle(step, &context);
         }
         if self.is_replaced() {
             self.model.replaced = Some(step);
@@ -380,23 +382,16 @@ impl Diagnosis {
             changed |= patient.judge(step, context, &self.thresholds);
         }
         self.model.has_changed |= changed;
-        self.settle(step, Some(context))
+        self.settle(step, context)
     }
 
     /// Brings the faults in force up to date.
-    fn settle(&mut self, step: i64, context: Option<&Context>) -> Vec<Found> {
-        let (general, covered) = match context {
-            Some(context) => self.general(context),
-            None => (self.model.general, HashSet::new()),
-        };
-        let differs = general != self.model.general;
-        if !differs && !self.model.has_changed {
+    fn settle(&mut self, step: i64, context: &Context) -> Vec<Found> {
+        let (general, covered) = self.general(context);
+        if general == self.model.general && !self.model.has_changed {
             return Vec::new();
         }
         (self.model.general, self.model.has_changed) = (general, true);
-        let Some(context) = context else {
-            return Vec::new();
-        };
         let mut wanted: Vec<Found> = self
             .patients
             .iter()
