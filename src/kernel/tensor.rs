@@ -137,7 +137,9 @@ fn changed_rows<E: Element>(current: &[E], previous: &[E], rows: usize) -> Box<[
     let mut bits = vec![0; rows.div_ceil(64).max(1)];
     let pairs = current.chunks(row).zip(previous.chunks(row));
     for (index, (now, before)) in pairs.enumerate() {
-        let changed = bytemuck::cast_slice::<E, u8>(now) != bytemuck::cast_slice::<E, u8>(before);
+        // Other bits are no change where one zero became the other.
+        let changed = bytemuck::cast_slice::<E, u8>(now) != bytemuck::cast_slice::<E, u8>(before)
+            && std::iter::zip(now, before).any(|(now, before)| now.image() != before.image());
         if let Some(word) = bits.get_mut(index / 64) {
             *word |= u64::from(changed) << (index % 64);
         }
