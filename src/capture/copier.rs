@@ -110,6 +110,7 @@ impl<'a> Copier<'a> {
             return Ok(());
         };
         let Some(target) = self.target.get_mut(variable.bytes()) else {
+            debug_assert!(false, "a buffer has room for its plan");
             self.walk.stale = true;
             return Ok(());
         };

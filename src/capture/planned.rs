@@ -83,6 +83,7 @@ impl Planned {
 
     /// How a variable of the plan is read, and where its elements lie in a buffer.
     pub(super) fn variable(&self, place: usize) -> Option<(&Variable, &ElementLayout)> {
+        debug_assert_eq!(self.plan.variables.len(), self.layouts.len());
         self.plan.variables.get(place).zip(self.layouts.get(place))
     }
 }

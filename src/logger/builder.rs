@@ -79,6 +79,10 @@ impl LoggerBuilder {
     /// last few steps may have waited in memory when the process ended and are missing; [`resume_from`](Self::resume_from)
     /// the step of the checkpoint that training starts from, and they are logged again.
     ///
+    /// A run has one newest step, over all its tags, scopes and sub-runs. Where these count in several units (the loss by
+    /// iteration, the weights by epoch), a resumed run refuses the steps of the unit that counts more slowly: give each unit a
+    /// logger of its own, in a directory of its own.
+    ///
     /// Weight deltas start anew: the first call of `log_weights` writes none, and drift counts from that call. Sub-runs are
     /// resumed at the same step. [`existing`](Self::existing) has no say.
     pub fn resume(mut self) -> LoggerBuilder {

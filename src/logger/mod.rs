@@ -334,6 +334,14 @@ impl Logger {
     /// accumulation, the other model's turn) are no steps and write nothing, up to the twentieth in
     /// a row: standing still is worth seeing. A variable whose shape or type changes starts anew.
     ///
+    /// No other thread may write to the weights during the call, as for any read by libtorch.
+    ///
+    /// A model of `n` bytes takes memory for up to three copies beside itself: the snapshot before, the one that is analysed,
+    /// the one that is made. Where the system has no room for all of them the calls wait for those that exist, which is
+    /// reported once; with a single one the changes between calls cannot be written. [`close`](Logger::close) gives all of it
+    /// back. For less, choose variables with [`select`](crate::WeightOptions::select) or copy a sample with
+    /// [`sample_limit`](crate::WeightOptions::sample_limit).
+    ///
     /// # Errors
     /// A step that does not increase within this scope, the same name twice, nothing but complex or
     /// undefined tensors (one among others is left out, and the report has a note on it), a closed

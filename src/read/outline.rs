@@ -214,12 +214,15 @@ impl<'a> FieldVisitor<'a> for OutlineBuilder<'_, 'a> {
             (MessageType::Event, 2, FieldContent::Varint(step)) => self.outline.step = step as i64,
             // Versions and graphs are left to decoding.
             (MessageType::Event, _, _) => return false,
-            (MessageType::Value, 1, FieldContent::Text(tag)) => self.outline.tags.push_str(tag),
+            (MessageType::Value, 1, FieldContent::Text(tag)) => match str::from_utf8(tag) {
+                Ok(tag) => self.outline.tags.push_str(tag),
+                Err(_) => return false,
+            },
             (MessageType::Value, 2, FieldContent::Fixed32(bits)) => {
                 self.value.data = OutlineData::Number(f32::from_bits(bits));
             }
             (MessageType::PluginData, 1, FieldContent::Text(name)) => {
-                self.value.named = Plugin::named(name);
+                self.value.named = str::from_utf8(name).ok().and_then(Plugin::named);
             }
             (MessageType::Histogram, 6, FieldContent::Bytes(packed)) => {
                 self.histogram.limits = packed.len();

@@ -664,3 +664,197 @@ fn quantile(values: &mut [f64], share: f64) -> Option<f64> {
     let (_, value, _) = values.select_nth_unstable_by(place, f64::total_cmp);
     Some(*value)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::kernel::stats::{Change, Moments};
+    use crate::model::types::DType;
+    use crate::report::history::Seen;
+
+    const NAMES: [&str; 4] = ["a.weight", "a.bias", "b.weight", "b.bias"];
+
+    fn facts(name: &str) -> Facts {
+        Facts {
+            role: Role::Trainable,
+            is_member: Some(true),
+            dtype: DType::F32,
+            shape: match name.ends_with("weight") {
+                true => vec![10, 10],
+                false => vec![100],
+            },
+            looks_embedded: false,
+        }
+    }
+
+    /// A variable at a step: its gradient, whether it requires one, and what share of its elements changes by how much.
+    type Sight = (Glimpse, bool, Option<(u64, f64)>);
+
+    fn observation((glimpse, required, change): Sight) -> Observation {
+        let moments = |std: f64| Moments {
+            count: 100,
+            min: -3.0 * std,
+            max: 3.0 * std,
+            m2: 100.0 * std * std,
+            ..Moments::default()
+        };
+        Observation {
+            glimpse,
+            required: Some(required),
+            seen: Some(Seen {
+                moments: moments(0.1),
+                change: change.map(|(changed, ratio)| Change {
+                    deltas: moments(if changed > 0 { 0.1 * ratio } else { 0.0 }),
+                    changed,
+                    one_ulp: changed / 3,
+                    rows: 1,
+                    changed_rows: u64::from(changed > 0),
+                }),
+                update_ratio: change.map(|(changed, ratio)| match changed {
+                    0 => 0.0,
+                    _ => ratio,
+                }),
+                cosine: None,
+                changed_since: None,
+            }),
+            moved: change.map(|(changed, _)| changed > 0),
+            ..Observation::default()
+        }
+    }
+
+    fn sight() -> impl Strategy<Value = Sight> {
+        let glimpse = prop_oneof![
+            Just(Glimpse::Unseen),
+            Just(Glimpse::Undefined),
+            Just(Glimpse::Zero),
+            Just(Glimpse::NonFinite),
+            (1e-6..1e3_f64).prop_map(|norm| Glimpse::NonZero(Some(norm))),
+        ];
+        let change = (prop_oneof![Just(0_u64), 1..=100_u64], 1e-9..1.0_f64);
+        (glimpse, prop::bool::weighted(0.8), change)
+            .prop_map(|(glimpse, required, change)| (glimpse, required, Some(change)))
+    }
+
+    /// Verdicts and faults by name, whatever the order of the variables.
+    fn judged(
+        order: &[usize],
+        steps: &[(usize, [Sight; 4])],
+        window: u32,
+    ) -> (Vec<(String, Verdict)>, Vec<String>) {
+        let thresholds = Thresholds {
+            window,
+            patience: window.max(200),
+            ..Thresholds::default()
+        };
+        let mut diagnosis = Diagnosis::new(thresholds);
+        let named = order
+            .iter()
+            .map(|&place| (Arc::from(NAMES[place]), facts(NAMES[place])));
+        diagnosis.adopt(named);
+        let mut step = 0;
+        for (count, sights) in steps {
+            for _ in 0..*count {
+                let all: Vec<Observation> = order
+                    .iter()
+                    .map(|&place| observation(sights[place]))
+                    .collect();
+                diagnosis.observe(step, Idle::default(), &all);
+                step += 1;
+            }
+        }
+        let verdicts = std::iter::zip(order, diagnosis.opinions());
+        let mut verdicts: Vec<(String, Verdict)> = verdicts
+            .map(|(&place, opinion)| (NAMES[place].to_owned(), opinion.verdict))
+            .collect();
+        verdicts.sort_by(|a, b| a.0.cmp(&b.0));
+        let faults = diagnosis.faults().iter();
+        let mut faults: Vec<String> = faults
+            .map(|one| format!("{:?} {} {}", one.variable, one.verdict, one.first_step))
+            .collect();
+        faults.sort();
+        (verdicts, faults)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        // The order in which a map shows its variables is no evidence.
+        #[test]
+        fn the_order_of_variables_does_not_matter(
+            steps in prop::collection::vec((1..40_usize, prop::array::uniform4(sight())), 1..5),
+            window in prop_oneof![Just(4_u32), Just(20), Just(1000)],
+        ) {
+            let straight = judged(&[0, 1, 2, 3], &steps, window);
+            prop_assert_eq!(&straight, &judged(&[3, 2, 1, 0], &steps, window));
+            prop_assert_eq!(&straight, &judged(&[2, 0, 3, 1], &steps, window));
+            for (name, verdict) in &straight.0 {
+                let is_listed = straight.1.iter().any(|fault| {
+                    fault.contains(&format!("Some(\"{name}\") ")) || fault.starts_with("None")
+                });
+                prop_assert_eq!(verdict.is_fault(), is_listed && verdict.is_fault());
+            }
+        }
+    }
+
+    const LEARNS: Sight = (Glimpse::NonZero(Some(1.0)), true, Some((100, 1e-3)));
+    const RESTS: Sight = (Glimpse::Undefined, true, Some((0, 0.0)));
+
+    fn verdicts(sights: [Sight; 4], steps: usize) -> Vec<Verdict> {
+        let found = judged(&[0, 1, 2, 3], &[(steps, sights)], 20).0;
+        found.into_iter().map(|(_, verdict)| verdict).collect()
+    }
+
+    #[test]
+    fn evidence_at_the_edges() {
+        let frozen = (Glimpse::Unseen, false, Some((0, 0.0)));
+        assert_eq!(verdicts([frozen; 4], 40), [Verdict::Frozen; 4]);
+        let copied = (Glimpse::Unseen, false, Some((100, 1e-3)));
+        assert_eq!(
+            verdicts([copied; 4], 40),
+            [Verdict::MovedWithoutGradient; 4]
+        );
+        assert_eq!(verdicts([LEARNS; 4], 40), [Verdict::Learning; 4]);
+        assert_eq!(verdicts([LEARNS; 4], 3), [Verdict::Undecided; 4]);
+        assert_eq!(verdicts([RESTS; 4], 40), [Verdict::NoGradient; 4]);
+        let broken = (Glimpse::NonFinite, true, Some((100, 1e-3)));
+        assert_eq!(verdicts([broken; 4], 40), [Verdict::NonFinite; 4]);
+        // One variable is a model, too.
+        let (alone, faults) = judged(&[0], &[(40, [RESTS; 4])], 20);
+        assert_eq!(alone[0].1, Verdict::NoGradient);
+        assert_eq!(faults, ["None no gradient 0"]);
+    }
+
+    #[test]
+    fn one_cause_is_one_finding_and_what_is_over_is_said_once() {
+        let mut diagnosis = Diagnosis::new(Thresholds::default());
+        diagnosis.adopt(NAMES.iter().map(|name| (Arc::from(*name), facts(name))));
+        let mut news = Vec::new();
+        for step in 0..120 {
+            let first = if step < 60 { RESTS } else { LEARNS };
+            let all = [first, first, LEARNS, LEARNS].map(observation);
+            news.extend(diagnosis.observe(step, Idle::default(), &all));
+        }
+        let told: Vec<(Option<&str>, Verdict, bool)> = news
+            .iter()
+            .map(|one| {
+                (
+                    one.variable.as_deref(),
+                    one.verdict,
+                    one.over_since.is_some(),
+                )
+            })
+            .collect();
+        let detached = Verdict::Detached;
+        let expected = [
+            (Some("a.weight"), detached, false),
+            (Some("a.bias"), detached, false),
+            (Some("a.weight"), detached, true),
+            (Some("a.bias"), detached, true),
+        ];
+        assert_eq!(told, expected);
+        assert!(diagnosis.faults().is_empty());
+        assert!(news.iter().all(|one| one.first_step == 0));
+    }
+}

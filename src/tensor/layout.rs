@@ -94,9 +94,9 @@ pub(super) fn kind_of(dtype: DType) -> Kind {
 /// The sizes of the dimensions; `None` for a nested tensor, at which `Tensor::size` panics.
 fn shape(tensor: &Tensor) -> Option<Vec<i64>> {
     let metadata = Metadata::of(tensor);
-    let mut shape = vec![0; metadata.dimensions()];
+    let mut shape = vec![0; metadata.dimensions().unwrap_or_default()];
     metadata.read_shape(&mut shape);
-    (!forget_error(tensor)).then_some(shape)
+    (!forget_error(tensor) && metadata.dimensions().is_some()).then_some(shape)
 }
 
 /// [`Metadata::is_contiguous`], leaving no error behind.
@@ -126,7 +126,7 @@ fn lies_as(metadata: Metadata<'_>, layout: &ElementLayout) -> bool {
     let Some(sizes) = shape.get_mut(..layout.shape.len()) else {
         return false;
     };
-    if metadata.dimensions() != sizes.len() || !metadata.has_type(layout.dtype) {
+    if metadata.dimensions() != Some(sizes.len()) || !metadata.has_type(layout.dtype) {
         return false;
     }
     metadata.read_shape(sizes);
@@ -154,9 +154,13 @@ pub(super) fn memory<'a>(tensor: &'a Tensor, layout: &ElementLayout) -> Option<&
     }
     let start = start(tensor)?;
     // SAFETY: `tensor` keeps its storage alive; being contiguous on the CPU with this type and shape, its elements are
-    // these bytes from the data pointer on. Nothing writes them during the call unless another thread trains at the same
-    // time, which libtorch itself does not allow for a tensor that is read; a torn read could only give a wrong number,
-    // since every bit pattern of these bytes is valid.
+    // these bytes from the data pointer on, all initialised as far as libtorch is concerned, and every bit pattern is a
+    // valid `u8`. The borrow ends within the log call. That nobody writes to the storage meanwhile cannot be checked: it
+    // is the documented condition of `log_weights` and `log_histogram`. A thread that trains at the same time (Hogwild)
+    // breaks it, and the read is then a data race, undefined behaviour in Rust's and in C++'s terms, as any read by
+    // libtorch itself would be. No index, length, tag or pointer is ever taken from these bytes, and nothing relies on two
+    // loads of one byte being equal: they are copied, compared for a yes or no, or widened to floats. Volatile loads or
+    // libtorch's own `copy_` would not make a race defined, and cost the vectorised copy or 1 to 2 us a tensor.
     #[allow(unsafe_code)]
     Some(unsafe { std::slice::from_raw_parts(start, bytes) })
 }

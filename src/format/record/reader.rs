@@ -241,12 +241,14 @@ impl<R: Read> RecordReader<R> {
         let whole = self
             .framed_len(len)
             .ok_or(RecordError::TooLong { offset, len, max })?;
-        match self.look_at(0, whole)? {
-            LongRecord::Sound => {}
-            LongRecord::Damaged => return self.damaged_long(whole),
-            LongRecord::Incomplete { bytes } => {
-                self.unread = bytes;
-                return Err(RecordError::Truncated { offset });
+        if whole > LONG {
+            match self.look_at(0, whole)? {
+                LongRecord::Sound => {}
+                LongRecord::Damaged => return self.damaged_long(whole),
+                LongRecord::Incomplete { bytes } => {
+                    self.unread = bytes;
+                    return Err(RecordError::Truncated { offset });
+                }
             }
         }
         match self.fill_to(whole)? {
@@ -257,8 +259,9 @@ impl<R: Read> RecordReader<R> {
 
     /// Looks at the record of `whole` bytes at a place of the window, if it is long and not in
     /// memory. What is not looked at counts as sound.
+    #[cold]
     fn look_at(&mut self, at: usize, whole: usize) -> Result<LongRecord, RecordError> {
-        let Some(file) = self.file.as_ref().filter(|_| whole > LONG) else {
+        let Some(file) = &self.file else {
             return Ok(LongRecord::Sound);
         };
         if self.window.len() >= at + whole {
@@ -446,7 +449,11 @@ impl<R: Read> RecordReader<R> {
             if let Some(whole) = whole.filter(|_| checked_len(header).is_some())
                 && self.resync.as_ref().is_none_or(Resync::may_waste)
             {
-                match self.look_at(at, whole)? {
+                let found = match whole > LONG {
+                    true => self.look_at(at, whole)?,
+                    false => LongRecord::Sound,
+                };
+                match found {
                     LongRecord::Damaged => self.waste(whole),
                     LongRecord::Incomplete { .. } => beginning = beginning.or(Some(at)),
                     LongRecord::Sound if !self.fill_to(at + whole)? => {
