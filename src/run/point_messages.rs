@@ -1,5 +1,9 @@
 //! The messages of a model's points, kept from one call to the next: mostly the same tags come in
 //! the same order, and then neither is a tag looked up again nor memory asked for.
+//!
+//! Without it, each call of `log_weights` costs the process 0.76 ms of CPU time for 0.49 with 300
+//! variables of 64 elements, and 67 µs for 45 with 8 of 1000 (scalars at each call, histograms at
+//! none; builds in turn, medians of eight rounds on a busy machine of two cores).
 
 use std::sync::Arc;
 
