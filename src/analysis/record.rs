@@ -7,7 +7,8 @@ use crate::proto::tch_tensorboard::{FindingRecord, ModelRecord, VariableRecord};
 use crate::report::codes::{cause_codes, dtype_code, role_code, trend_code};
 use crate::report::{Finding, ParameterReport, Remark, Trend, Verdict};
 
-/// What is known of a model beside its plan and states. Without verdicts where only gradients are logged.
+/// What is known of a model beside its plan and states. Without verdicts where only gradients are
+/// logged.
 #[derive(Default)]
 pub(crate) struct Diagnosed {
     /// Beside the variables of the plan.

@@ -36,13 +36,14 @@ use crate::worker::queue::Pushed;
 
 /// Logs one run: scalars, histograms, and the weights of models.
 ///
-/// Clones share one writer, and calls may come from any thread. Dropping the last clone writes what is left;
-/// [`close`](Logger::close) does the same and says how it went.
+/// Clones share one writer, and calls may come from any thread. Dropping the last clone writes what
+/// is left; [`close`](Logger::close) does the same and says how it went.
 ///
-/// The `log_*` calls return an error only for a mistake in the call (an empty tag, a complex tensor, a closed logger).
-/// What data or a disk can cause is reported to [`on_error`](LoggerBuilder::on_error) and counted in
-/// [`stats`](Logger::stats), so that `?` in a training loop never ends it. [`flush`](Logger::flush) and
-/// [`close`](Logger::close) return it where something waits or is lost.
+/// The `log_*` calls return an error only for a mistake in the call (an empty tag, a complex
+/// tensor, a closed logger). What data or a disk can cause is reported to
+/// [`on_error`](LoggerBuilder::on_error) and counted in [`stats`](Logger::stats), so that `?` in a
+/// training loop never ends it. [`flush`](Logger::flush) and [`close`](Logger::close) return it
+/// where something waits or is lost.
 pub struct Logger {
     core: Arc<Core>,
     run: Arc<RunHandle>,
@@ -57,13 +58,15 @@ impl Clone for Logger {
     }
 }
 
-/// A panic while a call is under way leaves the logger whole: nothing behind its locks can be half changed, and a callback
-/// that panics is contained. So it may be used in `catch_unwind`, as test harnesses and servers do.
+/// A panic while a call is under way leaves the logger whole: nothing behind its locks can be half
+/// changed, and a callback that panics is contained. So it may be used in `catch_unwind`, as test
+/// harnesses and servers do.
 impl UnwindSafe for Logger {}
 impl RefUnwindSafe for Logger {}
 
 impl Logger {
-    /// Logs to a directory with the defaults: `runs/cnn`, or `runs/cnn_2` when that one holds a run already.
+    /// Logs to a directory with the defaults: `runs/cnn`, or `runs/cnn_2` when that one holds a run
+    /// already.
     ///
     /// # Errors
     /// See [`LoggerBuilder::create`].
@@ -81,14 +84,15 @@ impl Logger {
         &self.run.directory
     }
 
-    /// The step to go on with after [`resume`](LoggerBuilder::resume): the first one that may be logged. `None` when the run
-    /// is a new one.
+    /// The step to go on with after [`resume`](LoggerBuilder::resume): the first one that may be
+    /// logged. `None` when the run is a new one.
     pub fn resumed_at(&self) -> Option<i64> {
         self.run.resumed_at
     }
 
-    /// A logger for another model of the same run: its weights are shown as `weights/<name>/<variable>`, its own scalars
-    /// as `<name>/<tag>`. Steps and history are apart. Scopes nest; the same name gives the same scope.
+    /// A logger for another model of the same run: its weights are shown as
+    /// `weights/<name>/<variable>`, its own scalars as `<name>/<tag>`. Steps and history are apart.
+    /// Scopes nest; the same name gives the same scope.
     ///
     /// # Errors
     /// [`Error::InvalidTag`] for an empty name or one that begins or ends with `/`.
@@ -108,11 +112,12 @@ impl Logger {
         Ok(self.with(self.run.clone(), models))
     }
 
-    /// A logger for a directory below, such as `val`: TensorBoard shows the same tag of both in one chart. It shares the
-    /// writer thread; the same name gives the same sub-run.
+    /// A logger for a directory below, such as `val`: TensorBoard shows the same tag of both in one
+    /// chart. It shares the writer thread; the same name gives the same sub-run.
     ///
     /// # Errors
-    /// [`Error::InvalidTag`] for a name that is no relative path downwards, and what [`Logger::create`] can return.
+    /// [`Error::InvalidTag`] for a name that is no relative path downwards, and what
+    /// [`Logger::create`] can return.
     pub fn subrun(&self, name: &str) -> Result<Logger> {
         let below = Path::new(name);
         if name.is_empty()
@@ -154,9 +159,9 @@ impl Logger {
         }
     }
 
-    /// Logs one number, or a tensor of one element, without waiting for its device. Stored as `f32`, as TensorBoard knows
-    /// scalars: integers above 2^24 are rounded, and numbers beyond 3.4e38 become infinite. Charts mark NaN and infinite
-    /// points and draw the others as usual.
+    /// Logs one number, or a tensor of one element, without waiting for its device. Stored as
+    /// `f32`, as TensorBoard knows scalars: integers above 2^24 are rounded, and numbers beyond
+    /// 3.4e38 become infinite. Charts mark NaN and infinite points and draw the others as usual.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -168,13 +173,15 @@ impl Logger {
     /// ```
     ///
     /// # Errors
-    /// An empty tag, a step beyond `i64`, a tensor that has not one element or is complex, a closed logger.
+    /// An empty tag, a step beyond `i64`, a tensor that has not one element or is complex, a closed
+    /// logger.
     pub fn log_scalar(&self, tag: &str, value: impl ScalarValue, step: impl Step) -> Result<()> {
         self.log_scalars(&[(tag, value)], step)
     }
 
-    /// Logs several scalars of one step as one event: one wall time, one record. Those on an accelerator follow in events of
-    /// their own. For values of several types: `&[("loss", &loss as &dyn ScalarValue), ("rate", &0.1)]`.
+    /// Logs several scalars of one step as one event: one wall time, one record. Those on an
+    /// accelerator follow in events of their own. For values of several types: `&[("loss", &loss as
+    /// &dyn ScalarValue), ("rate", &0.1)]`.
     ///
     /// # Errors
     /// As [`log_scalar`](Logger::log_scalar); then none of them is logged.
@@ -267,8 +274,9 @@ impl Logger {
         })
     }
 
-    /// Logs the distribution of many values: a tensor of any kind and device, or a slice of numbers. NaN and infinite
-    /// elements are left out. Shown in the Histograms and Distributions dashboards.
+    /// Logs the distribution of many values: a tensor of any kind and device, or a slice of
+    /// numbers. NaN and infinite elements are left out. Shown in the Histograms and Distributions
+    /// dashboards.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -295,10 +303,11 @@ impl Logger {
         })
     }
 
-    /// Logs a text in Markdown, shown in the Text dashboard: samples that a model generates, a table of settings, a note.
+    /// Logs a text in Markdown, shown in the Text dashboard: samples that a model generates, a
+    /// table of settings, a note.
     ///
-    /// TensorBoard renders headings, lists, tables, links and code, and removes raw HTML. Its fast loader keeps 100 texts
-    /// of a tag, its Python loader 10.
+    /// TensorBoard renders headings, lists, tables, links and code, and removes raw HTML. Its fast
+    /// loader keeps 100 texts of a tag, its Python loader 10.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -308,33 +317,37 @@ impl Logger {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidTag`] for an empty tag, [`Error::InvalidStep`] for a step beyond `i64` or before the one at which the
-    /// run was resumed, [`Error::Closed`] for a closed logger.
+    /// [`Error::InvalidTag`] for an empty tag, [`Error::InvalidStep`] for a step beyond `i64` or
+    /// before the one at which the run was resumed, [`Error::Closed`] for a closed logger.
     pub fn log_text(&self, tag: &str, markdown: &str, step: impl Step) -> Result<()> {
         let call = self.begin(tag, step)?;
         call.send(markdown.len(), || Ok(Markdown(markdown.to_owned())))
     }
 
-    /// Logs the weights of a model, and what changed since the call before: call it after each optimizer step.
+    /// Logs the weights of a model, and what changed since the call before: call it after each
+    /// optimizer step.
     ///
-    /// Copies the selected tensors once; everything else happens on the writer thread. A delta is that of one step,
-    /// however far apart the points lie: the first call has none, nor does one after a gap that
-    /// [`OnFull::Drop`](crate::OnFull::Drop) left, nor the one after [`new_baseline`](Logger::new_baseline). Calls between which
-    /// no weight moved (gradient accumulation, the other model's turn) are no steps and write nothing, up to the twentieth in
+    /// Copies the selected tensors once; everything else happens on the writer thread. A delta is
+    /// that of one step, however far apart the points lie: the first call has none, nor does one
+    /// after a gap that [`OnFull::Drop`](crate::OnFull::Drop) left, nor the one after
+    /// [`new_baseline`](Logger::new_baseline). Calls between which no weight moved (gradient
+    /// accumulation, the other model's turn) are no steps and write nothing, up to the twentieth in
     /// a row: standing still is worth seeing. A variable whose shape or type changes starts anew.
     ///
     /// No other thread may write to the weights during the call, as for any read by libtorch.
     ///
-    /// A model of `n` bytes takes memory for up to three copies beside itself: the snapshot before, the one that is analysed,
-    /// the one that is made. Where the system has no room for all of them the calls wait for those that exist, which is
-    /// reported once; with a single one the changes between calls cannot be written. [`close`](Logger::close) gives all of it
-    /// back. For less, choose variables with [`select`](crate::WeightOptions::select) or copy a sample with
+    /// A model of `n` bytes takes memory for up to three copies beside itself: the snapshot before,
+    /// the one that is analysed, the one that is made. Where the system has no room for all of them
+    /// the calls wait for those that exist, which is reported once; with a single one the changes
+    /// between calls cannot be written. [`close`](Logger::close) gives all of it back. For less,
+    /// choose variables with [`select`](crate::WeightOptions::select) or copy a sample with
     /// [`sample_limit`](crate::WeightOptions::sample_limit).
     ///
     /// # Errors
-    /// A step that does not increase within this scope, the same name twice, nothing but complex or undefined tensors (one
-    /// among others is left out, and the report has a note on it), a closed logger. A store that another thread keeps locked
-    /// is no error: see [`WeightOptions::store_timeout`](crate::WeightOptions::store_timeout).
+    /// A step that does not increase within this scope, the same name twice, nothing but complex or
+    /// undefined tensors (one among others is left out, and the report has a note on it), a closed
+    /// logger. A store that another thread keeps locked is no error: see
+    /// [`WeightOptions::store_timeout`](crate::WeightOptions::store_timeout).
     pub fn log_weights<S: NamedTensors + ?Sized>(&self, source: &S, step: impl Step) -> Result<()> {
         let step = self.run.check_step("log_weights", step)?;
         self.log_subject(Subject::Weights, source, step)?;
@@ -351,8 +364,8 @@ impl Logger {
         Ok(())
     }
 
-    /// True for a scalar of the user's that says the rate once more that `log_weights` has written at this step: the two
-    /// are one series.
+    /// True for a scalar of the user's that says the rate once more that `log_weights` has written
+    /// at this step: the two are one series.
     fn repeats_learning_rate(&self, tag: &str, value: f64, step: i64) -> bool {
         if tag != LEARNING_RATE {
             return false;
@@ -363,8 +376,9 @@ impl Logger {
         rate.written_at == Some(step) && rate.value.is_some_and(is_same)
     }
 
-    /// Logs the gradients that the last backward pass left: norms and histograms. Call it after `backward` and before
-    /// they are cleared; `Optimizer::backward_step` leaves them in place. Variables without a gradient write nothing.
+    /// Logs the gradients that the last backward pass left: norms and histograms. Call it after
+    /// `backward` and before they are cleared; `Optimizer::backward_step` leaves them in place.
+    /// Variables without a gradient write nothing.
     ///
     /// # Errors
     /// As [`log_weights`](Logger::log_weights).
@@ -437,21 +451,23 @@ impl Logger {
         })
     }
 
-    /// Tells the learning rate, which tch tells no one: written as the scalar `learning_rate` with the next call of
-    /// `log_weights`, and used by the verdicts of this scope to tell a rate of 0 and updates lost to rounding from an
-    /// optimizer that does not know a variable. With several parameter groups, tell that of the first.
+    /// Tells the learning rate, which tch tells no one: written as the scalar `learning_rate` with
+    /// the next call of `log_weights`, and used by the verdicts of this scope to tell a rate of 0
+    /// and updates lost to rounding from an optimizer that does not know a variable. With several
+    /// parameter groups, tell that of the first.
     pub fn set_learning_rate(&self, rate: f64) {
         let mut known = lock(&self.models.learning_rate);
         (known.value, known.is_new) = (Some(rate), true);
     }
 
-    /// The weights were replaced on purpose (a checkpoint was loaded): the next call of `log_weights` writes no delta, and
-    /// drift counts from there.
+    /// The weights were replaced on purpose (a checkpoint was loaded): the next call of
+    /// `log_weights` writes no delta, and drift counts from there.
     pub fn new_baseline(&self) {
         self.models.rebase.store(true, Ordering::Release);
     }
 
-    /// What is known of each variable, over all scopes and sub-runs, when everything logged so far has been analysed.
+    /// What is known of each variable, over all scopes and sub-runs, when everything logged so far
+    /// has been analysed.
     ///
     /// # Errors
     /// [`Error::WorkerStopped`]. After [`close`](Logger::close) it is the report of the end.
@@ -471,9 +487,9 @@ impl Logger {
         lock(&self.core.shared.report).as_deref().cloned()
     }
 
-    /// What was found wrong since the last call, over all scopes and sub-runs, without waiting: for a loop that stops, or
-    /// lowers the rate. A finding is told once, when it has become sure; it follows the step by the time that the writer
-    /// thread needs. At most 10 000 wait.
+    /// What was found wrong since the last call, over all scopes and sub-runs, without waiting: for
+    /// a loop that stops, or lowers the rate. A finding is told once, when it has become sure; it
+    /// follows the step by the time that the writer thread needs. At most 10 000 wait.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -487,8 +503,8 @@ impl Logger {
         lock(&self.core.shared.findings).drain(..).collect()
     }
 
-    /// The address of TensorBoard's Time Series page with the telling cards pinned, for a server at `base` such as
-    /// `http://localhost:6006`.
+    /// The address of TensorBoard's Time Series page with the telling cards pinned, for a server at
+    /// `base` such as `http://localhost:6006`.
     pub fn board_url(&self, base: &str) -> String {
         let (answer, telling) = sync_channel(1);
         let run = self.run.number;
@@ -512,16 +528,17 @@ impl Logger {
         self.core.shared.health.stats()
     }
 
-    /// Returns when everything logged before is in the files, handed to the operating system. `Ok` acknowledges a
-    /// checkpoint: all that was logged before it can be read.
+    /// Returns when everything logged before is in the files, handed to the operating system. `Ok`
+    /// acknowledges a checkpoint: all that was logged before it can be read.
     ///
-    /// A fault that is over and cost nothing is no error here; [`stats`](Logger::stats) counts it and
-    /// [`on_error`](LoggerBuilder::on_error) has reported it.
+    /// A fault that is over and cost nothing is no error here; [`stats`](Logger::stats) counts it
+    /// and [`on_error`](LoggerBuilder::on_error) has reported it.
     ///
     /// # Errors
-    /// [`Error::Io`] while something logged before waits in memory for a disk that refuses it; it is tried again. The
-    /// error of something lost since the last `flush` of this handle; other clones return it too. [`Error::Closed`]
-    /// after [`close`](Logger::close). Calls given up under [`OnFull::Drop`](crate::OnFull::Drop) are no error.
+    /// [`Error::Io`] while something logged before waits in memory for a disk that refuses it; it
+    /// is tried again. The error of something lost since the last `flush` of this handle; other
+    /// clones return it too. [`Error::Closed`] after [`close`](Logger::close). Calls given up under
+    /// [`OnFull::Drop`](crate::OnFull::Drop) are no error.
     pub fn flush(&self) -> Result<()> {
         self.core.check_may_wait("flush", &self.run)?;
         let (answer, flushed) = sync_channel(1);
@@ -536,8 +553,9 @@ impl Logger {
         flushed.result
     }
 
-    /// Writes the newest weights if their cadence left them out, flushes, and ends the writer thread. Other clones are
-    /// closed with it. A disk that refuses the rest is tried for two seconds; then the rest is dropped and counted.
+    /// Writes the newest weights if their cadence left them out, flushes, and ends the writer
+    /// thread. Other clones are closed with it. A disk that refuses the rest is tried for two
+    /// seconds; then the rest is dropped and counted.
     ///
     /// # Errors
     /// The first loss of the run, also when a [`flush`](Logger::flush) has returned it.
