@@ -46,7 +46,8 @@ impl Checkup {
         self.diagnosis.rebase();
     }
 
-    /// Takes what `log_gradients` saw: exact, where a glimpse on the caller's thread is an estimate.
+    /// Takes what `log_gradients` saw: exact, where a glimpse on the caller's thread is an
+    /// estimate.
     pub(crate) fn refine(&mut self, gradients: HashMap<Arc<str>, Glimpse>) {
         self.exact_gradients = gradients;
     }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use crate::analysis::points::{HistogramPoint, ScalarPoint};
-use crate::analysis::tags::Tag;
+use crate::analysis::tags::PointTag;
 use crate::model::plugin::Plugin;
 use crate::proto::summary::Value;
 use crate::run::tags::Era;
@@ -18,7 +18,7 @@ use crate::summary;
 pub(crate) trait Point {
     const PLUGIN: Plugin;
 
-    fn tag(&self) -> &Arc<Tag>;
+    fn tag(&self) -> &Arc<PointTag>;
 
     /// Writes the point over what the message held.
     fn refill(&self, message: &mut Value, description: Option<&str>);
@@ -27,7 +27,7 @@ pub(crate) trait Point {
 impl Point for ScalarPoint {
     const PLUGIN: Plugin = Plugin::Scalars;
 
-    fn tag(&self) -> &Arc<Tag> {
+    fn tag(&self) -> &Arc<PointTag> {
         &self.tag
     }
 
@@ -39,7 +39,7 @@ impl Point for ScalarPoint {
 impl Point for HistogramPoint {
     const PLUGIN: Plugin = Plugin::Histograms;
 
-    fn tag(&self) -> &Arc<Tag> {
+    fn tag(&self) -> &Arc<PointTag> {
         &self.tag
     }
 
@@ -60,7 +60,7 @@ pub(crate) enum Needs {
 #[derive(Default)]
 pub(crate) struct PointMessages {
     /// Those of the messages, one by one.
-    tags: Vec<Arc<Tag>>,
+    tags: Vec<Arc<PointTag>>,
     values: Vec<Value>,
     /// Which state of the run's descriptions they were made under.
     era: Era,
@@ -74,7 +74,7 @@ impl PointMessages {
         &mut self,
         points: &[P],
         era: Era,
-        mut needs: impl FnMut(&Tag) -> Needs,
+        mut needs: impl FnMut(&PointTag) -> Needs,
     ) -> Vec<Value> {
         let is_same_era = self.era == era;
         let mut values = std::mem::take(&mut self.values);
@@ -120,7 +120,7 @@ mod tests {
     use crate::analysis::description::Description;
 
     fn point(name: &str, value: f64) -> ScalarPoint {
-        let tag = Tag {
+        let tag = PointTag {
             name: name.into(),
             description: Description {
                 text: "A number.",
