@@ -98,7 +98,7 @@ impl LoggedVariable {
             Some(_) => facts,
             // A number that grows with what the log tells would be another variable each time.
             None => Facts {
-                shape: vec![0],
+                shape: vec![1],
                 ..facts
             },
         }
@@ -126,7 +126,11 @@ impl LoggedVariable {
     /// What the step that was read says, but for a gradient that is missing.
     pub(crate) fn observe(&mut self) -> Observation {
         let sighting = std::mem::take(&mut self.sighting);
-        let glimpse = sighting.glimpse();
+        // The user's word that it is frozen outweighs gradients that somebody logged of it.
+        let glimpse = match self.is_frozen {
+            true => Glimpse::Unseen,
+            false => sighting.glimpse(),
+        };
         if !sighting.has_weights {
             return Observation {
                 glimpse,

@@ -1,4 +1,5 @@
-//! One model's verdicts as its steps come in: rules applied, confirmed before they become faults, and reported once.
+//! One model's verdicts as its steps come in: rules applied, confirmed before they become faults,
+//! and reported once.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -95,7 +96,8 @@ impl Diagnosis {
         }
     }
 
-    /// Takes up the variables of a new plan. Those that are what they were keep their history, whatever their role.
+    /// Takes up the variables of a new plan. Those that are what they were keep their history,
+    /// whatever their role.
     pub(crate) fn adopt(&mut self, variables: impl Iterator<Item = (Arc<str>, Facts)>) {
         let known = self
             .patients
@@ -162,7 +164,8 @@ impl Diagnosis {
         (self.model.has_gradients, self.signature)
     }
 
-    /// Takes the newest step: one observation for each variable, in their order, and the calls left out before it.
+    /// Takes the newest step: one observation for each variable, in their order, and the calls left
+    /// out before it.
     /// Returns what is news of faults.
     pub(crate) fn observe(
         &mut self,
@@ -244,7 +247,8 @@ impl Diagnosis {
         }
     }
 
-    /// All matrices changed by their own size in one step, which they never did before, and nobody saw a gradient.
+    /// All matrices changed by their own size in one step, which they never did before, and nobody
+    /// saw a gradient.
     fn is_replaced(&self) -> bool {
         let matrices = self
             .patients
@@ -263,7 +267,8 @@ impl Diagnosis {
         all >= 2 && jumped * 5 >= all * 4 && unseen
     }
 
-    /// Says of each variable what its gradient comes to, and of the model what they come to together.
+    /// Says of each variable what its gradient comes to, and of the model what they come to
+    /// together.
     fn stand(&mut self) -> Context {
         let turn = self.turn();
         let patience = gradient_patience(&self.thresholds, turn);
@@ -307,7 +312,8 @@ impl Diagnosis {
 
     /// The longest interval of any variable that is trained.
     fn turn(&self) -> u64 {
-        // Where gradients are seen, a pause without one is a turn; one with a gradient is something else.
+        // Where gradients are seen, a pause without one is a turn; one with a gradient is something
+        // else.
         let own = |patient: &Patient| {
             let history = &patient.history;
             match history.trail.looks() {
@@ -691,7 +697,8 @@ mod tests {
         }
     }
 
-    /// A variable at a step: its gradient, whether it requires one, and what share of its elements changes by how much.
+    /// A variable at a step: its gradient, whether it requires one, and what share of its elements
+    /// changes by how much.
     type Sight = (Glimpse, bool, Option<(u64, f64)>);
 
     fn observation((glimpse, required, change): Sight) -> Observation {

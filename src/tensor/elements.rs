@@ -99,7 +99,9 @@ fn gradient(tensor: &Tensor) -> Option<Tensor> {
 /// The same of a tensor that may not require a gradient any more, and has kept one. Asking a tensor
 /// that is no leaf would warn.
 fn kept_gradient(tensor: &Tensor) -> Option<Tensor> {
-    if !Metadata::of(tensor).is_leaf() {
+    let metadata = Metadata::of(tensor);
+    // An undefined tensor would leave an error behind for the next call of libtorch.
+    if !(metadata.is_defined() && metadata.is_leaf()) {
         return None;
     }
     tensor.f_grad().ok().filter(Tensor::defined)

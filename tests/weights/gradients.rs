@@ -73,7 +73,7 @@ fn gradients_alone_are_no_variables_of_a_report() {
     let log = tch_tensorboard::LogDir::open(&dir).unwrap();
     let found = log.runs()[0].weight_report().unwrap();
     assert!(found.report.parameters.is_empty(), "{}", found.report);
-    assert!(run.finish().has("weight_gradients/fc1.weight"));
+    assert!(run.finish().has("weight_gradients/c2.weight"));
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn roles_stand_for_the_variables_of_a_huge_model() {
     let notes = logged.report.notes.join("\n");
     assert!(notes.contains("2 rows are roles"), "{notes}");
     // The run knows which ones.
-    assert_eq!(logged.recorded.len(), 300);
+    assert_eq!(logged.recorded.len(), 500);
 }
 
 #[test]

@@ -98,7 +98,8 @@ fn one_complex_or_undefined_parameter_is_left_out_and_the_rest_is_logged() {
         other => panic!("{other:?}"),
     }
     let written = run.finish();
-    assert_eq!(written.steps("weight_norm/c"), [0, 1, 2]);
+    // Nothing moved at step 1.
+    assert_eq!(written.steps("weight_norm/c"), [0, 2]);
     assert_eq!(written.steps("weight_norm/a"), [2]);
 }
 
