@@ -71,6 +71,14 @@ pub enum Error {
         /// Why it cannot be logged, and what to do.
         reason: Box<str>,
     },
+    /// A picture that cannot be shown: a wrong shape or type, no pixels, too many, or a file that is no picture.
+    #[error("image {tag:?}: {reason}")]
+    InvalidImage {
+        /// The tag as given.
+        tag: Box<str>,
+        /// What is wrong with it, and what to do.
+        reason: Box<str>,
+    },
     /// The same variable name twice in one call.
     #[error(
         "variable {name:?} occurs twice in one call; log the second model through logger.scoped(\"name\")"

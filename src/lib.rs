@@ -137,6 +137,7 @@ pub use report::{
     Thresholds, Trend, Verdict, WeightReport,
 };
 pub use run::health::Stats;
+pub use source::image::{Image, ImageLayout};
 pub use source::named_tensors::{NamedTensors, Role, Visitor};
 pub use source::values::{ScalarValue, Values};
 #[cfg(feature = "tch")]

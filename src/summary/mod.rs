@@ -4,6 +4,8 @@
 
 pub(crate) mod custom_scalars;
 pub(crate) mod histograms;
+pub(crate) mod images;
+pub(crate) mod png;
 pub(crate) mod scalars;
 pub(crate) mod text;
 
