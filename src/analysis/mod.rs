@@ -6,10 +6,12 @@ mod board;
 mod checkup;
 pub(crate) mod dashboard;
 pub(crate) mod description;
+pub(crate) mod map_picture;
 mod origin;
 pub(crate) mod points;
 pub(crate) mod state;
 pub(crate) mod tags;
 pub(crate) mod watch;
+pub(crate) mod weight_map;
 
 pub(crate) use crate::model::tag_parts;

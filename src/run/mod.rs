@@ -14,8 +14,10 @@ use std::path::Path;
 
 use crate::analysis::dashboard::ScopeBoard;
 use crate::analysis::description::Description;
+use crate::analysis::map_picture::MapPng;
 use crate::analysis::points::Points;
 use crate::analysis::tag_parts::{self, WEIGHT_REPORT};
+use crate::analysis::watch::MapPoint;
 use crate::error::Error;
 use crate::kernel::Kernels;
 use crate::model::plugin::Plugin;
@@ -30,6 +32,7 @@ use crate::run::point_messages::{Needs, Point, PointMessages};
 use crate::run::tags::{Met, Tags};
 use crate::sink::session_event;
 use crate::summary::custom_scalars::{self, Categories};
+use crate::summary::images::EncodedImage;
 use crate::summary::text::Markdown;
 use crate::summary::{self, TaggedPayload};
 
@@ -38,6 +41,14 @@ pub(crate) use crate::run::opened::Opened;
 
 const REPORT_DESCRIPTION: &str =
     "What each variable has come to, and what to do. Written when a verdict changes.";
+
+/// What the pictures of weights of all models may take together.
+const MAP_BYTES: usize = 1 << 20;
+
+const MAP_DESCRIPTION: &str = "What each step changed in each variable, from the first step on. \
+    Colour: log10 of the update ratio, from 1e-5 (dark) to 1e-1 (bright). Grey: did not move. Hatched: frozen. \
+    Red: NaN or infinite. Pale: not observed. A cell is divided by the shares of its steps, and of the variables of a \
+    role (x12: of twelve). A triangle marks where a finding began; the report under Text names it.";
 
 /// See the module.
 pub(crate) struct Run {
@@ -54,6 +65,8 @@ pub(crate) struct Run {
     reported: Option<i64>,
     /// The newest step of all.
     newest_step: Option<i64>,
+    /// What the pictures of weights take so far.
+    map_bytes: usize,
 }
 
 impl Run {
@@ -73,6 +86,7 @@ impl Run {
             points_step: 0,
             reported: None,
             newest_step: None,
+            map_bytes: 0,
         };
         for (tag, plugin) in history.tags {
             // Charts continue to show the user's tags of earlier sessions.
@@ -254,6 +268,40 @@ impl Run {
         };
         if self.payload(health, kernels, report) {
             self.reported = Some(step);
+        }
+    }
+
+    /// Writes a picture of what a model has done, within what all of them may take. Half of it is for the end.
+    pub(crate) fn weight_map(
+        &mut self,
+        health: &Health,
+        kernels: &mut Kernels,
+        map: MapPoint,
+        is_end: bool,
+    ) {
+        let bytes = self.map_bytes + map.picture.file.len();
+        let most = if is_end { MAP_BYTES } else { MAP_BYTES / 2 };
+        if bytes > most {
+            return;
+        }
+        let MapPng {
+            width,
+            height,
+            file,
+        } = map.picture;
+        let picture = TaggedPayload {
+            step: map.step,
+            wall_time: map.wall_time,
+            tag: map.tag,
+            description: MAP_DESCRIPTION,
+            payload: Box::new(EncodedImage {
+                width,
+                height,
+                file,
+            }),
+        };
+        if self.payload(health, kernels, picture) {
+            self.map_bytes = bytes;
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! A further dashboard is a file with a [`Payload`], a line below, and a method of [`Logger`](crate::Logger).
 
+pub(crate) mod canvas;
 pub(crate) mod custom_scalars;
 pub(crate) mod histograms;
 pub(crate) mod images;

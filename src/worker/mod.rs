@@ -287,6 +287,9 @@ impl Worker {
             if !found.is_empty() {
                 tell(&self.shared, found, run.directory(), state.scope());
             }
+            if let Some(map) = state.take_map(false) {
+                run.weight_map(&self.shared.health, &mut self.kernels, map, false);
+            }
         }
         if state.take_new_verdict() {
             self.old_texts.insert(run_number);
@@ -488,6 +491,10 @@ impl Worker {
         self.old_texts.extend(diagnosed.map(|watched| watched.run));
         self.write_reports();
         for (number, Watched { run, watch, .. }) in &mut self.watches {
+            let map = watch.take_map(true);
+            if let (Some(map), Some(run)) = (map, self.runs.get_mut(run)) {
+                run.weight_map(&self.shared.health, &mut self.kernels, map, true);
+            }
             let points = watch.finish(&mut self.kernels);
             if let (Some(points), Some(run)) = (points, self.runs.get_mut(run)) {
                 run.points(&self.shared.health, *number, &points);
