@@ -71,7 +71,8 @@ pub enum Error {
         /// Why it cannot be logged, and what to do.
         reason: Box<str>,
     },
-    /// A picture that cannot be shown: a wrong shape or type, no pixels, too many, or a file that is no picture.
+    /// A picture that cannot be shown: a wrong shape or type, no pixels, too many, or a file that
+    /// is no picture.
     #[error("image {tag:?}: {reason}")]
     InvalidImage {
         /// The tag as given.

@@ -11,7 +11,8 @@ const PLOT_HEIGHT: usize = 240;
 const LEAST_ROW: usize = 12;
 const MOST_ROW: usize = 24;
 
-/// Letters of a row's label at most. Of a longer one the middle is left out, and this many letters stay in front.
+/// Letters of a row's label at most. Of a longer one the middle is left out, and this many letters
+/// stay in front.
 const LABEL: usize = 40;
 const LABEL_FRONT: usize = 12;
 
@@ -28,8 +29,9 @@ const HIGHEST: f32 = -1.0;
 /// Colours of the scale.
 const LEVELS: usize = 33;
 
-/// Viridis at each eighth (Smith and van der Walt, 2015; CC0): its brightness rises evenly, for eyes that see fewer
-/// colours, too. All other colours differ from these for them as well, which a test checks.
+/// Viridis at each eighth (Smith and van der Walt, 2015; CC0): its brightness rises evenly, for
+/// eyes that see fewer colours, too. All other colours differ from these for them as well, which a
+/// test checks.
 const VIRIDIS: [[u8; 3]; 9] = [
     [0x44, 0x01, 0x54],
     [0x47, 0x2d, 0x7b],
@@ -310,7 +312,8 @@ fn heights(height: usize, shares: [u32; 3]) -> [usize; 3] {
     parts
 }
 
-/// The colour of log10 of an update ratio. What moves away from zero has none, and moves as fast as can be.
+/// The colour of log10 of an update ratio. What moves away from zero has none, and moves as fast as
+/// can be.
 fn level(log_ratio: Option<f32>) -> Color {
     let share = (log_ratio.unwrap_or(HIGHEST) - LOWEST) / (HIGHEST - LOWEST);
     (share.clamp(0.0, 1.0) * (LEVELS - 1) as f32).round() as Color
@@ -557,8 +560,9 @@ mod tests {
         assert_eq!(ticks(&map), [(0, 1), (125, 500)]);
     }
 
-    /// Of colours as eyes see them that lack one kind of cones (Machado, Oliveira and Fernandes, 2009, severity 1), the
-    /// distance in CIELAB. From 10 on two colours beside each other are told apart at a glance.
+    /// Of colours as eyes see them that lack one kind of cones (Machado, Oliveira and Fernandes,
+    /// 2009, severity 1), the distance in CIELAB. From 10 on two colours beside each other are told
+    /// apart at a glance.
     fn distance(one: [u8; 3], other: [u8; 3], eyes: &[[f64; 3]; 3]) -> f64 {
         let lab = |rgb: [u8; 3]| {
             let linear = rgb.map(|value| {

@@ -422,7 +422,8 @@ impl Watch {
         news
     }
 
-    /// The picture of the newest snapshot, when one is due; at the end, when anything is new since the last one.
+    /// The picture of the newest snapshot, when one is due; at the end, when anything is new since
+    /// the last one.
     pub(crate) fn take_map(&mut self, is_end: bool) -> Option<MapPoint> {
         let newest = self.newest.as_ref()?;
         let map = self.map.as_mut()?;

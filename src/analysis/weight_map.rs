@@ -1,8 +1,8 @@
-//! What each variable of a model did from the first step to the newest, in a table of bounded size: the state behind the
-//! picture `weight_map`.
+//! What each variable of a model did from the first step to the newest, in a table of bounded size:
+//! the state behind the picture `weight_map`.
 //!
-//! A column is a number of training steps in a row, the same for all columns. It doubles, and neighbours are merged, each
-//! time there would be more than [`COLUMNS`] of them.
+//! A column is a number of training steps in a row, the same for all columns. It doubles, and
+//! neighbours are merged, each time there would be more than [`COLUMNS`] of them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,8 @@ pub(crate) const COLUMNS: usize = 256;
 /// Up to this many variables each has a row; above, a role has one.
 pub(crate) const ROWS: usize = 64;
 
-/// The training step at which the first picture is drawn; each later one is drawn at twice the steps.
+/// The training step at which the first picture is drawn; each later one is drawn at twice the
+/// steps.
 const FIRST_PICTURE: u64 = 16;
 
 /// Findings that are marked.
@@ -134,7 +135,8 @@ pub(crate) struct WeightMap {
 }
 
 impl WeightMap {
-    /// Takes up the variables of a new plan, in their order. Rows of names that were there keep what they have.
+    /// Takes up the variables of a new plan, in their order. Rows of names that were there keep
+    /// what they have.
     pub(crate) fn adopt(&mut self, names: &[Arc<str>]) {
         let (rows, row_of) = rows_of(names);
         let mut places = HashMap::new();
@@ -168,8 +170,9 @@ impl WeightMap {
         (self.rows, self.row_of, self.places) = (rows, row_of, places);
     }
 
-    /// Takes a snapshot: the number of its training step, counted from 0 for the first call, the user's number, how
-    /// many training steps lie between two that are compared, and what each variable did, in the order of the plan.
+    /// Takes a snapshot: the number of its training step, counted from 0 for the first call, the
+    /// user's number, how many training steps lie between two that are compared, and what each
+    /// variable did, in the order of the plan.
     pub(crate) fn observe(
         &mut self,
         call: u64,
@@ -206,7 +209,8 @@ impl WeightMap {
         }
     }
 
-    /// Doubles the steps of a column until there is one for this step, and each can have an observation.
+    /// Doubles the steps of a column until there is one for this step, and each can have an
+    /// observation.
     fn widen(&mut self, since_first: u64, rhythm: u64) {
         // A rhythm that has not come round yet says nothing.
         let rhythm = if rhythm > since_first { 1 } else { rhythm };
@@ -237,8 +241,8 @@ impl WeightMap {
         }
     }
 
-    /// True when a picture is to be drawn: of each doubled number of training steps, soon after a finding has begun, and
-    /// at the end. It is taken for drawn then.
+    /// True when a picture is to be drawn: of each doubled number of training steps, soon after a
+    /// finding has begun, and at the end. It is taken for drawn then.
     pub(crate) fn take_due(&mut self, is_end: bool) -> bool {
         let since = self.steps.saturating_sub(self.pictured);
         if self.columns.is_empty() || (since == 0 && !self.has_news) {

@@ -306,11 +306,12 @@ impl Logger {
         call.send(markdown.len(), || Ok(Markdown(markdown.to_owned())))
     }
 
-    /// Logs a picture, shown in the Images and Time Series dashboards: an input with its prediction, a feature map, a
-    /// confusion matrix. It is encoded as PNG on the writer thread; the call copies its pixels.
+    /// Logs a picture, shown in the Images and Time Series dashboards: an input with its
+    /// prediction, a feature map, a confusion matrix. It is encoded as PNG on the writer thread;
+    /// the call copies its pixels.
     ///
-    /// TensorBoard keeps ten pictures of a tag unless it is started with `--samples_per_plugin images=100`. See [`Image`]
-    /// for what becomes of values beyond the range and of NaN.
+    /// TensorBoard keeps ten pictures of a tag unless it is started with `--samples_per_plugin
+    /// images=100`. See [`Image`] for what becomes of values beyond the range and of NaN.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -324,9 +325,10 @@ impl Logger {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidImage`] for a shape that does not fit its layout, a number of channels other than 1, 3 or 4, elements
-    /// that are neither `u8`, `bool` nor floating, no pixels, more than 178 956 970 pixels, a batch of several images, or a
-    /// file that is neither PNG nor JPEG. [`Error::UnsupportedTensor`], and as [`log_text`](Logger::log_text).
+    /// [`Error::InvalidImage`] for a shape that does not fit its layout, a number of channels other
+    /// than 1, 3 or 4, elements that are neither `u8`, `bool` nor floating, no pixels, more than
+    /// 178 956 970 pixels, a batch of several images, or a file that is neither PNG nor JPEG.
+    /// [`Error::UnsupportedTensor`], and as [`log_text`](Logger::log_text).
     pub fn log_image(&self, tag: &str, image: Image<'_>, step: impl Step) -> Result<()> {
         let call = self.begin(tag, step)?;
         let inspected = image.inspect(tag)?;
@@ -355,8 +357,9 @@ impl Logger {
         }
     }
 
-    /// Logs several images as one picture: a grid of eight columns, filled row by row, each cell as large as the largest
-    /// image needs. Batches and single images can be mixed; the rest of a cell is black.
+    /// Logs several images as one picture: a grid of eight columns, filled row by row, each cell as
+    /// large as the largest image needs. Batches and single images can be mixed; the rest of a cell
+    /// is black.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -371,7 +374,8 @@ impl Logger {
     /// ```
     ///
     /// # Errors
-    /// As [`log_image`](Logger::log_image), where the number of pixels is that of the grid; no images at all, and encoded files.
+    /// As [`log_image`](Logger::log_image), where the number of pixels is that of the grid; no
+    /// images at all, and encoded files.
     pub fn log_images<'a>(
         &self,
         tag: &str,

@@ -46,9 +46,10 @@ const REPORT_DESCRIPTION: &str =
 const MAP_BYTES: usize = 1 << 20;
 
 const MAP_DESCRIPTION: &str = "What each step changed in each variable, from the first step on. \
-    Colour: log10 of the update ratio, from 1e-5 (dark) to 1e-1 (bright). Grey: did not move. Hatched: frozen. \
-    Red: NaN or infinite. Pale: not observed. A cell is divided by the shares of its steps, and of the variables of a \
-    role (x12: of twelve). A triangle marks where a finding began; the report under Text names it.";
+    Colour: log10 of the update ratio, from 1e-5 (dark) to 1e-1 (bright). Grey: did not move. \
+    Hatched: frozen. Red: NaN or infinite. Pale: not observed. A cell is divided by the shares of \
+    its steps, and of the variables of a role (x12: of twelve). A triangle marks where a finding \
+    began; the report under Text names it.";
 
 /// See the module.
 pub(crate) struct Run {
@@ -271,7 +272,8 @@ impl Run {
         }
     }
 
-    /// Writes a picture of what a model has done, within what all of them may take. Half of it is for the end.
+    /// Writes a picture of what a model has done, within what all of them may take. Half of it is
+    /// for the end.
     pub(crate) fn weight_map(
         &mut self,
         health: &Health,

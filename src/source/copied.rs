@@ -16,7 +16,8 @@ impl CopiedValues {
     /// Copies `source`, of which `facts` were seen. `tag` is what errors speak of.
     ///
     /// # Errors
-    /// [`Error::UnsupportedTensor`] when there is no memory for them, or they have changed since they were inspected.
+    /// [`Error::UnsupportedTensor`] when there is no memory for them, or they have changed since
+    /// they were inspected.
     pub(crate) fn of(tag: &str, source: &Source<'_>, facts: &Facts) -> Result<CopiedValues> {
         let failed = |reason: String| Error::UnsupportedTensor {
             name: tag.into(),
@@ -27,7 +28,8 @@ impl CopiedValues {
             .ok_or_else(|| failed(format!("has {bytes} bytes, more than there is memory for")))?;
         let target = memory.as_mut_slice().get_mut(..bytes).unwrap_or_default();
         if !source.copy(tag, facts, (0, 1), Way::Alone, target)? {
-            let reason = "changed its shape or type while it was read; log it from the thread that changes it";
+            let reason = "changed its shape or type while it was read; log it from the thread that \
+                          changes it";
             return Err(failed(reason.into()));
         }
         Ok(CopiedValues {

@@ -31,9 +31,10 @@ pub enum ImageLayout {
 /// A picture, or a batch of them: what [`Logger::log_image`](crate::Logger::log_image) and
 /// [`Logger::log_images`](crate::Logger::log_images) take.
 ///
-/// Pixels have 1 channel (grey), 3 (red, green, blue) or 4 (and opacity). Of type `u8` they are from 0 to 255, of a floating
-/// type from 0 to 1, of type `bool` 0 or 1. A value beyond is taken as the nearest one within; between two of the 256 levels
-/// it is rounded down, as `torch.utils.tensorboard` does. A pixel of which a channel is NaN becomes magenta (255, 0, 255),
+/// Pixels have 1 channel (grey), 3 (red, green, blue) or 4 (and opacity). Of type `u8` they are
+/// from 0 to 255, of a floating type from 0 to 1, of type `bool` 0 or 1. A value beyond is taken as
+/// the nearest one within; between two of the 256 levels it is rounded down, as
+/// `torch.utils.tensorboard` does. A pixel of which a channel is NaN becomes magenta (255, 0, 255),
 /// in a grey image, too.
 ///
 /// ```
@@ -68,8 +69,8 @@ enum Shape {
 }
 
 impl<'a> Image<'a> {
-    /// An image of numbers in a slice, vector or array: row by row from the top, the channels of each pixel together.
-    /// There must be `width * height * channels` of them.
+    /// An image of numbers in a slice, vector or array: row by row from the top, the channels of
+    /// each pixel together. There must be `width * height * channels` of them.
     pub fn from_pixels<V: Values + ?Sized>(
         pixels: &'a V,
         width: usize,
@@ -108,7 +109,8 @@ impl<'a> Image<'a> {
     /// Looks at size and type, without copying anything.
     ///
     /// # Errors
-    /// [`Error::InvalidImage`] for what cannot be shown, [`Error::UnsupportedTensor`] for what cannot be read.
+    /// [`Error::InvalidImage`] for what cannot be shown, [`Error::UnsupportedTensor`] for what
+    /// cannot be read.
     pub(crate) fn inspect(self, tag: &str) -> Result<Inspected<'a>> {
         let invalid = |reason: String| Error::InvalidImage {
             tag: tag.into(),
@@ -133,7 +135,8 @@ impl<'a> Image<'a> {
         pixels.check().map_err(invalid)?;
         if !is_pixel_type(facts.dtype) {
             return Err(invalid(format!(
-                "has elements of type {:?}; convert them to u8 from 0 to 255, or to a floating type from 0 to 1",
+                "has elements of type {:?}; convert them to u8 from 0 to 255, or to a floating \
+                 type from 0 to 1",
                 facts.dtype
             )));
         }
@@ -223,8 +226,8 @@ impl PixelSize {
         }
         if ![1, 3, 4].contains(&channels) {
             return Err(format!(
-                "has {channels} channels; 1 (grey), 3 (red, green, blue) and 4 (and opacity) can be shown. Is the layout \
-                 another one?"
+                "has {channels} channels; 1 (grey), 3 (red, green, blue) and 4 (and opacity) can \
+                 be shown. Is the layout another one?"
             ));
         }
         check_size(width, height)
@@ -237,8 +240,8 @@ pub(crate) fn check_size(width: usize, height: usize) -> Result<(), String> {
         Some(0) => Err(format!("is {width} pixels wide and {height} high: empty")),
         Some(pixels) if pixels <= MOST_PIXELS => Ok(()),
         _ => Err(format!(
-            "is {width} pixels wide and {height} high; TensorBoard shows at most {MOST_PIXELS} pixels: log a part of it, or \
-             a smaller version"
+            "is {width} pixels wide and {height} high; TensorBoard shows at most {MOST_PIXELS} \
+             pixels: log a part of it, or a smaller version"
         )),
     }
 }
@@ -262,7 +265,8 @@ impl Shape {
                 let wanted = pixels.and_then(|pixels| pixels.checked_mul(channels));
                 if wanted != Some(facts.elements()) {
                     return Err(format!(
-                        "has {} numbers where {width} x {height} pixels of {channels} channels were announced",
+                        "has {} numbers where {width} x {height} pixels of {channels} channels \
+                         were announced",
                         facts.elements()
                     ));
                 }
@@ -425,7 +429,8 @@ mod tests {
     fn files_have_their_size_in_the_header() {
         let png = crate::summary::png::encode(3, 7, &[0; 21], crate::summary::png::Pixels::Gray);
         assert_eq!(size_of_file(&png.unwrap()), Some((3, 7)));
-        // Start, a comment, a table, fill bytes, and a progressive frame of 8 bits, 258 high and 3 wide.
+        // Start, a comment, a table, fill bytes, and a progressive frame of 8 bits, 258 high and 3
+        // wide.
         let mut jpeg = b"\xff\xd8\xff\xfe\x00\x04hi\xff\xc4\x00\x02\xff\xff".to_vec();
         jpeg.extend(b"\xff\xc2\x00\x0b\x08\x01\x02\x00\x03\x01");
         assert_eq!(size_of_file(&jpeg), Some((3, 258)));

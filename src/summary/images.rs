@@ -388,7 +388,8 @@ mod tests {
         let rgba = [0.0, 0.2, f32::NAN, 0.0, 1.0, 1.0, 1.0, 0.5];
         let pixels = shown(vec![copied(Image::from_pixels(&rgba, 2, 1, 4))]).2;
         assert_eq!(pixels, [NO_NUMBER, [255, 255, 255, 127]]);
-        // Two images of two pixels, channel after channel; the second pixel of the second one has no green.
+        // Two images of two pixels, channel after channel; the second pixel of the second one has
+        // no green.
         let mut planes = [0.0; 12];
         planes[9] = f32::NAN;
         let mut batch = copied(Image::from_pixels(&planes, 12, 1, 1));
