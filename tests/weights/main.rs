@@ -19,6 +19,7 @@ mod scopes;
 mod selection;
 mod sources;
 mod tiers;
+mod weight_map;
 
 #[cfg(feature = "tch")]
 mod gradients;
