@@ -9,7 +9,7 @@ LOCKED ?= --locked
 # the features of all, and the program would link libtorch.
 LIBRARY = -p tch-tensorboard --no-default-features
 CLI = -p tch-tensorboard-cli
-TOOLS = -p tch-tensorboard-proto -p tch-tensorboard-interop
+TOOLS = -p tch-tensorboard-proto -p tch-tensorboard-interop -p tch-tensorboard-tidy
 BENCHES = -p tch-tensorboard-benches
 
 .DEFAULT_GOAL := help
@@ -55,7 +55,7 @@ test-rust: setup ## unit, integration and documentation tests, with and without 
 	$(CARGO) test $(LOCKED) $(LIBRARY)
 	@echo "== tests of the program"
 	$(CARGO) test $(LOCKED) $(CLI)
-	@echo "== tests of the generated code, and beside other writers"
+	@echo "== tests of the repository, of the generated code, and beside other writers"
 	$(CARGO) test $(LOCKED) $(TOOLS)
 	@echo "== tests"
 	$(CARGO) test $(LOCKED)

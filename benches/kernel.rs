@@ -1,7 +1,8 @@
 //! The statistics kernel beside a plain copy and beside one pass for each number.
 //!
-//! `cargo bench -p tch-tensorboard-benches --no-default-features --bench kernel`. Throughput counts elements, each with its previous state.
-//! The kernel is no public interface, so its sources are compiled into the bench.
+//! `cargo bench -p tch-tensorboard-benches --no-default-features --bench kernel`. Throughput counts
+//! elements, each with its previous state. The kernel is no public interface, so its sources are
+//! compiled into the bench.
 #![allow(dead_code, unused_imports)]
 
 #[path = "../src/kernel/mod.rs"]
@@ -58,7 +59,8 @@ fn weights_deltas_histograms(bencher: Bencher, len: usize) {
     both_histograms(bencher, &current, &previous);
 }
 
-/// A call's work on the model of the `cnn` example, without cutting rows or writing: what its writer cannot do without.
+/// A call's work on the model of the `cnn` example, without cutting rows or writing: what its
+/// writer cannot do without.
 #[divan::bench]
 fn demo_cnn(bencher: Bencher) {
     let tensors = [144, 16, 4608, 32, 65_536, 128, 1280, 10].map(layer);
@@ -161,7 +163,8 @@ fn f64(bencher: Bencher, len: usize) {
     });
 }
 
-/// Of many histograms in turn, as in training: one alone would be known to the processor's branch prediction.
+/// Of many histograms in turn, as in training: one alone would be known to the processor's branch
+/// prediction.
 #[divan::bench(args = [1024, 16 << 10, 256 << 10])]
 fn coarsen_to_64_rows(bencher: Bencher, len: usize) {
     const HISTOGRAMS: usize = 64;

@@ -1,7 +1,9 @@
-//! A long run of a transformer with the default options: 300 tensors, 100 000 calls of `log_weights`, with tensors so small
-//! that it takes a minute or two. The file's size depends on tags and points, hardly on how many elements a tensor has.
+//! A long run of a transformer with the default options: 300 tensors, 100 000 calls of
+//! `log_weights`, with tensors so small that it takes a minute or two. The file's size depends on
+//! tags and points, hardly on how many elements a tensor has.
 //!
-//! `cargo bench --bench long_run -- DIR [CALLS]`, then `benches/board_load.py DIR`; or `make bench-long-run` for both.
+//! `cargo bench --bench long_run -- DIR [CALLS]`, then `benches/board_load.py DIR`; or `make
+//! bench-long-run` for both.
 
 #[path = "logger/model.rs"]
 #[allow(dead_code)] // shared with the other benches

@@ -1,9 +1,10 @@
-//! Logs histograms of plain slices: `cargo run --example histograms`, then `tensorboard --logdir runs`.
+//! Logs histograms of plain slices: `cargo run --example histograms`, then `tensorboard --logdir
+//! runs`.
 //!
-//! On screen: the directory. In TensorBoard, under *Histograms*: `activations/narrowing`, a bell that becomes narrower
-//! while it moves to the right, and `activations/dying`, whose values below zero are cut off, so that more and more of
-//! them stand in a spike at 0; under *Distributions* the same as bands. Needs no libtorch: `--no-default-features` builds
-//! it too.
+//! On screen: the directory. In TensorBoard, under *Histograms*: `activations/narrowing`, a bell
+//! that becomes narrower while it moves to the right, and `activations/dying`, whose values below
+//! zero are cut off, so that more and more of them stand in a spike at 0; under *Distributions* the
+//! same as bands. Needs no libtorch: `--no-default-features` builds it too.
 
 use tch_tensorboard::Logger;
 

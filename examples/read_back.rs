@@ -1,8 +1,9 @@
-//! Prints what is in an event file: `cargo run --example read_back -- runs/scalars/rate_0.1/events.out.tfevents.…`.
+//! Prints what is in an event file: `cargo run --example read_back --
+//! runs/scalars/rate_0.1/events.out.tfevents.…`.
 //!
-//! On screen: one line for each value, as `step tag value`. Both checksums of each record are checked. The last record of a
-//! file that is still being written may be there only in part; that is no fault, and ends the list. Needs no libtorch:
-//! `--no-default-features` builds it too.
+//! On screen: one line for each value, as `step tag value`. Both checksums of each record are
+//! checked. The last record of a file that is still being written may be there only in part; that
+//! is no fault, and ends the list. Needs no libtorch: `--no-default-features` builds it too.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,5 @@
-//! A run that outlives its process: stop it at any moment, start it again, and it goes on behind its last checkpoint.
+//! A run that outlives its process: stop it at any moment, start it again, and it goes on behind
+//! its last checkpoint.
 //!
 //!     cargo run --example resume -- runs/resume        until step 200
 //!     cargo run --example resume -- runs/resume 73     ends at once, as if killed, after 73 steps
@@ -24,7 +25,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         first = words.next().unwrap_or_default().parse::<i64>()? + 1;
         weights = words.map(str::parse).collect::<Result<_, _>>()?;
     }
-    // A new run, or behind the checkpoint: points of later steps are logged again, and replace those of the killed process.
+    // A new run, or behind the checkpoint: points of later steps are logged again, and replace
+    // those of the killed process.
     let logger = Logger::builder(&logdir).resume_from(first).create()?;
     println!("going on at step {first}");
     for step in first..STEPS {

@@ -1,8 +1,10 @@
-//! Logs scalars of two runs that compare: `cargo run --example scalars`, then `tensorboard --logdir runs`.
+//! Logs scalars of two runs that compare: `cargo run --example scalars`, then `tensorboard --logdir
+//! runs`.
 //!
-//! On screen: the two directories. In TensorBoard, under *Scalars* or *Time series*: three charts (`learning_rate`,
-//! `loss/train`, `loss/validation`) with one line for each run. The run with the larger rate falls faster and settles
-//! higher. Needs no libtorch: `--no-default-features` builds it too.
+//! On screen: the two directories. In TensorBoard, under *Scalars* or *Time series*: three charts
+//! (`learning_rate`, `loss/train`, `loss/validation`) with one line for each run. The run with the
+//! larger rate falls faster and settles higher. Needs no libtorch: `--no-default-features` builds
+//! it too.
 
 use std::path::PathBuf;
 

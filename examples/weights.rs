@@ -1,8 +1,10 @@
-//! Watches the weights of a tiny tch model: `cargo run --example weights`, then `tensorboard --logdir runs`.
+//! Watches the weights of a tiny tch model: `cargo run --example weights`, then `tensorboard
+//! --logdir runs`.
 //!
-//! On screen: the loss, and a table of the four variables: norm, update ratio, changed share, drift, verdict. In
-//! TensorBoard: `loss`, histograms of weights and weight deltas, and scalars under tags that begin with `weight` and
-//! `model`. Look at `weight_update_ratio_log10` first: about -3 is healthy.
+//! On screen: the loss, and a table of the four variables: norm, update ratio, changed share,
+//! drift, verdict. In TensorBoard: `loss`, histograms of weights and weight deltas, and scalars
+//! under tags that begin with `weight` and `model`. Look at `weight_update_ratio_log10` first:
+//! about -3 is healthy.
 
 use tch::nn::{self, Module, OptimizerConfig};
 use tch::{Device, Kind, Tensor};

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What can go wrong in a call to this crate, each with the path, tag or variable it is about and what to do.
 ///
@@ -46,7 +47,7 @@ pub enum Error {
         tried: u32,
     },
     /// A tag, scope, sub-run or variable name that cannot be used, or a tag that was used for two kinds of values.
-    #[error("tag {tag:?}: {reason}")]
+    #[error("tag {}: {reason}", quoted(tag))]
     InvalidTag {
         /// The name as given.
         tag: Box<str>,
@@ -54,7 +55,7 @@ pub enum Error {
         reason: &'static str,
     },
     /// A step that does not fit, or that does not increase.
-    #[error("step {step} for {what:?}: {reason}")]
+    #[error("step {step} for {}: {reason}", quoted(what))]
     InvalidStep {
         /// The tag or scope.
         what: Box<str>,
@@ -64,7 +65,7 @@ pub enum Error {
         reason: Box<str>,
     },
     /// A tensor that cannot be logged: undefined, complex, quantised, of an unknown kind, or not of one element.
-    #[error("tensor {name:?}: {reason}")]
+    #[error("tensor {}: {reason}", quoted(name))]
     UnsupportedTensor {
         /// The tag or the variable's name.
         name: Box<str>,
@@ -80,9 +81,34 @@ pub enum Error {
         /// What is wrong with it, and what to do.
         reason: Box<str>,
     },
+    /// A variable store that another thread kept locked: the call of `log_weights` was left out.
+    #[error(
+        "a variable store stayed locked for {:.1} s, so this call was left out; drop a Path::entry that is still alive, and \
+         do not hold the store while its weights are logged",
+        waited.as_secs_f64()
+    )]
+    StoreLocked {
+        /// How long the call waited: see [`WeightOptions::store_timeout`](crate::WeightOptions::store_timeout).
+        waited: Duration,
+    },
+    /// There is no memory for a further copy of a model.
+    #[error(
+        "{name}: no memory for another copy of {bytes} bytes, of which {existing} exist; {}choose fewer variables with \
+         select(), or a sample with sample_limit()",
+        without_copies(*existing)
+    )]
+    NoMemory {
+        /// The scope, or `(all)`.
+        name: Box<str>,
+        /// The size of one copy.
+        bytes: usize,
+        /// Copies that exist.
+        existing: usize,
+    },
     /// The same variable name twice in one call.
     #[error(
-        "variable {name:?} occurs twice in one call; log the second model through logger.scoped(\"name\")"
+        "variable {} occurs twice in one call; log the second model through logger.scoped(\"name\")",
+        quoted(name)
     )]
     DuplicateVariable {
         /// The name.
@@ -130,12 +156,33 @@ pub enum Error {
     },
 }
 
+/// A name as far as a line can show it: names of any length are logged.
+fn quoted(name: &str) -> String {
+    const SHOWN: usize = 100;
+    match name.char_indices().nth(SHOWN) {
+        None => format!("{name:?}"),
+        Some((end, _)) => {
+            let shown = name.get(..end).unwrap_or_default();
+            format!("{shown:?}... ({} bytes)", name.len())
+        }
+    }
+}
+
 /// The system's reason in parentheses.
 fn because(cause: &Option<Arc<io::Error>>) -> String {
     cause
         .as_ref()
         .map(|cause| format!(" ({cause})"))
         .unwrap_or_default()
+}
+
+/// What few copies mean for what is written.
+fn without_copies(existing: usize) -> &'static str {
+    match existing {
+        0 => "the call is left out; ",
+        1 => "what a step changes cannot be written with a single one; ",
+        _ => "training waits for the writer thread; ",
+    }
 }
 
 /// What happens next, where the user need not do anything.
@@ -182,5 +229,38 @@ impl Error {
     /// True when the file system is the cause, and trying again later can help.
     pub fn is_io(&self) -> bool {
         matches!(self, Error::Io { .. } | Error::Dropped { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_are_cut_in_messages() {
+        let name: Box<str> = "é\n".repeat(1 << 15).into();
+        let (step, reason) = (1, "x");
+        let errors = [
+            Error::InvalidTag {
+                tag: name.clone(),
+                reason,
+            },
+            Error::InvalidStep {
+                what: name.clone(),
+                step,
+                reason: reason.into(),
+            },
+            Error::UnsupportedTensor {
+                name: name.clone(),
+                reason: reason.into(),
+            },
+            Error::DuplicateVariable { name },
+        ];
+        for error in errors {
+            let text = error.to_string();
+            assert!(text.len() < 600 && text.contains("(98304 bytes)"), "{text}");
+            assert!(text.contains("\"é\\né"), "{text}");
+        }
+        assert_eq!(quoted("loss"), "\"loss\"");
     }
 }

@@ -1,4 +1,5 @@
-//! What `fuzz/` feeds with arbitrary bytes: each function panics when a promise is broken. The corpus runs as a unit test, too.
+//! What `fuzz/` feeds with arbitrary bytes: each function panics when a promise is broken. The
+//! corpus runs as a unit test, too.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -36,8 +37,8 @@ impl Read for Slow<'_> {
     }
 }
 
-/// The record reader: any bytes end, whole or piece by piece with the same result; written records come back; around one
-/// damaged byte, all others do.
+/// The record reader: any bytes end, whole or piece by piece with the same result; written records
+/// come back; around one damaged byte, all others do.
 pub fn records(data: &[u8]) {
     let Some((&control, bytes)) = data.split_first() else {
         return;
@@ -59,8 +60,9 @@ pub fn records(data: &[u8]) {
         ends.push(file.len());
     }
     assert_eq!(read(&file[..], false).0, payloads, "written and read");
-    // A payload of eight bytes that spell the length of the next record, its checksum, and the header of that record make up a
-    // record, too: the format cannot tell. No event looks like that.
+    // A payload of eight bytes that spell the length of the next record, its checksum, and the
+    // header of that record make up a record, too: the format cannot tell. No event looks like
+    // that.
     if payloads
         .iter()
         .any(|payload| payload.len() == size_of::<u64>())
@@ -110,7 +112,8 @@ fn read(source: impl Read, resync: bool) -> (Vec<Vec<u8>>, Vec<String>) {
     }
 }
 
-/// Event files and single events: any bytes are read to their end, every value is told as something, and a report comes of it.
+/// Event files and single events: any bytes are read to their end, every value is told as
+/// something, and a report comes of it.
 pub fn events(data: &[u8]) {
     let scan = EventScan::of(data);
     let parts = EventScan::parts(data);

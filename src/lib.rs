@@ -129,16 +129,17 @@ pub use log_report::{LoggedReport, RecordedVerdict, ReportReader};
 pub use logger::{Logger, LoggerBuilder};
 pub use model::statistic::Statistic;
 pub use model::types::{DType, Existing, OnFull, Step, SyncPolicy};
+pub use model::variable_info::Role;
 pub use options::cadence::Cadence;
 pub use options::{LayerOptions, Pattern, WeightOptions};
 pub use read::{HParam, LogDir, Point, PointInfo, PointInfos, PointValue, Points, Run, RunReader};
 pub use report::{
-    Cause, Evidence, Finding, GradientState, ModelReport, ParameterReport, StyledReport,
+    Cause, Evidence, Finding, GradientState, ModelReport, ParameterReport, Remark, StyledReport,
     Thresholds, Trend, Verdict, WeightReport,
 };
 pub use run::health::Stats;
 pub use source::image::{Image, ImageLayout};
-pub use source::named_tensors::{NamedTensors, Role, Visitor};
+pub use source::named_tensors::{NamedTensors, Visitor};
 pub use source::values::{ScalarValue, Values};
 #[cfg(feature = "tch")]
 pub use tensor::SubStore;

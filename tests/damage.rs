@@ -65,7 +65,8 @@ fn a_file_cut_anywhere_in_its_last_record_gives_all_before_and_goes_on_when_it_g
         let before: Vec<Event> = reader.by_ref().map_while(Result::ok).collect();
         assert_eq!(before, all[..all.len() - 1], "cut at {cut}");
         assert_eq!(reader.offset(), start);
-        // The cut was reported by the call that ended the loop above, unless nothing of the record was there.
+        // The cut was reported by the call that ended the loop above, unless nothing of the record
+        // was there.
         let (_, errors) = events(&bytes[..cut as usize]);
         match errors.as_slice() {
             [] => assert_eq!(cut, start),

@@ -1,8 +1,8 @@
-//! Disks that are full, and files that go away: training goes on, the user is told once, nothing that was accepted is lost
-//! as long as it fits into memory, and what is lost is counted.
+//! Disks that are full, and files that go away: training goes on, the user is told once, nothing
+//! that was accepted is lost as long as it fits into memory, and what is lost is counted.
 //!
-//! A full disk is a limit on the size of files, set in a process of its own: writing beyond it fails like `ENOSPC` does,
-//! after as many bytes as fit.
+//! A full disk is a limit on the size of files, set in a process of its own: writing beyond it
+//! fails like `ENOSPC` does, after as many bytes as fit.
 #![cfg(unix)]
 
 mod common;
@@ -12,7 +12,10 @@ use std::ffi::CString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
 
 use common::{event_files, read_scalars, read_values};
 use tch_tensorboard::proto::event::What;
@@ -20,7 +23,8 @@ use tch_tensorboard::{Error, EventReader, Logger};
 
 const DIR: &str = "TCH_TENSORBOARD_FAULT_DIR";
 
-/// Runs a test of this file in a process of its own, and gives its directory back for a look from outside.
+/// Runs a test of this file in a process of its own, and gives its directory back for a look from
+/// outside.
 fn in_child(test: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let output = Command::new(std::env::current_exe().unwrap())
@@ -49,8 +53,10 @@ fn child_dir() -> Option<PathBuf> {
 
 /// Lets files of this process grow to this many bytes and no further; `None` as far as they may.
 fn limit_files(bytes: Option<u64>) {
-    // SAFETY: plain system calls on a structure that is whole; the signal is only switched off.
+    // SAFETY: plain system calls on a structure that is whole.
     unsafe {
+        // Elsewhere the signal has to be switched off.
+        #[cfg(not(target_os = "linux"))]
         libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
         let mut limit = std::mem::zeroed::<libc::rlimit>();
         assert_eq!(libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit), 0);
@@ -141,16 +147,14 @@ fn train_on_a_full_disk() {
         assert!(stats.errors >= 3 && stats.dropped == 0, "{stats:?}");
         assert_eq!(stats.bytes, fs::metadata(&file).unwrap().len());
         limit_files(None);
-        // The next flush writes the rest; it may still tell of a try in between.
-        let _ = logger.flush();
+        // The next flush writes the rest, and what is over is no error.
         logger.flush().unwrap();
         assert!(!readable(&file).1);
     }
     for step in 0..10_i64 {
         logger.log_scalar("after", step as f64, step).unwrap();
     }
-    let first = logger.close().unwrap_err();
-    assert_eq!(first.path(), Some(&*file));
+    logger.close().unwrap();
     assert_eq!(told.lock().unwrap().len(), 2);
     let stats = logger.stats();
     assert_eq!((stats.dropped, stats.queued), (0, 4000 + 40 + 10));
@@ -217,7 +221,8 @@ fn what_does_not_fit_into_memory_is_dropped_counted_and_told() {
     for index in 0..kept {
         assert_eq!(tags[&long_tag(index)], 1, "{index}");
     }
-    // A histogram without metadata stays unseen: the tag is described by its first value that was kept.
+    // A histogram without metadata stays unseen: the tag is described by its first value that was
+    // kept.
     let values = read_values(dir.path().join("run"));
     let (_, first) = values
         .iter()
@@ -254,27 +259,43 @@ fn overflow_while_the_disk_is_full() {
     logger.flush().unwrap_err();
     let stats = logger.stats();
     assert!(stats.dropped > 100, "{stats:?}");
+    let during = told.lock().unwrap().clone();
     limit_files(None);
-    logger.flush().unwrap_err();
+    let lost = logger.flush().unwrap_err();
+    assert!(matches!(lost, Error::Dropped { .. }), "{lost}");
     logger.log_histogram("histogram", &[1.0], 1).unwrap();
     let dropped = logger.stats().dropped;
     logger.flush().unwrap();
     let first = logger.close().unwrap_err();
-    assert!(matches!(first, Error::Io { .. }), "{first}");
-    // Once for the disk, once for what was lost.
+    assert!(matches!(first, Error::Dropped { .. }), "{first}");
+    // Once for the disk, then for what was lost, at the first event and when there were ten times
+    // as many.
     let told = told.lock().unwrap();
-    assert_eq!(told.len(), 2, "{told:?}");
-    match &told[1] {
-        Error::Dropped { path, events, .. } => {
-            assert_eq!((path, *events), (&file, dropped));
-            let text = told[1].to_string();
-            assert!(
-                text.contains(&dropped.to_string()) && text.contains("dropped"),
-                "{text}"
+    assert!(matches!(told[0], Error::Io { .. }), "{told:?}");
+    assert!((3..=6).contains(&told.len()), "{told:?}");
+    let reported = told[1..].iter().map(|error| match error {
+        Error::Dropped {
+            path,
+            events,
+            cause,
+        } => {
+            assert_eq!(path, &file);
+            assert_eq!(
+                cause.is_some(),
+                error.to_string().contains("too large"),
+                "{error}"
             );
+            *events
         }
         other => panic!("{other}"),
-    }
+    });
+    assert_eq!(reported.sum::<u64>(), dropped);
+    assert!(
+        during
+            .iter()
+            .any(|error| matches!(error, Error::Dropped { .. })),
+        "{during:?}"
+    );
     let stats = logger.stats();
     assert_eq!(stats.written + stats.dropped, stats.queued, "{stats:?}");
     let whole = EventReader::open(&file)
@@ -313,9 +334,18 @@ fn create_on_a_full_disk() {
     limit_files(None);
     let logger = Logger::create(dir.join("run")).unwrap();
     assert_eq!(logger.logdir(), dir.join("run"));
-    // The same below a run.
+    // The same below a run, and for directories above the run.
     limit_files(Some(10));
+    let held = fs::read_dir(logger.logdir()).unwrap().count();
     logger.subrun("val").unwrap_err();
+    logger.subrun("deep/er").unwrap_err();
+    assert_eq!(fs::read_dir(logger.logdir()).unwrap().count(), held);
+    Logger::create(dir.join("a/b/c")).unwrap_err();
+    Logger::builder(dir.join("a/b/c"))
+        .resume()
+        .create()
+        .unwrap_err();
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
     limit_files(None);
     assert_eq!(logger.subrun("val").unwrap().logdir(), dir.join("run/val"));
     logger.close().unwrap();
@@ -333,11 +363,10 @@ fn a_run_that_is_deleted_while_it_is_written_is_told_once_and_counted() {
     for step in 1..4 {
         logger.log_scalar("loss", 1.0, step).unwrap();
         let flushed = logger.flush();
-        if step == 1 {
-            let text = flushed.unwrap_err().to_string();
-            for word in ["deleted", "lost", &file.display().to_string()] {
-                assert!(text.contains(word), "{text}");
-            }
+        // Each answers for what was logged before it.
+        let text = flushed.unwrap_err().to_string();
+        for word in ["deleted", "lost", &file.display().to_string()] {
+            assert!(text.contains(word), "{text}");
         }
     }
     assert_eq!(told.lock().unwrap().len(), 1);
@@ -420,13 +449,63 @@ fn fill_up(dir: &Path) {
     let error = logger.flush().unwrap_err().to_string();
     assert!(error.contains("No space left"), "{error}");
     fs::remove_file(&ballast).unwrap();
-    let _ = logger.flush();
     logger.flush().unwrap();
     log(1000..1100);
-    logger.close().unwrap_err();
+    logger.close().unwrap();
     let expected: Vec<(i64, f32)> = (0..1100).map(|step| (step, step as f32)).collect();
     assert_eq!(read_scalars(dir.join("run"))["loss"], expected);
     assert_eq!((logger.stats().written, logger.stats().dropped), (2200, 0));
+}
+
+/// A quota that is reached and raised: btrfs on a loop device, since it needs no quota files.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_quota_that_is_reached_and_raised() {
+    let dir = tempfile::tempdir().unwrap();
+    let (image, place) = (dir.path().join("image"), dir.path().join("place"));
+    fs::create_dir(&place).unwrap();
+    let file = fs::File::create(&image).unwrap();
+    file.set_len(256 << 20).unwrap();
+    let does = |command: &str| {
+        let output = Command::new("sh").args(["-c", command]).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    let (image, at) = (image.display(), place.display());
+    if !does(&format!(
+        "mkfs.btrfs -q {image} && mount -o loop {image} {at}"
+    )) {
+        println!("skipped: no btrfs here, or mounting a file system is not allowed");
+        return;
+    }
+    let limited = format!(
+        "btrfs quota enable {at} && btrfs subvolume create {at}/runs && \
+         btrfs qgroup limit 4M {at}/runs"
+    );
+    let raised = format!("btrfs qgroup limit none {at}/runs");
+    let is_limited = does(&limited);
+    let result = std::panic::catch_unwind(|| {
+        assert!(is_limited);
+        reach_the_quota(&place.join("runs"), || assert!(does(&raised)));
+    });
+    assert!(does(&format!("umount {at}")));
+    result.unwrap();
+}
+
+#[cfg(target_os = "linux")]
+fn reach_the_quota(dir: &Path, raise: impl FnOnce()) {
+    let (logger, told) = logger(dir);
+    let tag = "x".repeat(1 << 16);
+    for step in 0..100_i64 {
+        logger.log_scalar(&tag, step as f64, step).unwrap();
+    }
+    let error = logger.flush().unwrap_err().to_string();
+    assert!(error.contains("quota exceeded"), "{error}");
+    raise();
+    logger.flush().unwrap();
+    logger.close().unwrap();
+    let expected: Vec<(i64, f32)> = (0..100).map(|step| (step, step as f32)).collect();
+    assert_eq!(read_scalars(logger.logdir())[&tag], expected);
+    assert_eq!((told.lock().unwrap().len(), logger.stats().dropped), (1, 0));
 }
 
 /// Root may write everywhere, so the child gives that up.
@@ -461,8 +540,9 @@ fn rotate_in_a_read_only_directory() {
         logger.log_scalar("loss", 1.0, step).unwrap();
         logger.log_histogram("values", &[1.0, 2.0], step).unwrap();
     }
-    let error = logger.close().unwrap_err();
-    let text = error.to_string();
+    // Nothing is lost by it.
+    logger.close().unwrap();
+    let text = told.lock().unwrap()[0].to_string();
     assert!(
         text.contains("cannot create") && text.contains("tfevents"),
         "{text}"
@@ -497,4 +577,246 @@ fn requests_without_measure_are_refused_or_bounded() {
     logger.close().unwrap();
     assert!(told.lock().unwrap().is_empty());
     assert_eq!(logger.stats().written, 20_400);
+}
+
+#[test]
+fn a_disk_that_is_free_again_while_closing_loses_nothing() {
+    let dir = in_child("close_while_space_returns");
+    let scalars = read_scalars(dir.path().join("run"));
+    assert_eq!(scalars["loss"].len(), 1000);
+}
+
+#[test]
+#[ignore = "run by a_disk_that_is_free_again_while_closing_loses_nothing"]
+fn close_while_space_returns() {
+    let Some(dir) = child_dir() else { return };
+    let (logger, told) = logger(&dir);
+    let file = event_files(logger.logdir()).remove(0);
+    limit_files(Some(fs::metadata(&file).unwrap().len() + 100));
+    for step in 0..1000_i64 {
+        logger.log_scalar("loss", 1.0, step).unwrap();
+    }
+    let freed = thread::spawn(|| {
+        thread::sleep(Duration::from_millis(500));
+        limit_files(None);
+    });
+    logger.close().unwrap();
+    freed.join().unwrap();
+    let stats = logger.stats();
+    assert_eq!((stats.written, stats.dropped), (1000, 0), "{stats:?}");
+    assert_eq!(told.lock().unwrap().len(), 1);
+    // With the first event and the end of the session.
+    assert_eq!(readable(&file), (1002, false));
+}
+
+/// A limit on the size of files raises `SIGXFSZ`, which ends the process unless somebody prevents
+/// it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_size_limit_ends_no_training() {
+    let dir = in_child("train_under_a_file_size_limit");
+    let file = event_files(&dir.path().join("run")).remove(0);
+    assert!(fs::metadata(&file).unwrap().len() <= 30_000);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "run by a_file_size_limit_ends_no_training"]
+fn train_under_a_file_size_limit() {
+    let Some(dir) = child_dir() else { return };
+    limit_files(Some(10));
+    // On the thread of the caller.
+    Logger::create(dir.join("run")).unwrap_err();
+    limit_files(Some(30_000));
+    let (logger, told) = logger(&dir);
+    let steps = 2000;
+    for step in 0..steps {
+        logger.log_scalar("loss", 1.0, step).unwrap();
+    }
+    let error = logger.flush().unwrap_err().to_string();
+    assert!(error.contains("File too large"), "{error}");
+    logger.close().unwrap_err();
+    let stats = logger.stats();
+    assert_eq!(stats.written + stats.dropped, steps as u64);
+    assert!(told.lock().unwrap().len() >= 2);
+    // No signal waits for anybody, and none is blocked.
+    // SAFETY: sets that the calls fill.
+    unsafe {
+        let mut set = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigpending(&mut set);
+        assert_eq!(libc::sigismember(&set, libc::SIGXFSZ), 0);
+        libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), &mut set);
+        assert_eq!(libc::sigismember(&set, libc::SIGXFSZ), 0);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_application_keeps_its_handler_for_file_size_limits() {
+    in_child("handle_a_file_size_limit");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "run by an_application_keeps_its_handler_for_file_size_limits"]
+fn handle_a_file_size_limit() {
+    static CAUGHT: AtomicUsize = AtomicUsize::new(0);
+    extern "C" fn catch(_: libc::c_int) {
+        CAUGHT.fetch_add(1, Ordering::SeqCst);
+    }
+    let Some(dir) = child_dir() else { return };
+    // SAFETY: the handler does no more than add to an atomic.
+    unsafe { libc::signal(libc::SIGXFSZ, catch as *const () as libc::sighandler_t) };
+    let (logger, _) = logger(&dir);
+    limit_files(Some(2000));
+    for step in 0..1000_i64 {
+        logger.log_scalar("loss", 1.0, step).unwrap();
+    }
+    logger.flush().unwrap_err();
+    Logger::create(dir.join("other")).unwrap().close().unwrap();
+    assert_eq!(
+        CAUGHT.load(Ordering::SeqCst),
+        0,
+        "not for the files of the logger"
+    );
+    let own = fs::write(dir.join("own"), vec![0; 4000]).unwrap_err();
+    assert_eq!(own.raw_os_error(), Some(libc::EFBIG));
+    assert_eq!(CAUGHT.load(Ordering::SeqCst), 1);
+    logger.close().unwrap_err();
+}
+
+#[test]
+fn many_sub_runs_need_few_descriptors() {
+    let dir = in_child("log_to_many_sub_runs");
+    for number in 0..200 {
+        let val = dir.path().join(format!("run/val{number}"));
+        assert_eq!(read_scalars(val)["loss"], [(0, 1.0)]);
+    }
+}
+
+#[test]
+#[ignore = "run by many_sub_runs_need_few_descriptors"]
+fn log_to_many_sub_runs() {
+    let Some(dir) = child_dir() else { return };
+    // SAFETY: plain system calls on a structure that is whole.
+    unsafe {
+        let mut limit = std::mem::zeroed::<libc::rlimit>();
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
+        limit.rlim_cur = 256;
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0);
+    }
+    let (logger, told) = logger(&dir);
+    for number in 0..200 {
+        let val = logger.subrun(&format!("val{number}")).unwrap();
+        val.log_scalar("loss", 1.0, 0).unwrap();
+        // Locked by its event file: nobody else goes on with it meanwhile.
+        let again = Logger::builder(val.logdir()).resume().create();
+        #[cfg(target_os = "linux")]
+        assert!(matches!(again, Err(Error::RunInUse { .. })));
+        drop(again);
+    }
+    logger.close().unwrap();
+    assert!(told.lock().unwrap().is_empty());
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod no_link_count {
+    //! Some network and user-space file systems give a link count of 0 for every file. The standard
+    //! library asks by `statx`, which this program stands in for.
+
+    use std::ffi::{c_char, c_int, c_uint};
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    static HIDES_LINKS: AtomicBool = AtomicBool::new(false);
+
+    /// In place of the one of the C library.
+    ///
+    /// # Safety
+    /// That of the function it stands in for: `found` points to a place for the answer.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn statx(
+        dir: c_int,
+        path: *const c_char,
+        flags: c_int,
+        mask: c_uint,
+        found: *mut libc::statx,
+    ) -> c_int {
+        // SAFETY: the system checks what it is given.
+        let done = unsafe { libc::syscall(libc::SYS_statx, dir, path, flags, mask, found) };
+        if done == 0 && HIDES_LINKS.load(Ordering::Relaxed) {
+            // SAFETY: the system has just written there.
+            unsafe { (*found).stx_nlink = 0 };
+        }
+        done as c_int
+    }
+
+    #[test]
+    fn a_file_system_without_link_counts_is_written_like_any() {
+        let dir = in_child("no_link_count::log_without_link_counts");
+        let run = dir.path().join("run");
+        assert_eq!(event_files(&run).len(), 1);
+        assert_eq!(read_scalars(&run)["loss"].len(), 300);
+    }
+
+    #[test]
+    #[ignore = "run by a_file_system_without_link_counts_is_written_like_any"]
+    fn log_without_link_counts() {
+        use std::os::unix::fs::MetadataExt;
+        let Some(dir) = child_dir() else { return };
+        HIDES_LINKS.store(true, Ordering::Relaxed);
+        assert_eq!(fs::metadata(&dir).unwrap().nlink(), 0);
+        let (logger, told) = logger(&dir);
+        for step in 0..300_i64 {
+            logger.log_scalar("loss", 1.0, step).unwrap();
+            if step % 10 == 0 {
+                logger.flush().unwrap();
+            }
+        }
+        logger.close().unwrap();
+        assert!(told.lock().unwrap().is_empty(), "{told:?}");
+        // A deleted file is found all the same: its name is gone.
+        let (logger, _) = super::logger(&dir);
+        logger.log_scalar("loss", 1.0, 0).unwrap();
+        logger.flush().unwrap();
+        fs::remove_file(event_files(logger.logdir()).remove(0)).unwrap();
+        logger.flush().unwrap_err();
+        logger.close().unwrap_err();
+    }
+}
+
+/// A step that goes back costs points in TensorBoard: said once for a tag, counted always.
+#[test]
+fn steps_that_go_back_are_counted_and_told_once_a_tag() {
+    let dir = tempfile::tempdir().unwrap();
+    let (logger, told) = logger(dir.path());
+    for _ in 0..3 {
+        for step in 0..10_i64 {
+            logger.log_scalar("a", 1.0, step).unwrap();
+            logger.log_scalars(&[("b", 1.0), ("c", 2.0)], step).unwrap();
+            logger.log_histogram("h", &[1.0], step).unwrap();
+            // The same step again is no step back.
+            logger.log_scalar("twice", 1.0, step / 2 + 10).unwrap();
+        }
+    }
+    // Nothing of it is lost.
+    logger.close().unwrap();
+    let stats = logger.stats();
+    // Two returns of each tag: every step of the later rounds but the last is lower than 9, and 10
+    // to 13 than 14.
+    assert_eq!(stats.steps_back, 2 * (4 * 9 + 8), "{stats:?}");
+    assert_eq!((stats.dropped, stats.errors), (0, 0));
+    let told = told.lock().unwrap();
+    let mut tags: Vec<&str> = told
+        .iter()
+        .map(|error| match error {
+            Error::InvalidStep { what, .. } => &**what,
+            other => panic!("{other}"),
+        })
+        .collect();
+    tags.sort_unstable();
+    assert_eq!(tags, ["a", "b", "c", "h", "twice"]);
+    let text = told[0].to_string();
+    assert!(text.contains("step 9") && text.contains("lower"), "{text}");
 }

@@ -98,7 +98,8 @@ fn a_file_of_golden_records_is_read_back() {
     assert_eq!(events.unwrap(), expected);
 }
 
-/// Every field of every message, against bytes that Python's protobuf wrote for TensorBoard's own messages.
+/// Every field of every message, against bytes that Python's protobuf wrote for TensorBoard's own
+/// messages.
 #[test]
 fn event_kinds() {
     use tch_tensorboard::proto::{

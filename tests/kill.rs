@@ -1,5 +1,5 @@
-//! Processes that are killed: whatever the moment, what `flush` had acknowledged is in the files, and the run can be gone on
-//! with.
+//! Processes that are killed: whatever the moment, what `flush` had acknowledged is in the files,
+//! and the run can be gone on with.
 #![cfg(unix)]
 
 mod common;
@@ -103,7 +103,10 @@ fn read(run: &Path) -> Readable {
                     continue;
                 }
             };
-            found.stopped = matches!(&event.what, Some(What::SessionLog(session)) if session.status() == SessionStatus::Stop);
+            found.stopped = match &event.what {
+                Some(What::SessionLog(session)) => session.status() == SessionStatus::Stop,
+                _ => false,
+            };
             let Some(What::Summary(summary)) = event.what else {
                 continue;
             };
@@ -143,7 +146,8 @@ fn nothing_that_was_flushed_is_lost_by_240_kills() {
             let mut process = child("log_until_killed", &run);
             let mut output = BufReader::new(process.stdout.take().unwrap());
             let mut said = Said::default();
-            // Some are killed while they start, claim, read the run or begin the file; the others somewhere in between.
+            // Some are killed while they start, claim, read the run or begin the file; the others
+            // somewhere in between.
             let lines = random.below(40) as usize;
             listen(&mut output, &mut said, lines);
             let until = Instant::now() + Duration::from_micros(random.below(3000));
@@ -230,6 +234,39 @@ fn log_until_killed() {
     }
     logger.close().unwrap();
     say("closed\n");
+}
+
+/// How long a process is stopped, in seconds; `TCH_TENSORBOARD_STOP_SECS=60` for the minute of the
+/// documentation.
+const STOP_SECS: u64 = 2;
+
+/// Stopped by a batch system or a debugger, with the clock going on.
+#[test]
+fn a_stopped_process_goes_on_where_it_was() {
+    let secs = std::env::var("TCH_TENSORBOARD_STOP_SECS");
+    let secs = secs.map_or(STOP_SECS, |secs| secs.parse().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    let mut process = child("log_until_killed", &run);
+    let mut output = BufReader::new(process.stdout.take().unwrap());
+    let mut said = Said::default();
+    listen(&mut output, &mut said, 30);
+    let signal = |signal| {
+        // SAFETY: a plain system call; the child has not been waited for, so its number is its own.
+        assert_eq!(unsafe { libc::kill(process.id() as i32, signal) }, 0);
+    };
+    signal(libc::SIGSTOP);
+    std::thread::sleep(Duration::from_secs(secs));
+    let before = said.flushed.unwrap();
+    assert_readable(&read(&run), &(0..=before).collect());
+    signal(libc::SIGCONT);
+    listen(&mut output, &mut said, 300);
+    process.kill().unwrap();
+    process.wait().unwrap();
+    listen(&mut output, &mut said, usize::MAX);
+    let flushed = said.flushed.unwrap();
+    assert!(flushed > before + 100, "{flushed} after {before}");
+    assert_readable(&read(&run), &(0..=flushed).collect());
 }
 
 #[test]

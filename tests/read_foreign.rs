@@ -1,6 +1,7 @@
-//! Event files that other programs wrote are read back with the values that went in. The programs, with their versions,
-//! are `tests/data/make_torch.py`, `make_torch_hparams.py`, `make_tensorboardx.py` and `make_tensorflow.py` there, and
-//! `write_the_fixture` in `tensorboard_rs.rs`.
+//! Event files that other programs wrote are read back with the values that went in. The programs,
+//! with their versions, are `tests/data/make_torch.py`, `make_torch_hparams.py`,
+//! `make_tensorboardx.py` and `make_tensorflow.py` there, and `write_the_fixture` in
+//! `tensorboard_rs.rs`.
 
 mod common;
 
@@ -88,7 +89,8 @@ fn metadata() {
     );
 }
 
-// torch slices its 1549 fixed limits to those around 1 + k/16, k from 0 to 11, and puts an empty bucket in front.
+// torch slices its 1549 fixed limits to those around 1 + k/16, k from 0 to 11, and puts an empty
+// bucket in front.
 #[test]
 fn a_histogram_of_torch() {
     let values = read_tag(data("torch.tfevents"), "weights");
@@ -126,7 +128,8 @@ fn a_histogram_of_tensorboardx() {
     assert_eq!(histogram.bucket, [0.0, 3.0, 3.0, 3.0, 3.0]);
 }
 
-// By TensorBoard's own `histogram_pb`: four buckets of equal width, as rows of left edge, right edge and count.
+// By TensorBoard's own `histogram_pb`: four buckets of equal width, as rows of left edge, right
+// edge and count.
 #[test]
 fn a_histogram_of_the_newer_form() {
     let values = read_tag(data("torch.tfevents"), "weights_v2");
@@ -185,7 +188,8 @@ fn images() {
     }
 }
 
-/// A real file cut anywhere gives its whole events, and then at most the news that one is not complete.
+/// A real file cut anywhere gives its whole events, and then at most the news that one is not
+/// complete.
 #[test]
 fn a_cut_file_gives_all_that_is_whole() {
     for file in FILES {
@@ -268,7 +272,8 @@ fn a_file_of_tensorflow() {
     assert_eq!(value(&points, tag), PointValue::HParams(params.into()));
 }
 
-// By `write_the_fixture` in tests/tensorboard_rs.rs. It writes no times of its own, and no metadata.
+// By `write_the_fixture` in tests/tensorboard_rs.rs. It writes no times of its own, and no
+// metadata.
 #[test]
 fn a_file_of_tensorboard_rs() {
     let points = points("tensorboard_rs.tfevents");
@@ -304,8 +309,8 @@ fn a_file_of_tensorboard_rs() {
     assert_eq!(points.len(), 7);
 }
 
-// By tests/data/make_torch_hparams.py. Python's True is a number there; the experiment's description and the end of the session
-// are values without content.
+// By tests/data/make_torch_hparams.py. Python's True is a number there; the experiment's
+// description and the end of the session are values without content.
 #[test]
 fn hyperparameters_of_torch() {
     let points = points("torch_hparams.tfevents");

@@ -166,8 +166,8 @@ fn tags_keep_their_meaning() {
         .map(|(step, value)| (step, format!("{value:?}")))
         .next_back()
         .unwrap();
-    // At step 0, so that no purge of a later session takes it away.
-    assert_eq!(layout.0, 0);
+    // The first step of this session: the layout of the session before has the first of that one.
+    assert_eq!(layout.0, 9);
     let message = b"loss(/.*)?$";
     let text = format!("{:?}", &message[..]);
     assert!(
@@ -176,6 +176,43 @@ fn tags_keep_their_meaning() {
             .contains(text.trim_matches(|c| c == '[' || c == ']')),
         "the group of a tag that only the first session logged"
     );
+}
+
+/// What the crate writes of its own has steps that were logged, however often it is written at one of them.
+#[test]
+fn the_step_after_the_newest_follows_whatever_the_layout_and_the_report_did() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    let logger = Logger::create(&run).unwrap();
+    for step in 5..=20 {
+        let rests = if step < 12 { step as f64 } else { 12.0 };
+        let weights = [("moves", [step as f64, 1.0]), ("rests", [rests, 1.0])];
+        logger.log_weights(&weights, step).unwrap();
+        logger.flush().unwrap();
+    }
+    // Each changes the layout.
+    for tag in ["late", "later", "latest"] {
+        logger.log_scalar(tag, 1.0, 20).unwrap();
+        logger.flush().unwrap();
+    }
+    logger.close().unwrap();
+    let events = read_events(&run);
+    let steps = |tag: &str| -> Vec<i64> {
+        let has_tag = |what: &Option<What>| match what {
+            Some(What::Summary(summary)) => summary.value.iter().any(|value| value.tag == tag),
+            _ => false,
+        };
+        let events = events.iter().filter(|event| has_tag(&event.what));
+        events.map(|event| event.step).collect()
+    };
+    let layouts = steps("custom_scalars__config__");
+    assert_eq!(layouts.first(), Some(&5), "{layouts:?}");
+    assert!(layouts.len() > 2, "{layouts:?}");
+    for own in [layouts, steps("weight_report"), steps("tch_tensorboard")] {
+        assert!(!own.is_empty() && own.is_sorted(), "{own:?}");
+        assert!(own.iter().all(|step| (5..=20).contains(step)), "{own:?}");
+    }
+    assert_eq!(resume(&run).resumed_at(), Some(21));
 }
 
 #[test]

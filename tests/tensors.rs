@@ -737,29 +737,6 @@ fn a_frozen_variable_that_grows_a_little_is_no_movement() {
     assert!(!read_scalars(logger.logdir()).contains_key("weight_mean/w"));
 }
 
-#[test]
-fn a_store_that_is_locked_is_an_error_that_says_so() {
-    let store = VarStore::new(Device::Cpu);
-    let root = store.root();
-    let _ = root.var("w", &[2], Init::Const(1.0));
-    let (_dir, logger) = logger();
-    let entry = root.entry("w");
-    match logger.log_weights(&store, 0) {
-        Err(Error::UnsupportedTensor { name, reason }) => {
-            assert!(name.contains("VarStore"), "{name}");
-            assert!(
-                reason.contains("locked") && reason.contains("entry"),
-                "{reason}"
-            );
-        }
-        other => panic!("{other:?}"),
-    }
-    drop(entry);
-    logger.log_weights(&store, 0).unwrap();
-    logger.close().unwrap();
-    assert_eq!(read_scalars(logger.logdir())["weight_mean/w"], [(0, 1.0)]);
-}
-
 const MODE: &str = "TCH_TENSORBOARD_STDERR_TEST";
 
 /// What libtorch prints while tensors are logged: nothing. Making some of them prints warnings, so that both is run in

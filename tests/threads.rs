@@ -1,5 +1,5 @@
-//! Many threads and processes at once, a writer that is behind, and logging after a fork: nothing that a call accepted is
-//! lost, what is given up is counted, and nobody waits for ever.
+//! Many threads and processes at once, a writer that is behind, and logging after a fork: nothing
+//! that a call accepted is lost, what is given up is counted, and nobody waits for ever.
 
 mod common;
 
@@ -122,7 +122,8 @@ fn threads_that_ask_for_the_same_sub_run_get_one() {
     }
 }
 
-/// One thread closes while the others go on. Each of their calls is written, or refused, or counted as dropped.
+/// One thread closes while the others go on. Each of their calls is written, or refused, or counted
+/// as dropped.
 #[test]
 fn closing_while_others_log_loses_nothing_silently() {
     for round in 0..20 {
@@ -190,7 +191,7 @@ fn threads_that_drop_their_clones_at_any_time() {
     }
 }
 
-// ---------------------------------------------------------------------------------------------- a writer that is behind
+// ---- a writer that is behind
 
 /// A logger whose writer stands still, inside `on_error`, until the sender is used.
 fn stalled(on_full: OnFull) -> (TempDir, Logger, Sender<()>) {
@@ -214,7 +215,8 @@ fn stalled(on_full: OnFull) -> (TempDir, Logger, Sender<()>) {
     (dir, logger, release)
 }
 
-/// What a stalled logger counts before the test begins: the histogram and the scalar, which is dropped as an event.
+/// What a stalled logger counts before the test begins: the histogram and the scalar, which is
+/// dropped as an event.
 fn since_stalled(stats: Stats) -> (u64, u64) {
     (stats.queued - 2, stats.dropped - 1)
 }
@@ -355,7 +357,8 @@ fn closing_while_calls_wait_counts_each_of_them() {
     assert_eq!(points as u64, since_stalled(stats).0);
 }
 
-/// Training that is ahead of the writer for good: what else is logged must not wait for the end of that.
+/// Training that is ahead of the writer for good: what else is logged must not wait for the end of
+/// that.
 #[test]
 fn scalars_reach_the_file_while_the_writer_is_behind() {
     let (_dir, logger) = logger();
@@ -399,7 +402,7 @@ fn read_partial(logger: &Logger) -> Vec<String> {
     tags.flatten().collect()
 }
 
-// ------------------------------------------------------------------------------------------------------- processes
+// ---- processes
 
 const DIR: &str = "TCH_TENSORBOARD_THREADS_DIR";
 
@@ -548,8 +551,8 @@ fn use_after_fork(logger: &Logger, dir: &std::path::Path) {
     own.close().unwrap();
 }
 
-/// The first kind of a tag wins, so the order decides which call is refused: that of the calls of one thread, however the
-/// writer thread happens to look at them.
+/// The first kind of a tag wins, so the order decides which call is refused: that of the calls of
+/// one thread, however the writer thread happens to look at them.
 #[test]
 fn what_one_thread_logs_first_is_first() {
     for round in 0..50 {
@@ -604,7 +607,8 @@ fn payloads_keep_their_place_among_scalars() {
     assert_eq!(logger.stats().dropped, 0);
 }
 
-/// The writer thread meets a run before what is logged to it, though the two come by different ways.
+/// The writer thread meets a run before what is logged to it, though the two come by different
+/// ways.
 #[test]
 fn the_first_values_of_a_sub_run_are_written() {
     for round in 0..50 {

@@ -1,8 +1,9 @@
-//! A clock that jumps while a run is written, and a writer thread that is a hundred times slower than training.
+//! A clock that jumps while a run is written, and a writer thread that is a hundred times slower
+//! than training.
 //!
-//! Both are done by a `clock_gettime` of this program's own, which the standard library finds before that of the system: it
-//! shifts the time of day, and holds the writer thread, which looks at the clock after each piece of work, for a multiple of the
-//! processor time that this took.
+//! Both are done by a `clock_gettime` of this program's own, which the standard library finds
+//! before that of the system: it shifts the time of day, and holds the writer thread, which looks
+//! at the clock after each piece of work, for a multiple of the processor time that this took.
 #![cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 
 mod common;
@@ -10,7 +11,7 @@ mod common;
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int};
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -167,6 +168,57 @@ fn a_clock_that_jumps_while_training_goes_on_loses_nothing() {
         .windows(2)
         .filter(|pair| (pair[0] - pair[1]).abs() > 3000.0);
     assert!(jumps.count() >= 9, "the clock did not jump");
+}
+
+/// The clock changes at any moment, also between two records of one write and between a file's name
+/// and its content.
+#[test]
+fn a_clock_that_jumps_while_a_write_is_under_way_loses_nothing() {
+    const STEPS: i64 = 3000;
+    const HOUR: i64 = 3600;
+    let _alone = Alone::new();
+    let dir = tempfile::tempdir().unwrap();
+    let builder = Logger::builder(dir.path().join("run"))
+        .max_file_bytes(1 << 16)
+        .flush_interval(Duration::from_millis(1));
+    let (logger, told) = listening(builder);
+    let ends = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ends.load(Relaxed) {
+                for ahead in [HOUR, 0, -HOUR, 0] {
+                    AHEAD.store(ahead, Relaxed);
+                    thread::sleep(Duration::from_micros(200));
+                }
+            }
+        });
+        for step in 0..STEPS {
+            logger.log_scalar("loss", step as f64, step).unwrap();
+            logger.log_histogram("values", &[1.0, 2.0], step).unwrap();
+            if step % 50 == 0 {
+                logger.flush().unwrap();
+            }
+        }
+        logger.close().unwrap();
+        ends.store(true, Relaxed);
+    });
+    assert!(told.lock().unwrap().is_empty(), "{told:?}");
+    let stats = logger.stats();
+    assert_eq!((stats.dropped, stats.errors), (0, 0), "{stats:?}");
+    assert!(event_files(logger.logdir()).len() > 5);
+    // The files in the order of their names.
+    assert_eq!(
+        steps(logger.logdir(), "loss"),
+        (0..STEPS).collect::<Vec<_>>()
+    );
+    let times: Vec<f64> = read_events(logger.logdir())
+        .iter()
+        .map(|event| event.wall_time)
+        .collect();
+    let jumps = times
+        .windows(2)
+        .filter(|pair| (pair[0] - pair[1]).abs() > 3000.0);
+    assert!(jumps.count() > 10, "the clock did not jump");
 }
 
 /// As many values as make the writer's work far longer than that of the caller.

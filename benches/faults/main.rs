@@ -1,11 +1,13 @@
-//! Whether verdicts are right: training runs with a known fault, and healthy ones that could be taken for faulty.
+//! Whether verdicts are right: training runs with a known fault, and healthy ones that could be
+//! taken for faulty.
 //!
 //! ```sh
 //! make bench-faults                                          # all, written to benches/results/faults.md
 //! make bench-faults BENCH_ARGS="--fault stalled --verbose"    # one fault, each miss with its report
 //! ```
 //!
-//! Thresholds were chosen on the tuning part (two networks, three seeds). The rest is only reported.
+//! Thresholds were chosen on the tuning part (two networks, three seeds). The rest is only
+//! reported.
 
 #[path = "../../examples/digits/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "only the data is needed here")]

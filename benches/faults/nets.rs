@@ -1,4 +1,5 @@
-//! Small networks on the digits, each a list of named variables and a function of them, so that a fault can be put anywhere.
+//! Small networks on the digits, each a list of named variables and a function of them, so that a
+//! fault can be put anywhere.
 
 use std::collections::BTreeMap;
 
@@ -29,8 +30,8 @@ enum Start {
 pub(crate) struct Tweak {
     /// The first layer's output leaves the graph.
     pub(crate) detach_first: bool,
-    /// The gradient that reaches the first layer is multiplied by this; 0 stands for 1. A trunk of saturated units between
-    /// it and the loss does so.
+    /// The gradient that reaches the first layer is multiplied by this; 0 stands for 1. A trunk of
+    /// saturated units between it and the loss does so.
     pub(crate) gradient_scale: f64,
     pub(crate) dropout: bool,
     /// The first layer's output is normalised over the batch.
@@ -45,7 +46,8 @@ pub(crate) struct Net {
 }
 
 impl Net {
-    /// `path` gives the place of a layer's variables, so that one may lie in another store or group.
+    /// `path` gives the place of a layer's variables, so that one may lie in another store or
+    /// group.
     pub(crate) fn build<'a>(kind: &'static str, path: impl Fn(&str) -> Path<'a>) -> Net {
         let mut variables = BTreeMap::new();
         for (layer, name, shape, start) in entries(kind) {
@@ -155,7 +157,8 @@ impl Net {
         self.linear("fc2", &x)
     }
 
-    /// Batch norm as tch's layers have it, running statistics in the store and a bias before each that does nothing.
+    /// Batch norm as tch's layers have it, running statistics in the store and a bias before each
+    /// that does nothing.
     fn normed(&self, images: &Tensor) -> Tensor {
         let norm = |layer: &str, x: &Tensor| {
             let part = |name: &str| Some(self.get(&format!("{layer}.{name}")));

@@ -8,7 +8,7 @@ use tch_tensorboard::{Cadence, Finding, Logger, Statistic, Verdict, WeightOption
 
 use crate::digits::Dataset;
 use crate::nets::{Net, Tweak, Words};
-use crate::scenario::{MIDDLE, STEPS, rate};
+use crate::scenario::{MIDDLE, STEPS, rate, steps};
 use crate::witness::Witness;
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -327,12 +327,13 @@ pub(crate) fn faulty(
     if hinted {
         logger.set_learning_rate(patient.rate);
     }
-    // Users log before the first step, as the demo does, or after it. What a layer begins with is seen before alone.
+    // Users log before the first step, as the demo does, or after it. What a layer begins with is
+    // seen before alone.
     if seed % 4 < 2 || fault == "bad-init" {
         patient.model.log(&logger, -1)?;
     }
     let mut witness = Witness::new(&patient.variables);
-    for step in 0..STEPS {
+    for step in 0..steps(fault) {
         let (mut images, labels) = digits.batch(BATCH, i64::MAX);
         if step == MIDDLE {
             patient.strike(fault, &mut images);

@@ -4,8 +4,8 @@ use crate::nets::Net;
 
 pub(crate) const OPTIMIZERS: [&str; 3] = ["sgd", "momentum", "adam"];
 
-/// A learning rate that trains a network well with an optimizer: the loss of 150 steps was compared for rates of 0.4 to 5
-/// times as much.
+/// A learning rate that trains a network well with an optimizer: the loss of 150 steps was compared
+/// for rates of 0.4 to 5 times as much.
 pub(crate) fn rate(net: &str, optimizer: &str) -> f64 {
     match (net, optimizer) {
         ("lstm", "sgd") => 0.2,
@@ -21,6 +21,15 @@ pub(crate) fn rate(net: &str, optimizer: &str) -> f64 {
 /// Steps of a run, and the step at which a fault that comes in the middle begins.
 pub(crate) const STEPS: i64 = 150;
 pub(crate) const MIDDLE: i64 = 70;
+
+/// Steps of a run with a fault. A model that never moves, with gradients and an unknown rate, may accumulate them over many
+/// calls: it is a fault after 200.
+pub(crate) fn steps(fault: &str) -> i64 {
+    match fault {
+        "lr-zero" => 2 * STEPS,
+        _ => STEPS,
+    }
+}
 
 /// The faults, each injected as its line says.
 pub(crate) const FAULTS: [(&str, &str); 16] = [
@@ -144,7 +153,8 @@ pub(crate) fn target(fault: &str, net: &'static str, seed: u64) -> &'static str 
     }
 }
 
-/// What comes of steps or weights that are far too large: dead units, vanishing and swinging gradients, rounding.
+/// What comes of steps or weights that are far too large: dead units, vanishing and swinging
+/// gradients, rounding.
 const OUT_OF_HAND: &[&str] = &[
     "dead_gradient",
     "exploding",
@@ -157,7 +167,8 @@ const OUT_OF_HAND: &[&str] = &[
     "rounded_away",
 ];
 
-/// `names` are the variables of the target layer, `matrices` all variables of two dimensions and more.
+/// `names` are the variables of the target layer, `matrices` all variables of two dimensions and
+/// more.
 pub(crate) fn label(
     fault: &str,
     net: &str,
@@ -252,7 +263,8 @@ pub(crate) fn label(
         },
         "vanishing" | "saturated" => Label {
             must: weights,
-            // With plain descent, steps of that size are below the smallest that the weights can make.
+            // With plain descent, steps of that size are below the smallest that the weights can
+            // make.
             also: &["rounded_away", "not_updated"],
             ..named(&["vanishing"])
         },

@@ -1,5 +1,5 @@
-//! Whether an injection does what its line says, and whether a healthy run is one: by the tensors and the loss, without the
-//! logger.
+//! Whether an injection does what its line says, and whether a healthy run is one: by the tensors
+//! and the loss, without the logger.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -74,8 +74,8 @@ impl Witness {
         }
     }
 
-    /// What was seen that the line of the fault does not say; `None` when all is as it says. `names` are the variables of the
-    /// layer that the fault is in.
+    /// What was seen that the line of the fault does not say; `None` when all is as it says.
+    /// `names` are the variables of the layer that the fault is in.
     pub(crate) fn objection(&self, fault: &str, names: &[String]) -> Option<String> {
         let part = |own: bool| {
             let all = self.tallies.iter();
@@ -199,7 +199,8 @@ impl Witness {
         dead.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Whether the loss ends below this share of what it began with, or is low as that of a model that has learned.
+    /// Whether the loss ends below this share of what it began with, or is low as that of a model
+    /// that has learned.
     fn learns(&self, share: f64) -> Option<String> {
         let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len().max(1) as f64;
         let count = self.losses.len();

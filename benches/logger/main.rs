@@ -6,8 +6,9 @@
 //! cargo bench --bench logger -- caller 8x400000       # for 8 tensors of 400000 elements
 //! ```
 //!
-//! Prints Markdown. Times are minimum / median / maximum over the calls of a run. Each call and its yardstick are taken in turn in
-//! one run, under the same load, so that the ratio stands on a machine that is not quiet, too.
+//! Prints Markdown. Times are minimum / median / maximum over the calls of a run. Each call and its
+//! yardstick are taken in turn in one run, under the same load, so that the ratio stands on a
+//! machine that is not quiet, too.
 
 mod measure;
 mod model;
@@ -181,8 +182,9 @@ fn caller_row(model: &mut Model, between: Between, calls: u64) -> Result {
         }
         // As in training: what the optimizer has just read and written is what is logged.
         model.step();
-        // The yardstick is one of the copies, near the end of the step and under the same load as the call.
-        // After `copy_` libtorch's threads spin for a while; such calls are made, and not counted.
+        // The yardstick is one of the copies, near the end of the step and under the same load as
+        // the call. After `copy_` libtorch's threads spin for a while; such calls are made, and not
+        // counted.
         let (is_plain, warm) = (call % 4 != 0, call >= WARM_UP);
         let time = seconds(|| {
             if is_plain {

@@ -76,7 +76,8 @@ pub(crate) fn thread_cpu(work: impl FnOnce()) -> f64 {
     cpu(ClockId::ThreadCPUTime, work)
 }
 
-/// Seconds of CPU that the logger's own threads spend while `work` runs. libtorch's are left out: they spin when idle.
+/// Seconds of CPU that the logger's own threads spend while `work` runs. libtorch's are left out:
+/// they spin when idle.
 pub(crate) fn worker_cpu(work: impl FnOnce()) -> f64 {
     let since = workers();
     work();

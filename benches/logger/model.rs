@@ -1,4 +1,5 @@
-//! Models to log: real lists of shapes, filled with values that look trained, and moved a little at each step.
+//! Models to log: real lists of shapes, filled with values that look trained, and moved a little at
+//! each step.
 
 use tch::nn::{Init, VarStore};
 use tch::{Device, Kind, Tensor};
@@ -8,10 +9,12 @@ pub(crate) const NAMES: [&str; 4] = ["resnet18", "gpt2-small", "cnn", "300x64"];
 
 /// Relative size of a step, as of Adam with a rate of 1e-4 on weights of 0.02.
 const STEP: f64 = 1e-4;
-/// Steps in one direction before the sign of all changes turns, so that long runs stay where they began.
+/// Steps in one direction before the sign of all changes turns, so that long runs stay where they
+/// began.
 const TURN: u64 = 16;
 
-/// Variables in a store, and by how much each is moved: their gradients, which each call of `log_weights` looks at, too.
+/// Variables in a store, and by how much each is moved: their gradients, which each call of
+/// `log_weights` looks at, too.
 pub(crate) struct Model {
     pub(crate) store: VarStore,
     pub(crate) name: String,
@@ -92,7 +95,8 @@ impl Model {
         }
     }
 
-    /// Writes weights and changes as `w/<variable>` and `d/<variable>`, for another program to make the same steps.
+    /// Writes weights and changes as `w/<variable>` and `d/<variable>`, for another program to make
+    /// the same steps.
     #[allow(dead_code)]
     pub(crate) fn write_safetensors(&self, path: &std::path::Path) -> Result<(), tch::TchError> {
         let names = self.store.variables();

@@ -34,8 +34,8 @@ impl Yardstick {
         let mut rest = self.arena.as_mut_slice();
         for &(start, len) in &self.sources {
             let (target, behind) = rest.split_at_mut(len);
-            // SAFETY: the model outlives its yardstick in every measurement, its storages are never replaced, and nothing
-            // writes to them while this thread copies.
+            // SAFETY: the model outlives its yardstick in every measurement, its storages are never
+            // replaced, and nothing writes to them while this thread copies.
             target.copy_from_slice(unsafe { std::slice::from_raw_parts(start, len) });
             rest = behind;
         }

@@ -1,7 +1,9 @@
-//! Our side of `make bench-peers`: makes the tensors, and does one step of logging for each line read from standard input.
+//! Our side of `make bench-peers`: makes the tensors, and does one step of logging for each line
+//! read from standard input.
 //!
-//! `peers prepare MODEL FILE` writes weights and changes of a model for the Python side. `peers serve MODEL DIR` answers
-//! each command with one line of JSON: the nanoseconds that the caller was held, and what the file has grown by.
+//! `peers prepare MODEL FILE` writes weights and changes of a model for the Python side. `peers
+//! serve MODEL DIR` answers each command with one line of JSON: the nanoseconds that the caller was
+//! held, and what the file has grown by.
 
 #[path = "../logger/model.rs"]
 #[allow(dead_code)] // shared with the other benches
@@ -114,8 +116,8 @@ impl Ours {
     }
 }
 
-/// tensorboard-rs computes nothing: libtorch does the statistics and the counting here, over the bucket limits that
-/// `torch.utils.tensorboard` uses by default.
+/// tensorboard-rs computes nothing: libtorch does the statistics and the counting here, over the
+/// bucket limits that `torch.utils.tensorboard` uses by default.
 struct TensorboardRs {
     writer: tensorboard_rs::summary_writer::SummaryWriter,
     dir: PathBuf,

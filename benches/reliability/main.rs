@@ -1,6 +1,8 @@
-//! The Rust writers of `make bench-reliability`: does what each line of standard input says, and answers with a line.
+//! The Rust writers of `make bench-reliability`: does what each line of standard input says, and
+//! answers with a line.
 //!
-//! `reliability ours|tensorboard-rs DIR`, then `log FROM TO`, `flush`, `close`, `exit`. An answer is `ok` or the error.
+//! `reliability ours|tensorboard-rs DIR`, then `log FROM TO`, `flush`, `close`, `exit`. An answer
+//! is `ok` or the error.
 
 use std::error::Error;
 use std::io::{self, BufRead, Write};

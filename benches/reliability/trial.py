@@ -3,9 +3,10 @@
 
     trial.py PROGRAM [--kills N] [--out FILE.md]
 
-PROGRAM is benches/reliability built by cargo. Each writer runs in a process of its own that logs the scalar `loss`, whose
-value is its step, and is told what to do line by line; between the lines this program brings the fault about. What is left is
-read by TensorBoard's own Python reader, file by file up to the first damage, as TensorBoard does.
+PROGRAM is benches/reliability built by cargo. Each writer runs in a process of its own that logs
+the scalar `loss`, whose value is its step, and obeys one line after the other; between the lines
+this program makes the fault. What is left is read by TensorBoard's own Python reader, file by file
+up to the first damage, as TensorBoard does.
 """
 
 import argparse
@@ -48,13 +49,14 @@ def serve_torch(directory):
 
 
 class Writer:
-    def __init__(self, name, program, directory):
+    def __init__(self, name, program, directory, restore_signals=False):
         command = {
             OURS: [program, "ours", directory],
             RS: [program, "tensorboard-rs", directory],
             TORCH: [sys.executable, __file__, "serve-torch", directory],
         }[name]
-        # A limit on the size of files sends SIGXFSZ, which here is ignored in every process, so that writing fails instead.
+        # A limit on the size of files sends SIGXFSZ, which Python ignores. Unless it is restored,
+        # every process does, so that writing fails instead.
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -62,7 +64,7 @@ class Writer:
             stderr=subprocess.PIPE,
             text=True,
             bufsize=1,
-            restore_signals=False,
+            restore_signals=restore_signals,
         )
         self.answers = [self.answer()]
 
@@ -170,6 +172,34 @@ def removed_file(name, program, directory):
     return row(writer, [step - 1000 for step in read(directory)], 1000, ended)
 
 
+def renamed_file(name, program, directory):
+    """The event file gets a name that no reader lists after 1000 of 2000 scalars, as NFS renames
+    one that is removed."""
+    writer = Writer(name, program, directory)
+    writer.say("log 0 1000")
+    writer.say("flush")
+    for path in Path(directory).glob("*tfevents*"):
+        path.rename(path.with_name(".nfs0000000000000001"))
+    writer.say("log 1000 2000")
+    writer.say("flush")
+    writer.say("close")
+    ended, _ = writer.end()
+    return row(writer, [step - 1000 for step in read(directory)], 1000, ended)
+
+
+def size_limit(name, program, directory):
+    """`ulimit -f` at 100 kB, with the signal's default action, while 20 000 scalars are logged."""
+    writer = Writer(name, program, directory, restore_signals=True)
+    writer.say("log 0 100")
+    writer.say("flush")
+    writer.limit(LIMIT)
+    writer.say("log 100 20000")
+    writer.say("flush")
+    writer.say("close")
+    ended, _ = writer.end()
+    return row(writer, read(directory), 20_000, ended)
+
+
 def two_at_once(name, program, directory):
     """Two writers are told the same directory in the same second and log 1000 scalars each."""
     writers = [Writer(name, program, directory) for _ in range(2)]
@@ -185,11 +215,12 @@ def two_at_once(name, program, directory):
     counts = [len(read(folder)) for folder in folders]
     mixed = "apart" if len(folders) == 2 else "in one directory"
     calls = sum(len(writer.answers) for writer in writers)
-    return f"{sum(counts)} of 2000, {mixed}", f"{sum(map(errors, writers))} of {calls}", ", ".join(endings)
+    failed = f"{sum(map(errors, writers))} of {calls}"
+    return f"{sum(counts)} of 2000, {mixed}", failed, ", ".join(endings)
 
 
 def killed(name, program, directory, kills):
-    """Killed at a random moment while logging; what a flush had acknowledged before must be readable."""
+    """Killed at a random moment while logging; what a flush had acknowledged must be readable."""
     lost = flushed = 0
     for number in range(kills):
         place = os.path.join(directory, str(number))
@@ -209,6 +240,9 @@ def killed(name, program, directory, kills):
     return f"{flushed - lost} of {flushed} flushed", "", f"killed {kills} times"
 
 
+FAULTS = (full_disk, space_returns, removed_file, renamed_file, size_limit, two_at_once, killed)
+
+
 def main():
     if sys.argv[1:2] == ["serve-torch"]:
         return serve_torch(sys.argv[2])
@@ -217,9 +251,10 @@ def main():
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--out")
     options = parser.parse_args()
-    lines = ["| fault | writer | scalars that TensorBoard can read | calls that told of an error | the process |"]
-    lines.append("| --- | --- | --- | --- | --- |")
-    for fault in (full_disk, space_returns, removed_file, two_at_once, killed):
+    columns = ("fault", "writer", "scalars that TensorBoard can read")
+    columns += ("calls that returned an error", "the process")
+    lines = [f"| {' | '.join(columns)} |", "| --- | --- | --- | --- | --- |"]
+    for fault in FAULTS:
         for name in WRITERS:
             with tempfile.TemporaryDirectory() as scratch:
                 more = [options.kills] if fault is killed else []

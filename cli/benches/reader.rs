@@ -1,7 +1,8 @@
 //! How fast the program reads: megabytes of event files a second, by subcommand and kind of log.
 //!
-//! `cargo bench -p tch-tensorboard-cli --bench reader -- [DIR]`, or `make bench-reader`. The logs are made in
-//! DIR once, in `target/reader` unless named. Each command runs three times, the fastest counts; its output goes nowhere.
+//! `cargo bench -p tch-tensorboard-cli --bench reader -- [DIR]`, or `make bench-reader`. The logs
+//! are made in DIR once, in `target/reader` unless named. Each command runs three times, the
+//! fastest counts; its output goes nowhere.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};

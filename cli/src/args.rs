@@ -8,11 +8,13 @@ const EXIT_CODES: &str = "\
 Exit status:
   0  all is well
   1  damage was found; what is whole was read all the same
-  2  something could not be done: a wrong argument, a file that cannot be opened or read, nothing to read
+  2  something could not be done: a wrong argument, a file that cannot be opened or read, nothing
+     to read
   3  report found a fault in the weights
 Of several, 2 comes before 3 and 3 before 1.";
 
-/// Inspects, checks and exports TensorBoard log directories, whoever wrote them, and reports whether their weights learn.
+/// Inspects, checks and exports TensorBoard log directories, whoever wrote them, and reports
+/// whether their weights learn.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Args {
@@ -22,14 +24,16 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Lists runs with their files and sizes, and their tags with kind, number of points, steps and newest value
+    /// Lists runs with their files and sizes, and their tags with kind, number of points, steps and
+    /// newest value
     #[command(after_help = EXIT_CODES)]
     Inspect(Inspect),
     /// Checks every record: both checksums, that it is an event, that its time is finite
     ///
-    /// Each fault is a line on standard output that names the file and the byte. Behind damage the next whole record is
-    /// looked for, so that all faults are found. A last record that is only half there is mentioned, and is no fault: it is
-    /// being written, or its writer was killed; see --strict.
+    /// Each fault is a line on standard output that names the file and the byte. Behind damage the
+    /// next whole record is looked for, so that all faults are found. A last record that is only
+    /// half there is mentioned, and is no fault: it is being written, or its writer was killed; see
+    /// --strict.
     #[command(after_help = EXIT_CODES)]
     Verify(Verify),
     /// Writes values as CSV or as JSON lines
@@ -50,13 +54,15 @@ pub(crate) enum Command {
     /// is as it is.
     #[command(after_help = EXIT_CODES)]
     Export(Export),
-    /// Says of each variable whether it learns, and if not, why: the weight report, recomputed from the log
+    /// Says of each variable whether it learns, and if not, why: the weight report, recomputed from
+    /// the log
     ///
-    /// The table is that of Logger::weight_report(), by the same rules. Of logs of this crate it needs what log_weights writes
-    /// by default, and tells more where log_gradients has written gradients, too. Where the run's own report, which has seen
-    /// more, says otherwise, a note tells so. Histograms that others have written (add_histogram of torch and tensorboardX,
-    /// one tag a variable) tell which variables do not move from point to point. Notes below the table say what the log
-    /// does not allow to decide.
+    /// The table is that of Logger::weight_report(), by the same rules. Of logs of this crate it
+    /// needs what log_weights writes by default, and tells more where log_gradients has written
+    /// gradients, too. Where the run's own report, which has seen more, says otherwise, a note
+    /// tells so. Histograms that others have written (add_histogram of torch and tensorboardX, one
+    /// tag a variable) tell which variables do not move from point to point. Notes below the table
+    /// say what the log does not allow to decide.
     #[command(after_help = EXIT_CODES)]
     Report(Report),
 }
@@ -125,10 +131,12 @@ pub(crate) struct Report {
     /// Only variables whose name matches this glob, as if they were the whole model; several add up
     #[arg(long, value_name = "GLOB")]
     pub(crate) variable: Vec<String>,
-    /// Without variables whose name matches this glob: activations beside weights, for one; several add up
+    /// Without variables whose name matches this glob: activations beside weights, for one; several
+    /// add up
     #[arg(long, value_name = "GLOB")]
     pub(crate) exclude: Vec<String>,
-    /// Variables that are not meant to move, where the log does not tell (that of another writer); several add up
+    /// Variables that are not meant to move, where the log does not tell (that of another writer);
+    /// several add up
     #[arg(long, value_name = "GLOB")]
     pub(crate) frozen: Vec<String>,
     /// Points that rules look back over, 4 to 1000: fewer for a log with a point an epoch

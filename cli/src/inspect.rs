@@ -68,8 +68,8 @@ struct Tags {
 struct Known {
     tag: Tag,
     is_wanted: bool,
-    /// Where the tag is that came behind this one. Training logs the same tags in turn, so it mostly comes again, and comparing
-    /// it is faster than looking it up.
+    /// Where the tag is that came behind this one. Training logs the same tags in turn, so it
+    /// mostly comes again, and comparing it is faster than looking it up.
     next: usize,
 }
 

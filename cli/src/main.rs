@@ -1,4 +1,5 @@
-//! Inspects, checks and exports TensorBoard log directories, whoever wrote them, and reports whether their weights learn.
+//! Inspects, checks and exports TensorBoard log directories, whoever wrote them, and reports
+//! whether their weights learn.
 #![deny(unsafe_code)]
 
 mod args;

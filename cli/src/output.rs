@@ -113,8 +113,8 @@ pub(crate) fn escaped(text: &str, keep: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// A number as the files mean it: scalars are `f32` there, so 0.1 is not 0.10000000149011612. JSON has no NaN and no infinities;
-/// they become the strings that TensorBoard uses.
+/// A number as the files mean it: scalars are `f32` there, so 0.1 is not 0.10000000149011612. JSON
+/// has no NaN and no infinities; they become the strings that TensorBoard uses.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Number(pub f64);
 

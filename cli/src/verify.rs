@@ -111,8 +111,8 @@ impl<'a> Check<'a> {
                     self.seen.records += 1;
                     let path = path.display();
                     self.fault(format!(
-                        "{path}: the event at byte {offset} has the time {time}; TensorBoard's fast loader drops it, or the \
-                         rest of the file"
+                        "{path}: the event at byte {offset} has the time {time}; TensorBoard's \
+                         fast loader drops it, or the rest of the file"
                     ));
                 }
                 Err(error) if error.is_truncated() => {

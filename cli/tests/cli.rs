@@ -1,4 +1,5 @@
-//! The program `tch-tensorboard`: what it prints, how it exits, and that nothing in a file makes it do anything else.
+//! The program `tch-tensorboard`: what it prints, how it exits, and that nothing in a file makes it
+//! do anything else.
 
 use std::fs;
 use std::io::Write;
@@ -81,7 +82,8 @@ fn inspect_lists_runs_and_tags() {
     assert_eq!(run["tags"].as_array().unwrap().len(), 1);
 }
 
-// Tags in turn, out of turn, for the first time late, and of several kinds; also those of other writers.
+// Tags in turn, out of turn, for the first time late, and of several kinds; also those of other
+// writers.
 #[test]
 fn inspect_counts_what_the_points_say() {
     let logs = logs();

@@ -8,8 +8,8 @@ use tch::nn::{self, OptimizerConfig};
 use tch::{Device, TchError};
 use tch_tensorboard::Cadence;
 
-/// Trains a small CNN on handwritten digits and logs loss, accuracy, learning rate and all weights, weight deltas and
-/// gradients for TensorBoard.
+/// Trains a small CNN on handwritten digits and logs loss, accuracy, learning rate and all weights,
+/// weight deltas and gradients for TensorBoard.
 #[derive(Debug, Parser)]
 #[command(
     after_help = "Run it twice, with different options, to compare the two runs: runs/cnn and runs/cnn_2.\n\
@@ -29,14 +29,15 @@ pub(crate) struct Args {
     /// How the weights are moved
     #[arg(long, value_enum, default_value_t)]
     pub(crate) optimizer: OptimizerKind,
-    /// Fixes initial weights, order, shifts and dropout; the same seed trains the same model on a CPU
+    /// Fixes initial weights, order, shifts and dropout; the same seed trains the same model on a
+    /// CPU
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u32,
     /// Directory of the run; a numbered one beside it (runs/cnn_2) when it holds a run already
     #[arg(long, value_name = "DIR", default_value = "runs/cnn")]
     pub(crate) logdir: PathBuf,
-    /// When to write the scalars of the weights: auto (each call at first, thinned out in long runs), every-call, or a
-    /// number n for each n-th call (0: never)
+    /// When to write the scalars of the weights: auto (each call at first, thinned out in long
+    /// runs), every-call, or a number n for each n-th call (0: never)
     #[arg(long, value_name = "CADENCE", default_value = "auto")]
     pub(crate) scalars: CadenceArg,
     /// When to write the histograms of weights, weight deltas and gradients; as for --scalars
@@ -52,11 +53,12 @@ pub(crate) struct Args {
     /// Where to train; auto takes CUDA when libtorch finds it
     #[arg(long, value_enum, default_value_t)]
     pub(crate) device: DeviceKind,
-    /// CPU threads of libtorch. One is nearly as fast for small images, leaves the other cores alone, and gives the same
-    /// result on machines with different numbers of cores
+    /// CPU threads of libtorch. One is nearly as fast for small images, leaves the other cores
+    /// alone, and gives the same result on machines with different numbers of cores
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) threads: i32,
-    /// For checking what is logged: also write the trainable variables of each step to DIR/step_000000.safetensors and so on
+    /// For checking what is logged: also write the trainable variables of each step to
+    /// DIR/step_000000.safetensors and so on
     #[arg(long, value_name = "DIR")]
     pub(crate) dump_weights: Option<PathBuf>,
     /// Show no progress bar (there is none anyway when stderr is not a terminal)

@@ -1,13 +1,15 @@
-//! Trains a small CNN on handwritten digits and logs everything worth looking at: 900 steps, a few seconds on one core.
+//! Trains a small CNN on handwritten digits and logs everything worth looking at: 900 steps, a few
+//! seconds on one core.
 //!
 //! ```sh
 //! cargo run --release --example cnn            # the 1797 digits embedded here: about 99 % of the test images are told
 //! tensorboard --logdir runs
 //! ```
 //!
-//! On screen: a progress bar, the accuracy, a table of the variables (norm, update ratio, changed share, drift, verdict), and the
-//! address of a page with the telling charts pinned. In TensorBoard: `loss` and `accuracy` with training and validation in
-//! one chart, `learning_rate`, then everything about weights, their changes and their gradients under tags that begin with
+//! On screen: a progress bar, the accuracy, a table of the variables (norm, update ratio, changed
+//! share, drift, verdict), and the address of a page with the telling charts pinned. In
+//! TensorBoard: `loss` and `accuracy` with training and validation in one chart, `learning_rate`,
+//! then everything about weights, their changes and their gradients under tags that begin with
 //! `weight` and `model`, as scalars, histograms and the *custom scalars* layout.
 
 mod args;
@@ -121,7 +123,8 @@ impl Schedule {
         }
     }
 
-    /// The learning rate of a step, counted from 1: half a cosine (Loshchilov and Hutter, 2017, without restarts).
+    /// The learning rate of a step, counted from 1: half a cosine (Loshchilov and Hutter, 2017,
+    /// without restarts).
     fn rate(&self, step: u64) -> f64 {
         let progress = (step - 1) as f64 / self.all as f64;
         let falling = (1.0 + (PI * progress).cos()) / 2.0;
@@ -206,7 +209,8 @@ fn dump_weights(dir: &Path, vs: &nn::VarStore, step: u64) -> Result<()> {
     )?)
 }
 
-/// Share of the training images told in an epoch, as the weights were at each step; it stays on the device.
+/// Share of the training images told in an epoch, as the weights were at each step; it stays on the
+/// device.
 struct EpochAccuracy {
     correct: Tensor,
     seen: i64,

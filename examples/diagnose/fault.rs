@@ -1,4 +1,5 @@
-//! The faults that the example can put into a training run. Each is a mistake that happens, in as few lines as it takes.
+//! The faults that the example can put into a training run. Each is a mistake that happens, in as
+//! few lines as it takes.
 
 use anyhow::{Result, anyhow};
 use clap::ValueEnum;
@@ -7,7 +8,8 @@ use tch::nn::{Optimizer, VarStore};
 
 use crate::digits::Cnn;
 
-/// What reaches `conv1` of its gradient when it vanishes. Six saturated sigmoids leave about as much.
+/// What reaches `conv1` of its gradient when it vanishes. Six saturated sigmoids leave about as
+/// much.
 const VANISHED: f64 = 1e-6;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -69,7 +71,8 @@ impl Fault {
         Ok(())
     }
 
-    /// A store lists the variables that its optimizers get, each with the group that has its learning rate.
+    /// A store lists the variables that its optimizers get, each with the group that has its
+    /// learning rate.
     fn set_conv2_apart(self, vs: &VarStore, model: &Cnn) -> Result<()> {
         let mut variables = vs
             .variables_

@@ -6,9 +6,10 @@
 //! tensorboard --logdir runs
 //! ```
 //!
-//! Without `--fault` the loss of both runs falls and both models tell digits well, so that the usual curves look right. On
-//! screen: each finding at the step at which it is sure, the accuracy, and the report with a verdict for each variable.
-//! In TensorBoard: *Custom scalars*, whose first row is *Needs attention*, and the report under *Text*.
+//! Without `--fault` the loss of both runs falls and both models tell digits well, so that the
+//! usual curves look right. On screen: each finding at the step at which it is sure, the accuracy,
+//! and the report with a verdict for each variable. In TensorBoard: *Custom scalars*, whose first
+//! row is *Needs attention*, and the report under *Text*.
 
 #[path = "../digits/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the cnn example needs more")]
@@ -31,7 +32,8 @@ use fault::Fault;
 const BATCH: usize = 32;
 const RATE: f64 = 2e-3;
 
-/// Trains a small CNN on handwritten digits with a fault in it, and prints what the logger says of each variable.
+/// Trains a small CNN on handwritten digits with a fault in it, and prints what the logger says of
+/// each variable.
 #[derive(Debug, Parser)]
 #[command(after_help = "Then look at it with: tensorboard --logdir runs")]
 struct Args {

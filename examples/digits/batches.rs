@@ -4,13 +4,15 @@ use tch::{Device, Kind, Tensor};
 
 use super::{Images, Split};
 
-/// Images as `[n, 1, rows, cols]` floats from 0 to 1 and their labels as `[n]` integers, on the device asked for.
+/// Images as `[n, 1, rows, cols]` floats from 0 to 1 and their labels as `[n]` integers, on the
+/// device asked for.
 pub struct Batch {
     pub images: Tensor,
     pub labels: Tensor,
 }
 
-/// Goes through a split once. All chance comes from libtorch's generator, so `tch::manual_seed` fixes it.
+/// Goes through a split once. All chance comes from libtorch's generator, so `tch::manual_seed`
+/// fixes it.
 pub struct Batches<'a> {
     split: &'a Split,
     /// Indices of the images not handed out yet, the next one last.

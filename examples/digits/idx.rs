@@ -1,5 +1,6 @@
-//! Reads IDX files, the format of MNIST: two zero bytes, the element type, the number of dimensions, each dimension as a
-//! big-endian `u32`, then the elements. Of the element types only `u8` occurs in images and labels.
+//! Reads IDX files, the format of MNIST: two zero bytes, the element type, the number of
+//! dimensions, each dimension as a big-endian `u32`, then the elements. Of the element types only
+//! `u8` occurs in images and labels.
 
 use std::fmt;
 

@@ -10,7 +10,8 @@ const HALVED_TWICE_FROM: usize = 16;
 const EVALUATION_BATCH: usize = 512;
 const DROPOUT: f64 = 0.25;
 
-/// Two convolutions of 3x3 and two linear layers: 71,754 parameters for images of 8x8 and ten classes.
+/// Two convolutions of 3x3 and two linear layers: 71,754 parameters for images of 8x8 and ten
+/// classes.
 #[derive(Debug)]
 pub struct Cnn {
     pub conv1: nn::Conv2D,
@@ -75,7 +76,8 @@ pub struct Score {
     pub accuracy: f64,
 }
 
-/// Scores `model` on all of `split` without touching its gradients or the random numbers of the training.
+/// Scores `model` on all of `split` without touching its gradients or the random numbers of the
+/// training.
 pub fn evaluate(
     model: &dyn ModuleT,
     split: &Split,

@@ -7,7 +7,7 @@ use crate::capture::plan::Plan;
 use crate::model::statistic::{Quantity, Row, Statistic};
 use crate::model::tier::Tier;
 use crate::report::Verdict;
-use crate::report::diagnosis::Found;
+use crate::report::ledger::Found;
 
 /// Of a model in one scope: its variables with what is known of each, its parts, and the faults in force.
 pub(crate) fn scope_board(

@@ -4,20 +4,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::analysis::state::State;
-use crate::capture::Snapshot;
 use crate::capture::plan::{Plan, Variable};
-use crate::report::diagnosis::{Diagnosis, Found, Opinion};
-use crate::report::history::Observation;
-use crate::report::rules::Facts;
+use crate::capture::snapshot::Snapshot;
+use crate::report::diagnosis::{Diagnosis, Elsewhere, Opinion};
+use crate::report::facts::Facts;
+use crate::report::history::{Idle, Observation};
+use crate::report::ledger::Found;
 use crate::report::{Thresholds, Trend};
-use crate::source::values::Glimpse;
+use crate::source::values::{Glimpse, Look};
 
 /// See the module.
 pub(crate) struct Checkup {
     diagnosis: Diagnosis,
-    /// Faults in force, in the order in which they became sure.
-    faults: Vec<Found>,
-    /// Of these, the ones that nobody has been told of.
+    /// What is new of faults since anybody asked.
     news: Vec<Found>,
     /// Some verdict has changed since the report was last written.
     has_new_verdict: bool,
@@ -29,7 +28,6 @@ impl Checkup {
     pub(crate) fn new(thresholds: Thresholds) -> Checkup {
         Checkup {
             diagnosis: Diagnosis::new(thresholds),
-            faults: Vec::new(),
             news: Vec::new(),
             has_new_verdict: false,
             exact_gradients: HashMap::new(),
@@ -57,14 +55,15 @@ impl Checkup {
         let diagnosis = &mut self.diagnosis;
         diagnosis.set_learning_rate(snapshot.learning_rate);
         let known = std::iter::zip(&snapshot.plan.variables, states);
-        let glimpses = snapshot.buffer.glimpses.iter();
-        let glimpses = glimpses.chain(std::iter::repeat(&Glimpse::Unseen));
-        let observations: Vec<Observation> = std::iter::zip(known, glimpses)
-            .map(|((variable, state), &glimpse)| Observation {
+        let looks = snapshot.buffer.looks.iter().copied();
+        let looks = looks.chain(std::iter::repeat(Look::default()));
+        let observations: Vec<Observation> = std::iter::zip(known, looks)
+            .map(|((variable, state), look)| Observation {
                 glimpse: self
                     .exact_gradients
                     .remove(&variable.name)
-                    .unwrap_or(glimpse),
+                    .unwrap_or(look.glimpse),
+                required: look.required,
                 ..state.observation(variable)
             })
             .collect();
@@ -72,20 +71,38 @@ impl Checkup {
         for (place, state) in states.iter().enumerate() {
             diagnosis.units_changed(place, state.analysis.as_ref());
         }
-        let found = diagnosis.observe(snapshot.step, snapshot.idle_calls.into(), &observations);
+        if snapshot.is_other_store {
+            diagnosis.count_other_store();
+        }
+        let idle = Idle {
+            calls: snapshot.idle_calls.into(),
+            since: snapshot.idle_since,
+        };
+        let found = diagnosis.observe(snapshot.step, idle, &observations);
         let changed = diagnosis.take_changed();
         self.has_new_verdict |= changed;
-        if changed {
-            self.faults.retain(|fault| diagnosis.is_in_force(fault));
+        for place in diagnosis.in_turn() {
+            if let Some(variable) = snapshot.plan.variables.get(place) {
+                snapshot.plan.report_in_turn(variable);
+            }
         }
-        self.faults.extend(found.iter().cloned());
         let has_news = !found.is_empty();
         self.news.extend(found);
         changed || has_news
     }
 
     pub(crate) fn faults(&self) -> &[Found] {
-        &self.faults
+        self.diagnosis.faults()
+    }
+
+    /// What the other scopes of the run are like.
+    pub(crate) fn set_elsewhere(&mut self, elsewhere: Elsewhere) {
+        self.diagnosis.set_elsewhere(elsewhere);
+    }
+
+    /// See [`Diagnosis::identity`].
+    pub(crate) fn identity(&self) -> (bool, u64) {
+        self.diagnosis.identity()
     }
 
     /// The faults that became sure since the last time.
@@ -112,5 +129,5 @@ impl Checkup {
 }
 
 fn facts(variable: &Variable) -> Facts {
-    Facts::new(&variable.name, variable.traits())
+    Facts::new(&variable.name, variable.info.clone())
 }

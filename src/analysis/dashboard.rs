@@ -58,6 +58,7 @@ pub(crate) struct VariableBoard {
 /// (`written`) are named: a chart of tags that never come would stay empty.
 pub(crate) fn layout(
     user_groups: &[Box<str>],
+    user_tags: &[Box<str>],
     scopes: &[ScopeBoard],
     written: &dyn Fn(&str) -> bool,
 ) -> Vec<Category> {
@@ -65,11 +66,7 @@ pub(crate) fn layout(
     let open_samples = board.variables().count() <= OPEN_SAMPLES;
     let categories = [
         category("Needs attention", board.attention(), false),
-        category(
-            "Training",
-            user_groups.iter().map(|name| group(name, name)).collect(),
-            false,
-        ),
+        category("Training", user_charts(user_groups, user_tags), false),
         category(
             "Are the weights changing?",
             board.section(Section::Changing),
@@ -92,6 +89,11 @@ pub(crate) fn layout(
             true,
         ),
         category("Mean \u{b1} standard deviation", board.bands(), true),
+        category(
+            "Training: groups of many scalars",
+            large_groups(user_groups, user_tags),
+            true,
+        ),
     ];
     categories
         .into_iter()
@@ -118,6 +120,38 @@ pub(crate) fn telling(
     let pinned = attention().filter(|(_, attention)| attention.pins_variables);
     let ratios = pinned.flat_map(|(row, _)| board.each(row).map(str::to_owned));
     own.chain(model).chain(ratios).take(most).collect()
+}
+
+/// The user's tags of a group.
+fn members<'a>(group: &str, user_tags: &'a [Box<str>]) -> Vec<&'a str> {
+    let is_member = |tag: &&str| tag.split('/').next() == Some(group);
+    user_tags
+        .iter()
+        .map(|tag| &**tag)
+        .filter(is_member)
+        .collect()
+}
+
+/// A chart for each group of the user's scalars, that of a large one with its first [`LINES`].
+fn user_charts(user_groups: &[Box<str>], user_tags: &[Box<str>]) -> Vec<Chart> {
+    let chart = |name: &Box<str>| {
+        let members = members(name, user_tags);
+        match members.get(..LINES) {
+            Some(first) if members.len() > LINES => lines(
+                &format!("{name}: the first {LINES} of {}", members.len()),
+                first,
+            ),
+            _ => group(name, name),
+        }
+    };
+    user_groups.iter().map(chart).collect()
+}
+
+/// The large groups as a whole.
+fn large_groups(user_groups: &[Box<str>], user_tags: &[Box<str>]) -> Vec<Chart> {
+    let is_large = |name: &&Box<str>| members(name, user_tags).len() > LINES;
+    let large = user_groups.iter().filter(is_large);
+    large.map(|name| group(name, name)).collect()
 }
 
 struct Board<'a> {

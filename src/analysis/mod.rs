@@ -2,6 +2,7 @@
 //! names them, `tag_parts` takes such a name apart, and `description` is the text beside its first value.
 
 mod aggregate;
+mod begun;
 mod board;
 mod checkup;
 pub(crate) mod dashboard;
@@ -9,8 +10,10 @@ pub(crate) mod description;
 pub(crate) mod map_picture;
 mod origin;
 pub(crate) mod points;
+mod record;
 pub(crate) mod state;
 pub(crate) mod tags;
+mod twins;
 pub(crate) mod watch;
 pub(crate) mod weight_map;
 

@@ -3,13 +3,20 @@
 use crate::capture::plan::{Extent, Variable};
 use crate::capture::samples::spread;
 use crate::kernel::Elements;
-use crate::model::measured::Drift;
+use crate::model::measured::{ChangedSince, Drift};
 
 /// Elements that are kept of each variable: all of a small one.
 const ELEMENTS: usize = 4096;
 
 /// Every so many of these tell whether successive changes point the same way.
 const DIRECTION_STRIDE: usize = 4;
+
+/// Steps over which changed elements are counted together.
+const SPAN: u32 = 20;
+
+/// Elements that this is counted of at most, and at least.
+const ANCHORED: usize = 1024;
+const FEWEST: usize = 64;
 
 /// See the module.
 pub(crate) struct Origin {
@@ -24,6 +31,18 @@ pub(crate) struct Origin {
     deltas: Vec<f64>,
     /// The squared norm of `deltas`.
     deltas_squared: f64,
+    /// What `newest` was up to [`SPAN`] steps before, and how many.
+    anchor: Vec<f64>,
+    age: u32,
+}
+
+/// What a snapshot shows of the way that a variable has taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Trace {
+    pub(crate) drift: Option<Drift>,
+    /// Between this change and the one before.
+    pub(crate) cosine: Option<f64>,
+    pub(crate) changed_since: Option<ChangedSince>,
 }
 
 impl Origin {
@@ -39,6 +58,8 @@ impl Origin {
             newest: Vec::new(),
             deltas: Vec::new(),
             deltas_squared: 0.0,
+            anchor: Vec::new(),
+            age: 0,
             first_squared: sum(&first, &first, |then, _| then * then),
             first: first.into_boxed_slice(),
         }
@@ -48,16 +69,43 @@ impl Origin {
         self.extent == variable.extent
     }
 
+    /// Makes what was taken of a variable that was watched through a sample fit the whole: it has moved since that sample.
+    pub(crate) fn widen(&mut self, variable: &Variable) {
+        if let (Extent::Watched { stride }, Extent::Full) = (self.extent, variable.extent) {
+            let stride = u32::try_from(stride).unwrap_or(u32::MAX);
+            for number in &mut self.numbers {
+                *number = number.saturating_mul(stride);
+            }
+            self.extent = Extent::Full;
+            self.newest.clear();
+            self.deltas.clear();
+            self.anchor.clear();
+        }
+    }
+
+    /// A few of the first elements.
+    pub(crate) fn first_elements(&self) -> &[f64] {
+        const FEW: usize = 64;
+        self.first
+            .get(..FEW.min(self.first.len()))
+            .unwrap_or_default()
+    }
+
+    /// Element numbers of the sample.
+    pub(crate) fn sampled(&self) -> &[u32] {
+        &self.numbers
+    }
+
     /// Takes a snapshot of a variable of `all` elements. `follows` when the one before is that of the step before.
-    /// Returns how far it lies from the first, scaled from the sample to all elements, and the cosine between this change
-    /// and the one before. `now` is memory for the sample, whatever it holds.
+    /// Returns how far it lies from the first, scaled from the sample to all elements, and where it goes. `now` is memory for the
+    /// sample, whatever it holds.
     pub(crate) fn follow(
         &mut self,
         values: Elements<'_>,
         all: usize,
         follows: bool,
         now: &mut Vec<f64>,
-    ) -> (Option<Drift>, Option<f64>) {
+    ) -> Trace {
         now.clear();
         values.gather(&self.numbers, now);
         let drift = self.drift(now, all);
@@ -69,7 +117,28 @@ impl Origin {
         };
         self.newest.clear();
         self.newest.extend(now.iter().step_by(DIRECTION_STRIDE));
-        (drift, cosine)
+        Trace {
+            drift,
+            cosine,
+            changed_since: self.changed_since(now, follows),
+        }
+    }
+
+    /// Every so many steps, the share of the sample that is not what it was so many steps before.
+    fn changed_since(&mut self, now: &[f64], follows: bool) -> Option<ChangedSince> {
+        self.age = if follows { self.age + 1 } else { 0 };
+        if follows && self.age < SPAN && !self.anchor.is_empty() {
+            return None;
+        }
+        let steps = std::mem::take(&mut self.age);
+        let stride = now.len().div_ceil(ANCHORED).max(1);
+        let sample = || now.iter().step_by(stride);
+        let changed = std::iter::zip(&self.anchor, sample()).filter(|(then, now)| then != now);
+        let share = changed.count() as f64 / self.anchor.len().max(1) as f64;
+        let is_known = steps == SPAN && self.anchor.len() >= FEWEST;
+        self.anchor.clear();
+        self.anchor.extend(sample());
+        is_known.then_some(ChangedSince { share, steps })
     }
 
     /// Elements that are not finite now or then are left out.
@@ -137,24 +206,25 @@ fn sum(one: &[f64], other: &[f64], term: impl Fn(f64, f64) -> f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::plan::{Found, Plan};
+    use crate::capture::plan::{Followed, Plan, SourceVariable};
     use crate::model::types::DType;
+    use crate::model::variable_info::{Role, VariableInfo};
     use crate::options::{Selection, WeightOptions};
-    use crate::source::named_tensors::{Role, Standing};
-    use std::collections::HashSet;
 
     fn variable(elements: i64) -> Plan {
-        let found = Found {
+        let found = SourceVariable {
             name: "w".into(),
-            dtype: DType::F32,
-            shape: vec![elements],
-            standing: Standing {
+            info: VariableInfo {
+                dtype: DType::F32,
+                shape: vec![elements],
                 role: Role::Trainable,
                 is_member: None,
             },
+            is_beside: false,
+            tie: None,
         };
         let selection = Selection::new(WeightOptions::new()).unwrap();
-        Plan::new(vec![found], &selection, &HashSet::new())
+        Plan::new(vec![found], &selection, &Followed::default())
     }
 
     #[test]
@@ -164,10 +234,9 @@ mod tests {
         let walk = [[0.0_f32; 11], [1.0; 11], [3.0; 11], [2.0; 11]];
         let mut origin = Origin::of(Elements::F32(&walk[1]), 0, &plan.variables[0]);
         let mut follow = |values: &[f32; 11], follows| {
-            let (drift, cosine) =
-                origin.follow(Elements::F32(values), 11, follows, &mut Vec::new());
-            let drift = drift.unwrap();
-            ((drift.moved, drift.origin), cosine)
+            let trace = origin.follow(Elements::F32(values), 11, follows, &mut Vec::new());
+            let drift = trace.drift.unwrap();
+            ((drift.moved, drift.origin), trace.cosine)
         };
         assert_eq!(follow(&walk[0], false), ((11.0, 11.0), None));
         // The first change has none before it.
@@ -185,21 +254,16 @@ mod tests {
     fn what_is_not_finite_is_left_out() {
         let plan = variable(3);
         let mut origin = Origin::of(Elements::F32(&[1.0, f32::NAN, 2.0]), 0, &plan.variables[0]);
-        let (drift, _) = origin.follow(
-            Elements::F32(&[2.0, 1.0, f32::INFINITY]),
-            3,
-            true,
-            &mut Vec::new(),
-        );
+        let partly = Elements::F32(&[2.0, 1.0, f32::INFINITY]);
+        let trace = origin.follow(partly, 3, true, &mut Vec::new());
         assert_eq!(
-            drift,
+            trace.drift,
             Some(Drift {
                 moved: 1.0,
                 origin: 1.0
             })
         );
-        let (drift, cosine) =
-            origin.follow(Elements::F32(&[f32::NAN; 3]), 3, true, &mut Vec::new());
-        assert_eq!((drift, cosine), (None, None));
+        let trace = origin.follow(Elements::F32(&[f32::NAN; 3]), 3, true, &mut Vec::new());
+        assert_eq!((trace.drift, trace.cosine), (None, None));
     }
 }

@@ -12,9 +12,10 @@ use crate::kernel::histogram::Curve;
 use crate::kernel::{Analysis, Elements};
 use crate::model::measured::Measured;
 pub(crate) use crate::model::measured::RATIO_FLOOR;
+use crate::model::stats::Moments;
+use crate::model::variable_info::Role;
+use crate::report::facts::reference_norm;
 use crate::report::history::{Observation, Seen};
-use crate::source::named_tensors::Role;
-use crate::source::values::Glimpse;
 
 /// What is known of a variable beside its newest elements.
 #[derive(Default)]
@@ -25,11 +26,31 @@ pub(crate) struct State {
     /// Where it lay in the buffer before.
     pub(crate) place_before: Option<Range<usize>>,
     pub(crate) origin: Option<Origin>,
+    /// The step of the first snapshot that had it.
+    pub(crate) first_step: Option<i64>,
     /// Some bit of a watched variable changed; `None` without a snapshot before.
     pub(crate) watched_moved: Option<bool>,
+    /// See [`Observation::follows`].
+    pub(crate) follows: Option<bool>,
+    /// See [`Observation::is_copy`].
+    pub(crate) is_copy: Option<bool>,
+    /// See [`Observation::has_equal_rows`].
+    pub(crate) has_equal_rows: Option<bool>,
     /// Of the newest snapshot.
     pub(crate) analysis: Option<Analysis>,
     pub(crate) measured: Measured,
+}
+
+/// Whether all rows are equal but for a few: where the gates of a cell lie behind each other, as many as there are of these. `None`
+/// where there is one row.
+fn has_equal_rows(elements: Elements<'_>, rows: usize) -> Option<bool> {
+    const MANY: usize = 16;
+    const BREAKS: usize = 3;
+    if rows < 2 {
+        return None;
+    }
+    let allowed = if rows >= MANY { BREAKS } else { 0 };
+    Some(elements.differing_rows(rows, allowed + 1) <= allowed)
 }
 
 impl State {
@@ -38,16 +59,20 @@ impl State {
         let logged = self.analysis.as_ref().filter(|_| variable.is_logged());
         let change = logged.and_then(|analysis| analysis.change);
         Observation {
-            glimpse: Glimpse::Unseen,
             seen: logged.map(|analysis| Seen {
                 moments: analysis.weights,
                 change,
                 update_ratio: self.measured.update_ratio(),
                 cosine: self.measured.cosine,
+                changed_since: self.measured.changed_since,
             }),
+            follows: self.follows,
+            is_copy: self.is_copy,
+            has_equal_rows: self.has_equal_rows,
             moved: change
                 .map(|change| change.changed > 0)
                 .or(self.watched_moved),
+            ..Observation::default()
         }
     }
 
@@ -64,7 +89,7 @@ impl State {
         {
             None => Motion::Unseen,
             Some(true) => Motion::Moved(self.measured.update_ratio_log10()),
-            Some(false) if variable.standing.role == Role::Frozen => Motion::Frozen,
+            Some(false) if variable.info.role == Role::Frozen => Motion::Frozen,
             Some(false) => Motion::Still,
         }
     }
@@ -104,15 +129,21 @@ impl State {
     /// Takes what the kernel found. `sample` is memory for a sample of the elements, whatever it holds.
     pub(crate) fn take(
         &mut self,
-        analysis: Analysis,
+        mut analysis: Analysis,
         elements: Elements<'_>,
         seed: u64,
         variable: &Variable,
         sample: &mut Vec<f64>,
     ) {
+        if analysis.weights.max_abs() > Some(f32::MAX.into()) {
+            analysis.weights = in_f32_range(elements);
+        }
         let analysis = analysis.scaled(variable.scale());
         let change = analysis.change.as_ref();
         let norm_before = change.map(|_| self.measured.values.norm());
+        if let Some(origin) = &mut self.origin {
+            origin.widen(variable);
+        }
         if self
             .origin
             .as_ref()
@@ -120,7 +151,7 @@ impl State {
         {
             self.origin = Some(Origin::of(elements, seed, variable));
         }
-        let (drift, cosine) = self
+        let trace = self
             .origin
             .as_mut()
             .map(|origin| origin.follow(elements, variable.all, change.is_some(), sample))
@@ -129,9 +160,12 @@ impl State {
             values: analysis.weights,
             change: analysis.change,
             norm_before,
-            drift,
-            cosine,
+            drift: trace.drift,
+            reference: reference_norm(&variable.info.shape),
+            cosine: trace.cosine,
+            changed_since: trace.changed_since,
         };
+        self.has_equal_rows = has_equal_rows(elements, variable.rows());
         self.analysis = Some(analysis);
     }
 
@@ -203,10 +237,21 @@ impl State {
     }
 }
 
+/// Moments where what is beyond `f32` counts as infinite: TensorBoard keeps scalars as `f32`, and the squares of such
+/// elements soon overflow, so that they would have no norm.
+fn in_f32_range(elements: Elements<'_>) -> Moments {
+    let mut moments = Moments::default();
+    for value in (0..elements.len()).map(|index| elements.get(index)) {
+        let stored = f64::from(value as f32);
+        moments.add(if stored.is_finite() { value } else { stored });
+    }
+    moments
+}
+
 pub(crate) fn elements<'a>(
     variable: &Variable,
     buffer: &'a Buffer,
     place: Option<Range<usize>>,
 ) -> Option<Elements<'a>> {
-    Elements::from_bytes(variable.dtype, buffer.bytes().get(place?)?)
+    Elements::from_bytes(variable.info.dtype, buffer.bytes().get(place?)?)
 }

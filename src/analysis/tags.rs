@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::analysis::begun::{Begun, BegunVariable};
 use crate::analysis::description::Description;
 use crate::capture::plan::{Extent, Plan, Variable};
 use crate::capture::samples::spread;
@@ -10,8 +11,8 @@ use crate::model::statistic::{Quantity, Row, Statistic, TABLE};
 use crate::model::subject::Subject;
 use crate::model::tag_parts::{BAND_HIGH, BAND_LOW, WEIGHT_DELTA_SAMPLES, WEIGHT_SAMPLES};
 use crate::model::tier::Tier;
+use crate::model::variable_info::Role;
 use crate::options::Selection;
-use crate::source::named_tensors::Role;
 
 /// Sampled weights of each variable of a small model.
 const SMALL_SAMPLES: usize = 4;
@@ -44,7 +45,7 @@ impl<'a> Tags<'a> {
             scope,
             name: &variable.name,
             sample: sampled.then_some((variable.elements, variable.all)),
-            variable: Some(variable.traits().to_string().into()),
+            variable: Some(variable.info.to_string().into()),
         }
     }
 
@@ -112,6 +113,7 @@ pub(crate) fn variable_tags(
     subject: Subject,
     scope: &str,
     selection: &Selection,
+    begun: &mut Begun,
 ) -> Vec<Option<VariableTags>> {
     let logged = plan
         .variables
@@ -123,15 +125,14 @@ pub(crate) fn variable_tags(
         if !variable.is_logged() {
             return None;
         }
-        let place = Place {
-            order,
-            logged,
-            tier: Tier::of(logged),
-        };
+        let alone = selection.singles_out(&variable.name);
+        let before = begun.variable(&variable.name);
+        let place = Place::new(order, logged, alone, before);
         order += 1;
+        begun.begin(&variable.name, place.begun);
         Some(match subject {
             Subject::Weights => weight_tags(variable, place, scope, selection),
-            Subject::Gradients => gradient_tags(variable, place, scope, selection),
+            Subject::Gradients => gradient_tags(variable, place, scope),
         })
     };
     plan.variables.iter().map(&mut tags).collect()
@@ -140,15 +141,31 @@ pub(crate) fn variable_tags(
 /// Where a variable stands among those that are logged.
 #[derive(Clone, Copy)]
 struct Place {
-    order: usize,
-    logged: usize,
-    tier: Tier,
+    /// It is written by itself; otherwise its role stands for it.
+    alone: bool,
+    begun: BegunVariable,
 }
 
 impl Place {
-    /// True when a statistic is written by default of a variable here, which stands `alone` or for which its role stands.
-    fn writes(self, row: &Row, alone: bool) -> bool {
-        self.tier <= row.tier || (alone && row.tier >= Tier::Medium)
+    /// Of the variable of this number among those that are logged; `alone` when the user has singled it out.
+    fn new(order: usize, logged: usize, alone: bool, before: Option<BegunVariable>) -> Place {
+        let now = Tier::of(logged);
+        let tier = before.map_or(now, |before| before.tier.min(now));
+        let alone = alone || tier < Tier::Large;
+        let samples = || default_samples(order, logged, tier, alone);
+        Place {
+            alone,
+            begun: BegunVariable {
+                tier,
+                samples: before.map_or_else(samples, |before| before.samples.max(samples())),
+                has_band: logged <= BANDS || before.is_some_and(|before| before.has_band),
+            },
+        }
+    }
+
+    /// True when a statistic is written by default.
+    fn writes(self, row: &Row) -> bool {
+        self.begun.tier <= row.tier || (self.alone && row.tier >= Tier::Medium)
     }
 }
 
@@ -160,21 +177,21 @@ fn weight_tags(
 ) -> VariableTags {
     let name = &*variable.name;
     let layer = selection.layer(name);
-    let alone = place.tier < Tier::Large || selection.singles_out(name);
+    let alone = place.alone;
     let chosen = layer
         .statistics
         .as_ref()
         .or(selection.options.statistics.as_ref());
     let writes = |row: &Row| match (row.quantity, chosen) {
         (Quantity::Statistic(statistic), Some(chosen)) => chosen.contains(&statistic),
-        (Quantity::Statistic(_) | Quantity::Nonfinite, _) => place.writes(row, alone),
+        (Quantity::Statistic(_) | Quantity::Nonfinite, _) => place.writes(row),
         _ => false,
     };
     let count = layer
         .samples
         .or(selection.options.samples)
-        .unwrap_or(default_samples(place, alone));
-    let band = place.logged <= BANDS && writes(Statistic::WeightMean.row());
+        .unwrap_or(place.begun.samples);
+    let band = place.begun.has_band && writes(Statistic::WeightMean.row());
     let tags = Tags::of(variable, scope);
     let sample = |element: usize| {
         let logical = variable.logical(element);
@@ -196,35 +213,30 @@ fn weight_tags(
     }
 }
 
-fn default_samples(place: Place, alone: bool) -> usize {
-    match place.tier {
+fn default_samples(order: usize, logged: usize, tier: Tier, alone: bool) -> usize {
+    match tier {
         Tier::Small => SMALL_SAMPLES,
         // One line each for variables spread evenly over the model, until the lines are used up.
-        Tier::Medium if place.logged > SAMPLED_LINES => {
-            let line = |order: usize| order * SAMPLED_LINES / place.logged;
-            usize::from(place.order == 0 || line(place.order) > line(place.order - 1))
+        Tier::Medium if logged > SAMPLED_LINES => {
+            let line = |order: usize| order * SAMPLED_LINES / logged;
+            usize::from(order == 0 || line(order) > line(order - 1))
         }
         Tier::Medium => 1,
         Tier::Large => usize::from(alone),
     }
 }
 
-fn gradient_tags(
-    variable: &Variable,
-    place: Place,
-    scope: &str,
-    selection: &Selection,
-) -> VariableTags {
-    let name = &*variable.name;
-    let alone = place.tier < Tier::Large || selection.singles_out(name);
+fn gradient_tags(variable: &Variable, place: Place, scope: &str) -> VariableTags {
     let writes = |row: &Row| {
         let is_of_gradient = row.quantity.is_of_gradient();
-        is_of_gradient && place.writes(row, alone)
+        is_of_gradient && place.writes(row)
     };
     let tags = Tags::of(variable, scope);
     VariableTags {
         scalars: tags.of_rows(writes),
-        histogram: alone.then(|| tags.tag(Quantity::Gradients, GRADIENTS)),
+        histogram: place
+            .alone
+            .then(|| tags.tag(Quantity::Gradients, GRADIENTS)),
         ..VariableTags::default()
     }
 }
@@ -232,6 +244,8 @@ fn gradient_tags(
 /// A set of variables that is shown as one: the model, a group of the user's, or a role.
 #[derive(Debug)]
 pub(crate) struct Aggregate {
+    /// Empty for the model.
+    pub(crate) name: Box<str>,
     /// Indices into the plan.
     pub(crate) members: Vec<usize>,
     /// Only the whole model shows how its variables spread.
@@ -296,18 +310,21 @@ pub(crate) fn aggregates(
     subject: Subject,
     scope: &str,
     selection: &Selection,
+    begun: &mut Begun,
 ) -> Vec<Aggregate> {
     let logged = || {
         plan.variables
             .iter()
             .enumerate()
             .filter(|(_, variable)| variable.is_logged())
+            // One storage is counted once.
+            .filter(|(_, variable)| variable.tie.as_ref().is_none_or(|tie| !tie.is_second))
     };
     let members: Vec<usize> = logged().map(|(index, _)| index).collect();
     if members.is_empty() {
         return Vec::new();
     }
-    let tier = Tier::of(members.len());
+    let tier = begun.largest(Tier::of(members.len()));
     let prefix = |name: &str| match (scope, name) {
         ("", "") => "model/".to_owned(),
         ("", name) => format!("model/{name}/"),
@@ -349,10 +366,11 @@ pub(crate) fn aggregates(
     // tell of nothing else.
     let is_weight = |&member: &usize| {
         let variable = plan.variables.get(member);
-        variable.is_some_and(|variable| variable.standing.role != Role::Buffer)
+        variable.is_some_and(|variable| variable.info.role != Role::Buffer)
     };
     let members: Vec<usize> = members.into_iter().filter(is_weight).collect();
     let model = Aggregate {
+        name: Box::default(),
         tags: AggregateTags::new(prefix(""), sample(&members)),
         members,
         is_model: true,
@@ -379,6 +397,7 @@ pub(crate) fn aggregates(
             histogram: histogram.then(|| tags.tag(kind, description)),
             delta_histogram: deltas.then(|| tags.tag(Quantity::Deltas, WEIGHT_DELTAS)),
             tags: AggregateTags::new(prefix(&name), sample),
+            name: name.into(),
         }
     });
     std::iter::once(model).chain(rest).collect()
@@ -404,45 +423,50 @@ const DELTA_SAMPLE: &str = "What one step changed at this element.";
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
-    use crate::analysis::description::Traits;
-    use crate::capture::plan::Found;
+    use crate::capture::plan::{Followed, SourceVariable};
     use crate::model::tag_parts::{TagParts, split_scope};
     use crate::model::tier::{MEDIUM, SMALL};
     use crate::model::types::DType;
+    use crate::model::variable_info::VariableInfo;
     use crate::options::{LayerOptions, WeightOptions};
-    use crate::source::named_tensors::Standing;
 
     fn selection(options: WeightOptions) -> Selection {
         Selection::new(options).expect("valid options")
     }
 
     fn plan(count: usize, selection: &Selection) -> Plan {
-        let variable = |index| Found {
+        let variable = |index| SourceVariable {
             name: format!("h.{index}.weight").into(),
-            dtype: DType::F32,
-            shape: vec![10, 10],
-            standing: Standing {
+            info: VariableInfo {
+                dtype: DType::F32,
+                shape: vec![10, 10],
                 role: Role::Trainable,
                 is_member: None,
             },
+            is_beside: false,
+            tie: None,
         };
         Plan::new(
             (0..count).map(variable).collect(),
             selection,
-            &HashSet::new(),
+            &Followed::default(),
         )
     }
 
     fn tags(count: usize, options: WeightOptions) -> Vec<VariableTags> {
         let selection = selection(options);
         let plan = plan(count, &selection);
-        variable_tags(&plan, Subject::Weights, "", &selection)
-            .into_iter()
-            .flatten()
-            .collect()
+        variable_tags(
+            &plan,
+            Subject::Weights,
+            "",
+            &selection,
+            &mut Begun::default(),
+        )
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
     #[test]
@@ -491,7 +515,7 @@ mod tests {
         assert_eq!(tags[7].samples.len(), 2);
         let chosen = selection(WeightOptions::new());
         let plan = plan(MEDIUM + 1, &chosen);
-        let aggregates = aggregates(&plan, Subject::Weights, "G", &chosen);
+        let aggregates = aggregates(&plan, Subject::Weights, "G", &chosen, &mut Begun::default());
         assert_eq!(aggregates.len(), 2);
         assert_eq!(
             &*aggregates[1].tag_name("weight_std"),
@@ -508,6 +532,46 @@ mod tests {
     }
 
     #[test]
+    fn series_go_on_when_a_model_grows_and_shrinks() {
+        let chosen = selection(WeightOptions::new());
+        let mut begun = Begun::default();
+        let mut tags_of = |count: usize| {
+            let plan = plan(count, &chosen);
+            let aggregates = aggregates(&plan, Subject::Weights, "", &chosen, &mut begun);
+            let tags = variable_tags(&plan, Subject::Weights, "", &chosen, &mut begun);
+            (
+                tags.into_iter().flatten().collect::<Vec<_>>(),
+                aggregates.len(),
+            )
+        };
+        let named = |tags: &VariableTags| {
+            let scalars = tags.scalars.iter().map(|(_, tag)| tag.name.clone());
+            let samples = tags.samples.iter().map(|sample| sample.weight.name.clone());
+            let band = tags.band.iter().map(|(low, _)| low.name.clone());
+            scalars
+                .chain(samples)
+                .chain(band)
+                .collect::<Vec<Arc<str>>>()
+        };
+        let (small, roles) = tags_of(BANDS);
+        assert_eq!(roles, 1);
+        let (medium, roles) = tags_of(SMALL + 1);
+        assert_eq!(roles, 2);
+        for (before, now) in std::iter::zip(&small, &medium) {
+            assert_eq!(named(before), named(now));
+        }
+        assert_eq!(medium[SMALL].scalars.len(), 4 + 1);
+        let (large, _) = tags_of(MEDIUM + 1);
+        for (before, now) in std::iter::zip(&medium, &large) {
+            assert_eq!(named(before), named(now));
+            assert!(now.histogram.is_some() && now.delta_histogram.is_some());
+        }
+        assert!(large[MEDIUM].histogram.is_none());
+        let (_, roles) = tags_of(BANDS);
+        assert_eq!(roles, 2);
+    }
+
+    #[test]
     fn a_variable_counts_once_whatever_names_a_group() {
         let options = WeightOptions::new()
             .group("h.*.weight", "*")
@@ -515,7 +579,7 @@ mod tests {
             .group("some", "*.weight");
         let chosen = selection(options);
         let plan = plan(SMALL + 1, &chosen);
-        let aggregates = aggregates(&plan, Subject::Weights, "", &chosen);
+        let aggregates = aggregates(&plan, Subject::Weights, "", &chosen, &mut Begun::default());
         let sizes: Vec<usize> = aggregates
             .iter()
             .map(|aggregate| aggregate.members.len())
@@ -527,10 +591,10 @@ mod tests {
     fn scopes_stand_behind_the_statistic() {
         let chosen = selection(WeightOptions::new().group("all", "*"));
         let plan = plan(1, &chosen);
-        let tags = variable_tags(&plan, Subject::Weights, "G", &chosen);
+        let tags = variable_tags(&plan, Subject::Weights, "G", &chosen, &mut Begun::default());
         let first = &tags[0].as_ref().expect("a logged variable").scalars[0].1;
         assert_eq!(&*first.name, "weight_mean/G/h.0.weight");
-        let aggregates = aggregates(&plan, Subject::Weights, "G", &chosen);
+        let aggregates = aggregates(&plan, Subject::Weights, "G", &chosen, &mut Begun::default());
         let prefixes: Vec<Arc<str>> = aggregates
             .iter()
             .map(|aggregate| aggregate.tag_name("x"))
@@ -560,29 +624,31 @@ mod tests {
                 " Variable: f32 3, trainable.",
                 "\u{e4}/*",
             ] {
-                let found = Found {
+                let found = SourceVariable {
                     name: name.into(),
-                    dtype: DType::F32,
-                    shape: vec![10, 10],
-                    standing: Standing {
+                    info: VariableInfo {
+                        dtype: DType::F32,
+                        shape: vec![10, 10],
                         role: Role::Trainable,
                         is_member: Some(true),
                     },
+                    is_beside: false,
+                    tie: None,
                 };
-                let plan = Plan::new(vec![found], &chosen, &HashSet::new());
+                let plan = Plan::new(vec![found], &chosen, &Followed::default());
                 let path = match scope {
                     "" => name.to_owned(),
                     scope => format!("{scope}/{name}"),
                 };
                 let parts = |tag: &Arc<Tag>| {
-                    assert!(Traits::of_description(&tag.description.to_string()).is_some());
+                    assert!(tag.description.variable.is_some());
                     match TagParts::of(&tag.name) {
                         Some(TagParts::Variable { quantity, path: of }) if of == path => quantity,
                         other => panic!("{}: {other:?}", tag.name),
                     }
                 };
                 for subject in [Subject::Weights, Subject::Gradients] {
-                    let tags = variable_tags(&plan, subject, scope, &chosen);
+                    let tags = variable_tags(&plan, subject, scope, &chosen, &mut Begun::default());
                     let tags = tags[0].as_ref().expect("a logged variable");
                     for (quantity, tag) in named(tags) {
                         assert_eq!(parts(tag), quantity);
@@ -594,7 +660,13 @@ mod tests {
                     assert_eq!(tags.histogram.as_ref().map(parts), Some(histogram));
                 }
                 assert_eq!(split_scope(&path, [scope]), (scope, name));
-                for aggregate in aggregates(&plan, Subject::Weights, scope, &chosen) {
+                for aggregate in aggregates(
+                    &plan,
+                    Subject::Weights,
+                    scope,
+                    &chosen,
+                    &mut Begun::default(),
+                ) {
                     let (tag, findings) =
                         (aggregate.tag_name("drift"), aggregate.tag_name("findings"));
                     let rest = ["model/", scope, if scope.is_empty() { "" } else { "/" }].concat();

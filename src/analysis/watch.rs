@@ -6,28 +6,35 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::analysis::aggregate::aggregate_points;
+use crate::analysis::begun::Begun;
 use crate::analysis::board::scope_board;
 use crate::analysis::checkup::Checkup;
 use crate::analysis::dashboard::ScopeBoard;
 use crate::analysis::description::Description;
 use crate::analysis::map_picture::{self, MapPng};
+use crate::analysis::origin::Origin;
 use crate::analysis::points::{Points, ScalarPoint};
+use crate::analysis::record::{Diagnosed, model_record};
 use crate::analysis::state::{State, elements};
 use crate::analysis::tag_parts::{FINDINGS, weight_map_tag};
 use crate::analysis::tags::{Aggregate, Tag, aggregates, variable_tags};
+use crate::analysis::twins::follow;
 use crate::analysis::weight_map::WeightMap;
 use crate::capture::buffer::{Buffer, Pool};
 use crate::capture::plan::{Due, Plan, Variable};
-use crate::capture::{Snapshot, Subject};
+use crate::capture::snapshot::Snapshot;
 use crate::kernel::histogram::Curve;
 use crate::kernel::stats::Moments;
 use crate::kernel::{Kernels, Task};
+use crate::model::subject::Subject;
 use crate::model::tier::Tier;
 use crate::model::types::WallTime;
 use crate::options::Selection;
-use crate::report::diagnosis::Found;
-use crate::report::{ModelReport, ParameterReport};
-use crate::source::values::Glimpse;
+use crate::proto::tch_tensorboard::ModelRecord;
+use crate::report::diagnosis::Elsewhere;
+use crate::report::ledger::Found;
+use crate::report::{ModelReport, ParameterReport, Remark};
+use crate::source::gradient_sampler::GradientSample;
 
 const FINDINGS_TEXT: &str =
     "Variables with a fault in force, as the report under Text lists them. Healthy: 0.";
@@ -40,6 +47,7 @@ pub(crate) struct Watch {
     plan: Option<Arc<Plan>>,
     states: Vec<State>,
     aggregates: Vec<Aggregate>,
+    begun: Begun,
     /// That of the number of faults.
     findings: Option<Arc<Tag>>,
     newest: Option<Newest>,
@@ -48,6 +56,10 @@ pub(crate) struct Watch {
     curve: Curve,
     /// A plan or a fault has come since the board was taken.
     has_new_board: bool,
+    /// Variables or their roles have changed since the record was taken.
+    has_new_plan: bool,
+    /// Snapshots so far.
+    observed: u64,
     /// Of weights.
     checkup: Option<Checkup>,
     /// Of weights, unless the user does not want it.
@@ -66,7 +78,8 @@ pub(crate) struct MapPoint {
 struct Newest {
     step: i64,
     wall_time: WallTime,
-    buffer: Arc<Buffer>,
+    /// Of the buffer that the pool keeps.
+    stamp: u64,
     pool: Arc<Pool>,
     /// The stamp of the snapshot that the deltas are against.
     before: Option<u64>,
@@ -87,10 +100,13 @@ impl Watch {
             plan: None,
             states: Vec::new(),
             aggregates: Vec::new(),
+            begun: Begun::default(),
             findings: None,
             sample: Vec::new(),
             curve: Curve::default(),
             has_new_board: false,
+            has_new_plan: false,
+            observed: 0,
             newest: None,
         }
     }
@@ -103,21 +119,26 @@ impl Watch {
     pub(crate) fn observe(&mut self, kernels: &mut Kernels, snapshot: Snapshot) -> Option<Points> {
         let same_plan = !self.adopt(&snapshot.plan);
         self.has_new_board |= !same_plan;
+        if !same_plan {
+            self.has_new_plan = true;
+            for state in &mut self.states {
+                state.first_step.get_or_insert(snapshot.step);
+            }
+        }
         if snapshot.rebase {
             self.states.iter_mut().for_each(|state| state.origin = None);
             self.checkup.iter_mut().for_each(Checkup::rebase);
         }
         let previous = self.newest.take();
+        // None, too, where memory is so short that a later call has taken it.
+        let previous = previous.and_then(|newest| newest.pool.take_kept(newest.stamp));
         let before = previous
-            .as_ref()
+            .as_deref()
             .filter(|_| snapshot.follows && !snapshot.rebase && self.subject == Subject::Weights);
-        self.analyse(
-            kernels,
-            &snapshot.buffer,
-            before.map(|previous| &*previous.buffer),
-            &snapshot.due,
-        );
+        self.analyse(kernels, &snapshot.buffer, before, &snapshot.due);
         if let Some(checkup) = &mut self.checkup {
+            follow(&mut self.states, &snapshot, before, self.observed);
+            self.observed += 1;
             self.has_new_board |= checkup.observe(&snapshot, &self.states);
         }
         if let Some(map) = &mut self.map {
@@ -127,22 +148,21 @@ impl Watch {
             let motions = known.map(|(variable, state)| state.motion(variable));
             map.observe(call, snapshot.step, plan.stride(call), motions);
         }
-        let points = self.points(&snapshot, before.map(|previous| &*previous.buffer));
+        let points = self.points(&snapshot, before);
         self.states.iter_mut().for_each(State::drop_histograms);
-        let stamp = before
-            .filter(|_| same_plan)
-            .map(|previous| previous.buffer.stamp);
+        let before = before.filter(|_| same_plan).map(|before| before.stamp);
         if let Some(previous) = previous {
-            previous.pool.put(previous.buffer);
+            snapshot.pool.put(previous);
         }
         self.newest = Some(Newest {
             step: snapshot.step,
             wall_time: snapshot.wall_time,
-            buffer: snapshot.buffer,
-            pool: snapshot.pool,
-            before: stamp,
+            stamp: snapshot.buffer.stamp,
+            pool: snapshot.pool.clone(),
+            before,
             unwritten: unwritten(&snapshot.plan, &snapshot.due),
         });
+        snapshot.pool.keep(snapshot.buffer);
         points
     }
 
@@ -150,23 +170,26 @@ impl Watch {
     pub(crate) fn finish(&mut self, kernels: &mut Kernels) -> Option<Points> {
         let newest = self.newest.take()?;
         let plan = self.plan.clone()?;
+        let buffer = newest.pool.take_kept(newest.stamp)?;
         let before = newest
             .before
             .and_then(|stamp| newest.pool.take_stamped(stamp));
         if newest.before.is_some() == before.is_some() {
-            self.analyse_again(kernels, &newest, before.as_deref());
+            self.analyse_again(kernels, &newest, &buffer, before.as_deref());
         }
         let last = Snapshot {
             step: newest.step,
             wall_time: newest.wall_time,
             plan,
-            buffer: newest.buffer,
+            buffer,
             pool: newest.pool,
             follows: before.is_some(),
             due: newest.unwritten,
             rebase: false,
             idle_calls: 0,
+            idle_since: None,
             learning_rate: None,
+            is_other_store: false,
         };
         self.points(&last, before.as_deref())
     }
@@ -191,6 +214,7 @@ impl Watch {
                     // Frozen for a while: how far training has moved it still counts from the start.
                     Some(new) if new.is_same_tensor(variable) => State {
                         origin: state.origin,
+                        first_step: state.first_step,
                         ..State::default()
                     },
                     _ => continue,
@@ -198,14 +222,15 @@ impl Watch {
                 known.insert(variable.name.clone(), kept);
             }
         }
-        let tags = variable_tags(plan, self.subject, &self.scope, &self.selection);
+        let (scope, selection) = (&*self.scope, &*self.selection);
+        let tags = variable_tags(plan, self.subject, scope, selection, &mut self.begun);
         self.states = std::iter::zip(&plan.variables, tags)
             .map(|(variable, tags)| State {
                 tags,
                 ..known.remove(&variable.name).unwrap_or_default()
             })
             .collect();
-        self.aggregates = aggregates(plan, self.subject, &self.scope, &self.selection);
+        self.aggregates = aggregates(plan, self.subject, scope, selection, &mut self.begun);
         let model = self.aggregates.iter().find(|aggregate| aggregate.is_model);
         self.findings = model.filter(|_| self.checkup.is_some()).map(findings_tag);
         if let Some(checkup) = &mut self.checkup {
@@ -234,7 +259,7 @@ impl Watch {
             state.watched_moved = before
                 .filter(|_| !variable.is_logged())
                 .and_then(|before| state.moved(current, before));
-            if state.watched_moved == Some(true) {
+            if state.watched_moved == Some(true) && !variable.is_beside {
                 plan.report_moved(variable);
             }
         }
@@ -256,6 +281,10 @@ impl Watch {
         for ((variable, state), (task, analysis)) in
             std::iter::zip(variables, std::iter::zip(&tasks, analyses))
         {
+            if !variable.is_logged() && !variable.is_beside && state.origin.is_none() {
+                let current = elements(variable, current, Some(variable.bytes()));
+                state.origin = current.map(|current| Origin::of(current, seed, variable));
+            }
             if let (Some(current), Some(analysis)) = (task.current, analysis) {
                 state.take(analysis, current, seed, variable, &mut self.sample);
             }
@@ -270,7 +299,13 @@ impl Watch {
     }
 
     /// Makes up the histograms of the newest snapshot that were not due when it came; the moments are known.
-    fn analyse_again(&mut self, kernels: &mut Kernels, newest: &Newest, before: Option<&Buffer>) {
+    fn analyse_again(
+        &mut self,
+        kernels: &mut Kernels,
+        newest: &Newest,
+        buffer: &Buffer,
+        before: Option<&Buffer>,
+    ) {
         let Some(plan) = self.plan.clone() else {
             return;
         };
@@ -278,7 +313,7 @@ impl Watch {
         let task = |variable: &Variable| {
             let due = newest.unwritten.get(variable.class);
             let wanted = due.is_some_and(|due| due.histograms) || for_roles;
-            let current = elements(variable, &newest.buffer, Some(variable.bytes()));
+            let current = elements(variable, buffer, Some(variable.bytes()));
             Task {
                 current: current.filter(|_| wanted && variable.is_logged()),
                 previous: before
@@ -358,15 +393,20 @@ impl Watch {
         let step = self.newest.as_ref().map(|newest| newest.step);
         let known = std::iter::zip(&plan.variables, &self.states);
         std::iter::zip(known, checkup.opinions())
-            .map(|((variable, state), opinion)| {
+            .filter(|((variable, _), _)| !variable.is_beside)
+            .map(|((variable, state), mut opinion)| {
+                if let Some(tie) = &variable.tie {
+                    let with = tie.with.to_string();
+                    opinion.evidence.remarks.push(Remark::Tied { with });
+                }
                 let weights = state.analysis.as_ref().map(|analysis| &analysis.weights);
                 ParameterReport {
                     run: run.to_path_buf(),
                     scope: self.scope.to_string(),
                     name: variable.name.to_string(),
-                    shape: variable.shape.clone(),
-                    dtype: Some(variable.dtype),
-                    role: variable.standing.role,
+                    shape: variable.info.shape.clone(),
+                    dtype: Some(variable.info.dtype),
+                    role: variable.info.role,
                     step: step.unwrap_or_default(),
                     mean: weights.and_then(|weights| weights.std().map(|_| weights.mean)),
                     std: weights.and_then(Moments::std),
@@ -384,6 +424,33 @@ impl Watch {
             .collect()
     }
 
+    /// What the private record says of this model; `None` before the first snapshot.
+    pub(crate) fn record(&self) -> Option<ModelRecord> {
+        let run = Path::new("");
+        let findings = self.faults().iter().cloned();
+        let diagnosed = Diagnosed {
+            parameters: self.report(run),
+            findings: findings.map(|found| found.told(run, &self.scope)).collect(),
+            trend: self.checkup.as_ref().and_then(Checkup::trend),
+        };
+        let step = self.newest.as_ref().map(|newest| newest.step);
+        let (plan, states) = (self.plan.as_ref()?, &self.states);
+        let aggregates = &self.aggregates;
+        Some(model_record(
+            &self.scope,
+            plan,
+            states,
+            aggregates,
+            step,
+            &diagnosed,
+        ))
+    }
+
+    /// True when variables or their roles have changed since this was last asked.
+    pub(crate) fn take_new_plan(&mut self) -> bool {
+        std::mem::take(&mut self.has_new_plan)
+    }
+
     /// What the report says of the model as a whole; `None` for gradients.
     pub(crate) fn model_report(&self, run: &Path) -> Option<ModelReport> {
         let checkup = self.checkup.as_ref()?;
@@ -395,14 +462,39 @@ impl Watch {
         })
     }
 
-    pub(crate) fn scope(&self) -> &str {
+    /// Takes what the other scopes of the run are like.
+    pub(crate) fn set_elsewhere(&mut self, elsewhere: Elsewhere) {
+        if let Some(checkup) = &mut self.checkup {
+            checkup.set_elsewhere(elsewhere);
+        }
+    }
+
+    /// A few of the first elements of a matrix, the same ones in each model that has the same variables.
+    pub(crate) fn first_elements(&self) -> &[f64] {
+        let Some(plan) = &self.plan else {
+            return &[];
+        };
+        let mut matrices = std::iter::zip(&plan.variables, &self.states)
+            .filter(|(variable, _)| variable.info.shape.len() >= 2 && !variable.is_beside);
+        let origin = matrices.find_map(|(_, state)| state.origin.as_ref());
+        origin.map_or(&[], Origin::first_elements)
+    }
+
+    /// What this one is like for the others; `None` for gradients.
+    pub(crate) fn identity(&self) -> Option<(bool, u64)> {
+        Some(self.checkup.as_ref()?.identity())
+    }
+
+    pub(crate) fn scope(&self) -> &Arc<str> {
         &self.scope
     }
 
     /// What a user should know of this model once.
     pub(crate) fn notes(&self) -> Vec<String> {
         let diagnosed = self.checkup.iter().flat_map(Checkup::notes);
-        self.left_out().into_iter().chain(diagnosed).collect()
+        let planned = self.plan.iter().flat_map(|plan| plan.notes.iter().cloned());
+        let own = self.left_out().into_iter().chain(planned);
+        own.chain(diagnosed).collect()
     }
 
     /// The faults in force.
@@ -415,7 +507,8 @@ impl Watch {
         let news = self.checkup.as_mut().map(Checkup::take_news);
         let news = news.unwrap_or_default();
         if let Some(map) = &mut self.map {
-            for found in &news {
+            let began = |found: &&Found| found.over_since.is_none() && !found.is_revision;
+            for found in news.iter().filter(began) {
                 map.mark(found.variable.as_deref(), found.first_step);
             }
         }
@@ -444,7 +537,7 @@ impl Watch {
     }
 
     /// What the newest snapshot says of the gradients, when this is a watch of gradients.
-    pub(crate) fn gradients(&self) -> HashMap<Arc<str>, Glimpse> {
+    pub(crate) fn gradients(&self) -> HashMap<Arc<str>, GradientSample> {
         let Some(plan) = self
             .plan
             .as_ref()
@@ -453,22 +546,22 @@ impl Watch {
             return HashMap::new();
         };
         let known = std::iter::zip(&plan.variables, &self.states);
-        let glimpse = |(variable, state): (&Variable, &State)| {
+        let sample = |(variable, state): (&Variable, &State)| {
             let gradient = &state.analysis.as_ref()?.weights;
-            let glimpse = if gradient.nonfinite() > 0 {
-                Glimpse::NonFinite
+            let sample = if gradient.nonfinite() > 0 {
+                GradientSample::NonFinite
             } else if gradient.zeros == gradient.count {
-                Glimpse::Zero
+                GradientSample::Zero
             } else {
-                Glimpse::NonZero(Some(gradient.norm()))
+                GradientSample::NonZero(Some(gradient.norm()))
             };
-            Some((variable.name.clone(), glimpse))
+            Some((variable.name.clone(), sample))
         };
-        known.filter_map(glimpse).collect()
+        known.filter_map(sample).collect()
     }
 
     /// Takes what `log_gradients` saw of the same step.
-    pub(crate) fn refine(&mut self, gradients: HashMap<Arc<str>, Glimpse>) {
+    pub(crate) fn refine(&mut self, gradients: HashMap<Arc<str>, GradientSample>) {
         if let Some(checkup) = &mut self.checkup {
             checkup.refine(gradients);
         }

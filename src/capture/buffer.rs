@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::model::types::OnFull;
 use crate::platform::aligned::AlignedBytes;
 use crate::platform::gate::Gate;
-use crate::source::values::Glimpse;
+use crate::source::gradient_sampler::Look;
 
 /// The bytes of one snapshot.
 #[derive(Default)]
@@ -14,8 +14,8 @@ pub(crate) struct Buffer {
     memory: AlignedBytes,
     /// Which snapshot it holds; 0 for none.
     pub(crate) stamp: u64,
-    /// What was seen of the gradients when it was taken, beside the plan's variables.
-    pub(crate) glimpses: Vec<Glimpse>,
+    /// What was seen beside the values when it was taken, beside the plan's variables.
+    pub(crate) looks: Vec<Look>,
 }
 
 impl Buffer {
@@ -36,9 +36,9 @@ impl Buffer {
         self.memory.as_slice()
     }
 
-    /// The bytes and the glimpses, to be filled together.
-    pub(crate) fn parts_mut(&mut self) -> (&mut [u8], &mut Vec<Glimpse>) {
-        (self.memory.as_mut_slice(), &mut self.glimpses)
+    /// The bytes and the looks, to be filled together.
+    pub(crate) fn parts_mut(&mut self) -> (&mut [u8], &mut Vec<Look>) {
+        (self.memory.as_mut_slice(), &mut self.looks)
     }
 }
 
@@ -71,14 +71,43 @@ pub(crate) struct Pool {
 #[derive(Default)]
 struct Shelf {
     free: Vec<Arc<Buffer>>,
+    /// The newest snapshot, which the next one is compared with.
+    kept: Option<Arc<Buffer>>,
     /// Buffers that exist, free or not.
     total: usize,
     idle_returns: u32,
+    /// There was no memory for more.
+    limit: Option<Limit>,
+    /// What comes back is freed.
+    is_closed: bool,
+}
+
+/// So many buffers of a size, and no more, could be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Limit {
+    bytes: usize,
+    buffers: usize,
+}
+
+/// Why there is no buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The worker is behind under [`OnFull::Drop`], or gone.
+    Full,
+    /// The system has no room for another one. If some exist, the next call waits for one of them.
+    NoMemory {
+        /// Buffers that exist.
+        existing: usize,
+    },
 }
 
 impl Shelf {
     /// `Some(None)` when another buffer may be allocated, which is counted already.
     fn take(&mut self, bytes: usize) -> Option<Option<Arc<Buffer>>> {
+        if self.is_starved(bytes) {
+            // The only one serves as it is: comparing it with the next one would take a second.
+            self.free.extend(self.kept.take());
+        }
         let unshared = |buffer: &Arc<Buffer>| Arc::strong_count(buffer) == 1;
         while let Some(place) = self.free.iter().rposition(unshared) {
             let mut buffer = self.free.swap_remove(place);
@@ -89,30 +118,75 @@ impl Shelf {
             // The model has another size now, of which there may be fewer.
             self.total -= 1;
         }
-        let is_allowed = self.total < most_buffers(bytes);
+        let is_allowed = self.total < self.most(bytes);
         self.total += usize::from(is_allowed);
         is_allowed.then_some(None)
+    }
+
+    fn most(&self, bytes: usize) -> usize {
+        let limit = self.limit.filter(|limit| limit.bytes == bytes);
+        limit.map_or(most_buffers(bytes), |limit| limit.buffers)
+    }
+
+    fn is_starved(&self, bytes: usize) -> bool {
+        self.most(bytes) == 1
     }
 }
 
 impl Pool {
-    /// A buffer of at least `bytes` that nobody else holds, and how long the call waited for it. `None` when the worker is
-    /// behind under [`OnFull::Drop`], or gone.
-    pub(crate) fn take(&self, bytes: usize, on_full: OnFull) -> (Option<Arc<Buffer>>, Duration) {
+    /// A buffer of at least `bytes` that nobody else holds, and how long the call waited for it.
+    pub(crate) fn take(
+        &self,
+        bytes: usize,
+        on_full: OnFull,
+    ) -> (Result<Arc<Buffer>, Refusal>, Duration) {
         let (taken, waited) = self.shelf.enter(on_full, |shelf| shelf.take(bytes));
-        match taken {
-            Some(None) => (self.allocate(bytes), waited),
-            taken => (taken.flatten(), waited),
-        }
+        let taken = match taken {
+            Some(Some(buffer)) => Ok(buffer),
+            Some(None) => self.allocate(bytes),
+            None => Err(Refusal::Full),
+        };
+        (taken, waited)
     }
 
     /// A buffer that is counted already; not any more when the system has no room for it.
-    fn allocate(&self, bytes: usize) -> Option<Arc<Buffer>> {
-        let buffer = Buffer::try_with_bytes(bytes).map(Arc::new);
-        if buffer.is_none() {
-            self.shelf.with(|shelf| shelf.total -= 1);
+    fn allocate(&self, bytes: usize) -> Result<Arc<Buffer>, Refusal> {
+        if let Some(buffer) = Buffer::try_with_bytes(bytes) {
+            return Ok(Arc::new(buffer));
         }
-        buffer
+        self.shelf.with(|shelf| {
+            shelf.total -= 1;
+            let existing = shelf.total;
+            shelf.limit = (existing > 0).then_some(Limit {
+                bytes,
+                buffers: existing,
+            });
+            Err(Refusal::NoMemory { existing })
+        })
+    }
+
+    /// True when the system has room for a single buffer of this size: none is left to compare with.
+    pub(crate) fn is_starved(&self, bytes: usize) -> bool {
+        self.shelf.with(|shelf| shelf.is_starved(bytes))
+    }
+
+    /// Keeps the newest snapshot to compare the next one with. Where it is the only buffer that can be had, the next call
+    /// takes it.
+    pub(crate) fn keep(&self, buffer: Arc<Buffer>) {
+        let (before, is_limited) = self
+            .shelf
+            .with(|shelf| (shelf.kept.replace(buffer), shelf.limit.is_some()));
+        if let Some(before) = before {
+            self.put(before);
+        } else if is_limited {
+            self.shelf.wake_one();
+        }
+    }
+
+    /// The kept snapshot, unless it was given away.
+    pub(crate) fn take_kept(&self, stamp: u64) -> Option<Arc<Buffer>> {
+        let is_it = |kept: &mut Arc<Buffer>| kept.stamp == stamp;
+        self.shelf.with(|shelf| shelf.kept.take_if(is_it))
     }
 
     /// Gives a buffer back. One that nobody has needed for a while is freed, so that a run at rest holds two.
@@ -123,7 +197,7 @@ impl Pool {
                 true => 0,
                 false => shelf.idle_returns + 1,
             };
-            if shelf.idle_returns >= IDLE_RETURNS {
+            if shelf.idle_returns >= IDLE_RETURNS || shelf.is_closed {
                 shelf.idle_returns = 0;
                 shelf.total -= 1;
                 return Some(buffer);
@@ -142,9 +216,15 @@ impl Pool {
         })
     }
 
-    /// Wakes every waiting caller; there will be no more buffers.
+    /// Wakes every waiting caller; there will be no more buffers. Those at rest are freed.
     pub(crate) fn close(&self) {
         self.shelf.close();
+        // Freed when the lock is.
+        let _freed = self.shelf.with(|shelf| {
+            shelf.is_closed = true;
+            shelf.total -= shelf.free.len() + usize::from(shelf.kept.is_some());
+            (std::mem::take(&mut shelf.free), shelf.kept.take())
+        });
     }
 }
 
@@ -204,9 +284,9 @@ mod tests {
         let held: Vec<Arc<Buffer>> = (0..most)
             .map(|_| pool.take(bytes, OnFull::Drop).0.expect("below the limit"))
             .collect();
-        assert!(pool.take(bytes, OnFull::Drop).0.is_none());
+        assert!(pool.take(bytes, OnFull::Drop).0.is_err());
         std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| pool.take(bytes, OnFull::Block).0.is_some());
+            let waiter = scope.spawn(|| pool.take(bytes, OnFull::Block).0.is_ok());
             for buffer in held {
                 pool.put(buffer);
             }
@@ -224,9 +304,9 @@ mod tests {
             assert!(!Arc::ptr_eq(&other, &read));
             std::mem::forget(other);
         }
-        assert!(pool.take(LARGE, OnFull::Drop).0.is_none());
+        assert!(pool.take(LARGE, OnFull::Drop).0.is_err());
         drop(read);
-        assert!(pool.take(LARGE, OnFull::Drop).0.is_some());
+        assert!(pool.take(LARGE, OnFull::Drop).0.is_ok());
     }
 
     #[test]
@@ -236,7 +316,7 @@ mod tests {
             .map(|_| pool.take(LARGE, OnFull::Block))
             .collect();
         std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| pool.take(LARGE, OnFull::Block).0.is_none());
+            let waiter = scope.spawn(|| pool.take(LARGE, OnFull::Block).0.is_err());
             pool.close();
             assert!(waiter.join().expect("the waiter does not panic"));
         });
@@ -246,7 +326,7 @@ mod tests {
     fn a_third_buffer_is_freed_when_it_stays_idle() {
         let pool = Pool::default();
         let three: Vec<_> = (0..BUFFERS)
-            .filter_map(|_| pool.take(LARGE, OnFull::Block).0)
+            .filter_map(|_| pool.take(LARGE, OnFull::Block).0.ok())
             .collect();
         three.into_iter().for_each(|buffer| pool.put(buffer));
         for _ in 0..2 * IDLE_RETURNS {
@@ -260,11 +340,11 @@ mod tests {
     fn a_model_that_grows_gives_up_the_buffers_it_may_not_have_any_more() {
         let pool = Pool::default();
         let small: Vec<_> = (0..16)
-            .filter_map(|_| pool.take(10, OnFull::Drop).0)
+            .filter_map(|_| pool.take(10, OnFull::Drop).0.ok())
             .collect();
         small.into_iter().for_each(|buffer| pool.put(buffer));
         let large: Vec<_> = (0..4)
-            .filter_map(|_| pool.take(LARGE, OnFull::Drop).0)
+            .filter_map(|_| pool.take(LARGE, OnFull::Drop).0.ok())
             .collect();
         assert_eq!(
             (large.len(), pool.shelf.with(|shelf| shelf.total)),
@@ -304,11 +384,63 @@ mod tests {
     fn memory_that_is_not_there_is_no_buffer_and_does_not_count() {
         let pool = Pool::default();
         for _ in 0..=BUFFERS {
-            assert!(pool.take(usize::MAX / 2, OnFull::Block).0.is_none());
+            let (refused, _) = pool.take(usize::MAX / 2, OnFull::Block);
+            assert_eq!(refused.err(), Some(Refusal::NoMemory { existing: 0 }));
         }
         pool.put(pool.take(10, OnFull::Block).0.expect("a buffer"));
-        assert!(pool.take(usize::MAX / 2, OnFull::Block).0.is_none());
+        assert!(pool.take(usize::MAX / 2, OnFull::Block).0.is_err());
         assert_eq!(pool.shelf.with(|shelf| shelf.total), 0);
+    }
+
+    /// As if the system had refused another buffer.
+    fn limit(pool: &Pool, buffers: usize) {
+        let limit = Limit {
+            bytes: LARGE,
+            buffers,
+        };
+        pool.shelf.with(|shelf| shelf.limit = Some(limit));
+    }
+
+    #[test]
+    fn where_there_is_no_memory_for_another_buffer_the_others_are_waited_for() {
+        let pool = Pool::default();
+        let held: Vec<_> = (0..2)
+            .map(|_| pool.take(LARGE, OnFull::Block).0.expect("a buffer"))
+            .collect();
+        limit(&pool, 2);
+        assert_eq!(pool.take(LARGE, OnFull::Drop).0.err(), Some(Refusal::Full));
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| pool.take(LARGE, OnFull::Block).0.is_ok());
+            held.into_iter().for_each(|buffer| pool.put(buffer));
+            assert!(waiter.join().expect("the waiter does not panic"));
+        });
+    }
+
+    #[test]
+    fn the_only_buffer_is_not_kept_from_the_next_call() {
+        let pool = Pool::default();
+        let mut only = pool.take(LARGE, OnFull::Block).0.expect("a buffer");
+        Arc::get_mut(&mut only).expect("nobody else's").stamp = 7;
+        pool.keep(only);
+        assert!(!pool.is_starved(LARGE));
+        limit(&pool, 1);
+        assert!(pool.is_starved(LARGE));
+        let again = pool.take(LARGE, OnFull::Drop).0;
+        assert!(again.is_ok() && pool.take_kept(7).is_none());
+        assert_eq!(pool.take(LARGE, OnFull::Drop).0.err(), Some(Refusal::Full));
+    }
+
+    #[test]
+    fn a_closed_pool_holds_no_memory() {
+        let pool = Pool::default();
+        let [one, kept, out] =
+            std::array::from_fn(|_| pool.take(LARGE, OnFull::Block).0.expect("a buffer"));
+        pool.put(one);
+        pool.keep(kept);
+        pool.close();
+        pool.put(out);
+        let left = |shelf: &mut Shelf| (shelf.total, shelf.free.len(), shelf.kept.is_some());
+        assert_eq!(pool.shelf.with(left), (0, 0, false));
     }
 }
 

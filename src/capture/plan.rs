@@ -1,16 +1,15 @@
 //! Which tensors a call copies, and where each lies in the buffer. Made at the first call and again when the set of
 //! variables, a shape, a type or a role changes; shared with the worker, which reads names and places from it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::analysis::description::Traits;
 use crate::capture::samples::spread;
-use crate::model::types::DType;
+use crate::model::variable_info::{Role, VariableInfo};
 use crate::options::Selection;
 use crate::options::cadence::{AUTO_HISTOGRAMS, AUTO_SCALARS, Cadence, Schedule};
-use crate::source::named_tensors::{Role, Standing};
+use crate::source::element_source::Stride;
 
 /// A frozen variable of more elements than this is watched through a sample of about as many.
 const WATCHED_ELEMENTS: usize = 1024;
@@ -35,19 +34,14 @@ pub(crate) enum Extent {
 }
 
 impl Extent {
-    /// First element and stride.
-    pub(crate) fn steps(self) -> (usize, usize) {
-        match self {
-            Extent::Full => (0, 1),
+    /// The elements that are copied.
+    pub(crate) fn stride(self) -> Stride {
+        let (start, step) = match self {
+            Extent::Full => return Stride::ALL,
             Extent::Sampled { start, stride } => (start, stride),
             Extent::Watched { stride } => (0, stride),
-        }
-    }
-
-    /// How many of a tensor's elements are copied.
-    fn elements(self, all: usize) -> usize {
-        let (start, stride) = self.steps();
-        all.saturating_sub(start).div_ceil(stride)
+        };
+        Stride { start, step }
     }
 
     /// About `most` of `all` elements of a tensor of this shape.
@@ -108,9 +102,7 @@ fn share(limit: usize, sizes: impl Iterator<Item = usize>) -> usize {
 #[derive(Debug)]
 pub(crate) struct Variable {
     pub(crate) name: Arc<str>,
-    pub(crate) dtype: DType,
-    pub(crate) shape: Vec<i64>,
-    pub(crate) standing: Standing,
+    pub(crate) info: VariableInfo,
     pub(crate) extent: Extent,
     /// Index into [`Plan::classes`].
     pub(crate) class: usize,
@@ -120,12 +112,16 @@ pub(crate) struct Variable {
     pub(crate) elements: usize,
     /// Elements of the tensor.
     pub(crate) all: usize,
+    /// A buffer that is not logged, and not reported either: whether it moves is evidence for the layer that it belongs to.
+    pub(crate) is_beside: bool,
+    pub(crate) tie: Option<Tie>,
     moved: AtomicBool,
+    in_turn: AtomicBool,
 }
 
 impl Variable {
     pub(crate) fn bytes(&self) -> std::ops::Range<usize> {
-        self.offset..self.offset + self.elements * self.dtype.size()
+        self.offset..self.offset + self.elements * self.info.dtype.size()
     }
 
     /// True when something is written of it; false for one that is only watched.
@@ -142,23 +138,15 @@ impl Variable {
         }
     }
 
-    pub(crate) fn traits(&self) -> Traits {
-        Traits {
-            dtype: self.dtype,
-            shape: self.shape.clone(),
-            standing: self.standing,
-        }
-    }
-
     /// The row-major number in the tensor of an element in the buffer.
     pub(crate) fn logical(&self, element: usize) -> usize {
-        let (start, stride) = self.extent.steps();
-        start + element * stride
+        let stride = self.extent.stride();
+        stride.start + element * stride.step
     }
 
     /// Size of the first dimension: output units of a linear or convolution layer. 1 below rank 2, and for a sample.
     pub(crate) fn rows(&self) -> usize {
-        match self.shape.as_slice() {
+        match self.info.shape.as_slice() {
             _ if self.extent != Extent::Full => 1,
             [rows, _, ..] => usize::try_from(*rows).unwrap_or(1).max(1),
             _ => 1,
@@ -172,7 +160,7 @@ impl Variable {
 
     /// True when `other`, of the same name, differs at most in which elements are copied.
     pub(crate) fn is_same_tensor(&self, other: &Variable) -> bool {
-        self.dtype == other.dtype && self.shape == other.shape
+        self.info.dtype == other.info.dtype && self.info.shape == other.info.shape
     }
 }
 
@@ -192,20 +180,20 @@ pub(crate) struct Due {
 
 /// A variable as a source showed it.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct SourceVariable {
     pub(crate) name: Arc<str>,
-    pub(crate) dtype: DType,
-    pub(crate) shape: Vec<i64>,
-    pub(crate) standing: Standing,
+    pub(crate) info: VariableInfo,
+    /// A buffer that is not logged: watched beside the model.
+    pub(crate) is_beside: bool,
+    pub(crate) tie: Option<Tie>,
 }
 
-impl Found {
-    fn elements(&self) -> usize {
-        self.shape
-            .iter()
-            .map(|&size| usize::try_from(size).unwrap_or(0))
-            .product()
-    }
+/// One storage under two names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tie {
+    pub(crate) with: Arc<str>,
+    /// The other name comes first: the elements are counted there.
+    pub(crate) is_second: bool,
 }
 
 /// See the module.
@@ -216,53 +204,82 @@ pub(crate) struct Plan {
     /// Class 0 is that of variables without options of their own.
     pub(crate) classes: Vec<Class>,
     pub(crate) bytes: usize,
+    /// What the user should know of it once.
+    pub(crate) notes: Vec<String>,
+    /// The first of these, which hold all but buffers that are watched beside the model: running statistics move whenever a
+    /// model is called, and that is no step.
+    pub(crate) step_bytes: usize,
     expected_steps: Option<u64>,
-    /// Set by the worker when a watched variable has moved: it is to be copied in full from now on.
-    has_moved: AtomicBool,
+    /// Set by the worker when a watched variable has moved, to be copied in full from now on, or is trained in turn.
+    has_news: AtomicBool,
 }
 
 impl Plan {
-    /// `moved` names the frozen variables that were seen to move.
+    /// `followed` names the frozen variables that were seen to move.
     pub(crate) fn new(
-        mut found: Vec<Found>,
+        mut found: Vec<SourceVariable>,
         selection: &Selection,
-        moved: &HashSet<Arc<str>>,
+        followed: &Followed,
     ) -> Plan {
         found.sort_by(|a, b| alphanumeric_sort::compare_str(&a.name, &b.name));
         let mut plan = Plan {
             variables: Vec::with_capacity(found.len()),
             classes: vec![class(selection, None, None)],
             bytes: 0,
+            step_bytes: 0,
+            notes: Vec::new(),
             expected_steps: selection.options.expected_steps,
-            has_moved: AtomicBool::new(false),
+            has_news: AtomicBool::new(false),
         };
-        let watched =
-            |found: &Found| found.standing.role == Role::Frozen && !moved.contains(&found.name);
+        let watched = |found: &SourceVariable| {
+            found.is_beside || (found.info.role == Role::Frozen && !followed.has_moved(&found.name))
+        };
         let logged = found
             .iter()
             .filter(|found| !watched(found))
-            .map(Found::elements);
+            .map(|found| found.info.elements());
         let most = selection
             .options
             .sample_limit
             .map_or(usize::MAX, |limit| share(limit, logged));
         for found in found {
-            let all = found.elements();
+            let all = found.info.elements();
             let extent = if watched(&found) {
                 Extent::Watched {
                     stride: all.div_ceil(WATCHED_ELEMENTS).max(1),
                 }
             } else {
-                Extent::sampled(all, most, &found.shape, selection.options.seed, &found.name)
+                Extent::sampled(
+                    all,
+                    most,
+                    &found.info.shape,
+                    selection.options.seed,
+                    &found.name,
+                )
             };
             plan.add(found, extent, selection);
         }
+        plan.place(|variable| !variable.is_beside);
+        plan.step_bytes = plan.bytes;
+        plan.place(|variable| variable.is_beside);
         plan
     }
 
-    fn add(&mut self, found: Found, extent: Extent, selection: &Selection) {
-        let all = found.elements();
-        let elements = extent.elements(all);
+    /// Gives some variables their places behind those that have theirs.
+    fn place(&mut self, is_next: impl Fn(&Variable) -> bool) {
+        let next = self.variables.iter_mut();
+        for variable in next.filter(|variable| is_next(variable)) {
+            // Neighbours of one type touch, so that a device can send them in one piece.
+            let size = variable.info.dtype.size();
+            variable.offset = self.bytes.next_multiple_of(size);
+            let bytes = variable.elements.saturating_mul(size);
+            self.bytes = variable.offset.saturating_add(bytes);
+        }
+    }
+
+    fn add(&mut self, found: SourceVariable, extent: Extent, selection: &Selection) {
+        let all = found.info.elements();
+        let elements = extent.stride().count(all);
         let layer = selection.layer(&found.name);
         let wanted = class(selection, layer.scalars, layer.histograms);
         let class = self
@@ -273,26 +290,18 @@ impl Plan {
                 self.classes.push(wanted);
                 self.classes.len() - 1
             });
-        // Neighbours of one type touch, so that a device can send them in one piece.
-        let offset = self.bytes.next_multiple_of(found.dtype.size());
-        self.bytes = offset.saturating_add(elements.saturating_mul(found.dtype.size()));
-        let Found {
-            name,
-            dtype,
-            shape,
-            standing,
-        } = found;
         self.variables.push(Variable {
-            name,
-            dtype,
-            shape,
-            standing,
+            name: found.name,
+            info: found.info,
             extent,
             class,
-            offset,
+            offset: 0,
             elements,
             all,
+            is_beside: found.is_beside,
+            tie: found.tie,
             moved: AtomicBool::new(false),
+            in_turn: AtomicBool::new(false),
         });
     }
 
@@ -333,19 +342,71 @@ impl Plan {
     /// The worker's word that a watched variable moved.
     pub(crate) fn report_moved(&self, variable: &Variable) {
         variable.moved.store(true, Ordering::Relaxed);
-        self.has_moved.store(true, Ordering::Release);
+        self.has_news.store(true, Ordering::Release);
     }
 
-    pub(crate) fn has_moved(&self) -> bool {
-        self.has_moved.load(Ordering::Acquire)
+    /// The worker's word that a variable is trained although it is frozen at each call.
+    pub(crate) fn report_in_turn(&self, variable: &Variable) {
+        if variable.info.role == Role::Frozen {
+            variable.in_turn.store(true, Ordering::Relaxed);
+            self.has_news.store(true, Ordering::Release);
+        }
     }
 
-    pub(crate) fn moved_names(&self) -> impl Iterator<Item = Arc<str>> {
-        let moved = |variable: &&Variable| variable.moved.load(Ordering::Relaxed);
-        self.variables
+    pub(crate) fn has_news(&self) -> bool {
+        self.has_news.load(Ordering::Acquire)
+    }
+}
+
+/// What is known of the variables of earlier plans, by name.
+#[derive(Debug, Default)]
+pub(crate) struct Followed {
+    /// Frozen ones that moved.
+    moved: HashSet<Arc<str>>,
+    /// Those that are frozen and trained in turn: trained ones, whatever a call finds.
+    in_turn: HashSet<Arc<str>>,
+    /// Those that were frozen, or the other way round, once.
+    changed: HashSet<Arc<str>>,
+}
+
+impl Followed {
+    /// Takes what the worker has said of a plan.
+    pub(crate) fn take(&mut self, plan: &Plan) {
+        for variable in &plan.variables {
+            if variable.moved.load(Ordering::Relaxed) {
+                self.moved.insert(variable.name.clone());
+            }
+            if variable.in_turn.load(Ordering::Relaxed) {
+                self.in_turn.insert(variable.name.clone());
+            }
+        }
+    }
+
+    pub(crate) fn has_moved(&self, name: &str) -> bool {
+        self.moved.contains(name)
+    }
+
+    pub(crate) fn is_in_turn(&self, name: &str) -> bool {
+        self.in_turn.contains(name)
+    }
+
+    /// Takes which roles a new plan has changed. True when one of them has changed before.
+    pub(crate) fn compare_roles(&mut self, before: &Plan, after: &Plan) -> bool {
+        let roles: HashMap<&str, Role> = before
+            .variables
             .iter()
-            .filter(moved)
-            .map(|variable| variable.name.clone())
+            .map(|variable| (&*variable.name, variable.info.role))
+            .collect();
+        let mut again = false;
+        for variable in &after.variables {
+            let role = roles.get(&*variable.name);
+            if role.is_some_and(|role| *role != variable.info.role)
+                && !self.changed.insert(variable.name.clone())
+            {
+                again |= self.in_turn.insert(variable.name.clone());
+            }
+        }
+        again
     }
 }
 
@@ -365,25 +426,28 @@ fn class(selection: &Selection, scalars: Option<Cadence>, histograms: Option<Cad
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::types::DType;
     use crate::options::{LayerOptions, WeightOptions};
 
-    fn found(name: &str, dtype: DType, shape: &[i64], role: Role) -> Found {
-        Found {
+    fn found(name: &str, dtype: DType, shape: &[i64], role: Role) -> SourceVariable {
+        SourceVariable {
             name: name.into(),
-            dtype,
-            shape: shape.to_vec(),
-            standing: Standing {
+            info: VariableInfo {
+                dtype,
+                shape: shape.to_vec(),
                 role,
                 is_member: None,
             },
+            is_beside: false,
+            tie: None,
         }
     }
 
-    fn plan(options: WeightOptions, found: Vec<Found>) -> Plan {
+    fn plan(options: WeightOptions, found: Vec<SourceVariable>) -> Plan {
         Plan::new(
             found,
             &Selection::new(options).expect("valid options"),
-            &HashSet::new(),
+            &Followed::default(),
         )
     }
 
@@ -407,7 +471,8 @@ mod tests {
         let mut end = 0;
         for variable in &plan.variables {
             assert!(
-                variable.offset >= end && variable.offset.is_multiple_of(variable.dtype.size())
+                variable.offset >= end
+                    && variable.offset.is_multiple_of(variable.info.dtype.size())
             );
             end = variable.bytes().end;
         }
@@ -422,7 +487,10 @@ mod tests {
         let frozen = || vec![found("w", DType::F32, &shape, Role::Frozen)];
         let first = plan(WeightOptions::new(), frozen());
         assert!(first.variables[0].elements <= WATCHED_ELEMENTS);
-        let moved = HashSet::from([Arc::from("w")]);
+        let moved = Followed {
+            moved: HashSet::from([Arc::from("w")]),
+            ..Followed::default()
+        };
         let selection = Selection::new(WeightOptions::new()).expect("valid options");
         let second = Plan::new(frozen(), &selection, &moved);
         assert_eq!(second.variables[0].elements, 1_000_000);

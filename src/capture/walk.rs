@@ -1,237 +1,45 @@
-//! The passes over a source's tensors: planning, copying, and looking whether anything moved.
+//! Follows a source through a plan.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
-
-use crate::capture::Subject;
-use crate::capture::plan::{Found, Plan, Variable};
-use crate::error::{Error, Result};
-use crate::options::Selection;
-use crate::source::named_tensors::{Role, Sink, Standing, StoreIdentity};
-use crate::source::values::{Access, Facts, Glance, Glimpse, Source, Way, equals};
-use crate::tensor::{Glimpser, Remote, fetch_remotes};
-
-/// What becomes of a variable that a source shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Slot {
-    /// Not selected, or a buffer.
-    Left(Role),
-    /// It had no gradient.
-    NoGradient,
-    /// The index in the plan.
-    Copied(usize),
-}
-
-/// A plan, and how a source's variables map to it.
-pub(crate) struct Planned {
-    pub(crate) plan: Arc<Plan>,
-    /// Beside the plan's variables: how each is read.
-    facts: Vec<Facts>,
-    order: Order,
-    /// Places in `order`.
-    index: HashMap<Arc<str>, usize>,
-    stores: Vec<StoreIdentity>,
-}
-
-/// The variables in the order of the source, which seldom changes.
-///
-/// The names lie one behind the other in memory that is the caller's alone. Those of the plan lie beside counters that the
-/// worker writes to whenever it hands a name on, so that comparing them would wait for its core once a variable.
-struct Order {
-    names: String,
-    /// Where each name ends, and what becomes of its variable.
-    slots: Vec<(usize, Slot)>,
-}
-
-impl Order {
-    fn new(variables: &[(Arc<str>, Slot)]) -> Order {
-        let mut names = String::new();
-        let slots = variables.iter().map(|(name, slot)| {
-            names.push_str(name);
-            (names.len(), *slot)
-        });
-        Order {
-            slots: slots.collect(),
-            names,
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.slots.len()
-    }
-
-    fn slot(&self, place: usize) -> Option<Slot> {
-        self.slots.get(place).map(|&(_, slot)| slot)
-    }
-
-    fn name(&self, place: usize) -> Option<&str> {
-        let start = match place.checked_sub(1) {
-            Some(before) => self.slots.get(before)?.0,
-            None => 0,
-        };
-        self.names.get(start..self.slots.get(place)?.0)
-    }
-}
-
-/// Collects what a source has.
-pub(crate) struct Planner<'a> {
-    subject: Subject,
-    selection: &'a Selection,
-    found: Vec<Found>,
-    facts: HashMap<Arc<str>, Facts>,
-    order: Vec<(Arc<str>, Slot)>,
-    stores: Vec<StoreIdentity>,
-    error: Option<Error>,
-}
-
-impl<'a> Planner<'a> {
-    pub(crate) fn new(subject: Subject, selection: &'a Selection) -> Planner<'a> {
-        Planner {
-            subject,
-            selection,
-            found: Vec::new(),
-            facts: HashMap::new(),
-            order: Vec::new(),
-            stores: Vec::new(),
-            error: None,
-        }
-    }
-
-    /// The plan for what was seen.
-    ///
-    /// # Errors
-    /// A name twice, or a tensor that cannot be logged.
-    pub(crate) fn finish(self, moved: &HashSet<Arc<str>>) -> Result<Planned> {
-        if let Some(error) = self.error {
-            return Err(error);
-        }
-        let plan = Plan::new(self.found, self.selection, moved);
-        let place = plan
-            .variables
-            .iter()
-            .enumerate()
-            .map(|(place, variable)| (variable.name.clone(), place));
-        let places: HashMap<Arc<str>, usize> = place.collect();
-        let mut order = self.order;
-        for (name, slot) in &mut order {
-            if let (Slot::Copied(place), Some(&actual)) = (slot, places.get(name)) {
-                *place = actual;
-            }
-        }
-        let places = order
-            .iter()
-            .enumerate()
-            .map(|(place, (name, _))| (name.clone(), place));
-        let index: HashMap<Arc<str>, usize> = places.collect();
-        if index.len() < order.len() {
-            let mut seen = HashSet::new();
-            let twice = order.iter().find(|(name, _)| !seen.insert(name.clone()));
-            let name = twice.map_or("", |(name, _)| name).into();
-            return Err(Error::DuplicateVariable { name });
-        }
-        let mut known = self.facts;
-        let facts = plan
-            .variables
-            .iter()
-            .filter_map(|variable| known.remove(&variable.name))
-            .collect();
-        Ok(Planned {
-            plan: Arc::new(plan),
-            facts,
-            order: Order::new(&order),
-            index,
-            stores: self.stores,
-        })
-    }
-
-    fn add(&mut self, name: &str, source: &Source<'_>, standing: Standing) -> Result<()> {
-        let role = standing.role;
-        if name.is_empty() {
-            let reason = "a variable needs a name, which its tags end in";
-            return Err(Error::InvalidTag {
-                tag: name.into(),
-                reason,
-            });
-        }
-        let name: Arc<str> = name.into();
-        let left = !self.selection.selects(&name)
-            || (role == Role::Buffer && !self.selection.options.non_trainable);
-        if left {
-            self.order.push((name, Slot::Left(role)));
-            return Ok(());
-        }
-        let facts = match self.subject {
-            Subject::Weights => source.inspect(&name)?,
-            Subject::Gradients => match source.gradient() {
-                Some(gradient) => Source::Tensor(&gradient).inspect(&name)?,
-                None => {
-                    self.order.push((name, Slot::NoGradient));
-                    return Ok(());
-                }
-            },
-        };
-        self.order
-            .push((name.clone(), Slot::Copied(self.found.len())));
-        self.found.push(Found {
-            name: name.clone(),
-            dtype: facts.dtype,
-            shape: facts.shape.clone(),
-            standing,
-        });
-        self.facts.insert(name, facts);
-        Ok(())
-    }
-}
-
-impl Sink for Planner<'_> {
-    fn variable(&mut self, name: &str, source: Source<'_>, standing: Option<Standing>) {
-        if self.error.is_none() {
-            // A store gives roles whenever it is asked anew, as a planner does.
-            let standing = standing.unwrap_or(Standing {
-                role: Role::Trainable,
-                is_member: None,
-            });
-            self.error = self.add(name, &source, standing).err();
-        }
-    }
-
-    fn knows_store(&mut self, store: StoreIdentity) -> bool {
-        self.stores.push(store);
-        false
-    }
-}
+use crate::capture::planned::{Planned, Slot};
+use crate::model::subject::Subject;
+use crate::model::variable_info::Role;
+use crate::source::element_source::ElementSource;
+use crate::source::named_tensors::{Membership, StoreIdentity};
 
 /// Follows a source through a plan: finds each variable's place and notices when the plan does not fit any more.
-struct Walk<'a> {
-    subject: Subject,
-    planned: &'a Planned,
+pub(super) struct Walk<'a> {
+    pub(super) subject: Subject,
+    pub(super) planned: &'a Planned,
     /// Variables seen.
     seen: usize,
     /// Beside the plan's order, from the first variable on that came out of it: which ones were seen.
     marked: Option<Vec<bool>>,
     stores: usize,
+    /// Made of where the stores lie.
+    pub(super) owners: usize,
     /// The source is not what the plan says.
-    stale: bool,
+    pub(super) stale: bool,
 }
 
 impl<'a> Walk<'a> {
-    fn new(subject: Subject, planned: &'a Planned) -> Walk<'a> {
+    pub(super) fn new(subject: Subject, planned: &'a Planned) -> Walk<'a> {
         Walk {
             subject,
             planned,
             seen: 0,
             marked: None,
             stores: 0,
+            owners: 0,
             stale: false,
         }
     }
 
     /// The place in the plan, `None` for a variable that is left out or when the plan is stale.
-    fn place(
+    pub(super) fn place(
         &mut self,
         name: &str,
-        source: &Source<'_>,
-        standing: Option<Standing>,
+        source: &dyn ElementSource,
+        membership: Option<Membership>,
     ) -> Option<usize> {
         if self.stale {
             return None;
@@ -244,24 +52,45 @@ impl<'a> Walk<'a> {
                 .plan
                 .variables
                 .get(place)
-                .map(|variable| variable.standing.role),
+                .filter(|_| self.planned.in_turn.get(place) != Some(&true))
+                .map(|variable| variable.info.role),
             Some(Slot::Left(role)) => Some(role),
-            Some(Slot::NoGradient) => None,
+            Some(Slot::NoGradient | Slot::Unsupported) => None,
             None => {
                 self.stale = true;
                 return None;
             }
         };
         if let Some(planned) = planned {
-            self.stale = !keeps_role(planned, source, standing.map(|standing| standing.role));
+            self.stale = !keeps_role(
+                planned,
+                source,
+                membership.map(|membership| membership.role),
+            );
         }
-        if slot == Some(Slot::NoGradient) {
-            self.stale = source.gradient().is_some();
+        match slot {
+            Some(Slot::NoGradient) => {
+                source.with_gradient(&mut |gradient| self.stale = gradient.is_some());
+            }
+            Some(Slot::Unsupported) => self.stale = self.is_supported(name, source),
+            _ => {}
         }
         match slot {
             Some(Slot::Copied(place)) if !self.stale => Some(place),
             _ => None,
         }
+    }
+
+    /// True when a variable that could not be logged can be now.
+    fn is_supported(&self, name: &str, source: &dyn ElementSource) -> bool {
+        let mut is_supported = false;
+        match self.subject {
+            Subject::Weights => is_supported = source.inspect(name).is_ok(),
+            Subject::Gradients => source.with_gradient(&mut |gradient| {
+                is_supported = gradient.is_none_or(|gradient| gradient.inspect(name).is_ok());
+            }),
+        }
+        is_supported
     }
 
     /// What the plan has for a variable; `None` for one that it does not know or that was seen in this walk already.
@@ -279,281 +108,25 @@ impl<'a> Walk<'a> {
         order.slot(place).filter(|_| is_new)
     }
 
-    fn knows_store(&mut self, store: StoreIdentity) -> bool {
+    pub(super) fn knows_store(&mut self, store: StoreIdentity) -> bool {
         let known = self.planned.stores.get(self.stores) == Some(&store);
         self.stores += 1;
+        self.owners = self.owners.rotate_left(7) ^ store.0;
         known
     }
 
-    fn is_complete(&self) -> bool {
+    pub(super) fn is_complete(&self) -> bool {
         !self.stale && self.seen == self.planned.order.len()
     }
 }
 
 /// True when the variable has the role it was planned with. A store that is known gives no role: then the switch that
 /// `freeze` and `unfreeze` turn is looked at.
-fn keeps_role(planned: Role, source: &Source<'_>, role: Option<Role>) -> bool {
+fn keeps_role(planned: Role, source: &dyn ElementSource, role: Option<Role>) -> bool {
     match role {
         Some(role) => role == planned,
         None => source
             .requires_grad()
             .is_none_or(|tracked| tracked == (planned == Role::Trainable)),
-    }
-}
-
-impl Planned {
-    /// How a variable of the plan is read, and where its elements lie in a buffer.
-    fn variable(&self, place: usize) -> Option<(&Variable, &Facts)> {
-        self.plan.variables.get(place).zip(self.facts.get(place))
-    }
-}
-
-/// Compares the tensors with the newest copy of them, up to the first difference.
-///
-/// libtorch's own write counters cannot tell: its SGD, among others, writes through an alias that counts for itself.
-pub(crate) struct Comparer<'a> {
-    walk: Walk<'a>,
-    copy: &'a [u8],
-    /// Some variable differs, or cannot be seen without copying it.
-    ended: bool,
-}
-
-impl<'a> Comparer<'a> {
-    pub(crate) fn new(subject: Subject, planned: &'a Planned, copy: &'a [u8]) -> Comparer<'a> {
-        Comparer {
-            walk: Walk::new(subject, planned),
-            copy,
-            ended: false,
-        }
-    }
-
-    /// True when every variable was seen to be as it was.
-    pub(crate) fn finish(self) -> bool {
-        !self.ended && self.walk.is_complete()
-    }
-
-    fn is_same(&self, place: usize, source: &Source<'_>) -> bool {
-        let Some((variable, facts)) = self.walk.planned.variable(place) else {
-            return false;
-        };
-        match (source.glance(facts), self.copy.get(variable.bytes())) {
-            (Glance::Bytes(bytes), Some(copy)) => {
-                equals(bytes, facts.dtype.size(), variable.extent.steps(), copy)
-            }
-            _ => false,
-        }
-    }
-}
-
-impl Sink for Comparer<'_> {
-    fn variable(&mut self, name: &str, source: Source<'_>, standing: Option<Standing>) {
-        if self.ended {
-            return;
-        }
-        match self.walk.place(name, &source, standing) {
-            Some(place) => self.ended = !self.is_same(place, &source),
-            None => self.ended = self.walk.stale,
-        }
-    }
-
-    fn knows_store(&mut self, store: StoreIdentity) -> bool {
-        self.walk.knows_store(store)
-    }
-}
-
-/// Elements of each variable that a fingerprint is made of.
-const PRINTED_ELEMENTS: usize = 16;
-
-/// Makes one number of a few elements of each variable: it costs next to nothing and changes when a model trains.
-pub(crate) struct Fingerprint<'a> {
-    walk: Walk<'a>,
-    /// `None` when some variable cannot be seen without copying it.
-    print: Option<u64>,
-}
-
-impl<'a> Fingerprint<'a> {
-    pub(crate) fn new(subject: Subject, planned: &'a Planned) -> Fingerprint<'a> {
-        Fingerprint {
-            walk: Walk::new(subject, planned),
-            print: Some(0),
-        }
-    }
-
-    pub(crate) fn finish(self) -> Option<u64> {
-        self.print.filter(|_| self.walk.is_complete())
-    }
-
-    fn of(&self, place: usize, source: &Source<'_>) -> Option<u64> {
-        let (_, facts) = self.walk.planned.variable(place)?;
-        let Glance::Bytes(bytes) = source.glance(facts) else {
-            return None;
-        };
-        let size = facts.dtype.size();
-        let stride = (bytes.len() / size).div_ceil(PRINTED_ELEMENTS).max(1);
-        // Odd factors mix as in FNV-1a; the place makes two variables that swap their elements differ.
-        let mix = |print: u64, word: u64| {
-            (print ^ word)
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-                .rotate_left(29)
-        };
-        let word = |element: &[u8]| {
-            element
-                .iter()
-                .fold(0, |word: u64, &byte| word << 8 | u64::from(byte))
-        };
-        let elements = bytes.chunks_exact(size).step_by(stride).map(word);
-        Some(elements.fold(mix(0, place as u64), mix))
-    }
-}
-
-impl Sink for Fingerprint<'_> {
-    fn variable(&mut self, name: &str, source: Source<'_>, standing: Option<Standing>) {
-        let Some(place) = self.walk.place(name, &source, standing) else {
-            return;
-        };
-        // A sum does not mind the order in which a map shows its variables.
-        self.print = self
-            .print
-            .zip(self.of(place, &source))
-            .map(|(sum, print)| sum.wrapping_add(print));
-    }
-
-    fn knows_store(&mut self, store: StoreIdentity) -> bool {
-        self.walk.knows_store(store)
-    }
-}
-
-/// Gradients that one call looks at, in turn: looking at those of hundreds of small variables would take longer than copying
-/// them, and a verdict looks back over many calls.
-const GLIMPSES: usize = 64;
-
-/// Copies every planned variable to its place in the buffer.
-pub(crate) struct Copier<'a> {
-    walk: Walk<'a>,
-    target: &'a mut [u8],
-    way: Way,
-    /// Beside the plan's variables.
-    glimpses: &'a mut Vec<Glimpse>,
-    /// The first variable whose gradient is looked at.
-    glimpse_from: usize,
-    glimpser: Glimpser,
-    /// What lies on another device is fetched at the end, in few pieces.
-    remotes: Vec<Remote>,
-    error: Option<Error>,
-}
-
-impl<'a> Copier<'a> {
-    /// `call` counts the copies.
-    pub(crate) fn new(
-        subject: Subject,
-        planned: &'a Planned,
-        way: Way,
-        call: u64,
-        (target, glimpses): (&'a mut [u8], &'a mut Vec<Glimpse>),
-    ) -> Copier<'a> {
-        glimpses.clear();
-        let variables = planned.plan.variables.len();
-        if subject == Subject::Weights {
-            glimpses.resize(variables, Glimpse::Unseen);
-        }
-        Copier {
-            walk: Walk::new(subject, planned),
-            target,
-            way,
-            glimpses,
-            glimpse_from: (call as usize).wrapping_mul(GLIMPSES) % variables.max(1),
-            glimpser: Glimpser::new(call),
-            remotes: Vec::new(),
-            error: None,
-        }
-    }
-
-    /// False when the plan is stale and the buffer worthless.
-    ///
-    /// # Errors
-    /// A tensor that libtorch cannot copy.
-    pub(crate) fn finish(self) -> Result<bool> {
-        if let Some(error) = self.error {
-            return Err(error);
-        }
-        if !self.walk.is_complete() {
-            return Ok(false);
-        }
-        fetch_remotes(self.remotes, self.target)?;
-        self.glimpser.finish(self.glimpses);
-        Ok(true)
-    }
-
-    /// Looks at the gradient, when it is the variable's turn.
-    fn glimpse(&mut self, place: usize, source: &Source<'_>) {
-        let Source::Tensor(tensor) = source else {
-            return;
-        };
-        let variables = self.glimpses.len();
-        let turn = (place + variables).saturating_sub(self.glimpse_from) % variables.max(1);
-        let Some((variable, facts)) = self.walk.planned.variable(place) else {
-            return;
-        };
-        if turn >= GLIMPSES || variable.standing.role != Role::Trainable {
-            return;
-        }
-        let glimpse = self.glimpser.look(place, tensor, facts);
-        if let Some(slot) = self.glimpses.get_mut(place) {
-            *slot = glimpse;
-        }
-    }
-
-    fn copy(&mut self, place: usize, source: &Source<'_>) -> Result<()> {
-        let planned = self.walk.planned;
-        let Some((variable, facts)) = planned.variable(place) else {
-            return Ok(());
-        };
-        let Some(target) = self.target.get_mut(variable.bytes()) else {
-            self.walk.stale = true;
-            return Ok(());
-        };
-        let gradient = match self.walk.subject {
-            Subject::Weights => None,
-            Subject::Gradients => Some(source.gradient()),
-        };
-        let source = match &gradient {
-            None => source,
-            Some(Some(gradient)) => &Source::Tensor(gradient),
-            Some(None) => {
-                self.walk.stale = true;
-                return Ok(());
-            }
-        };
-        let (name, steps) = (&*variable.name, variable.extent.steps());
-        if facts.access == Access::Remote {
-            let remote = source.remote(name, facts, steps, variable.bytes())?;
-            self.walk.stale |= remote.is_none();
-            self.remotes.extend(remote);
-        } else {
-            self.walk.stale |= !source.copy(name, facts, steps, self.way, target)?;
-        }
-        Ok(())
-    }
-}
-
-impl Sink for Copier<'_> {
-    fn variable(&mut self, name: &str, source: Source<'_>, standing: Option<Standing>) {
-        if self.error.is_some() {
-            return;
-        }
-        let Some(place) = self.walk.place(name, &source, standing) else {
-            return;
-        };
-        // To move what is no error would wait for the bytes that were just stored.
-        if let Err(error) = self.copy(place, &source) {
-            self.error = Some(error);
-        }
-        if self.walk.subject == Subject::Weights {
-            self.glimpse(place, &source);
-        }
-    }
-
-    fn knows_store(&mut self, store: StoreIdentity) -> bool {
-        self.walk.knows_store(store)
     }
 }

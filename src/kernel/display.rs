@@ -1,6 +1,7 @@
 //! How far the picture in TensorBoard is from the data: the 30 bins it redraws and the nine percentiles it interpolates.
 
-use super::{Elements, Kernel};
+use crate::kernel::elements::Elements;
+use crate::kernel::tensor::Kernel;
 
 /// SplitMix64, and the distributions made from it.
 pub(super) struct Random(pub(super) u64);

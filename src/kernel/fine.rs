@@ -2,10 +2,10 @@
 
 use std::ops::RangeInclusive;
 
-use super::element::{Element, TURNS, Wide};
-use super::pass::{ALL_ATOMS, Blocks, Source, Spread};
+use crate::kernel::blocks::{ALL_ATOMS, BlockSource, Blocks, Spread};
+use crate::kernel::element::{Element, TURNS, Wide};
 use crate::kernel::histogram::{FineHistogram, Leaf, TOLD_APART, key_of};
-use crate::kernel::stats::Moments;
+use crate::model::stats::Moments;
 
 /// A leaf with more than this share of the values is split, one fiftieth: two thirds of a bin of uniform data.
 const HEAVY: u64 = 50;
@@ -114,7 +114,7 @@ impl<F: Wide> Fine<F> {
         moments: &Moments,
         spread: &Spread,
         blocks: &mut Blocks<F>,
-        source: Source<'_, E>,
+        source: BlockSource<'_, E>,
     ) -> FineHistogram {
         let grid = spread.or.trailing_zeros();
         let frame = Frame {
@@ -150,7 +150,7 @@ impl<F: Wide> Fine<F> {
         &mut self,
         leaves: &mut Vec<Leaf>,
         blocks: &mut Blocks<F>,
-        source: Source<'_, E>,
+        source: BlockSource<'_, E>,
     ) {
         self.keys.clear();
         source.visit(blocks, |block| {
@@ -172,7 +172,7 @@ impl<F: Wide> Fine<F> {
         moments: &Moments,
         spread: &Spread,
         blocks: &mut Blocks<F>,
-        source: Source<'_, E>,
+        source: BlockSource<'_, E>,
     ) {
         let Some(table) = &mut self.table else { return };
         let counts = F::counts(table);
@@ -321,7 +321,7 @@ fn underflow<E: Element>(
     leaves: &mut Vec<Leaf>,
     frame: &Frame,
     blocks: &mut Blocks<E::Wide>,
-    source: Source<'_, E>,
+    source: BlockSource<'_, E>,
 ) {
     let (mut positive, mut negative) = ([0u64; u64::BITS as usize], [0u64; u64::BITS as usize]);
     source.visit(blocks, |block| {
@@ -389,7 +389,7 @@ impl Refinement {
         mut heavy: Vec<Piece>,
         frame: &Frame,
         blocks: &mut Blocks<E::Wide>,
-        source: Source<'_, E>,
+        source: BlockSource<'_, E>,
     ) {
         if heavy.is_empty() {
             return;

@@ -1,7 +1,7 @@
 //! The same statistics the obvious way: `f64`, two passes, one element at a time.
 
-use super::Elements;
-use crate::kernel::stats::{Change, Moments};
+use crate::kernel::elements::Elements;
+use crate::model::stats::{Change, Moments};
 
 pub(crate) fn analyse(
     current: Elements<'_>,
@@ -86,14 +86,14 @@ pub(crate) fn moments(values: &[f64]) -> Moments {
     }
 }
 
-/// The element's place in the order of its own type: neighbours differ by one.
+/// The element's place in the order of its own type: neighbours differ by one, and both zeros are one.
 fn image(elements: Elements<'_>, i: usize) -> i128 {
     let float = |bits: u64, width: u32| {
         let sign = 1u64 << (width - 1);
         if bits & sign == 0 {
             i128::from(bits)
         } else {
-            -i128::from(bits - sign) - 1
+            -i128::from(bits - sign)
         }
     };
     match elements {

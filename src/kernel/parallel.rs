@@ -1,6 +1,8 @@
 //! Many tensors on a bounded number of threads.
 
-use crate::kernel::{Analysis, Elements, Kernel};
+use crate::kernel::analysis::Analysis;
+use crate::kernel::elements::Elements;
+use crate::kernel::tensor::Kernel;
 
 /// Below this many elements in all, starting threads costs more than it saves.
 const WORTH_THREADS: usize = 1 << 20;
@@ -77,9 +79,15 @@ fn on_threads(kernels: &mut [Kernel], tasks: &[Task<'_>]) -> Vec<Option<Analysis
     std::thread::scope(|scope| {
         let mut pairs = std::iter::zip(kernels, &shares);
         let own = pairs.next();
-        let others: Vec<_> = pairs
-            .map(|(kernel, (_, share))| scope.spawn(|| run(kernel, share)))
-            .collect();
+        let (mut others, mut left_over) = (Vec::new(), Vec::new());
+        for (kernel, (_, share)) in pairs {
+            let thread = std::thread::Builder::new();
+            match thread.spawn_scoped(scope, || run(kernel, share)) {
+                Ok(other) => others.push(other),
+                // The system has no room for another thread: this one does its share.
+                Err(_) => left_over.push(share),
+            }
+        }
         let mut put = |done: Vec<(usize, Option<Analysis>)>| {
             for (index, analysis) in done {
                 if let Some(place) = analyses.get_mut(index) {
@@ -87,8 +95,12 @@ fn on_threads(kernels: &mut [Kernel], tasks: &[Task<'_>]) -> Vec<Option<Analysis
                 }
             }
         };
-        own.into_iter()
-            .for_each(|(kernel, (_, share))| put(run(kernel, share)));
+        if let Some((kernel, (_, share))) = own {
+            put(run(kernel, share));
+            left_over
+                .into_iter()
+                .for_each(|share| put(run(kernel, share)));
+        }
         for other in others {
             match other.join() {
                 Ok(done) => put(done),

@@ -1,17 +1,13 @@
 //! The fused pass: block by block, lane by lane.
 
-use super::element::{Element, Scan, Wide};
-use super::fine::Fine;
-use super::{Analysis, Simd};
+use crate::kernel::analysis::Analysis;
+use crate::kernel::blocks::{ALL_ATOMS, BlockSource, Blocks, Spread, paired_blocks};
+use crate::kernel::element::{Element, Scan, Wide};
+use crate::kernel::fine::Fine;
 use crate::kernel::histogram::FineHistogram;
-use crate::kernel::stats::{Change, Moments};
-
-/// Elements of a block: current, previous and delta of 4 bytes fill half of a first-level cache of 48 KiB.
-pub(super) const BLOCK: usize = 2048;
-/// Independent sums: see the module's introduction.
-pub(super) const LANES: usize = 8;
-/// Up to this many elements a histogram shows each value by itself.
-pub(super) const ALL_ATOMS: usize = 64;
+use crate::kernel::simd::Simd;
+use crate::kernel::sums::{BLOCK, LANES};
+use crate::model::stats::{Change, Moments};
 
 /// The buffers and tables of one wide type.
 pub(super) struct Scratch<F: Wide> {
@@ -28,69 +24,6 @@ impl<F: Wide> Default for Scratch<F> {
             deltas: Side::default(),
         }
     }
-}
-
-/// One block widened, and its deltas.
-pub(super) struct Blocks<F> {
-    wide: Vec<F>,
-    deltas: Vec<F>,
-}
-
-impl<F> Default for Blocks<F> {
-    fn default() -> Blocks<F> {
-        Blocks {
-            wide: Vec::new(),
-            deltas: Vec::new(),
-        }
-    }
-}
-
-impl<F: Wide> Blocks<F> {
-    /// The block in the wide type and, with a previous state, its deltas.
-    #[inline(always)]
-    fn load<'a, E: Element<Wide = F>>(
-        &'a mut self,
-        current: &'a [E],
-        previous: Option<&[E]>,
-    ) -> (&'a [F], &'a [F]) {
-        let wide = E::widen_block(current, &mut self.wide);
-        let Some(previous) = previous else {
-            return (wide, &[]);
-        };
-        for ((delta, &now), &before) in self.deltas.iter_mut().zip(wide).zip(previous) {
-            *delta = now - before.widened();
-        }
-        (wide, self.deltas.get(..wide.len()).unwrap_or_default())
-    }
-}
-
-/// What the histogram is made of: the elements of a tensor, or their change.
-#[derive(Clone, Copy)]
-pub(super) struct Source<'a, E> {
-    current: &'a [E],
-    previous: Option<&'a [E]>,
-}
-
-impl<E: Element> Source<'_, E> {
-    /// Hands out the values once more, block by block.
-    pub(super) fn visit(&self, blocks: &mut Blocks<E::Wide>, mut see: impl FnMut(&[E::Wide])) {
-        for (current, previous) in paired_blocks(self.current, self.previous) {
-            let (wide, deltas) = blocks.load(current, previous);
-            see(if previous.is_some() { deltas } else { wide });
-        }
-    }
-}
-
-/// The blocks of a tensor, each with its previous state.
-#[inline(always)]
-fn paired_blocks<'a, E>(
-    current: &'a [E],
-    previous: Option<&'a [E]>,
-) -> impl Iterator<Item = (&'a [E], Option<&'a [E]>)> {
-    let mut before = previous.unwrap_or_default().chunks(BLOCK);
-    current
-        .chunks(BLOCK)
-        .map(move |block| (block, before.next()))
 }
 
 /// The running results for the weights, or for their deltas.
@@ -113,24 +46,6 @@ impl<F: Wide> Default for Side<F> {
     }
 }
 
-/// Which bits the finite values have.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Spread {
-    /// Smallest magnitude that is not zero, as an integer and less one; the largest integer when all are zero.
-    pub(super) least_less_one: u64,
-    /// Or of all magnitudes.
-    pub(super) or: u64,
-}
-
-impl Default for Spread {
-    fn default() -> Spread {
-        Spread {
-            least_less_one: u64::MAX,
-            or: 0,
-        }
-    }
-}
-
 impl<F: Wide> Scratch<F> {
     pub(super) fn analyse<E: Element<Wide = F>>(
         &mut self,
@@ -139,19 +54,18 @@ impl<F: Wide> Scratch<F> {
         previous: Option<&[E]>,
         want_histograms: bool,
     ) -> Analysis {
-        self.blocks.wide.resize(BLOCK, F::ZERO);
-        self.blocks.deltas.resize(BLOCK, F::ZERO);
+        self.blocks.reserve();
         let count = want_histograms && current.len() > ALL_ATOMS;
         let change = match simd {
             Simd::Portable => self.pass_portable(current, previous, count),
             #[cfg(target_arch = "x86_64")]
             #[allow(unsafe_code)]
-            // SAFETY: `Simd::Avx2` is made by `Simd::detect` only, after it found that this CPU has AVX2.
-            Simd::Avx2 => unsafe { self.pass_avx2(current, previous, count) },
+            // SAFETY: the token proves that this CPU has AVX2.
+            Simd::Avx2(_) => unsafe { self.pass_avx2(current, previous, count) },
             #[cfg(target_arch = "x86_64")]
             #[allow(unsafe_code)]
-            // SAFETY: `Simd::Avx512` is made by `Simd::detect` only, after it found that this CPU has these.
-            Simd::Avx512 => unsafe { self.pass_avx512(current, previous, count) },
+            // SAFETY: the token proves that this CPU has these.
+            Simd::Avx512(_) => unsafe { self.pass_avx512(current, previous, count) },
         };
         let change = change.map(|(changed, one_ulp)| Change {
             deltas: self.deltas.moments,
@@ -160,11 +74,11 @@ impl<F: Wide> Scratch<F> {
             rows: 1,
             changed_rows: u64::from(changed > 0),
         });
-        let weights = Source {
+        let weights = BlockSource {
             current,
             previous: None,
         };
-        let deltas = previous.map(|previous| Source {
+        let deltas = previous.map(|previous| BlockSource {
             current,
             previous: Some(previous),
         });
@@ -312,7 +226,7 @@ impl<F: Wide> Side<F> {
     fn histogram<E: Element<Wide = F>>(
         &mut self,
         blocks: &mut Blocks<F>,
-        source: Source<'_, E>,
+        source: BlockSource<'_, E>,
     ) -> FineHistogram {
         self.fine
             .finish(&self.moments, &self.spread, blocks, source)
@@ -409,46 +323,6 @@ fn add_row<F: Wide>(
     for lane in 0..LANES {
         squares[lane] += distances[lane] * distances[lane];
     }
-}
-
-/// Sum and sum of squares of the distances from the pivot: those of four elements are added in `f32`, the rest in `f64`.
-///
-/// Written as loops over slices without a carried value, for the loop vectoriser: it uses the widest registers, where sums
-/// kept in a small array end up in those of two `f64`.
-#[inline(always)]
-pub(super) fn sums_by_four(block: &[f32], pivot: f32) -> [f64; 2] {
-    const QUARTER: usize = BLOCK / 4;
-    let (mut fours, mut four_squares) = ([0.0_f32; QUARTER], [0.0_f32; QUARTER]);
-    let quarter = (block.len() / 4).min(QUARTER);
-    let (first, rest) = block.split_at(quarter);
-    let (second, rest) = rest.split_at(quarter);
-    let (third, rest) = rest.split_at(quarter);
-    let (fourth, rest) = rest.split_at(quarter);
-    let values = first.iter().zip(second).zip(third.iter().zip(fourth));
-    let results = fours.iter_mut().zip(&mut four_squares);
-    for (((a, b), (c, d)), (four, squares)) in values.zip(results) {
-        let (a, b, c, d) = (a - pivot, b - pivot, c - pivot, d - pivot);
-        *four = (a + b) + (c + d);
-        *squares = (a * a + b * b) + (c * c + d * d);
-    }
-    let [mut sum, mut squares] = [widened_sum(&fours), widened_sum(&four_squares)];
-    for value in rest {
-        let distance = f64::from(*value) - f64::from(pivot);
-        sum += distance;
-        squares += distance * distance;
-    }
-    [sum, squares]
-}
-
-#[inline(always)]
-fn widened_sum(values: &[f32; BLOCK / 4]) -> f64 {
-    let mut lanes = [0.0_f64; 32];
-    for row in values.as_chunks::<32>().0 {
-        for (lane, &value) in lanes.iter_mut().zip(row) {
-            *lane += f64::from(value);
-        }
-    }
-    lanes.iter().sum()
 }
 
 /// The elements of a block that are NaN or infinite.

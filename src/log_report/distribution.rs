@@ -22,7 +22,8 @@ pub(crate) struct Distribution {
 }
 
 impl Distribution {
-    /// `None` for other values, empty histograms, and those that are no histogram of finite numbers.
+    /// `None` for other values, empty histograms, and those that are no histogram of finite
+    /// numbers.
     pub(crate) fn of(value: summary::Value, plugin: &str) -> Option<Distribution> {
         if let Some(summary::value::Value::Histo(histogram)) = &value.value {
             return Distribution::of_sums(histogram);

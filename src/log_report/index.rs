@@ -2,18 +2,21 @@
 
 use std::collections::HashMap;
 
-use crate::analysis::description::Traits;
-use crate::analysis::tags::{GRADIENTS, WEIGHT_DELTAS, WEIGHTS};
 use crate::error::Result;
+use crate::log_report::declared::{Declared, traits};
 use crate::log_report::distribution::Distribution;
 use crate::log_report::model::LoggedModel;
+use crate::log_report::v0_1;
 use crate::log_report::variable::{Kind, LoggedVariable};
 use crate::model::statistic::Quantity;
 use crate::model::tag_parts::{LEARNING_RATE, TagParts, split_scope};
 use crate::options::{Pattern, Selection, WeightOptions};
 use crate::proto::summary::{Value, value::Value as Field};
+use crate::proto::tch_tensorboard::ModelRecord;
+use crate::report::diagnosis::Elsewhere;
 
-/// Variables and roles of a run that are judged at most: a file may hold any number of tags, and each step looks at all.
+/// Variables and roles of a run that are judged at most: a file may hold any number of tags, and
+/// each step looks at all.
 const MOST: usize = 10_000;
 
 /// Models of a run, and rates without one.
@@ -56,6 +59,8 @@ pub(crate) struct Index {
     /// Variables that are not meant to move.
     frozen: Option<Selection>,
     pub(crate) models: Vec<LoggedModel>,
+    /// What the private record says.
+    pub(crate) declared: Declared,
     slots: HashMap<Box<str>, Slot>,
     gradients: HashMap<Box<str>, ForeignGradient>,
     /// The newest rate that was told for each scope.
@@ -71,6 +76,7 @@ impl Index {
             selection,
             frozen: None,
             models: Vec::new(),
+            declared: Declared::default(),
             slots: HashMap::new(),
             gradients: HashMap::new(),
             rates: HashMap::new(),
@@ -86,6 +92,36 @@ impl Index {
         Ok(())
     }
 
+    /// Takes a private record, which comes before the values that it is about.
+    pub(crate) fn take_record(&mut self, step: i64, record: &ModelRecord) {
+        if self.declared.is_empty() {
+            // A file may have been lost, or one of version 0.1 came before: what tags are is known
+            // only now.
+            self.slots.clear();
+            self.models.retain(|model| !model.is_foreign);
+        }
+        self.declared.take(step, record);
+        self.is_full |= self.declared.is_full;
+        let index = self.model(&record.scope, false);
+        let Some(model) = index.and_then(|index| self.models.get_mut(index)) else {
+            return;
+        };
+        for variable in &record.variables {
+            let traits = traits(variable);
+            let is_old = |&known: &usize| {
+                let known = model.variables.get(known);
+                known.is_some_and(|known| known.kind == Kind::Variable && known.traits != traits)
+            };
+            let known = model.known(&variable.name).filter(is_old);
+            if let Some(index) = known {
+                model.complete_before(step);
+                if let Some(known) = model.renew(index) {
+                    known.traits = traits;
+                }
+            }
+        }
+    }
+
     /// Takes the values of an event.
     pub(crate) fn take(&mut self, step: i64, values: Vec<Value>) {
         // The last value of a model's event names its scope.
@@ -96,6 +132,29 @@ impl Index {
         }
         for value in values {
             self.take_value(step, value);
+        }
+        self.look_elsewhere();
+    }
+
+    /// Says of each model what the others are like, as the worker does while a run goes on.
+    fn look_elsewhere(&mut self) {
+        let own = self.models.iter().filter(|model| !model.is_foreign);
+        let identities: Vec<(bool, u64)> = own.map(LoggedModel::identity).collect();
+        if identities.len() < 2 || !identities.iter().any(|(has_gradients, _)| *has_gradients) {
+            return;
+        }
+        let own = self.models.iter_mut().filter(|model| !model.is_foreign);
+        for (place, model) in own.enumerate() {
+            let signature = identities.get(place).map(|(_, signature)| *signature);
+            let others = || {
+                let all = identities.iter().enumerate();
+                all.filter(move |(other, (has_gradients, _))| *other != place && *has_gradients)
+            };
+            model.set_elsewhere(Elsewhere {
+                has_gradients: others().next().is_some(),
+                has_twin: others().any(|(_, (_, other))| Some(*other) == signature),
+                has_copy: false,
+            });
         }
     }
 
@@ -119,6 +178,7 @@ impl Index {
         let described = value.metadata.as_ref();
         if let Some(description) = described.map(|metadata| &*metadata.summary_description)
             && !description.is_empty()
+            && self.declared.is_empty()
         {
             describe(model, slot, description);
         }
@@ -167,22 +227,33 @@ impl Index {
             return None;
         }
         let known = self.scope(&scope).and_then(|model| model.known(&name));
-        let texts = [WEIGHTS, WEIGHT_DELTAS, GRADIENTS];
-        let is_ours = texts.iter().any(|text| description.starts_with(text));
-        let kind = match (is_histogram, known) {
-            // Of another writer, whose tags may begin alike.
-            (true, None) if !is_ours => return None,
-            (true, None) if Traits::of_description(description).is_none() => Kind::Role,
-            _ => Kind::Variable,
+        let kind = if self.declared.is_empty() {
+            match (is_histogram, known) {
+                // Gradients may come before the weights that the record is about.
+                (true, None) if quantity.is_of_gradient() => Kind::Variable,
+                // Of another writer, whose tags may begin alike.
+                (true, None) if !v0_1::is_ours(description) => return None,
+                (true, None) if v0_1::traits(description).is_none() => Kind::Role,
+                _ => Kind::Variable,
+            }
+        } else if self.declared.variable(&scope, &name).is_some() {
+            Kind::Variable
+        } else if is_histogram && self.declared.is_role(&scope, &name) {
+            Kind::Role
+        } else {
+            return None;
         };
         let slot = self.slot(&scope, &name, kind, quantity)?;
+        let declared = self.declared.variable(&scope, &name).and_then(traits);
         let variable = self.models.get_mut(slot.model)?.renew(slot.variable)?;
+        variable.traits = declared.or(variable.traits.take());
         let is_whole = variable.kind == Kind::Variable || is_histogram;
         variable.is_member |= is_whole && !quantity.is_of_gradient();
         Some(slot)
     }
 
-    /// What is said of a role goes to it, and is dropped unless it has histograms: then it stands for its variables.
+    /// What is said of a role goes to it, and is dropped unless it has histograms: then it stands
+    /// for its variables.
     fn meet_role(&mut self, quantity: Quantity, path: &str) -> Option<Slot> {
         let (scope, name) = self.split(path);
         if name.is_empty() || self.scope(name.as_str()).is_some() {
@@ -207,7 +278,12 @@ impl Index {
             Some(Field::Tensor(_)) => plugin.is_some_and(|data| data.plugin_name == HISTOGRAMS),
             _ => false,
         };
-        if !is_histogram || self.gradients.contains_key(tag) || weights_of(tag).is_some() {
+        let is_ours = match TagParts::of(tag) {
+            Some(TagParts::Variable { quantity, .. }) if quantity.is_of_gradient() => true,
+            parts => parts.is_some() && !self.declared.is_empty(),
+        };
+        if !is_histogram || is_ours || self.gradients.contains_key(tag) || weights_of(tag).is_some()
+        {
             return None;
         }
         self.slot_of(tag, "", true, Kind::Foreign, Quantity::Weights)
@@ -323,6 +399,9 @@ impl Index {
     }
 
     fn split(&self, path: &str) -> (String, String) {
+        if let Some((scope, name)) = self.declared.split(path) {
+            return (scope.to_owned(), name.to_owned());
+        }
         let scopes = self.models.iter().filter(|model| !model.is_foreign);
         let (scope, name) = split_scope(path, scopes.map(|model| &*model.scope));
         (scope.to_owned(), name.to_owned())
@@ -347,9 +426,9 @@ fn scope_of_rate(tag: &str) -> Option<&str> {
     }
 }
 
-/// Takes what a description says of its variable.
+/// Takes what a description of version 0.1 says of its variable.
 fn describe(model: &mut LoggedModel, slot: Slot, description: &str) {
-    let traits = Traits::of_description(description).filter(|_| !slot.quantity.is_of_gradient());
+    let traits = v0_1::traits(description).filter(|_| !slot.quantity.is_of_gradient());
     let known = model.variables.get(slot.variable);
     if let Some(traits) = traits
         && known.is_some_and(|known| {
@@ -361,7 +440,8 @@ fn describe(model: &mut LoggedModel, slot: Slot, description: &str) {
     }
 }
 
-/// The tags that the weights may have whose gradient a tag is of; `None` when its name does not say that it is one.
+/// The tags that the weights may have whose gradient a tag is of; `None` when its name does not say
+/// that it is one.
 fn weights_of(tag: &str) -> Option<Vec<String>> {
     let by_end = GRADIENT_ENDS.iter().find_map(|end| tag.strip_suffix(end));
     let by_begin = GRADIENT_BEGINS

@@ -26,8 +26,9 @@ pub(crate) fn tell(
     let notes = &mut report.notes;
     if models.iter().any(|model| model.is_foreign) {
         notes.push(
-            "histograms of another writer: judged by what changed from point to point. They tell neither shapes nor roles \
-             nor single steps, so rules about sizes are silent, and what is frozen looks as if it were not updated"
+            "histograms of another writer: judged by what changed from point to point. They tell \
+             neither shapes nor roles nor single steps, so rules about sizes are silent, and what \
+             is frozen looks as if it were not updated"
                 .into(),
         );
     } else {
@@ -39,14 +40,15 @@ pub(crate) fn tell(
     let count = all().filter(nameless).count();
     if count > 0 {
         notes.push(format!(
-            "the log does not tell the shape of {count} variables: rules about matrices are silent on them"
+            "the log does not tell the shape of {count} variables: rules about matrices are \
+             silent on them"
         ));
     }
     let roles = all().filter(|variable| variable.kind == Kind::Role).count();
     if roles > 0 {
         notes.push(format!(
-            "{roles} rows are roles, each of which stands for all its variables: one that does not learn among them is not \
-             seen"
+            "{roles} rows are roles, each of which stands for all its variables: one that does \
+             not learn among them is not seen"
         ));
     }
     let went_back = models
@@ -55,7 +57,8 @@ pub(crate) fn tell(
         .next_back();
     if let Some((before, step)) = went_back {
         notes.push(format!(
-            "steps go back from {before} to {step}, and no session says that it goes on there: judged from there on"
+            "steps go back from {before} to {step}, and no session says that it goes on there: \
+             judged from there on"
         ));
     }
     let silent = match index.selection.is_narrowed() {
@@ -66,6 +69,19 @@ pub(crate) fn tell(
     if silent > 0 {
         notes.push(format!(
             "{silent} frozen variables did not move and are not in the log"
+        ));
+    }
+    let (codes, newer) = index.declared.unknown();
+    if !codes.is_empty() {
+        let codes: Vec<String> = codes.into_iter().take(NAMED).collect();
+        notes.push(format!(
+            "the log records verdicts that this version does not know: {}",
+            codes.join("; ")
+        ));
+    }
+    if let Some(version) = newer {
+        notes.push(format!(
+            "the log was written by version {version}, which records more than this version reads"
         ));
     }
     if index.is_full {
@@ -99,10 +115,13 @@ fn tell_differences(
 fn not_in_logs(models: &[LoggedModel]) -> String {
     let blind = models.iter().any(|model| !model.has_gradients);
     match blind {
-        true => "a log holds no glimpse of gradients (log_gradients writes them) and no single elements: detached, dead gradient, \
-                 vanishing, stalled, rounded away and erratic are not told from it, and what does not move is \"not updated\""
+        true => "a log holds no glimpse of gradients (log_gradients writes them) and no single \
+                 elements: detached, dead gradient, vanishing, stalled, rounded away and erratic \
+                 are not told from it, and what does not move is \"not updated\""
             .into(),
-        false => "a log holds no single elements: rounded away, erratic and units that stand still are not told from it".into(),
+        false => "a log holds no single elements: rounded away, erratic and units that stand \
+                  still are not told from it"
+            .into(),
     }
 }
 
@@ -115,8 +134,8 @@ fn tell_undecided(index: &Index, report: &mut WeightReport) {
         .count();
     if undecided > 0 {
         report.notes.push(format!(
-            "{undecided} variables are undecided: the log has fewer than {window} points of them to compare, or does not tell \
-             whether they moved"
+            "{undecided} variables are undecided: the log has fewer than {window} points of them \
+             to compare, or does not tell whether they moved"
         ));
     }
 }

@@ -1,6 +1,7 @@
-//! The weight report recomputed from the event files of a run: what its tags say, step by step, before the same rules that judge
-//! while training runs.
+//! The weight report recomputed from the event files of a run: what its tags say, step by step,
+//! before the same rules that judge while training runs.
 
+mod declared;
 mod distribution;
 mod index;
 mod limits;
@@ -8,6 +9,7 @@ mod model;
 mod recorded;
 mod sessions;
 mod sighting;
+mod v0_1;
 mod variable;
 
 use std::path::{Path, PathBuf};
@@ -23,16 +25,17 @@ use crate::proto::{Event, Summary, event::What};
 use crate::read::plugin::Plugin;
 use crate::read::{PointValue, Run, RunReader};
 use crate::report::{Verdict, WeightReport};
+use crate::summary::private;
 
 /// The weight report of a run, recomputed from its event files.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct LoggedReport {
-    /// As [`Logger::weight_report`](crate::Logger::weight_report) gives it. Its notes say what the log does not allow to
-    /// decide. Without variables where the log has no weights.
+    /// As [`Logger::weight_report`](crate::Logger::weight_report) gives it. Its notes say what the
+    /// log does not allow to decide. Without variables where the log has no weights.
     pub report: WeightReport,
-    /// What the report that the run itself has written last says otherwise of a variable, where either of them sees a fault.
-    /// The run has seen gradients and elements that are in no log.
+    /// What the report that the run itself has written last says otherwise of a variable, where
+    /// either of them sees a fault. The run has seen gradients and elements that are in no log.
     pub recorded: Vec<RecordedVerdict>,
 }
 
@@ -61,12 +64,15 @@ pub struct RecordedVerdict {
     pub verdict: Verdict,
 }
 
-/// Recomputes the weight report of a run event by event, with an eye on errors and on how far it is.
+/// Recomputes the weight report of a run event by event, with an eye on errors and on how far it
+/// is.
 ///
-/// [`Run::weight_report`] does it in one call. Logs of this crate give the verdicts that the run itself came to, but for what
-/// needs gradients (unless [`log_gradients`](crate::Logger::log_gradients) wrote them) or single elements. Histograms that others
-/// have written (`add_histogram` of torch and tensorboardX) tell which variables move between points. The notes of the report
-/// say what could not be decided. Memory is bounded by the number of variables, of which 10 000 are judged.
+/// [`Run::weight_report`] does it in one call. Logs of this crate give the verdicts that the run
+/// itself came to, but for what needs gradients (unless
+/// [`log_gradients`](crate::Logger::log_gradients) wrote them) or single elements. Histograms that
+/// others have written (`add_histogram` of torch and tensorboardX) tell which variables move
+/// between points. The notes of the report say what could not be decided. Memory is bounded by the
+/// number of variables, of which 10 000 are judged.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -127,8 +133,9 @@ impl ReportReader {
         }
     }
 
-    /// Chooses as in writing: variables by [`select`](WeightOptions::select) and [`exclude`](WeightOptions::exclude), which the
-    /// report then takes for the whole model, and [`thresholds`](WeightOptions::thresholds).
+    /// Chooses as in writing: variables by [`select`](WeightOptions::select) and
+    /// [`exclude`](WeightOptions::exclude), which the report then takes for the whole model, and
+    /// [`thresholds`](WeightOptions::thresholds).
     ///
     /// # Errors
     /// [`Error::InvalidOption`](crate::Error::InvalidOption).
@@ -158,7 +165,8 @@ impl ReportReader {
         self
     }
 
-    /// Reads the next event. `None` when nothing more is there; an error is about one file, and reading goes on behind it.
+    /// Reads the next event. `None` when nothing more is there; an error is about one file, and
+    /// reading goes on behind it.
     pub fn read_event(&mut self) -> Option<std::result::Result<(), ReadError>> {
         if let Some(error) = self.unlisted.take() {
             return Some(Err(error));
@@ -199,6 +207,11 @@ impl Judge {
         let Some(What::Summary(Summary { value: mut values })) = event.what else {
             return;
         };
+        for value in values.extract_if(.., |value| private::is_tag(&value.tag)) {
+            if let Some(record) = private::record(&value) {
+                self.index.take_record(event.step, &record);
+            }
+        }
         let texts = values.extract_if(.., |value| value.tag == WEIGHT_REPORT);
         for value in texts {
             if let PointValue::Text(cells) = PointValue::of(value, Some(Plugin::Text)) {
@@ -221,6 +234,10 @@ impl Judge {
             model.report(run, &mut report);
         }
         let is_whole = !self.index.selection.is_narrowed();
+        let declared = &self.index.declared;
+        if !declared.is_empty() {
+            self.recorded = Recorded::of(declared);
+        }
         let recorded = self.recorded.differences(&report, is_whole);
         limits::tell(&self.index, &self.recorded, &recorded, &mut report);
         LoggedReport { report, recorded }
@@ -228,7 +245,8 @@ impl Judge {
 }
 
 impl Run {
-    /// The weight report recomputed from the run's event files: see [`ReportReader`], which also goes on behind damage.
+    /// The weight report recomputed from the run's event files: see [`ReportReader`], which also
+    /// goes on behind damage.
     ///
     /// # Errors
     /// The first [`ReadError`] but for a half-written last record.

@@ -1,12 +1,13 @@
-//! One model of a log: its variables, the step that is being read, and the diagnosis that judges steps as they are complete.
+//! One model of a log: its variables, the step that is being read, and the diagnosis that judges
+//! steps as they are complete.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use crate::capture::IDLE_CALLS;
 use crate::log_report::variable::{LoggedVariable, missing};
-use crate::report::diagnosis::{Diagnosis, Found, Opinion};
-use crate::report::history::Observation;
+use crate::report::diagnosis::{Diagnosis, Elsewhere, Opinion};
+use crate::report::history::{Idle, Observation};
 use crate::report::{ModelReport, ParameterReport, Thresholds, WeightReport};
 use crate::source::values::Glimpse;
 
@@ -29,7 +30,6 @@ pub(crate) struct LoggedModel {
     /// Nothing moved at that one.
     was_still: bool,
     diagnosis: Diagnosis,
-    faults: Vec<Found>,
     learning_rate: Option<f64>,
     pub(crate) has_gradients: bool,
     /// Where steps went back, and to which: the run began again.
@@ -49,7 +49,6 @@ impl LoggedModel {
             judged: None,
             was_still: false,
             diagnosis: Diagnosis::new(thresholds),
-            faults: Vec::new(),
             learning_rate: None,
             has_gradients: false,
             went_back: None,
@@ -83,12 +82,21 @@ impl LoggedModel {
         self.variables.get_mut(index)
     }
 
+    /// See [`Diagnosis::identity`].
+    pub(crate) fn identity(&self) -> (bool, u64) {
+        self.diagnosis.identity()
+    }
+
+    pub(crate) fn set_elsewhere(&mut self, elsewhere: Elsewhere) {
+        self.diagnosis.set_elsewhere(elsewhere);
+    }
+
     pub(crate) fn set_learning_rate(&mut self, rate: f64) {
         self.learning_rate = Some(rate);
     }
 
-    /// Values of a variable's weights at this step follow: the step before is complete. Where the steps of a variable go
-    /// back, the run has begun again.
+    /// Values of a variable's weights at this step follow: the step before is complete. Where the
+    /// steps of a variable go back, the run has begun again.
     pub(crate) fn begin(&mut self, step: i64, variable: usize) {
         if self.step != Some(step) {
             self.judge();
@@ -106,6 +114,13 @@ impl LoggedModel {
         }
     }
 
+    /// What is known of a variable changes at this step: those before are judged by what was known.
+    pub(crate) fn complete_before(&mut self, step: i64) {
+        if self.step.is_some_and(|pending| pending < step) {
+            self.judge();
+        }
+    }
+
     /// The same of a gradient. One of a step that is over comes too late: false.
     pub(crate) fn begin_gradients(&mut self, step: i64) -> bool {
         let newest = self.step.max(self.judged);
@@ -119,7 +134,6 @@ impl LoggedModel {
     fn begin_again(&mut self, before: i64, step: i64) {
         self.went_back = Some((before, step));
         self.diagnosis.rebase();
-        self.faults.clear();
         self.variables.iter_mut().for_each(LoggedVariable::forget);
         (self.judged, self.was_still) = (None, false);
     }
@@ -148,12 +162,13 @@ impl LoggedModel {
         }
         let idle_calls = self.idle_calls(&observations);
         self.diagnosis.set_learning_rate(self.learning_rate);
-        let found = self.diagnosis.observe(step, idle_calls, &observations);
-        if self.diagnosis.take_changed() || !found.is_empty() {
-            let diagnosis = &self.diagnosis;
-            self.faults.retain(|fault| diagnosis.is_in_force(fault));
-            self.faults.extend(found);
-        }
+        let idle = Idle {
+            calls: idle_calls,
+            // The writer leaves out the first idle calls: where steps are counted one by one, the
+            // first came next.
+            since: self.judged.map(|judged| judged.saturating_add(1)),
+        };
+        self.diagnosis.observe(step, idle, &observations);
         (self.judged, self.step) = (Some(step), None);
     }
 
@@ -182,7 +197,8 @@ impl LoggedModel {
         self.members.iter().filter_map(observe).collect()
     }
 
-    /// Calls that the writer left out before this step: where nothing at all moved it writes from the twentieth call on.
+    /// Calls that the writer left out before this step: where nothing at all moved it writes from
+    /// the twentieth call on.
     fn idle_calls(&mut self, observations: &[Observation]) -> u64 {
         let all = |moved| {
             let mut each = observations.iter();
@@ -217,7 +233,7 @@ impl LoggedModel {
             step: self.judged,
             trend: self.diagnosis.trend(),
         });
-        let faults = self.faults.iter().cloned();
+        let faults = self.diagnosis.faults().iter().cloned();
         report
             .findings
             .extend(faults.map(|found| found.told(run, &self.scope)));

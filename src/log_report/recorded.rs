@@ -2,26 +2,43 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::log_report::RecordedVerdict;
-use crate::report::{ParameterReport, Verdict, WeightReport, full_name, verdicts};
+use crate::log_report::declared::Declared;
+use crate::log_report::{RecordedVerdict, v0_1};
+use crate::report::{ParameterReport, Verdict, WeightReport, full_name};
 
-/// The newest report in a log.
+/// The newest verdicts in a log.
 #[derive(Debug, Default)]
 pub(crate) struct Recorded {
-    newest: Option<(i64, String)>,
+    step: Option<i64>,
+    /// By the variable's name with its scope.
+    verdicts: Vec<(String, Verdict)>,
 }
 
 impl Recorded {
+    /// Those of the private record.
+    pub(crate) fn of(declared: &Declared) -> Recorded {
+        let mut verdicts: Vec<(String, Verdict)> = declared.verdicts().collect();
+        verdicts.sort_by_key(|(_, verdict)| !verdict.is_fault());
+        Recorded {
+            step: declared.step(),
+            verdicts,
+        }
+    }
+
+    /// Those of a text of version 0.1, which has no private record.
     pub(crate) fn take(&mut self, step: i64, cells: Vec<String>) {
-        self.newest = cells.into_iter().next().map(|text| (step, text));
+        if let Some(text) = cells.into_iter().next() {
+            (self.step, self.verdicts) = (Some(step), v0_1::verdicts(&text));
+        }
     }
 
-    /// Its step.
+    /// Their step.
     pub(crate) fn step(&self) -> Option<i64> {
-        Some(self.newest.as_ref()?.0)
+        self.step
     }
 
-    /// Where it says otherwise than what was recomputed, and either is a fault. `is_whole`: the report is about all variables.
+    /// Where it says otherwise than what was recomputed, and either is a fault. `is_whole`: the
+    /// report is about all variables.
     pub(crate) fn differences(
         &self,
         report: &WeightReport,
@@ -53,7 +70,8 @@ impl Recorded {
             .collect()
     }
 
-    /// Variables that it calls frozen and that the log has nothing of: they wrote nothing, since they did not move.
+    /// Variables that it calls frozen and that the log has nothing of: they wrote nothing, since
+    /// they did not move.
     pub(crate) fn silent(&self, report: &WeightReport) -> usize {
         let known: HashSet<String> = report.parameters.iter().map(full_name).collect();
         self.verdicts()
@@ -62,10 +80,8 @@ impl Recorded {
     }
 
     fn verdicts(&self) -> impl Iterator<Item = (i64, String, Verdict)> {
-        self.newest.iter().flat_map(|(step, text)| {
-            verdicts(text)
-                .into_iter()
-                .map(|(name, verdict)| (*step, name, verdict))
-        })
+        let step = self.step.unwrap_or_default();
+        let verdicts = self.verdicts.iter();
+        verdicts.map(move |(name, verdict)| (step, name.clone(), *verdict))
     }
 }

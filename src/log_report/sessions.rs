@@ -1,4 +1,5 @@
-//! Which steps a later session of a run has taken back: those it went on from, as TensorBoard purges them.
+//! Which steps a later session of a run has taken back: those it went on from, as TensorBoard
+//! purges them.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +7,8 @@ use crate::format::event_file::EventReader;
 use crate::proto::session_log::SessionStatus;
 use crate::proto::{Event, event::What};
 
-/// Records at the start of a file among which a session's start is looked for: writers put it behind the version.
+/// Records at the start of a file among which a session's start is looked for: writers put it
+/// behind the version.
 const RECORDS: usize = 4;
 
 /// The files whose later steps were taken back, in their order, each with the first such step.
@@ -46,7 +48,8 @@ impl Sessions {
     }
 }
 
-/// The newest start that the beginning of a file tells of. What cannot be read is told when the file is read.
+/// The newest start that the beginning of a file tells of. What cannot be read is told when the
+/// file is read.
 fn first_start(file: &Path) -> Option<i64> {
     let events = EventReader::open(file).ok()?;
     let start = |event: Event| match event.what {

@@ -1,15 +1,15 @@
-//! One variable, or a role that stands for several, as its log tells of it: observations for the rules, step by step.
+//! One variable, or a role that stands for several, as its log tells of it: observations for the
+//! rules, step by step.
 
 use std::sync::Arc;
 
-use crate::analysis::description::Traits;
 use crate::kernel::stats::{Change, Moments};
 use crate::log_report::sighting::Sighting;
 use crate::model::statistic::Statistic;
 use crate::model::types::DType;
+use crate::model::variable_info::{Role, VariableInfo};
+use crate::report::facts::Facts;
 use crate::report::history::{Observation, Seen};
-use crate::report::rules::Facts;
-use crate::source::named_tensors::{Role, Standing};
 use crate::source::values::Glimpse;
 
 /// What stands behind a name.
@@ -29,9 +29,9 @@ pub(crate) struct LoggedVariable {
     pub(crate) name: Arc<str>,
     pub(crate) kind: Kind,
     /// As its description says.
-    pub(crate) traits: Option<Traits>,
-    /// It is judged. Not so what only has gradients in the log, and what only has scalars under `model/`: an aggregate beside
-    /// its variables.
+    pub(crate) traits: Option<VariableInfo>,
+    /// It is judged. Not so what only has gradients in the log, and what only has scalars under
+    /// `model/`: an aggregate beside its variables.
     pub(crate) is_member: bool,
     /// The newest step of its values.
     pub(crate) seen_at: Option<i64>,
@@ -80,20 +80,18 @@ impl LoggedVariable {
         }
     }
 
-    /// What the rules are told of it. What the log does not tell is chosen so that they stay silent: a flat tensor of f32
-    /// that is meant to be trained.
+    /// What the rules are told of it. What the log does not tell is chosen so that they stay
+    /// silent: a flat tensor of f32 that is meant to be trained.
     pub(crate) fn facts(&self) -> Facts {
-        let unknown = || Traits {
+        let unknown = || VariableInfo {
             dtype: DType::F32,
             shape: self.flat_shape(),
-            standing: Standing {
-                role: Role::Trainable,
-                is_member: None,
-            },
+            role: Role::Trainable,
+            is_member: None,
         };
         let mut traits = self.traits.clone().unwrap_or_else(unknown);
         if self.is_frozen {
-            traits.standing.role = Role::Frozen;
+            traits.role = Role::Frozen;
         }
         let facts = Facts::new(&self.name, traits);
         match self.traits {
@@ -119,7 +117,8 @@ impl LoggedVariable {
         vec![self.count.unwrap_or(0.0) as i64]
     }
 
-    /// The weights were replaced or the run began again: the next step has nothing to be compared with.
+    /// The weights were replaced or the run began again: the next step has nothing to be compared
+    /// with.
     pub(crate) fn forget(&mut self) {
         (self.norm, self.fingerprint, self.seen_at) = (None, None, None);
     }
@@ -131,8 +130,7 @@ impl LoggedVariable {
         if !sighting.has_weights {
             return Observation {
                 glimpse,
-                seen: None,
-                moved: None,
+                ..Observation::default()
             };
         }
         let moments = self.moments(&sighting);
@@ -153,6 +151,7 @@ impl LoggedVariable {
             change,
             update_ratio: sighting.update_ratio(),
             cosine: None,
+            changed_since: None,
         };
         self.knows_changed |= sighting.changed_fraction().is_some();
         self.fingerprint = fingerprint.or(self.fingerprint);
@@ -160,12 +159,25 @@ impl LoggedVariable {
         self.remember(&sighting, &seen);
         Observation {
             glimpse,
+            required: self.required(),
             seen: Some(seen),
             moved,
+            ..Observation::default()
         }
     }
 
-    /// Of what was written, and what is known from before: a mean changes slowly, a number of elements not at all.
+    /// Whether it requires a gradient, as far as its role tells.
+    fn required(&self) -> Option<bool> {
+        let role = self.traits.as_ref().map(|traits| traits.role);
+        match (self.is_frozen, role) {
+            (true, _) => Some(false),
+            (false, None) => None,
+            (false, Some(role)) => Some(role == Role::Trainable),
+        }
+    }
+
+    /// Of what was written, and what is known from before: a mean changes slowly, a number of
+    /// elements not at all.
     fn moments(&mut self, sighting: &Sighting) -> Moments {
         let seen = sighting.weights;
         let std = sighting
@@ -249,7 +261,8 @@ impl LoggedVariable {
     }
 }
 
-/// What a step changed. Rows and steps of one unit in the last place are in no log: see [`Change::rows`].
+/// What a step changed. Rows and steps of one unit in the last place are in no log: see
+/// [`Change::rows`].
 fn change(sighting: &Sighting, moved: bool, moments: &Moments, norm_before: Option<f64>) -> Change {
     let elements = moments.count as f64;
     let (mean, m2) = sighting.deltas(elements, norm_before).unwrap_or_default();
@@ -272,8 +285,8 @@ fn change(sighting: &Sighting, moved: bool, moments: &Moments, norm_before: Opti
     }
 }
 
-/// Whether the gradient of a variable was looked at: where others of its model have one at that step, one that is not there is
-/// none.
+/// Whether the gradient of a variable was looked at: where others of its model have one at that
+/// step, one that is not there is none.
 pub(crate) fn missing(glimpse: Glimpse, others_have_one: bool) -> Glimpse {
     match glimpse {
         Glimpse::Unseen if others_have_one => Glimpse::Undefined,

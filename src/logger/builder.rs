@@ -79,6 +79,10 @@ impl LoggerBuilder {
     /// last few steps may have waited in memory when the process ended and are missing; [`resume_from`](Self::resume_from)
     /// the step of the checkpoint that training starts from, and they are logged again.
     ///
+    /// A run has one newest step, over all its tags, scopes and sub-runs. Where these count in several units (the loss by
+    /// iteration, the weights by epoch), a resumed run refuses the steps of the unit that counts more slowly: give each unit a
+    /// logger of its own, in a directory of its own.
+    ///
     /// Weight deltas start anew: the first call of `log_weights` writes none, and drift counts from that call. Sub-runs are
     /// resumed at the same step. [`existing`](Self::existing) has no say.
     pub fn resume(mut self) -> LoggerBuilder {
@@ -136,8 +140,10 @@ impl LoggerBuilder {
         self
     }
 
-    /// Called, on the writer thread, with each new failure of the disk, not again until it has worked in between, and with
-    /// each tag that is used for two things, once. Default: one line on stderr.
+    /// Called, on the writer thread, with each new failure of the disk, not again until it has worked in between, and
+    /// once with each tag that is used for two kinds of values or whose steps go back. What is dropped while a disk
+    /// refuses everything is reported with the first event, then each time there are ten times as many, and at the end.
+    /// Default: one line on stderr.
     ///
     /// Calls of the logger that wait for the writer thread (`flush`, `close`, `log_weights`, `subrun`) return
     /// [`Error::OnWriterThread`] in the callback. A callback that owns a clone of the logger keeps it alive: then only
@@ -150,8 +156,8 @@ impl LoggerBuilder {
     /// Takes the directory, makes its event file and starts the writer thread.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] for a pattern or number that makes no sense, [`Error::Io`] when the directory or file
-    /// cannot be made, [`Error::RunExists`] under [`Existing::Fail`], [`Error::RunInUse`] when the run to be resumed is
+    /// [`Error::InvalidOption`] for a pattern or number that makes no sense and for a directory that is an address or
+    /// begins with `~`, [`Error::Io`] when the directory or file cannot be made (then no new directory is left), [`Error::RunExists`] under [`Existing::Fail`], [`Error::RunInUse`] when the run to be resumed is
     /// still being written.
     pub fn create(self) -> Result<Logger> {
         self.check_numbers()?;

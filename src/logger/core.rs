@@ -1,4 +1,5 @@
-//! What all clones of a logger share: the way to the writer thread, and the runs and models that are known.
+//! What all clones of a logger share: the way to the writer thread, and the runs and models that
+//! are known.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -48,7 +49,8 @@ pub(super) struct Registry {
 pub(super) struct RunHandle {
     pub(super) number: u32,
     pub(super) directory: PathBuf,
-    /// Earlier steps stand in the files already: logging one of them makes the fast loader forget those behind it.
+    /// Earlier steps stand in the files already: logging one of them makes the fast loader forget
+    /// those behind it.
     pub(super) resumed_at: Option<i64>,
 }
 
@@ -60,8 +62,8 @@ impl RunHandle {
                 what: what.into(),
                 step: step.into(),
                 reason: format!(
-                    "this run was resumed at step {resumed_at} and holds the ones before; begin the loop at \
-                     logger.resumed_at(), or resume_from an earlier step"
+                    "this run was resumed at step {resumed_at} and holds the ones before; begin \
+                     the loop at logger.resumed_at(), or resume_from an earlier step"
                 )
                 .into(),
             }),
@@ -225,13 +227,15 @@ impl Core {
         answer.recv().ok()
     }
 
-    /// Ends the worker, `is_complete` when all of the newest step has been logged; `None` when it cannot say how it went.
+    /// Ends the worker, `is_complete` when all of the newest step has been logged; `None` when it
+    /// cannot say how it went.
     pub(super) fn close(&self, is_complete: bool) -> Option<Result<()>> {
         if self.process != std::process::id() {
             return None;
         }
         if self.shared.is_worker_thread() {
-            // The last clone was dropped by `on_error`: the worker ends by itself, when nobody can send to it any more.
+            // The last clone was dropped by `on_error`: the worker ends by itself, when nobody can
+            // send to it any more.
             return None;
         }
         let mut worker = lock(&self.worker);
@@ -247,7 +251,21 @@ impl Core {
         let result = self.ask(Command::Close(Some(closing)), &result);
         // A worker that panicked has said so.
         let _ = thread.join();
+        self.release_memory();
         result
+    }
+
+    /// Gives back the newest snapshot of each model: clones of a closed logger may live on.
+    fn release_memory(&self) {
+        let models: Vec<Arc<Models>> = self.registry().models.values().cloned().collect();
+        for models in models {
+            // A call that is under way, perhaps on this very thread, keeps its own.
+            for channel in [&models.weights, &models.gradients] {
+                if let Ok(mut channel) = channel.try_lock() {
+                    channel.capture.release();
+                }
+            }
+        }
     }
 
     pub(super) fn stopped(&self, run: &RunHandle) -> Error {

@@ -20,11 +20,12 @@ use crate::capture::{Captured, Subject};
 use crate::error::{Error, Result};
 use crate::logger::board_url::board_url;
 use crate::logger::core::{Core, RunHandle, lock};
-use crate::logger::models::{Channel, LearningRate, Models};
+use crate::logger::models::{Channel, Models};
 use crate::model::types::{Step, WallTime};
 use crate::report::{Finding, WeightReport};
 use crate::run::health::{Health, Stats};
 use crate::source::copied::CopiedValues;
+use crate::source::element_source::{FetchedScalar, PendingScalar};
 use crate::source::image::{CopiedPixels, Image, Inspected, check_size};
 use crate::source::named_tensors::NamedTensors;
 use crate::source::values::{Scalar, ScalarValue, Values};
@@ -33,19 +34,19 @@ use crate::summary::images::{EncodedImage, Grid, PixelImages};
 use crate::summary::scalars::DeviceScalar;
 use crate::summary::text::Markdown;
 use crate::summary::{Payload, TaggedPayload};
-use crate::tensor::{Fetched, Tensor, fetch_scalar};
 use crate::worker::Command;
 use crate::worker::queue::Pushed;
 
 /// Logs one run: scalars, histograms, and the weights of models.
 ///
-/// Clones share one writer, and calls may come from any thread. Dropping the last clone writes what is left;
-/// [`close`](Logger::close) does the same and says how it went.
+/// Clones share one writer, and calls may come from any thread. Dropping the last clone writes what
+/// is left; [`close`](Logger::close) does the same and says how it went.
 ///
-/// The `log_*` calls return an error only for a mistake in the call (an empty tag, a complex tensor, a closed logger).
-/// What data or a disk can cause is reported to [`on_error`](LoggerBuilder::on_error) and counted in
-/// [`stats`](Logger::stats), so that `?` in a training loop never ends it. [`flush`](Logger::flush) and
-/// [`close`](Logger::close) return it where something waits or is lost.
+/// The `log_*` calls return an error only for a mistake in the call (an empty tag, a complex
+/// tensor, a closed logger). What data or a disk can cause is reported to
+/// [`on_error`](LoggerBuilder::on_error) and counted in [`stats`](Logger::stats), so that `?` in a
+/// training loop never ends it. [`flush`](Logger::flush) and [`close`](Logger::close) return it
+/// where something waits or is lost.
 pub struct Logger {
     core: Arc<Core>,
     run: Arc<RunHandle>,
@@ -60,13 +61,15 @@ impl Clone for Logger {
     }
 }
 
-/// A panic while a call is under way leaves the logger whole: nothing behind its locks can be half changed, and a callback
-/// that panics is contained. So it may be used in `catch_unwind`, as test harnesses and servers do.
+/// A panic while a call is under way leaves the logger whole: nothing behind its locks can be half
+/// changed, and a callback that panics is contained. So it may be used in `catch_unwind`, as test
+/// harnesses and servers do.
 impl UnwindSafe for Logger {}
 impl RefUnwindSafe for Logger {}
 
 impl Logger {
-    /// Logs to a directory with the defaults: `runs/cnn`, or `runs/cnn_2` when that one holds a run already.
+    /// Logs to a directory with the defaults: `runs/cnn`, or `runs/cnn_2` when that one holds a run
+    /// already.
     ///
     /// # Errors
     /// See [`LoggerBuilder::create`].
@@ -84,14 +87,15 @@ impl Logger {
         &self.run.directory
     }
 
-    /// The step to go on with after [`resume`](LoggerBuilder::resume): the first one that may be logged. `None` when the run
-    /// is a new one.
+    /// The step to go on with after [`resume`](LoggerBuilder::resume): the first one that may be
+    /// logged. `None` when the run is a new one.
     pub fn resumed_at(&self) -> Option<i64> {
         self.run.resumed_at
     }
 
-    /// A logger for another model of the same run: its weights are shown as `weights/<name>/<variable>`, its own scalars
-    /// as `<name>/<tag>`. Steps and history are apart. Scopes nest; the same name gives the same scope.
+    /// A logger for another model of the same run: its weights are shown as
+    /// `weights/<name>/<variable>`, its own scalars as `<name>/<tag>`. Steps and history are apart.
+    /// Scopes nest; the same name gives the same scope.
     ///
     /// # Errors
     /// [`Error::InvalidTag`] for an empty name or one that begins or ends with `/`.
@@ -111,11 +115,12 @@ impl Logger {
         Ok(self.with(self.run.clone(), models))
     }
 
-    /// A logger for a directory below, such as `val`: TensorBoard shows the same tag of both in one chart. It shares the
-    /// writer thread; the same name gives the same sub-run.
+    /// A logger for a directory below, such as `val`: TensorBoard shows the same tag of both in one
+    /// chart. It shares the writer thread; the same name gives the same sub-run.
     ///
     /// # Errors
-    /// [`Error::InvalidTag`] for a name that is no relative path downwards, and what [`Logger::create`] can return.
+    /// [`Error::InvalidTag`] for a name that is no relative path downwards, and what
+    /// [`Logger::create`] can return.
     pub fn subrun(&self, name: &str) -> Result<Logger> {
         let below = Path::new(name);
         if name.is_empty()
@@ -157,9 +162,9 @@ impl Logger {
         }
     }
 
-    /// Logs one number, or a tensor of one element, without waiting for its device. Stored as `f32`, as TensorBoard knows
-    /// scalars: integers above 2^24 are rounded, and numbers beyond 3.4e38 become infinite. Charts mark NaN and infinite
-    /// points and draw the others as usual.
+    /// Logs one number, or a tensor of one element, without waiting for its device. Stored as
+    /// `f32`, as TensorBoard knows scalars: integers above 2^24 are rounded, and numbers beyond
+    /// 3.4e38 become infinite. Charts mark NaN and infinite points and draw the others as usual.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -171,13 +176,15 @@ impl Logger {
     /// ```
     ///
     /// # Errors
-    /// An empty tag, a step beyond `i64`, a tensor that has not one element or is complex, a closed logger.
+    /// An empty tag, a step beyond `i64`, a tensor that has not one element or is complex, a closed
+    /// logger.
     pub fn log_scalar(&self, tag: &str, value: impl ScalarValue, step: impl Step) -> Result<()> {
         self.log_scalars(&[(tag, value)], step)
     }
 
-    /// Logs several scalars of one step as one event: one wall time, one record. Those on an accelerator follow in events of
-    /// their own. For values of several types: `&[("loss", &loss as &dyn ScalarValue), ("rate", &0.1)]`.
+    /// Logs several scalars of one step as one event: one wall time, one record. Those on an
+    /// accelerator follow in events of their own. For values of several types: `&[("loss", &loss as
+    /// &dyn ScalarValue), ("rate", &0.1)]`.
     ///
     /// # Errors
     /// As [`log_scalar`](Logger::log_scalar); then none of them is logged.
@@ -192,17 +199,22 @@ impl Logger {
         // By far the most frequent: no list to make.
         if let [(tag, value)] = values {
             match fetch(tag, value)? {
-                Fetched::Now(number) => {
+                FetchedScalar::Now(number) if self.repeats_learning_rate(tag, number, step) => {}
+                FetchedScalar::Now(number) => {
                     waited = self.push(step, wall_time, [(scope, *tag, number)])?
                 }
-                Fetched::Later(tensor) => self.send_device_scalar(tag, tensor, step, wall_time),
+                FetchedScalar::Later(tensor) => {
+                    self.send_device_scalar(tag, tensor, step, wall_time)
+                }
             }
         } else {
             let (mut numbers, mut tensors) = (Vec::with_capacity(values.len()), Vec::new());
             for (tag, value) in values {
                 match fetch(tag, value)? {
-                    Fetched::Now(number) => numbers.push((scope, *tag, number)),
-                    Fetched::Later(tensor) => tensors.push((tag, tensor)),
+                    FetchedScalar::Now(number) if self.repeats_learning_rate(tag, number, step) => {
+                    }
+                    FetchedScalar::Now(number) => numbers.push((scope, *tag, number)),
+                    FetchedScalar::Later(tensor) => tensors.push((tag, tensor)),
                 }
             }
             if !numbers.is_empty() {
@@ -217,7 +229,13 @@ impl Logger {
     }
 
     /// The worker reads it.
-    fn send_device_scalar(&self, tag: &str, tensor: Tensor, step: i64, wall_time: WallTime) {
+    fn send_device_scalar(
+        &self,
+        tag: &str,
+        tensor: Box<dyn PendingScalar>,
+        step: i64,
+        wall_time: WallTime,
+    ) {
         let payload = TaggedPayload {
             step,
             wall_time,
@@ -259,8 +277,9 @@ impl Logger {
         })
     }
 
-    /// Logs the distribution of many values: a tensor of any kind and device, or a slice of numbers. NaN and infinite
-    /// elements are left out. Shown in the Histograms and Distributions dashboards.
+    /// Logs the distribution of many values: a tensor of any kind and device, or a slice of
+    /// numbers. NaN and infinite elements are left out. Shown in the Histograms and Distributions
+    /// dashboards.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -279,17 +298,19 @@ impl Logger {
     ) -> Result<()> {
         let call = self.begin(tag, step)?;
         let source = values.source();
-        let facts = source.inspect(tag)?;
+        let source = source.elements();
+        let layout = source.inspect(tag)?;
         let rows = self.core.selection.options.histogram_rows;
-        call.send(facts.bytes(), || {
-            HistogramValues::copy(tag, &source, &facts, rows)
+        call.send(layout.bytes(), || {
+            HistogramValues::copy(tag, source, &layout, rows)
         })
     }
 
-    /// Logs a text in Markdown, shown in the Text dashboard: samples that a model generates, a table of settings, a note.
+    /// Logs a text in Markdown, shown in the Text dashboard: samples that a model generates, a
+    /// table of settings, a note.
     ///
-    /// TensorBoard renders headings, lists, tables, links and code, and removes raw HTML. Its fast loader keeps 100 texts
-    /// of a tag, its Python loader 10.
+    /// TensorBoard renders headings, lists, tables, links and code, and removes raw HTML. Its fast
+    /// loader keeps 100 texts of a tag, its Python loader 10.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -299,8 +320,8 @@ impl Logger {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidTag`] for an empty tag, [`Error::InvalidStep`] for a step beyond `i64` or before the one at which the
-    /// run was resumed, [`Error::Closed`] for a closed logger.
+    /// [`Error::InvalidTag`] for an empty tag, [`Error::InvalidStep`] for a step beyond `i64` or
+    /// before the one at which the run was resumed, [`Error::Closed`] for a closed logger.
     pub fn log_text(&self, tag: &str, markdown: &str, step: impl Step) -> Result<()> {
         let call = self.begin(tag, step)?;
         call.send(markdown.len(), || Ok(Markdown(markdown.to_owned())))
@@ -390,33 +411,60 @@ impl Logger {
         call.send(bytes, || Ok(PixelImages(copy_pixels(tag, images)?)))
     }
 
-    /// Logs the weights of a model, and what changed since the call before: call it after each optimizer step.
+    /// Logs the weights of a model, and what changed since the call before: call it after each
+    /// optimizer step.
     ///
-    /// Copies the selected tensors once; everything else happens on the writer thread. A delta is that of one step,
-    /// however far apart the points lie: the first call has none, nor does one after a gap that
-    /// [`OnFull::Drop`](crate::OnFull::Drop) left, nor the one after [`new_baseline`](Logger::new_baseline). Calls between which
-    /// no weight moved (gradient accumulation, the other model's turn) are no steps and write nothing, up to the twentieth in
+    /// Copies the selected tensors once; everything else happens on the writer thread. A delta is
+    /// that of one step, however far apart the points lie: the first call has none, nor does one
+    /// after a gap that [`OnFull::Drop`](crate::OnFull::Drop) left, nor the one after
+    /// [`new_baseline`](Logger::new_baseline). Calls between which no weight moved (gradient
+    /// accumulation, the other model's turn) are no steps and write nothing, up to the twentieth in
     /// a row: standing still is worth seeing. A variable whose shape or type changes starts anew.
     ///
+    /// No other thread may write to the weights during the call, as for any read by libtorch.
+    ///
+    /// A model of `n` bytes takes memory for up to three copies beside itself: the snapshot before, the one that is analysed,
+    /// the one that is made. Where the system has no room for all of them the calls wait for those that exist, which is
+    /// reported once; with a single one the changes between calls cannot be written. [`close`](Logger::close) gives all of it
+    /// back. For less, choose variables with [`select`](crate::WeightOptions::select) or copy a sample with
+    /// [`sample_limit`](crate::WeightOptions::sample_limit).
+    ///
     /// # Errors
-    /// A step that does not increase within this scope, the same name twice, a complex or undefined tensor, a store that
-    /// is locked, a closed logger.
+    /// A step that does not increase within this scope, the same name twice, nothing but complex or
+    /// undefined tensors (one among others is left out, and the report has a note on it), a closed
+    /// logger. A store that another thread keeps locked is no error: see
+    /// [`WeightOptions::store_timeout`](crate::WeightOptions::store_timeout).
     pub fn log_weights<S: NamedTensors + ?Sized>(&self, source: &S, step: impl Step) -> Result<()> {
         let step = self.run.check_step("log_weights", step)?;
         self.log_subject(Subject::Weights, source, step)?;
         let rate = {
             let mut rate = lock(&self.models.learning_rate);
-            let is_new = std::mem::take(&mut rate.is_new);
+            let is_new = std::mem::take(&mut rate.is_new) && !rate.is_logged_by_user;
+            rate.written_at = if is_new { Some(step) } else { rate.written_at };
             rate.value.filter(|_| is_new)
         };
-        match rate {
-            Some(rate) => self.log_scalar(LEARNING_RATE, rate, step),
-            None => Ok(()),
+        if let Some(rate) = rate {
+            let scope = &*self.models.scope;
+            self.push(step, WallTime::now(), [(scope, LEARNING_RATE, rate)])?;
         }
+        Ok(())
     }
 
-    /// Logs the gradients that the last backward pass left: norms and histograms. Call it after `backward` and before
-    /// they are cleared; `Optimizer::backward_step` leaves them in place. Variables without a gradient write nothing.
+    /// True for a scalar of the user's that says the rate once more that `log_weights` has written
+    /// at this step: the two are one series.
+    fn repeats_learning_rate(&self, tag: &str, value: f64, step: i64) -> bool {
+        if tag != LEARNING_RATE {
+            return false;
+        }
+        let mut rate = lock(&self.models.learning_rate);
+        rate.is_logged_by_user = true;
+        let is_same = |written: f64| written as f32 == value as f32;
+        rate.written_at == Some(step) && rate.value.is_some_and(is_same)
+    }
+
+    /// Logs the gradients that the last backward pass left: norms and histograms. Call it after
+    /// `backward` and before they are cleared; `Optimizer::backward_step` leaves them in place.
+    /// Variables without a gradient write nothing.
     ///
     /// # Errors
     /// As [`log_weights`](Logger::log_weights).
@@ -450,6 +498,9 @@ impl Logger {
             channel.capture.set_learning_rate(rate);
         }
         let (captured, waited) = channel.capture.take(source, step, wall_time)?;
+        for warning in channel.capture.take_warnings() {
+            self.core.shared.health.warn(&warning);
+        }
         match captured {
             Captured::Snapshot(snapshot) => {
                 let watch = self.watch(&mut channel, subject);
@@ -486,23 +537,23 @@ impl Logger {
         })
     }
 
-    /// Tells the learning rate, which tch tells no one: written as the scalar `learning_rate` with the next call of
-    /// `log_weights`, and used by the verdicts of this scope to tell a rate of 0 and updates lost to rounding from an
-    /// optimizer that does not know a variable. With several parameter groups, tell that of the first.
+    /// Tells the learning rate, which tch tells no one: written as the scalar `learning_rate` with
+    /// the next call of `log_weights`, and used by the verdicts of this scope to tell a rate of 0
+    /// and updates lost to rounding from an optimizer that does not know a variable. With several
+    /// parameter groups, tell that of the first.
     pub fn set_learning_rate(&self, rate: f64) {
-        *lock(&self.models.learning_rate) = LearningRate {
-            value: Some(rate),
-            is_new: true,
-        };
+        let mut known = lock(&self.models.learning_rate);
+        (known.value, known.is_new) = (Some(rate), true);
     }
 
-    /// The weights were replaced on purpose (a checkpoint was loaded): the next call of `log_weights` writes no delta, and
-    /// drift counts from there.
+    /// The weights were replaced on purpose (a checkpoint was loaded): the next call of
+    /// `log_weights` writes no delta, and drift counts from there.
     pub fn new_baseline(&self) {
         self.models.rebase.store(true, Ordering::Release);
     }
 
-    /// What is known of each variable, over all scopes and sub-runs, when everything logged so far has been analysed.
+    /// What is known of each variable, over all scopes and sub-runs, when everything logged so far
+    /// has been analysed.
     ///
     /// # Errors
     /// [`Error::WorkerStopped`]. After [`close`](Logger::close) it is the report of the end.
@@ -522,9 +573,9 @@ impl Logger {
         lock(&self.core.shared.report).as_deref().cloned()
     }
 
-    /// What was found wrong since the last call, over all scopes and sub-runs, without waiting: for a loop that stops, or
-    /// lowers the rate. A finding is told once, when it has become sure; it follows the step by the time that the writer
-    /// thread needs. At most 10 000 wait.
+    /// What was found wrong since the last call, over all scopes and sub-runs, without waiting: for
+    /// a loop that stops, or lowers the rate. A finding is told once, when it has become sure; it
+    /// follows the step by the time that the writer thread needs. At most 10 000 wait.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -538,8 +589,8 @@ impl Logger {
         lock(&self.core.shared.findings).drain(..).collect()
     }
 
-    /// The address of TensorBoard's Time Series page with the telling cards pinned, for a server at `base` such as
-    /// `http://localhost:6006`.
+    /// The address of TensorBoard's Time Series page with the telling cards pinned, for a server at
+    /// `base` such as `http://localhost:6006`.
     pub fn board_url(&self, base: &str) -> String {
         let (answer, telling) = sync_channel(1);
         let run = self.run.number;
@@ -563,16 +614,17 @@ impl Logger {
         self.core.shared.health.stats()
     }
 
-    /// Returns when everything logged before is in the files, handed to the operating system. `Ok` acknowledges a
-    /// checkpoint: all that was logged before it can be read.
+    /// Returns when everything logged before is in the files, handed to the operating system. `Ok`
+    /// acknowledges a checkpoint: all that was logged before it can be read.
     ///
-    /// A fault that is over and cost nothing is no error here; [`stats`](Logger::stats) counts it and
-    /// [`on_error`](LoggerBuilder::on_error) has reported it.
+    /// A fault that is over and cost nothing is no error here; [`stats`](Logger::stats) counts it
+    /// and [`on_error`](LoggerBuilder::on_error) has reported it.
     ///
     /// # Errors
-    /// [`Error::Io`] while something logged before waits in memory for a disk that refuses it; it is tried again. The
-    /// error of something lost since the last `flush` of this handle; other clones return it too. [`Error::Closed`]
-    /// after [`close`](Logger::close). Calls given up under [`OnFull::Drop`](crate::OnFull::Drop) are no error.
+    /// [`Error::Io`] while something logged before waits in memory for a disk that refuses it; it
+    /// is tried again. The error of something lost since the last `flush` of this handle; other
+    /// clones return it too. [`Error::Closed`] after [`close`](Logger::close). Calls given up under
+    /// [`OnFull::Drop`](crate::OnFull::Drop) are no error.
     pub fn flush(&self) -> Result<()> {
         self.core.check_may_wait("flush", &self.run)?;
         let (answer, flushed) = sync_channel(1);
@@ -587,8 +639,9 @@ impl Logger {
         flushed.result
     }
 
-    /// Writes the newest weights if their cadence left them out, flushes, and ends the writer thread. Other clones are
-    /// closed with it. A disk that refuses the rest is tried for two seconds; then the rest is dropped and counted.
+    /// Writes the newest weights if their cadence left them out, flushes, and ends the writer
+    /// thread. Other clones are closed with it. A disk that refuses the rest is tried for two
+    /// seconds; then the rest is dropped and counted.
     ///
     /// # Errors
     /// The first loss of the run, also when a [`flush`](Logger::flush) has returned it.
@@ -667,13 +720,13 @@ fn copy_pixels<'a>(
     let images = images.into_iter().filter_map(|image| match image {
         Inspected::Pixels {
             source,
-            facts,
+            layout,
             size,
-        } => Some((source, facts, size)),
+        } => Some((source, layout, size)),
         Inspected::File { .. } => None,
     });
-    let copied = images.map(|(source, facts, size)| {
-        let values = CopiedValues::of(tag, &source, &facts)?;
+    let copied = images.map(|(source, layout, size)| {
+        let values = CopiedValues::of(tag, source.elements(), &layout)?;
         Ok(CopiedPixels { size, values })
     });
     copied.collect()
@@ -705,11 +758,11 @@ fn check_grid(tag: &str, images: &[Inspected<'_>]) -> Result<()> {
     check_size(width, height).or_else(invalid)
 }
 
-fn fetch<V: ScalarValue>(tag: &str, value: &V) -> Result<Fetched> {
+fn fetch<V: ScalarValue>(tag: &str, value: &V) -> Result<FetchedScalar> {
     check_tag(tag)?;
     match value.scalar() {
-        Scalar::Number(number) => Ok(Fetched::Now(number)),
-        Scalar::Tensor(tensor) => fetch_scalar(tag, tensor),
+        Scalar::Number(number) => Ok(FetchedScalar::Now(number)),
+        Scalar::Source(source) => source.fetch(tag),
     }
 }
 

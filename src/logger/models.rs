@@ -23,6 +23,10 @@ pub(super) struct LearningRate {
     pub(super) value: Option<f64>,
     /// Since the last call of `log_weights`.
     pub(super) is_new: bool,
+    /// The step at which `log_weights` has written it.
+    pub(super) written_at: Option<i64>,
+    /// The user logs the scalar, too: then it is left to the user.
+    pub(super) is_logged_by_user: bool,
 }
 
 /// One subject of one scope on its way to the worker.

@@ -14,6 +14,13 @@ pub(crate) struct Drift {
     pub(crate) origin: f64,
 }
 
+/// The share of a variable's elements, from a sample, that are not what they were some steps before.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct ChangedSince {
+    pub(crate) share: f64,
+    pub(crate) steps: u32,
+}
+
 /// What the kernel and the samples of one call give, of weights or of gradients.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Measured {
@@ -25,12 +32,16 @@ pub(crate) struct Measured {
     pub(crate) norm_before: Option<f64>,
     /// Scaled from the sample to all elements.
     pub(crate) drift: Option<Drift>,
+    /// The norm that a fresh initialisation would have; 0 where that is not known.
+    pub(crate) reference: f64,
     /// Cosine between this change and the one before, from a sample.
     pub(crate) cosine: Option<f64>,
+    /// Every so many steps.
+    pub(crate) changed_since: Option<ChangedSince>,
 }
 
 impl Measured {
-    /// All of these as if they were one tensor. What only single ones have, the cosine, is left out.
+    /// All of these as if they were one tensor. What only single ones have, such as the cosine, is left out.
     pub(crate) fn of_all<'a>(all: impl Iterator<Item = &'a Measured>) -> Measured {
         let mut whole = Measured::default();
         let mut squared_before: Option<f64> = None;
@@ -43,6 +54,7 @@ impl Measured {
             if let (Some(_), Some(norm)) = (one.delta_norm(), one.norm_before) {
                 *squared_before.get_or_insert(0.0) += norm * norm;
             }
+            whole.reference = whole.reference.hypot(one.reference);
             if let Some(drift) = one.drift {
                 let sum = whole.drift.get_or_insert(Drift {
                     moved: 0.0,
@@ -98,10 +110,15 @@ impl Measured {
         Some(self.update_ratio()?.log10().max(RATIO_FLOOR))
     }
 
-    /// norm(w(t) - w(0)) / norm(w(0)); not defined for a variable that began all zero.
+    /// norm(w(t) - w(0)) / norm(w(0)); not defined for a variable that began all zero. One that began next to zero is measured
+    /// with what a fresh initialisation would have given: a step away, it would be hundreds of times its beginning.
     pub(crate) fn drift(&self) -> Option<f64> {
+        const NEXT_TO_ZERO: f64 = 0.01;
         let drift = self.drift?;
-        ratio(drift.moved.sqrt(), drift.origin.sqrt())
+        let origin = drift.origin.sqrt();
+        let is_small = origin > 0.0 && origin < NEXT_TO_ZERO * self.reference;
+        let whole = if is_small { self.reference } else { origin };
+        ratio(drift.moved.sqrt(), whole)
     }
 }
 
@@ -134,6 +151,8 @@ mod tests {
                 origin: before * before,
             }),
             cosine: None,
+            reference: 0.0,
+            changed_since: None,
         }
     }
 

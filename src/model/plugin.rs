@@ -66,7 +66,8 @@ impl Plugin {
         self.row().map_or("", |row| row.1)
     }
 
-    /// Why a tag of this plugin takes no values of another one: one loader would drop them and one answer with an error.
+    /// Why a tag of this plugin takes no values of another one: one loader would drop them and one
+    /// answer with an error.
     pub(crate) fn clash(self) -> &'static str {
         let unknown =
             "holds values of another dashboard already; give the other values another tag";

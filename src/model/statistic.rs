@@ -333,7 +333,8 @@ statistics! {
             }),
             by_role: Some("Changed share"),
         }
-        /// `weight_drift/…`: norm(w(t) - w(0)) / norm(w(0)).
+        /// `weight_drift/…`: norm(w(t) - w(0)) / norm(w(0)). A matrix whose first norm is below 1 % of that of a fresh one
+        /// (He) is measured against that.
         WeightDrift {
             tag: "weight_drift",
             text: "norm(w(t) - w(0)) / norm(w(0)), how far training has moved the variable; from 4096 sampled elements \

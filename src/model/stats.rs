@@ -92,6 +92,23 @@ impl Moments {
         self.m2 *= factor;
     }
 
+    /// Adds one element.
+    pub(crate) fn add(&mut self, value: f64) {
+        let mut one = Moments {
+            count: 1,
+            ..Moments::default()
+        };
+        if value.is_finite() {
+            one.zeros = u64::from(value == 0.0);
+            (one.min, one.max, one.mean) = (value, value, value);
+        } else {
+            one.nan = u64::from(value.is_nan());
+            one.pos_inf = u64::from(value == f64::INFINITY);
+            one.neg_inf = u64::from(value == f64::NEG_INFINITY);
+        }
+        self.merge(&one);
+    }
+
     /// Adds the elements behind `other` to these.
     pub(crate) fn merge(&mut self, other: &Moments) {
         let (ours, theirs) = (self.finite() as f64, other.finite() as f64);
@@ -132,7 +149,7 @@ fn scaled(count: u64, factor: f64) -> u64 {
 pub(crate) struct Change {
     /// Moments of `w - previous`, subtracted in the type the elements widen to (f32 for f16, bf16 and f32, else f64).
     pub(crate) deltas: Moments,
-    /// Elements whose bits changed.
+    /// Elements whose value changed; bits, where it is NaN. Both zeros are one value.
     pub(crate) changed: u64,
     /// Of those, the ones that moved by exactly one unit in the last place of their own type (integers: by one): moves
     /// that rounding allowed barely or not at all.
@@ -145,7 +162,7 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// Share of the elements whose bits changed, 0 to 1; `None` for a tensor without elements.
+    /// Share of the elements that changed, 0 to 1; `None` for a tensor without elements.
     pub(crate) fn changed_fraction(&self) -> Option<f64> {
         (self.deltas.count > 0).then(|| self.changed as f64 / self.deltas.count as f64)
     }
@@ -183,15 +200,7 @@ mod tests {
     fn of(values: &[f64]) -> Moments {
         let mut moments = Moments::default();
         for &value in values {
-            let one = Moments {
-                count: 1,
-                zeros: u64::from(value == 0.0),
-                min: value,
-                max: value,
-                mean: value,
-                ..Moments::default()
-            };
-            moments.merge(&one);
+            moments.add(value);
         }
         moments
     }

@@ -3,6 +3,8 @@
 pub(crate) mod cadence;
 pub(crate) mod thresholds;
 
+use std::time::Duration;
+
 use globset::{GlobBuilder, GlobMatcher};
 use regex::Regex;
 
@@ -104,6 +106,7 @@ pub struct WeightOptions {
     pub(crate) non_trainable: bool,
     pub(crate) seed: u64,
     pub(crate) sample_limit: Option<usize>,
+    pub(crate) store_timeout: Duration,
     pub(crate) thresholds: Thresholds,
     pub(crate) weight_map: bool,
 }
@@ -124,6 +127,7 @@ impl Default for WeightOptions {
             non_trainable: false,
             seed: 0,
             sample_limit: None,
+            store_timeout: Duration::from_secs(10),
             thresholds: Thresholds::default(),
             weight_map: true,
         }
@@ -246,6 +250,15 @@ impl WeightOptions {
     /// closed: at most 1 MB a run.
     pub fn weight_map(mut self, write: bool) -> WeightOptions {
         self.weight_map = write;
+        self
+    }
+
+    /// How long a call waits for a variable store that another thread holds, to save a checkpoint for example. Default: 10
+    /// seconds. The time is counted in [`Stats::waited`](crate::Stats::waited); a call that waits in vain is left out and
+    /// counted in [`Stats::dropped`](crate::Stats::dropped), the first of several is reported to
+    /// [`on_error`](crate::LoggerBuilder::on_error), and the following ones wait 200 ms at most until one succeeds.
+    pub fn store_timeout(mut self, timeout: Duration) -> WeightOptions {
+        self.store_timeout = timeout;
         self
     }
 

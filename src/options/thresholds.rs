@@ -16,10 +16,13 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Thresholds {
-    /// Steps that a rule looks back over, 4 to 1000. Default 20: a variable must stand still for all of them, so that two
-    /// models that take turns, or a critic that trains five times as often, are not taken for standing still. Set it above
-    /// the number of micro-batches where gradients are accumulated over more than 20.
+    /// Steps that a rule looks back over, 4 to 1000. Default 20. A variable must stand still for at least as many, and for longer
+    /// where the run has shown that moves lie further apart.
     pub window: u32,
+    /// Calls without any move of a model, before its first, after which that is a fault where no reason is seen. Default 200:
+    /// gradients may be accumulated over a hundred calls. Where a reason is seen (no gradient, a gradient of zero, a rate of 0),
+    /// `window` is enough.
+    pub patience: u32,
     /// First steps that rules about sizes ignore. Default 10: Adam's first steps are of full size whatever the gradient,
     /// and rates are warmed up.
     pub warm_up: u32,
@@ -47,6 +50,9 @@ pub struct Thresholds {
     /// `Vanishing`: norm(gradient) / norm(weights) below this share of the other layers' upper quartile. Default 1e-4.
     /// SageMaker Debugger's VanishingGradient takes an absolute mean of 1e-7, which the scale of a loss can move.
     pub vanishing_gradient: f64,
+    /// The remark `HardlyMoving`: an update ratio below this for a hundred steps. Default 1e-6, of which f32 weights hold hardly
+    /// anything. 0 where fine-tuning is meant to be that slow.
+    pub hardly_moving: f64,
     /// `Stalled`: the update ratio below this share of its own highest. Default 0.01. SageMaker Debugger's
     /// UnchangedTensor asks for equal values, and AllenNLP plots the ratio for the eye.
     pub stalled_collapse: f64,
@@ -67,6 +73,7 @@ impl Default for Thresholds {
     fn default() -> Thresholds {
         Thresholds {
             window: 20,
+            patience: 200,
             warm_up: 10,
             confirm: 3,
             exploding_update_ratio: 0.3,
@@ -77,6 +84,7 @@ impl Default for Thresholds {
             one_ulp_fraction: 0.35,
             rounded_changed_fraction: 0.5,
             vanishing_gradient: 1e-4,
+            hardly_moving: 1e-6,
             stalled_collapse: 0.01,
             stalled_others: 0.1,
             init_scale_min: 0.025,
@@ -98,6 +106,12 @@ impl Thresholds {
                 self.window
             )));
         }
+        if self.patience < self.window {
+            return Err(invalid(format!(
+                "patience {} is below the window of {}",
+                self.patience, self.window
+            )));
+        }
         let numbers = [
             ("exploding_update_ratio", self.exploding_update_ratio),
             ("exploding_growth", self.exploding_growth),
@@ -106,6 +120,7 @@ impl Thresholds {
             ("one_ulp_fraction", self.one_ulp_fraction),
             ("rounded_changed_fraction", self.rounded_changed_fraction),
             ("vanishing_gradient", self.vanishing_gradient),
+            ("hardly_moving", self.hardly_moving),
             ("stalled_collapse", self.stalled_collapse),
             ("stalled_others", self.stalled_others),
             ("init_scale_min", self.init_scale_min),

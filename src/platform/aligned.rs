@@ -19,8 +19,8 @@ impl AlignedBytes {
     /// Alignment of the first byte.
     pub(crate) const ALIGNMENT: usize = 64;
 
-    /// At least `bytes` zeros; `None` when the system has no room for them. The pages exist afterwards, so that all
-    /// copies into them take the same time.
+    /// At least `bytes` zeros; `None` when the system has no room for them. The pages exist
+    /// afterwards, so that all copies into them take the same time.
     pub(crate) fn try_zeroed(bytes: usize) -> Option<AlignedBytes> {
         let mut lines = AlignedBytes::reserve(bytes)?;
         huge_pages::ask_for(lines.spare_capacity_mut());

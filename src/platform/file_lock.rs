@@ -31,8 +31,9 @@ pub(crate) fn lock_whole(_: &File) -> LockState {
 
 /// Locks a byte far behind the end of a file that is open for writing, for as long as it is open.
 ///
-/// Not the whole file: over SMB a lock on bytes keeps others from reading them. Needs locks that belong to the open
-/// file rather than to the process, as two loggers of one process have to detect each other.
+/// Not the whole file: over SMB a lock on bytes keeps others from reading them. Needs locks that
+/// belong to the open file rather than to the process, as two loggers of one process have to detect
+/// each other.
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub(crate) fn lock_behind_end(file: &File) -> LockState {
     far_lock(file, libc::F_OFD_SETLK).0

@@ -2,11 +2,11 @@
 
 use std::io;
 
-/// Runs a write with `SIGXFSZ` blocked on this thread: beyond the limit it returns an error (`EFBIG`) like a full disk
-/// does, where the signal would end the process.
+/// Runs a write with `SIGXFSZ` blocked on this thread: beyond the limit it returns an error
+/// (`EFBIG`) like a full disk does, where the signal would end the process.
 ///
-/// The signal that the write has raised is taken away again, and the mask restored. The process's own handler stays as
-/// it is and goes on working for its own files.
+/// The signal that the write has raised is taken away again, and the mask restored. The process's
+/// own handler stays as it is and goes on working for its own files.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
 pub(crate) fn blocked<T>(write: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
@@ -15,7 +15,8 @@ pub(crate) fn blocked<T>(write: impl FnOnce() -> io::Result<T>) -> io::Result<T>
 
     let mut signals = MaybeUninit::<libc::sigset_t>::uninit();
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: the first call makes the set that the others change and read; the mask concerns this thread only.
+    // SAFETY: the first call makes the set that the others change and read; the mask concerns this
+    // thread only.
     let (signals, before) = unsafe {
         libc::sigemptyset(signals.as_mut_ptr());
         libc::sigaddset(signals.as_mut_ptr(), libc::SIGXFSZ);
@@ -29,8 +30,8 @@ pub(crate) fn blocked<T>(write: impl FnOnce() -> io::Result<T>) -> io::Result<T>
     let was_blocked = unsafe { libc::sigismember(&before, libc::SIGXFSZ) } == 1;
     let result = write();
     let is_too_large = matches!(&result, Err(error) if error.raw_os_error() == Some(libc::EFBIG));
-    // SAFETY: both sets are whole. Without a time to wait the first call returns at once. A caller that blocks the
-    // signal itself may have one waiting, which it keeps.
+    // SAFETY: both sets are whole. Without a time to wait the first call returns at once. A caller
+    // that blocks the signal itself may have one waiting, which it keeps.
     unsafe {
         if is_too_large && !was_blocked {
             let at_once = libc::timespec {

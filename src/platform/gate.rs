@@ -20,8 +20,8 @@ struct Gated<T> {
 }
 
 impl<T> Gate<T> {
-    /// What `take` returns as soon as it returns something, and how long the call waited for that. `None` when there is
-    /// no room under [`OnFull::Drop`], or the gate is closed.
+    /// What `take` returns as soon as it returns something, and how long the call waited for that.
+    /// `None` when there is no room under [`OnFull::Drop`], or the gate is closed.
     pub(crate) fn enter<R>(
         &self,
         on_full: OnFull,
@@ -68,7 +68,8 @@ impl<T> Gate<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Gated<T>> {
-        // What a panic can leave half changed (a queue out of memory) is harmless for each state behind a gate.
+        // What a panic can leave half changed (a queue out of memory) is harmless for each state
+        // behind a gate.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

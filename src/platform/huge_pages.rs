@@ -1,4 +1,9 @@
 //! Asks the system to back large buffers by large pages.
+//!
+//! Measured alone, allocations with and without in turn, medians of 12 (x86-64, two cores, 4 KiB and 2 MiB pages): the first
+//! touch of 47 MB takes 9.3 ms for 35 ms, of 200 MB 41 ms for 159 ms, a quarter both times. Copies into such a buffer
+//! afterwards take 0.8 to 1.0 of the time, passes over it the same. Below some 30 MB the allocator reuses what it has, and
+//! there is no difference. A buffer is made a few times in a run, so this is about the first calls of a large model.
 
 use std::mem::MaybeUninit;
 
@@ -7,8 +12,7 @@ use std::mem::MaybeUninit;
 const HUGE_PAGE: usize = 2 << 20;
 
 /// Memory that is about to be written for the first time comes in pages of 2 MB where Linux has them (`madvise`, the
-/// default of most distributions): a model's first calls wait for 512 times fewer page faults, and the pass over a snapshot
-/// for fewer look-ups of addresses. A hint: whatever becomes of it, the memory is the same.
+/// default of most distributions), with 512 times fewer page faults. A hint: whatever becomes of it, the memory is the same.
 pub(crate) fn ask_for<T>(memory: &mut [MaybeUninit<T>]) {
     #[cfg(target_os = "linux")]
     {

@@ -11,8 +11,8 @@ use crate::format::event_file::scan::{
 };
 use crate::proto::DataType;
 use crate::read::plugin::{Plugin, Plugins};
-use crate::read::value::{element_len, packed};
-use crate::read::{Point, PointValue};
+use crate::read::point::Point;
+use crate::read::value::{PointValue, element_len, packed};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -214,12 +214,15 @@ impl<'a> FieldVisitor<'a> for OutlineBuilder<'_, 'a> {
             (MessageType::Event, 2, FieldContent::Varint(step)) => self.outline.step = step as i64,
             // Versions and graphs are left to decoding.
             (MessageType::Event, _, _) => return false,
-            (MessageType::Value, 1, FieldContent::Text(tag)) => self.outline.tags.push_str(tag),
+            (MessageType::Value, 1, FieldContent::Text(tag)) => match str::from_utf8(tag) {
+                Ok(tag) => self.outline.tags.push_str(tag),
+                Err(_) => return false,
+            },
             (MessageType::Value, 2, FieldContent::Fixed32(bits)) => {
                 self.value.data = OutlineData::Number(f32::from_bits(bits));
             }
             (MessageType::PluginData, 1, FieldContent::Text(name)) => {
-                self.value.named = Plugin::named(name);
+                self.value.named = str::from_utf8(name).ok().and_then(Plugin::named);
             }
             (MessageType::Histogram, 6, FieldContent::Bytes(packed)) => {
                 self.histogram.limits = packed.len();
@@ -313,7 +316,8 @@ mod tests {
         std::iter::from_fn(|| records.next_record().unwrap().map(<[u8]>::to_vec)).collect()
     }
 
-    /// Fixtures, and how many of their events are left to decoding: the first, texts, images, sounds, hyperparameters.
+    /// Fixtures, and how many of their events are left to decoding: the first, texts, images,
+    /// sounds, hyperparameters.
     const WRITERS: [(&str, usize); 5] = [
         ("torch", 3),
         ("torch_hparams", 4),
@@ -449,7 +453,9 @@ mod tests {
         }
 
         #[test]
-        fn also_when_fields_come_twice(first in values(), second in values(), tensors in (numbers(), numbers())) {
+        fn also_when_fields_come_twice(
+            first in values(), second in values(), tensors in (numbers(), numbers())
+        ) {
             let [first, second] = [first, second].map(|value| value.encode_to_vec());
             // One that names the plugin, so that what a tensor is depends on what it holds.
             let mut named = scalar_metadata();
@@ -460,7 +466,9 @@ mod tests {
         }
 
         #[test]
-        fn also_when_bytes_are_damaged(mut events in vec(events(), 1..4), at in any::<Index>(), byte in any::<u8>()) {
+        fn also_when_bytes_are_damaged(
+            mut events in vec(events(), 1..4), at in any::<Index>(), byte in any::<u8>()
+        ) {
             let at = at.index(events[0].len().max(1));
             if let Some(damaged) = events[0].get_mut(at) {
                 *damaged = byte;

@@ -5,8 +5,10 @@ use std::collections::VecDeque;
 use crate::format::event_file::ReadError;
 use crate::read::outline::Outline;
 use crate::read::plugin::Plugins;
-use crate::read::points::{outlined, take_apart};
-use crate::read::{Point, PointValue, RunReader};
+use crate::read::point::{Point, take_apart};
+use crate::read::points::outlined;
+use crate::read::run_reader::RunReader;
+use crate::read::value::PointValue;
 
 /// What is known of a point without what it holds, but for the number of a scalar.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,8 +26,8 @@ pub struct PointInfo<'a> {
     pub scalar: Option<f64>,
 }
 
-/// The points of a run, in the order of the files, without what they hold: several times faster than
-/// [`Points`](crate::Points), and otherwise the same.
+/// The points of a run, in the order of the files, without what they hold: several times faster
+/// than [`Points`](crate::Points), and otherwise the same.
 ///
 /// ```no_run
 /// # let log = tch_tensorboard::LogDir::open("runs")?;
@@ -46,6 +48,14 @@ pub struct PointInfos {
     /// The points of an event that had to be decoded, and the one handed out.
     ready: VecDeque<Point>,
     current: Option<Point>,
+}
+
+impl RunReader {
+    /// Which points there are: tags, steps, times and kinds, and the numbers of scalars. Several
+    /// times faster than [`points`](RunReader::points).
+    pub fn point_infos(self) -> PointInfos {
+        PointInfos::new(self)
+    }
 }
 
 impl PointInfos {

@@ -5,18 +5,18 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::format::event_file::{EventReader, NoEvent, ReadError, decode};
+use crate::format::event_file::{EventReader, NoEvent, ReadError, decode, files_in};
 use crate::proto;
-use crate::read::{PointInfos, Points, RunLocation};
 
 /// Reads the events of a run, file after file in the order of their names.
 ///
-/// An iterator over `Result<`[`proto::Event`]`, `[`ReadError`]`>`. `None` means that nothing more is there *now*: call `next`
-/// again later, and it goes on with what was appended to any of the files, and with files that are new. So the order is that of
-/// the names within one pass over the files, and that of arrival between passes.
+/// An iterator over `Result<`[`proto::Event`]`, `[`ReadError`]`>`. `None` means that nothing more
+/// is there *now*: call `next` again later, and it goes on with what was appended to any of the
+/// files, and with files that are new. So the order is that of the names within one pass over the
+/// files, and that of arrival between passes.
 ///
-/// An error is about one file and does not end the run: reading goes on with the next record, or, where
-/// [`ReadError::can_continue`] is false, with the next file. One file is open at a time.
+/// An error is about one file and does not end the run: reading goes on with the next record, or,
+/// where [`ReadError::can_continue`] is false, with the next file. One file is open at a time.
 pub struct RunReader {
     location: RunLocation,
     files: Vec<FileProgress>,
@@ -27,6 +27,30 @@ pub struct RunReader {
     max_record_len: Option<u64>,
     /// The directory could not be listed, and that was reported.
     lost: bool,
+}
+
+/// Where the files of a run are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum RunLocation {
+    Directory(PathBuf),
+    File(PathBuf),
+}
+
+impl RunLocation {
+    /// The event files, in the order in which TensorBoard reads them.
+    pub(crate) fn files(&self) -> Result<Vec<PathBuf>, ReadError> {
+        match self {
+            RunLocation::File(file) => Ok(vec![file.clone()]),
+            RunLocation::Directory(dir) => files_in(dir).map_err(|error| unopened(dir, error)),
+        }
+    }
+}
+
+pub(crate) fn unopened(path: &Path, source: io::Error) -> ReadError {
+    ReadError::Open {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// How far a file was read.
@@ -54,8 +78,8 @@ impl RunReader {
         }
     }
 
-    /// Whether to go on behind damage within a file: see [`EventReader::resync`]. Off by default: the rest of the file is
-    /// given up, as TensorBoard does.
+    /// Whether to go on behind damage within a file: see [`EventReader::resync`]. Off by default:
+    /// the rest of the file is given up, as TensorBoard does.
     #[must_use]
     pub fn resync(mut self, resync: bool) -> RunReader {
         self.resync = resync;
@@ -73,17 +97,6 @@ impl RunReader {
     pub(crate) fn listing_reported(mut self, reported: bool) -> RunReader {
         self.lost = reported;
         self
-    }
-
-    /// What the events say: scalars, histograms, texts and so on, whatever form the writer chose.
-    pub fn points(self) -> Points {
-        Points::new(self)
-    }
-
-    /// Which points there are: tags, steps, times and kinds, and the numbers of scalars. Several times faster than
-    /// [`points`](RunReader::points).
-    pub fn point_infos(self) -> PointInfos {
-        PointInfos::new(self)
     }
 
     /// The file read last, and where its next record begins, in bytes from its start.

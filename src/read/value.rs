@@ -16,8 +16,9 @@ use crate::read::plugin::Plugin;
 pub enum PointValue {
     /// A number.
     Scalar(f64),
-    /// Rows of left edge, right edge and count. Files of the older form give them as TensorBoard's Python loader does: without
-    /// empty rows at either end, and with the extremes of the data as outer edges.
+    /// Rows of left edge, right edge and count. Files of the older form give them as TensorBoard's
+    /// Python loader does: without empty rows at either end, and with the extremes of the data as
+    /// outer edges.
     Histogram(Vec<[f64; 3]>),
     /// Cells of a text, row by row; most texts have one. What is not UTF-8 is replaced.
     Text(Vec<String>),
@@ -55,7 +56,8 @@ pub enum HParam {
 }
 
 impl PointValue {
-    /// What it is, in a word: `scalar`, `histogram`, `text`, `images`, `audio`, `hparams`, `graph`, `tensor`, `unknown`.
+    /// What it is, in a word: `scalar`, `histogram`, `text`, `images`, `audio`, `hparams`, `graph`,
+    /// `tensor`, `unknown`.
     pub fn kind(&self) -> &'static str {
         match self {
             PointValue::Scalar(_) => "scalar",
@@ -147,7 +149,8 @@ fn rows(tensor: &TensorProto) -> Option<Vec<[f64; 3]>> {
     rest.is_empty().then(|| rows.to_vec())
 }
 
-/// The elements of a tensor of real numbers, as many as it holds. A single one that stands for all of a shape is not repeated.
+/// The elements of a tensor of real numbers, as many as it holds. A single one that stands for all
+/// of a shape is not repeated.
 fn numbers(tensor: &TensorProto) -> Option<Vec<f64>> {
     if tensor.tensor_content.is_empty() {
         listed(tensor)
@@ -222,7 +225,8 @@ pub(super) fn packed(dtype: DataType, bytes: &[u8]) -> Option<Vec<f64>> {
     }
 }
 
-/// Rows of a histogram of the older form: limits are right edges. `None` when the limits do not belong to the counts.
+/// Rows of a histogram of the older form: limits are right edges. `None` when the limits do not
+/// belong to the counts.
 fn migrated(histogram: &HistogramProto) -> Option<Vec<[f64; 3]>> {
     let (limits, counts) = (&histogram.bucket_limit, &histogram.bucket);
     if limits.len() != counts.len() {
@@ -244,8 +248,8 @@ fn migrated(histogram: &HistogramProto) -> Option<Vec<[f64; 3]>> {
     Some(rows)
 }
 
-/// Content of the plugin `hparams`, as far as a run's own values go. Field numbers follow TensorBoard 2.21
-/// (`tensorboard/plugins/hparams/plugin_data.proto`).
+/// Content of the plugin `hparams`, as far as a run's own values go. Field numbers follow
+/// TensorBoard 2.21 (`tensorboard/plugins/hparams/plugin_data.proto`).
 #[derive(Clone, PartialEq, Message)]
 struct HParamsContent {
     #[prost(message, optional, tag = "3")]

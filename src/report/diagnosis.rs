@@ -1,43 +1,25 @@
-//! One model's verdicts as its steps come in: rules applied, confirmed before they become faults, and told once.
+//! One model's verdicts as its steps come in: rules applied, confirmed before they become faults, and reported once.
 
-use std::collections::{HashMap, VecDeque};
-use std::path::Path;
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::kernel::Analysis;
-use crate::report::history::{History, Observation, Scale};
-use crate::report::reason::reason;
-use crate::report::rules::{Case, Context, Facts, collapse, decide, relative_gradient};
+use crate::report::cause::Cause;
+use crate::report::evidence_table::Outcome;
+use crate::report::facts::Facts;
+use crate::report::history::{Idle, Observation, Scale, VIEW};
+use crate::report::ledger::{Found, Ledger};
+use crate::report::patient::Patient;
+use crate::report::remark::Remark;
+use crate::report::rhythm::Rhythm;
+use crate::report::rules::{Context, collapse, relative_gradient};
+use crate::report::signs::gradient_patience;
 use crate::report::thresholds::Thresholds;
-use crate::report::verdict::{Cause, Evidence, Finding, GradientState, Trend, Verdict};
+use crate::report::verdict::{Evidence, GradientState, Trend, Verdict};
 use crate::source::named_tensors::Role;
 use crate::source::values::Glimpse;
-
-/// A fault that a variable, or the whole model, has come to.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Found {
-    /// `None` for the model as a whole.
-    pub(crate) variable: Option<Arc<str>>,
-    pub(crate) verdict: Verdict,
-    pub(crate) first_step: i64,
-    pub(crate) step: i64,
-    pub(crate) reason: String,
-}
-
-impl Found {
-    /// What users are told of it.
-    pub(crate) fn told(self, run: &Path, scope: &str) -> Finding {
-        Finding {
-            run: run.to_path_buf(),
-            scope: scope.to_owned(),
-            variable: self.variable.as_deref().map(str::to_owned),
-            verdict: self.verdict,
-            first_step: self.first_step,
-            step: self.step,
-            reason: self.reason,
-        }
-    }
-}
 
 /// What is said of a variable.
 #[derive(Debug, Clone)]
@@ -49,49 +31,57 @@ pub(crate) struct Opinion {
     pub(crate) evidence: Evidence,
 }
 
+/// What the other scopes of the run are like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Elsewhere {
+    /// One of them has gradients.
+    pub(crate) has_gradients: bool,
+    /// One of them has gradients and the same variables, by name and shape.
+    pub(crate) has_twin: bool,
+    /// And its first elements are next to those of this one.
+    pub(crate) has_copy: bool,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Diagnosis {
     thresholds: Thresholds,
     patients: Vec<Patient>,
     model: Model,
-}
-
-/// One variable.
-#[derive(Debug)]
-struct Patient {
-    name: Arc<str>,
-    facts: Facts,
-    history: History,
-    verdict: Verdict,
-    since: Option<i64>,
-    /// What the rules say of late where that is not the verdict, since when, and how often in a row.
-    candidate: (Verdict, i64, u32),
-    /// For each output unit the last compared step that changed it and not all; empty below two dimensions, and before any
-    /// change was taken.
-    units: Vec<u64>,
-    /// The last compared step that changed all.
-    all_units: u64,
+    ledger: Ledger,
+    elsewhere: Elsewhere,
+    /// Of names and shapes.
+    signature: u64,
 }
 
 /// What is known of all variables together.
 #[derive(Debug, Default)]
 struct Model {
+    /// Moves of the model, counted in calls.
+    moves: Rhythm,
     /// Whether anything moved, at the newest steps.
     moved: VecDeque<bool>,
-    still: u64,
     steps: u64,
+    /// Moves since some variable that had been at rest began.
+    awakening: Option<u64>,
     /// Slow average of the median logarithmic update ratio.
     slow_ratio: Option<f64>,
     ratio: Option<f64>,
     learning_rate: Option<f64>,
     /// The step at which all weights were last seen to be replaced at once.
     replaced: Option<i64>,
-    /// The whole model's fault has been told.
-    is_told: bool,
+    /// Times that another store, or other variables altogether, came in place of those before.
+    switches: u32,
+    /// What was said of the model as a whole.
+    general: Option<Verdict>,
+    /// Some variable had a gradient.
+    has_gradients: bool,
     /// Some verdict has changed since anybody asked.
     has_changed: bool,
 }
+
+/// Moves of others that a variable has sat out before it counts as having been at rest.
+const REST: u64 = 5;
 
 impl Diagnosis {
     pub(crate) fn new(thresholds: Thresholds) -> Diagnosis {
@@ -99,36 +89,56 @@ impl Diagnosis {
             thresholds,
             patients: Vec::new(),
             model: Model::default(),
+            ledger: Ledger::default(),
+            elsewhere: Elsewhere::default(),
+            signature: 0,
         }
     }
 
-    /// Takes up the variables of a new plan. Those that are what they were keep their history.
+    /// Takes up the variables of a new plan. Those that are what they were keep their history, whatever their role.
     pub(crate) fn adopt(&mut self, variables: impl Iterator<Item = (Arc<str>, Facts)>) {
         let known = self
             .patients
             .drain(..)
             .map(|patient| (patient.name.clone(), patient));
         let mut known: HashMap<Arc<str>, Patient> = known.collect();
+        let known_names: HashSet<Arc<str>> = known.keys().cloned().collect();
         let mut has_lost = false;
+        let mut signature = DefaultHasher::new();
         self.patients = variables
-            .map(|(name, facts)| match known.remove(&name) {
-                Some(patient) if patient.facts == facts => patient,
-                other => {
-                    has_lost |= other.is_some_and(|patient| patient.is_decided());
-                    Patient::new(name, facts)
+            .map(|(name, facts)| {
+                if facts.role != Role::Buffer {
+                    (&name, &facts.shape).hash(&mut signature);
+                }
+                match known.remove(&name) {
+                    Some(patient) if patient.facts.is_same_variable(&facts) => patient.renew(facts),
+                    other => {
+                        has_lost |= other.is_some_and(|patient| patient.is_decided());
+                        Patient::new(name, facts)
+                    }
                 }
             })
             .collect();
+        self.signature = signature.finish();
+        let is_other = !known_names.is_empty()
+            && !self
+                .patients
+                .iter()
+                .any(|one| known_names.contains(&one.name));
+        self.model.switches += u32::from(is_other);
         self.model.has_changed |= has_lost || known.values().any(Patient::is_decided);
     }
 
     /// The weights were replaced: what comes is not to be compared with what was.
     pub(crate) fn rebase(&mut self) {
-        let had_verdict = self.model.is_told || self.patients.iter().any(Patient::is_decided);
+        let had_verdict =
+            self.model.general.is_some() || self.patients.iter().any(Patient::is_decided);
         self.patients.iter_mut().for_each(Patient::forget);
+        self.ledger.clear();
         self.model = Model {
             learning_rate: self.model.learning_rate,
             replaced: self.model.replaced,
+            switches: self.model.switches,
             has_changed: self.model.has_changed || had_verdict,
             ..Model::default()
         };
@@ -138,18 +148,60 @@ impl Diagnosis {
         self.model.learning_rate = rate.or(self.model.learning_rate);
     }
 
-    /// Takes the newest step: one observation for each variable, in their order, and how many idle calls came before it.
-    /// Returns the faults that have become sure.
+    /// The step comes from another store than the one before.
+    pub(crate) fn count_other_store(&mut self) {
+        self.model.switches += 1;
+    }
+
+    pub(crate) fn set_elsewhere(&mut self, elsewhere: Elsewhere) {
+        self.elsewhere = elsewhere;
+    }
+
+    /// Whether gradients were seen, and what the variables are, for [`Elsewhere`].
+    pub(crate) fn identity(&self) -> (bool, u64) {
+        (self.model.has_gradients, self.signature)
+    }
+
+    /// Takes the newest step: one observation for each variable, in their order, and the calls left out before it.
+    /// Returns what is news of faults.
     pub(crate) fn observe(
         &mut self,
         step: i64,
-        idle_calls: u64,
+        idle: Idle,
         observations: &[Observation],
     ) -> Vec<Found> {
+        self.push(step, idle, observations);
+        if observations
+            .iter()
+            .all(|observation| observation.moved.is_none())
+        {
+            // Variables may have gone.
+            let context = self.context();
+            return self.settle(step, &context);
+        }
+        if self.is_replaced() {
+            self.model.replaced = Some(step);
+            self.rebase();
+            return Vec::new();
+        }
+        let context = self.stand();
+        self.model.follow(&self.patients);
+        self.judge(step, &context)
+    }
+
+    /// Adds a step to the histories and to the model's rhythm.
+    fn push(&mut self, step: i64, idle: Idle, observations: &[Observation]) {
         let thresholds = self.thresholds;
         let looked = || observations.iter().map(|observation| observation.glimpse);
         let is_fresh = looked().any(|glimpse| glimpse == Glimpse::Undefined)
             && looked().all(|glimpse| matches!(glimpse, Glimpse::Undefined | Glimpse::Unseen));
+        let model_moved = self.has_moved(observations);
+        let is_compared = observations.iter().any(|one| one.moved.is_some());
+        if is_compared {
+            self.model
+                .count(idle, model_moved, thresholds.window as usize);
+        }
+        let mut awakes = false;
         for (patient, observation) in std::iter::zip(&mut self.patients, observations) {
             let scale = Scale {
                 window: thresholds.window as usize,
@@ -158,48 +210,47 @@ impl Diagnosis {
                 huge: thresholds.exploding_update_ratio,
                 is_fresh,
                 reference_norm: patient.facts.reference_norm(),
+                slow: thresholds.hardly_moving,
+                model_moved,
+                idle,
             };
-            patient.history.push(step, observation, scale);
-            patient.history.is_sparse = patient.is_sparse(thresholds.window.into());
+            awakes |= observation.moved == Some(true) && patient.history.moves.since() >= REST;
+            patient.push(step, observation, scale);
         }
-        if observations
-            .iter()
-            .all(|observation| observation.moved.is_none())
-        {
-            return Vec::new();
+        if awakes {
+            self.model.awakening = Some(0);
         }
-        self.count_moves(idle_calls, observations);
-        if self.is_replaced() {
-            self.model.replaced = Some(step);
-            self.rebase();
-            return Vec::new();
+        let awakening = self.model.awakening;
+        for patient in &mut self.patients {
+            patient.history.hand_over(awakening);
         }
-        let context = self.context();
-        self.model.follow(&self.patients);
-        self.judge(step, &context)
     }
 
-    fn count_moves(&mut self, idle_calls: u64, observations: &[Observation]) {
-        let any = observations
-            .iter()
-            .any(|observation| observation.moved == Some(true));
-        let model = &mut self.model;
-        model.steps += 1;
-        model.still = if any { 0 } else { model.still + 1 + idle_calls };
-        model.moved.push_back(any);
-        if model.moved.len() > self.thresholds.window as usize {
-            model.moved.pop_front();
+    /// True when a variable moved that is trained; where none is, when any did.
+    fn has_moved(&self, observations: &[Observation]) -> bool {
+        let known = || std::iter::zip(&self.patients, observations);
+        let moved = |observation: &Observation| observation.moved == Some(true);
+        let is_trained = |patient: &Patient, observation: &Observation| {
+            patient.facts.role != Role::Buffer
+                && (observation.required != Some(false) || patient.is_trained())
+        };
+        match known().any(|(patient, observation)| is_trained(patient, observation)) {
+            true => known().any(|(patient, observation)| {
+                moved(observation) && is_trained(patient, observation)
+            }),
+            false => known().any(|(patient, observation)| {
+                moved(observation) && patient.facts.role != Role::Buffer
+            }),
         }
     }
 
     /// All matrices changed by their own size in one step, which they never did before, and nobody saw a gradient.
     fn is_replaced(&self) -> bool {
-        let matrices = || {
-            self.patients
-                .iter()
-                .filter(|patient| patient.facts.rank() >= 2)
-        };
-        let trained = matrices().filter(|patient| patient.facts.role == Role::Trainable);
+        let matrices = self
+            .patients
+            .iter()
+            .filter(|patient| patient.facts.rank() >= 2);
+        let trained = matrices.filter(|patient| patient.facts.role == Role::Trainable);
         let (mut all, mut jumped) = (0, 0);
         for patient in trained {
             all += 1;
@@ -212,142 +263,288 @@ impl Diagnosis {
         all >= 2 && jumped * 5 >= all * 4 && unseen
     }
 
-    fn context(&self) -> Context {
-        let trained = || {
-            self.patients
-                .iter()
-                .filter(|patient| patient.facts.role == Role::Trainable)
+    /// Says of each variable what its gradient comes to, and of the model what they come to together.
+    fn stand(&mut self) -> Context {
+        let turn = self.turn();
+        let patience = gradient_patience(&self.thresholds, turn);
+        let is_model_still = self.model.moves.since() >= patience.least;
+        let mut counted = Context::default();
+        for patient in &mut self.patients {
+            patient.stand(patience, is_model_still).count(&mut counted);
+        }
+        self.model.has_gradients |= counted.with_gradient > 0;
+        self.look_beside();
+        self.context()
+    }
+
+    /// Says of each variable what the matrix of its layer is like.
+    fn look_beside(&mut self) {
+        let mut layers: HashMap<String, (bool, bool)> = HashMap::new();
+        let asks = |patient: &Patient| match patient.gradient {
+            GradientState::Zero => patient.facts.rank() < 2,
+            GradientState::Undefined => true,
+            _ => false,
         };
-        let matrices = trained().filter(|patient| patient.facts.rank() >= 2);
-        let mut relative: Vec<f64> = matrices
+        // Seldom: nobody else needs to know.
+        if !self.patients.iter().any(asks) {
+            return;
+        }
+        let layer = |name: &str| {
+            name.rsplit_once('.')
+                .map_or("", |(layer, _)| layer)
+                .to_owned()
+        };
+        for matrix in self.patients.iter().filter(|one| one.facts.rank() >= 2) {
+            let known = layers.entry(layer(&matrix.name)).or_default();
+            known.0 |= matrix.history.is_copy;
+            known.1 |= matrix.gradient == GradientState::NonZero;
+        }
+        for patient in self.patients.iter_mut().filter(|patient| asks(patient)) {
+            let known = layers.get(&layer(&patient.name)).copied();
+            (patient.is_copy, patient.is_beside_gradient) = known.unwrap_or_default();
+        }
+    }
+
+    /// The longest interval of any variable that is trained.
+    fn turn(&self) -> u64 {
+        // Where gradients are seen, a pause without one is a turn; one with a gradient is something else.
+        let own = |patient: &Patient| {
+            let history = &patient.history;
+            match history.trail.looks() {
+                0 => history.moves.longest(),
+                _ => history.trail.visits.longest(),
+            }
+        };
+        self.patients.iter().map(own).max().unwrap_or_default()
+    }
+
+    fn context(&self) -> Context {
+        let trained = || self.patients.iter().filter(|patient| patient.is_trained());
+        let matrices = || trained().filter(|patient| patient.facts.rank() >= 2);
+        let mut relative: Vec<f64> = matrices()
+            // What stands still with a large gradient is no measure: it may be held where it is.
+            .filter(|patient| patient.history.sums.moves > 0)
             .filter_map(|patient| relative_gradient(&patient.history))
             .collect();
         let mut collapses: Vec<f64> = trained()
             .filter_map(|patient| collapse(&patient.history))
             .collect();
-        let moves = self.model.moved.iter().filter(|&&moved| moved).count();
-        Context {
-            still: self.model.still,
-            moves: u32::try_from(moves).unwrap_or(u32::MAX),
-            has_gradients: trained().any(|patient| patient.history.sums.nonzero > 0),
+        let mut ratios: Vec<f64> = matrices()
+            .filter(|patient| !patient.history.is_sparse)
+            .filter_map(|patient| patient.history.sums.log_ratio())
+            .collect();
+        let is_zero = |patient: &Patient| {
+            let newest = patient.history.newest;
+            newest.is_some_and(|newest| newest.count > 0 && newest.zeros == newest.count)
+        };
+        let has_gradients = trained().any(|patient| patient.gradient == GradientState::NonZero);
+        let is_hurt = |patient: &Patient| {
+            let died = has_gradients && patient.gradient == GradientState::Zero;
+            patient.history.jumps > 0 || died || patient.gradient == GradientState::NonFinite
+        };
+        let movers = || trained().filter(|patient| patient.history.sums.moves > 0);
+        let mut spreads: Vec<f64> = matrices()
+            .filter_map(|patient| patient.history.spread())
+            .collect();
+        let moves = &self.model.moves;
+        let mut context = Context {
+            still: moves.since(),
+            has_moved: moves.events() > 0,
+            patience: moves.patience(self.thresholds.window.into()),
+            turn: self.turn(),
+            is_all_zero: matrices().all(is_zero),
+            is_hurt: matrices().any(is_hurt),
+            has_twin: self.elsewhere.has_twin,
+            has_copy: self.elsewhere.has_copy,
+            has_gradients_elsewhere: self.elsewhere.has_gradients,
             relative_gradient: quantile(&mut relative, 0.75),
             largest_gradient: trained()
                 .filter_map(|patient| patient.history.sums.log_gradient())
                 .max_by(f64::total_cmp),
             collapse: quantile(&mut collapses, 0.5),
+            ratio: quantile(&mut ratios, 0.75),
+            is_rounded: movers().next().is_some()
+                && movers().all(|patient| patient.verdict == Verdict::RoundedAway),
+            is_view: quantile(&mut spreads, 0.5).is_some_and(|spread| spread > VIEW),
             learning_rate: self.model.learning_rate,
+            ..Context::default()
+        };
+        for patient in &self.patients {
+            patient.standpoint().count(&mut context);
         }
+        context
     }
 
-    /// Applies the rules, and says which faults have become sure.
+    /// Applies the rules, and says what is news.
     fn judge(&mut self, step: i64, context: &Context) -> Vec<Found> {
-        let thresholds = &self.thresholds;
-        let mut found = Vec::new();
+        let mut changed = false;
         for patient in &mut self.patients {
-            let verdict = decide(&patient.case(context, thresholds));
-            let before = patient.verdict;
-            let is_new = patient.hear(verdict, step, thresholds);
-            self.model.has_changed |= patient.verdict != before;
-            if is_new {
-                found.push(patient.found(step, context, thresholds));
-            }
+            changed |= patient.judge(step, context, &self.thresholds);
         }
-        self.gather(step, context, found)
+        self.model.has_changed |= changed;
+        self.settle(step, context)
     }
 
-    /// One fault of the model, told once, in place of one for each variable.
-    fn gather(&mut self, step: i64, context: &Context, found: Vec<Found>) -> Vec<Found> {
-        let everywhere = context.still >= self.thresholds.window.into();
-        if !everywhere {
-            self.model.has_changed |= std::mem::take(&mut self.model.is_told);
-            return found;
+    /// Brings the faults in force up to date.
+    fn settle(&mut self, step: i64, context: &Context) -> Vec<Found> {
+        let (general, covered) = self.general(context);
+        if general == self.model.general && !self.model.has_changed {
+            return Vec::new();
         }
-        let (still, own): (Vec<Found>, Vec<Found>) = found.into_iter().partition(|found| {
-            let general = !matches!(
-                found.verdict,
-                Verdict::NotUpdated {
-                    cause: Cause::NotInOptimizer
-                }
-            );
-            general
-                && matches!(
-                    found.verdict,
-                    Verdict::NotUpdated { .. } | Verdict::RoundedAway
-                )
+        (self.model.general, self.model.has_changed) = (general, true);
+        let mut wanted: Vec<Found> = self
+            .patients
+            .iter()
+            .filter(|patient| patient.verdict.is_fault() && !covered.contains(&patient.name))
+            .map(|patient| self.found(patient, step, context))
+            .collect();
+        wanted.extend(
+            general.and_then(|verdict| self.found_general(verdict, &covered, step, context)),
+        );
+        self.ledger.update(step, wanted, &covered)
+    }
+
+    fn found(&self, patient: &Patient, step: i64, context: &Context) -> Found {
+        Found {
+            variable: Some(patient.name.clone()),
+            verdict: patient.verdict,
+            first_step: patient.since.unwrap_or(step),
+            step,
+            reason: patient.reason(context, &self.thresholds),
+            over_since: None,
+            is_revision: false,
+        }
+    }
+
+    /// What is true of the model rather than of its variables, and of which of them it is.
+    fn general(&self, context: &Context) -> (Option<Verdict>, HashSet<Arc<str>>) {
+        let of = |is: &dyn Fn(Verdict) -> bool| -> Vec<&Patient> {
+            let patients = self.patients.iter();
+            patients.filter(|patient| is(patient.verdict)).collect()
+        };
+        let names = |patients: &[&Patient]| patients.iter().map(|one| one.name.clone()).collect();
+        let unreached = of(&|verdict| verdict == Verdict::NoGradient);
+        if !unreached.is_empty() {
+            return (Some(Verdict::NoGradient), names(&unreached));
+        }
+        let zero = of(&|verdict| matches!(verdict, Verdict::ZeroGradient | Verdict::DecayOnly));
+        if !zero.is_empty() && context.with_gradient == 0 {
+            let decays = zero.iter().any(|one| one.verdict == Verdict::DecayOnly);
+            let verdict = match decays {
+                true => Verdict::DecayOnly,
+                false => Verdict::ZeroGradient,
+            };
+            return (Some(verdict), names(&zero));
+        }
+        let rounded = of(&|verdict| verdict == Verdict::RoundedAway);
+        // Said of all until it is true of less than half.
+        let needed = match self.model.general {
+            Some(Verdict::RoundedAway) => context.trained.div_ceil(2),
+            _ => context.trained,
+        };
+        if rounded.len() > 1 && rounded.len() >= needed {
+            return (Some(Verdict::RoundedAway), names(&rounded));
+        }
+        let still = of(&|verdict| match verdict {
+            Verdict::NotUpdated { cause } => cause != Cause::NotInOptimizer,
+            other => other == Verdict::RoundedAway,
         });
-        let mut told = own;
-        if let [first, others @ ..] = still.as_slice() {
-            let alike = others.iter().all(|found| found.verdict == first.verdict);
-            if others.is_empty() || !alike {
-                told.extend(still);
-            } else if !self.model.is_told {
-                self.model.is_told = true;
-                told.push(Found {
-                    variable: None,
-                    reason: format!(
-                        "no element of {} variables has changed, for {} calls",
-                        still.len(),
-                        context.still
-                    ),
-                    step,
-                    ..first.clone()
-                });
+        let everywhere = context.still >= self.thresholds.window.into();
+        match still.as_slice() {
+            [first, others @ ..]
+                if everywhere
+                    && !others.is_empty()
+                    && others.iter().all(|one| one.verdict == first.verdict) =>
+            {
+                (Some(first.verdict), names(&still))
             }
+            _ => (None, HashSet::new()),
         }
-        told
+    }
+
+    fn found_general(
+        &self,
+        verdict: Verdict,
+        covered: &HashSet<Arc<str>>,
+        step: i64,
+        context: &Context,
+    ) -> Option<Found> {
+        let members = || {
+            let patients = self.patients.iter();
+            patients.filter(|patient| covered.contains(&patient.name))
+        };
+        let first = members().find(|patient| patient.verdict == verdict)?;
+        let reason = match verdict {
+            Verdict::NotUpdated { .. } | Verdict::RoundedAway if context.still > 0 => format!(
+                "no element of {} variables has changed, for {} calls",
+                covered.len(),
+                context.still
+            ),
+            _ => first.reason(context, &self.thresholds),
+        };
+        Some(Found {
+            variable: None,
+            first_step: members().filter_map(|patient| patient.since).min()?,
+            reason,
+            ..self.found(first, step, context)
+        })
+    }
+
+    /// The faults in force, in the order in which they became sure.
+    pub(crate) fn faults(&self) -> &[Found] {
+        self.ledger.faults()
     }
 
     /// What is said of each variable, in their order.
     pub(crate) fn opinions(&self) -> impl Iterator<Item = Opinion> {
         let context = self.context();
-        self.patients.iter().map(move |patient| Opinion {
-            verdict: patient.verdict,
-            since: patient.since,
-            reason: reason(patient.verdict, &patient.case(&context, &self.thresholds)),
-            evidence: patient.evidence(self.thresholds.window.into()),
+        self.patients.iter().map(move |patient| {
+            let mut evidence = patient.evidence(&context, &self.thresholds);
+            if patient.verdict == Verdict::Frozen && self.has_moving_statistics(patient) {
+                evidence.remarks.push(Remark::RunningStatisticsMove);
+            }
+            Opinion {
+                verdict: patient.verdict,
+                since: patient.since,
+                reason: patient.reason(&context, &self.thresholds),
+                evidence,
+            }
+        })
+    }
+
+    /// A buffer of the same layer moves.
+    fn has_moving_statistics(&self, patient: &Patient) -> bool {
+        let layer = |name: &str| name.rsplit_once('.').map(|(layer, _)| layer.to_owned());
+        let own = layer(&patient.name);
+        self.patients.iter().any(|other| {
+            patient.facts.role != Role::Buffer
+                && other.facts.role == Role::Buffer
+                && other.history.sums.moves > 0
+                && layer(&other.name) == own
         })
     }
 
     /// Takes which output units of a variable the newest step changes, before it is observed.
     pub(crate) fn units_changed(&mut self, variable: usize, analysis: Option<&Analysis>) {
-        let Some(patient) = self.patients.get_mut(variable) else {
-            return;
-        };
-        let Some((analysis, change)) = analysis.and_then(|all| Some((all, all.change?))) else {
-            return;
-        };
-        let now = patient.history.steps + 1;
-        if patient.units.is_empty() {
-            patient.units = vec![0; patient.facts.units()];
+        if let (Some(patient), Some(analysis)) = (self.patients.get_mut(variable), analysis) {
+            patient.units_changed(analysis);
         }
-        match &analysis.rows_changed {
-            None if change.changed_rows > 0 => patient.all_units = now,
-            None => {}
-            Some(bits) => {
-                for (unit, last) in patient.units.iter_mut().enumerate() {
-                    let word = bits.get(unit / 64).copied().unwrap_or_default();
-                    if word >> (unit % 64) & 1 == 1 {
-                        *last = now;
-                    }
-                }
-            }
-        }
+    }
+
+    /// Variables that require no gradient at the calls, and did between them again and again.
+    pub(crate) fn in_turn(&self) -> impl Iterator<Item = usize> {
+        const OFTEN: u32 = 3;
+        let often = |(_, patient): &(usize, &Patient)| patient.history.sums.between() >= OFTEN;
+        self.patients
+            .iter()
+            .enumerate()
+            .filter(often)
+            .map(|(place, _)| place)
     }
 
     /// True when a verdict has changed since the last time.
     pub(crate) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.model.has_changed)
-    }
-
-    /// True while what was found is still so.
-    pub(crate) fn is_in_force(&self, found: &Found) -> bool {
-        match &found.variable {
-            None => self.model.is_told,
-            Some(name) => self
-                .patients
-                .iter()
-                .any(|patient| patient.name == *name && patient.verdict == found.verdict),
-        }
     }
 
     pub(crate) fn trend(&self) -> Option<Trend> {
@@ -356,19 +553,31 @@ impl Diagnosis {
 
     /// What the report says of the model in a line, each.
     pub(crate) fn notes(&self) -> Vec<String> {
+        const IN_TURN: u32 = 3;
         let mut notes = Vec::new();
+        if self.model.switches >= IN_TURN {
+            notes.push(format!(
+                "log_weights was given another model {} times under one scope, so its steps cannot be compared: give each \
+                 its own, logger.scoped(\"name\")",
+                self.model.switches
+            ));
+        }
         if let Some(step) = self.model.replaced {
             notes.push(format!(
                 "all weights changed at once at step {step}, as when a checkpoint is loaded: new_baseline() says so"
             ));
         }
         let moving = self.model.moved.iter().any(|&moved| moved);
-        let looked = self
-            .patients
-            .iter()
-            .any(|patient| patient.history.sums.looks() > 0);
+        let trained = || self.patients.iter().filter(|patient| patient.is_trained());
+        let is_gone = |patient: &Patient| patient.gradient == GradientState::Undefined;
+        let all_gone = trained().any(is_gone)
+            && trained().all(|patient| is_gone(patient) || patient.history.trail.looks() == 0);
         let full = self.model.steps >= self.thresholds.window.into();
-        if full && moving && looked && !self.context().has_gradients {
+        let context = self.context();
+        let copies = self.patients.iter().any(|patient| {
+            patient.outcome(&context, &self.thresholds) == Outcome::MovedWithoutGradient
+        });
+        if full && moving && all_gone && !copies {
             notes.push(
                 "no variable has a gradient when log_weights is called, so rules about gradients are silent: call it before \
                  gradients are cleared"
@@ -379,160 +588,27 @@ impl Diagnosis {
     }
 }
 
-impl Patient {
-    fn new(name: Arc<str>, facts: Facts) -> Patient {
-        Patient {
-            name,
-            units: Vec::new(),
-            all_units: 0,
-            facts,
-            history: History::default(),
-            verdict: Verdict::Undecided,
-            since: None,
-            candidate: (Verdict::Undecided, 0, 0),
-        }
-    }
-
-    fn is_decided(&self) -> bool {
-        self.verdict != Verdict::Undecided
-    }
-
-    fn forget(&mut self) {
-        self.history.forget();
-        self.units.fill(0);
-        self.all_units = 0;
-        (self.verdict, self.since) = (Verdict::Undecided, None);
-        self.candidate = (Verdict::Undecided, 0, 0);
-    }
-
-    fn case<'a>(&'a self, context: &'a Context, thresholds: &'a Thresholds) -> Case<'a> {
-        Case {
-            facts: &self.facts,
-            history: &self.history,
-            context,
-            thresholds,
-        }
-    }
-
-    /// Takes what the rules say now. True when a fault has become sure that was not before.
-    fn hear(&mut self, verdict: Verdict, step: i64, thresholds: &Thresholds) -> bool {
-        if verdict == self.verdict {
-            self.candidate.2 = 0;
-            return false;
-        }
-        if self.candidate.2 == 0 || self.candidate.0 != verdict {
-            self.candidate = (verdict, step, 0);
-        }
-        self.candidate.2 += 1;
-        let needed = match (self.verdict.is_fault(), verdict.is_fault()) {
-            // Not a number does not come and go.
-            _ if verdict == Verdict::NonFinite => 1,
-            (_, true) => thresholds.confirm,
-            // Coming back from a fault takes longer than getting into it, or a report would flicker.
-            (true, false) => thresholds.window / 2,
-            (false, false) => 1,
-        };
-        if self.candidate.2 < needed {
-            return false;
-        }
-        let first = match verdict {
-            Verdict::Detached | Verdict::NotUpdated { .. } | Verdict::AllZero => {
-                self.history.still_since.unwrap_or(self.candidate.1)
-            }
-            _ => self.candidate.1,
-        };
-        (self.verdict, self.since) = (verdict, Some(first));
-        self.candidate.2 = 0;
-        verdict.is_fault()
-    }
-
-    fn found(&self, step: i64, context: &Context, thresholds: &Thresholds) -> Found {
-        Found {
-            variable: Some(self.name.clone()),
-            verdict: self.verdict,
-            first_step: self.since.unwrap_or(step),
-            step,
-            reason: reason(self.verdict, &self.case(context, thresholds)),
-        }
-    }
-
-    fn evidence(&self, window: u64) -> Evidence {
-        let (history, sums) = (&self.history, &self.history.sums);
-        let known = sums.steps > 0 && history.newest.is_some();
-        let newest = history.newest.as_ref().filter(|newest| newest.count > 0);
-        Evidence {
-            steps: history.steps,
-            moves: sums.moves,
-            changed_fraction: sums.changed_of_all().filter(|_| known),
-            one_ulp_fraction: sums.one_ulp(),
-            update_ratio: sums.log_ratio().map(f64::exp),
-            update_ratio_peak: history.ratio_peak,
-            cosine: sums.cosine().map(|(cosine, _)| cosine),
-            gradient: self.gradient_state(),
-            gradient_norm: sums.log_gradient().map(f64::exp),
-            path: history.path,
-            initial_scale: history.first.and_then(|first| self.facts.scale(&first)),
-            scale: history.newest.and_then(|newest| self.facts.scale(&newest)),
-            zero_fraction: newest.map(|newest| newest.zeros as f64 / newest.count as f64),
-            still_units: self.still_units(window),
-        }
-    }
-
-    fn gradient_state(&self) -> GradientState {
-        let sums = &self.history.sums;
-        match self.history.newest_glimpse {
-            Glimpse::NonFinite => GradientState::NonFinite,
-            _ if sums.nonzero > 0 => GradientState::NonZero,
-            _ if sums.zero + sums.perhaps_zero > sums.undefined => GradientState::Zero,
-            _ if sums.undefined > 0 => GradientState::Undefined,
-            _ => GradientState::Unseen,
-        }
-    }
-
-    /// See [`History::is_sparse`]. Units that never fire leave rows untouched, too, but always the same ones.
-    fn is_sparse(&self, window: u64) -> bool {
-        // A table has more rows than columns.
-        let [rows, columns] = self.facts.shape.as_slice() else {
-            return false;
-        };
-        if rows <= columns {
-            return false;
-        }
-        let a_step = self.history.sums.rows();
-        let Some(a_step) = a_step.filter(|share| *share < 0.5) else {
-            return false;
-        };
-        let seen = window.min(self.history.steps);
-        let still = self.share_still_for(seen);
-        still.map_or(a_step < 0.25, |still| 1.0 - still > 2.0 * a_step)
-    }
-
-    fn still_units(&self, window: u64) -> Option<f64> {
-        let full = self.history.steps >= window;
-        self.share_still_for(window).filter(|_| full)
-    }
-
-    /// Share of the units that the newest steps, so many of them, left as they were; `None` where they are not told apart.
-    fn share_still_for(&self, steps: u64) -> Option<f64> {
-        let now = self.history.steps;
-        if self.units.is_empty() {
-            return None;
-        }
-        let rests = |last: &&u64| (**last).max(self.all_units) + steps <= now;
-        let still = self.units.iter().filter(rests).count();
-        Some(still as f64 / self.units.len() as f64)
-    }
-}
-
 /// How slowly the slow average follows: a hundred steps.
 const SLOW: f64 = 0.01;
 
 impl Model {
+    fn count(&mut self, idle: Idle, moved: bool, window: usize) {
+        self.steps += 1;
+        self.moves.pass(idle.calls + 1, moved);
+        self.moved.push_back(moved);
+        if self.moved.len() > window {
+            self.moved.pop_front();
+        }
+        if moved && let Some(awakening) = &mut self.awakening {
+            *awakening += 1;
+        }
+    }
+
     /// Follows how large steps are.
     fn follow(&mut self, patients: &[Patient]) {
         let trained = patients
             .iter()
-            .filter(|patient| patient.facts.role == Role::Trainable && patient.facts.rank() >= 2);
+            .filter(|patient| patient.is_trained() && patient.facts.rank() >= 2);
         let mut ratios: Vec<f64> = trained
             .filter_map(|patient| patient.history.sums.log_ratio())
             .collect();
@@ -545,17 +621,13 @@ impl Model {
 
     fn trend(&self, patients: &[Patient], thresholds: &Thresholds) -> Option<Trend> {
         let window = u64::from(thresholds.window);
-        if self.still >= window {
+        if self.moves.since() >= self.moves.patience(window) {
             return Some(Trend::Stagnant);
         }
         if self.steps < window + u64::from(thresholds.warm_up) {
             return None;
         }
-        let trained = || {
-            patients
-                .iter()
-                .filter(|patient| patient.facts.role == Role::Trainable)
-        };
+        let trained = || patients.iter().filter(|patient| patient.is_trained());
         let wild = trained().any(|patient| {
             matches!(
                 patient.verdict,
@@ -568,7 +640,7 @@ impl Model {
         let (all, still) = trained().fold((0, 0), |(all, still), patient| {
             (
                 all + 1,
-                still + usize::from(patient.history.still >= window),
+                still + usize::from(patient.history.moves.since() >= window),
             )
         });
         if all > 0 && still * 2 > all {
@@ -591,4 +663,198 @@ fn quantile(values: &mut [f64], share: f64) -> Option<f64> {
     let place = (values.len().checked_sub(1)? as f64 * share).round() as usize;
     let (_, value, _) = values.select_nth_unstable_by(place, f64::total_cmp);
     Some(*value)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::kernel::stats::{Change, Moments};
+    use crate::model::types::DType;
+    use crate::report::history::Seen;
+
+    const NAMES: [&str; 4] = ["a.weight", "a.bias", "b.weight", "b.bias"];
+
+    fn facts(name: &str) -> Facts {
+        Facts {
+            role: Role::Trainable,
+            is_member: Some(true),
+            dtype: DType::F32,
+            shape: match name.ends_with("weight") {
+                true => vec![10, 10],
+                false => vec![100],
+            },
+            looks_embedded: false,
+        }
+    }
+
+    /// A variable at a step: its gradient, whether it requires one, and what share of its elements changes by how much.
+    type Sight = (Glimpse, bool, Option<(u64, f64)>);
+
+    fn observation((glimpse, required, change): Sight) -> Observation {
+        let moments = |std: f64| Moments {
+            count: 100,
+            min: -3.0 * std,
+            max: 3.0 * std,
+            m2: 100.0 * std * std,
+            ..Moments::default()
+        };
+        Observation {
+            glimpse,
+            required: Some(required),
+            seen: Some(Seen {
+                moments: moments(0.1),
+                change: change.map(|(changed, ratio)| Change {
+                    deltas: moments(if changed > 0 { 0.1 * ratio } else { 0.0 }),
+                    changed,
+                    one_ulp: changed / 3,
+                    rows: 1,
+                    changed_rows: u64::from(changed > 0),
+                }),
+                update_ratio: change.map(|(changed, ratio)| match changed {
+                    0 => 0.0,
+                    _ => ratio,
+                }),
+                cosine: None,
+                changed_since: None,
+            }),
+            moved: change.map(|(changed, _)| changed > 0),
+            ..Observation::default()
+        }
+    }
+
+    fn sight() -> impl Strategy<Value = Sight> {
+        let glimpse = prop_oneof![
+            Just(Glimpse::Unseen),
+            Just(Glimpse::Undefined),
+            Just(Glimpse::Zero),
+            Just(Glimpse::NonFinite),
+            (1e-6..1e3_f64).prop_map(|norm| Glimpse::NonZero(Some(norm))),
+        ];
+        let change = (prop_oneof![Just(0_u64), 1..=100_u64], 1e-9..1.0_f64);
+        (glimpse, prop::bool::weighted(0.8), change)
+            .prop_map(|(glimpse, required, change)| (glimpse, required, Some(change)))
+    }
+
+    /// Verdicts and faults by name, whatever the order of the variables.
+    fn judged(
+        order: &[usize],
+        steps: &[(usize, [Sight; 4])],
+        window: u32,
+    ) -> (Vec<(String, Verdict)>, Vec<String>) {
+        let thresholds = Thresholds {
+            window,
+            patience: window.max(200),
+            ..Thresholds::default()
+        };
+        let mut diagnosis = Diagnosis::new(thresholds);
+        let named = order
+            .iter()
+            .map(|&place| (Arc::from(NAMES[place]), facts(NAMES[place])));
+        diagnosis.adopt(named);
+        let mut step = 0;
+        for (count, sights) in steps {
+            for _ in 0..*count {
+                let all: Vec<Observation> = order
+                    .iter()
+                    .map(|&place| observation(sights[place]))
+                    .collect();
+                diagnosis.observe(step, Idle::default(), &all);
+                step += 1;
+            }
+        }
+        let verdicts = std::iter::zip(order, diagnosis.opinions());
+        let mut verdicts: Vec<(String, Verdict)> = verdicts
+            .map(|(&place, opinion)| (NAMES[place].to_owned(), opinion.verdict))
+            .collect();
+        verdicts.sort_by(|a, b| a.0.cmp(&b.0));
+        let faults = diagnosis.faults().iter();
+        let mut faults: Vec<String> = faults
+            .map(|one| format!("{:?} {} {}", one.variable, one.verdict, one.first_step))
+            .collect();
+        faults.sort();
+        (verdicts, faults)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        // The order in which a map shows its variables is no evidence.
+        #[test]
+        fn the_order_of_variables_does_not_matter(
+            steps in prop::collection::vec((1..40_usize, prop::array::uniform4(sight())), 1..5),
+            window in prop_oneof![Just(4_u32), Just(20), Just(1000)],
+        ) {
+            let straight = judged(&[0, 1, 2, 3], &steps, window);
+            prop_assert_eq!(&straight, &judged(&[3, 2, 1, 0], &steps, window));
+            prop_assert_eq!(&straight, &judged(&[2, 0, 3, 1], &steps, window));
+            for (name, verdict) in &straight.0 {
+                let is_listed = straight.1.iter().any(|fault| {
+                    fault.contains(&format!("Some(\"{name}\") ")) || fault.starts_with("None")
+                });
+                prop_assert_eq!(verdict.is_fault(), is_listed && verdict.is_fault());
+            }
+        }
+    }
+
+    const LEARNS: Sight = (Glimpse::NonZero(Some(1.0)), true, Some((100, 1e-3)));
+    const RESTS: Sight = (Glimpse::Undefined, true, Some((0, 0.0)));
+
+    fn verdicts(sights: [Sight; 4], steps: usize) -> Vec<Verdict> {
+        let found = judged(&[0, 1, 2, 3], &[(steps, sights)], 20).0;
+        found.into_iter().map(|(_, verdict)| verdict).collect()
+    }
+
+    #[test]
+    fn evidence_at_the_edges() {
+        let frozen = (Glimpse::Unseen, false, Some((0, 0.0)));
+        assert_eq!(verdicts([frozen; 4], 40), [Verdict::Frozen; 4]);
+        let copied = (Glimpse::Unseen, false, Some((100, 1e-3)));
+        assert_eq!(
+            verdicts([copied; 4], 40),
+            [Verdict::MovedWithoutGradient; 4]
+        );
+        assert_eq!(verdicts([LEARNS; 4], 40), [Verdict::Learning; 4]);
+        assert_eq!(verdicts([LEARNS; 4], 3), [Verdict::Undecided; 4]);
+        assert_eq!(verdicts([RESTS; 4], 40), [Verdict::NoGradient; 4]);
+        let broken = (Glimpse::NonFinite, true, Some((100, 1e-3)));
+        assert_eq!(verdicts([broken; 4], 40), [Verdict::NonFinite; 4]);
+        // One variable is a model, too.
+        let (alone, faults) = judged(&[0], &[(40, [RESTS; 4])], 20);
+        assert_eq!(alone[0].1, Verdict::NoGradient);
+        assert_eq!(faults, ["None no gradient 0"]);
+    }
+
+    #[test]
+    fn one_cause_is_one_finding_and_what_is_over_is_said_once() {
+        let mut diagnosis = Diagnosis::new(Thresholds::default());
+        diagnosis.adopt(NAMES.iter().map(|name| (Arc::from(*name), facts(name))));
+        let mut news = Vec::new();
+        for step in 0..120 {
+            let first = if step < 60 { RESTS } else { LEARNS };
+            let all = [first, first, LEARNS, LEARNS].map(observation);
+            news.extend(diagnosis.observe(step, Idle::default(), &all));
+        }
+        let told: Vec<(Option<&str>, Verdict, bool)> = news
+            .iter()
+            .map(|one| {
+                (
+                    one.variable.as_deref(),
+                    one.verdict,
+                    one.over_since.is_some(),
+                )
+            })
+            .collect();
+        let detached = Verdict::Detached;
+        let expected = [
+            (Some("a.weight"), detached, false),
+            (Some("a.bias"), detached, false),
+            (Some("a.weight"), detached, true),
+            (Some("a.bias"), detached, true),
+        ];
+        assert_eq!(told, expected);
+        assert!(diagnosis.faults().is_empty());
+        assert!(news.iter().all(|one| one.first_step == 0));
+    }
 }

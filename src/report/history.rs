@@ -3,12 +3,24 @@
 use std::collections::VecDeque;
 
 use crate::kernel::stats::{Change, Moments};
+use crate::model::measured::ChangedSince;
+use crate::report::evidence_table::Required;
+use crate::report::gradient_trail::GradientTrail;
+use crate::report::rhythm::Rhythm;
 use crate::source::values::Glimpse;
 
 /// One variable at one step.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Observation {
     pub(crate) glimpse: Glimpse,
+    /// Whether it required a gradient at the call; `None` where that is not known.
+    pub(crate) required: Option<bool>,
+    /// It moved towards another variable of its model that is trained and has its shape; `None` where nobody looked.
+    pub(crate) follows: Option<bool>,
+    /// Its elements are next to those of such a variable; `None` where nobody looked.
+    pub(crate) is_copy: Option<bool>,
+    /// All its rows are equal but for a few; `None` where rows are not told apart.
+    pub(crate) has_equal_rows: Option<bool>,
     /// `None` for a frozen variable of which only a sample is compared.
     pub(crate) seen: Option<Seen>,
     /// Some bit changed; `None` when there was nothing to compare with.
@@ -24,6 +36,8 @@ pub(crate) struct Seen {
     pub(crate) update_ratio: Option<f64>,
     /// Of this change and the one before.
     pub(crate) cosine: Option<f64>,
+    /// Every so many steps: the share of a sample that has changed since.
+    pub(crate) changed_since: Option<ChangedSince>,
 }
 
 /// An update ratio or gradient norm is not told apart below this.
@@ -42,11 +56,24 @@ struct Entry {
     ulps: Option<(u64, u64)>,
     cosine: Option<f64>,
     glimpse: Glimpse,
+    need: Need,
     log_gradient: Option<f64>,
-    log_norm: Option<f64>,
+    norm: f64,
+    delta: f64,
     is_large: bool,
     /// Share of the rows with a changed element.
     rows: Option<f64>,
+}
+
+/// Whether a gradient was required at a call.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Need {
+    #[default]
+    Unknown,
+    No,
+    Yes,
+    /// Not at the call, and yet its gradient is another than at the call before: it was in between.
+    Between,
 }
 
 /// Sums over the window.
@@ -71,6 +98,10 @@ pub(crate) struct Sums {
     pub(crate) nonfinite: u32,
     /// Steps with an update ratio above `large_update_ratio`.
     pub(crate) large: u32,
+    /// Calls at which it required a gradient; did not, but in between; did not.
+    required: u32,
+    between: u32,
+    unrequired: u32,
 }
 
 /// A mean whose members come and go.
@@ -113,6 +144,12 @@ impl Sums {
         }
         if entry.is_large {
             step(&mut self.large);
+        }
+        match entry.need {
+            Need::Unknown => {}
+            Need::No => step(&mut self.unrequired),
+            Need::Yes => step(&mut self.required),
+            Need::Between => step(&mut self.between),
         }
         match entry.glimpse {
             Glimpse::Unseen => {}
@@ -191,9 +228,19 @@ impl Sums {
         self.rows.value()
     }
 
-    /// Looks at the gradient.
-    pub(crate) fn looks(&self) -> u32 {
-        self.undefined + self.zero + self.perhaps_zero + self.nonzero + self.nonfinite
+    /// Whether it required a gradient.
+    pub(crate) fn required(&self) -> Required {
+        match (self.required, self.between, self.unrequired) {
+            (0, 0, 0) => Required::Unknown,
+            (0, 0, _) => Required::Never,
+            (_, 0, 0) => Required::Always,
+            _ => Required::InTurn,
+        }
+    }
+
+    /// So often that it did not, and its gradient was a new one all the same.
+    pub(crate) fn between(&self) -> u32 {
+        self.between
     }
 }
 
@@ -233,6 +280,47 @@ pub(crate) struct History {
     /// Each step changes a few rows, and not the same ones: a table of which each batch takes what it needs.
     pub(crate) is_sparse: bool,
     pub(crate) newest_glimpse: Glimpse,
+    /// What was seen of its gradient since the first call.
+    pub(crate) trail: GradientTrail,
+    /// Its own moves, counted in those of its model.
+    pub(crate) moves: Rhythm,
+    /// As of the newest call, before enough of them are there to be summed up.
+    required_now: Option<bool>,
+    /// The first of the calls in a row, the newest included, at which it did not require a gradient.
+    pub(crate) unrequired_since: Option<i64>,
+    /// Another variable began at the step at which it stopped.
+    pub(crate) is_handed_over: bool,
+    /// Looks in a row, the newest included, at which it followed another variable.
+    pub(crate) following: u32,
+    /// Looks at whether it does.
+    pub(crate) follow_looks: u32,
+    /// It began as a copy of a trained variable.
+    pub(crate) is_copy: bool,
+    /// Looks since it last moved, and those that saw a gradient that is not zero.
+    looks_at_rest: u32,
+    visits_at_rest: u32,
+    /// Steps at which anything of it was seen.
+    seen: Rhythm,
+    /// Elements compared since the first step, those that changed, and those by one unit in the last place.
+    elements: f64,
+    changed: f64,
+    one_ulp: f64,
+    /// Steps in a row, the newest included, at which its rows were equal and changed.
+    pub(crate) equal_rows: u64,
+    /// Steps in a row over which the update ratio was next to nothing.
+    pub(crate) slow: u64,
+    /// The norm of the newest gradient that was not zero, to tell a new one from one that was left behind.
+    gradient_norm: Option<f64>,
+    /// Of the first ten steps, those at which the update was as large as the variable.
+    pub(crate) early_jumps: u32,
+    /// Of the first step that changed it: the norm of the change over that of the variable.
+    pub(crate) first_ratio: Option<f64>,
+    /// The first of the steps in a row, the newest included, at which the update was large.
+    pub(crate) large_since: Option<i64>,
+    /// The step of the first look.
+    pub(crate) first_step: Option<i64>,
+    /// See [`History::spread`].
+    spreads: Mean,
 }
 
 /// What an observation is measured with.
@@ -246,13 +334,40 @@ pub(crate) struct Scale {
     pub(crate) is_fresh: bool,
     /// The norm that a fresh initialisation would give: what a change of weights that began at zero is measured with.
     pub(crate) reference_norm: f64,
+    /// An update ratio below this is next to nothing.
+    pub(crate) slow: f64,
+    /// The model moved at this step.
+    pub(crate) model_moved: bool,
+    /// Calls left out just before, at which nothing moved, and the first of them.
+    pub(crate) idle: Idle,
 }
+
+/// A [`History::spread`] above this is that of a view.
+pub(crate) const VIEW: f64 = 0.6;
+
+/// Calls that were left out since nothing moved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Idle {
+    pub(crate) calls: u64,
+    /// The first step of these in a row; `None` where that is not known.
+    pub(crate) since: Option<i64>,
+}
+
+/// Steps at the beginning in which steps as large as the variable are counted apart.
+const EARLY: u64 = 10;
 
 impl History {
     /// Adds the newest step.
     pub(crate) fn push(&mut self, step: i64, observation: &Observation, scale: Scale) {
+        self.first_step.get_or_insert(step);
+        let is_seen = observation.seen.is_some() || observation.moved.is_some();
+        self.seen.pass(1, is_seen);
         if !matches!(observation.glimpse, Glimpse::Unseen) {
             self.newest_glimpse = observation.glimpse;
+        }
+        let need = self.need(step, observation);
+        if need != Need::No {
+            self.trail.look(step, observation.glimpse);
         }
         if let Some(seen) = &observation.seen {
             self.newest = Some(seen.moments);
@@ -264,14 +379,23 @@ impl History {
         let Some(moved) = observation.moved else {
             return;
         };
-        let entry = self.entry(observation, moved, scale);
+        let entry = Entry {
+            need,
+            ..self.entry(observation, moved, scale)
+        };
         self.steps += 1;
         if moved {
             (self.still, self.still_since) = (0, None);
         } else {
             self.still += 1;
-            self.still_since.get_or_insert(step);
+            let first = scale.idle.since.filter(|_| scale.idle.calls > 0);
+            self.still_since.get_or_insert(first.unwrap_or(step));
         }
+        if need != Need::No {
+            self.moves
+                .pass(u64::from(scale.model_moved || moved), moved);
+        }
+        self.follow(step, observation, &entry, moved);
         self.keep_peak(scale);
         if self.entries.len() >= scale.window
             && let Some(oldest) = self.entries.pop_front()
@@ -280,6 +404,9 @@ impl History {
         }
         self.sums.add(&entry);
         self.entries.push_back(entry);
+        if let Some(since) = observation.seen.and_then(|seen| seen.changed_since) {
+            self.take_spread(since);
+        }
         if let Some(log_ratio) = self
             .sums
             .log_ratio()
@@ -287,6 +414,92 @@ impl History {
         {
             let ratio = log_ratio.exp();
             self.ratio_peak = Some(self.ratio_peak.map_or(ratio, |peak| peak.max(ratio)));
+            self.slow = if ratio < scale.slow { self.slow + 1 } else { 0 };
+        }
+    }
+
+    /// Whether it required a gradient at this call, or between this one and the one before.
+    fn need(&mut self, step: i64, observation: &Observation) -> Need {
+        let norm = match observation.glimpse {
+            Glimpse::NonZero(norm) => norm,
+            _ => None,
+        };
+        let before = match norm {
+            Some(norm) => self.gradient_norm.replace(norm),
+            None => None,
+        };
+        let is_new = std::iter::zip(before, norm).any(|(before, now)| before != now);
+        self.required_now = observation.required.or(self.required_now);
+        let need = match observation.required {
+            None => Need::Unknown,
+            Some(true) => Need::Yes,
+            Some(false) if is_new => Need::Between,
+            Some(false) => Need::No,
+        };
+        match need {
+            Need::No => {
+                self.unrequired_since.get_or_insert(step);
+            }
+            _ => self.unrequired_since = None,
+        }
+        need
+    }
+
+    /// Takes how many moves of the model ago some variable began that had been at rest: it has taken over where this one stops at
+    /// that step.
+    pub(crate) fn hand_over(&mut self, awakening: Option<u64>) {
+        if self.still == 0 {
+            self.is_handed_over = false;
+        } else if self.moves.since() == 1 && awakening.is_some_and(|ago| ago <= 1) {
+            self.is_handed_over = true;
+        }
+    }
+
+    /// Keeps count of what lasts.
+    fn follow(&mut self, step: i64, observation: &Observation, entry: &Entry, moved: bool) {
+        match observation.follows {
+            Some(true) => self.following += 1,
+            Some(false) => self.following = 0,
+            None => {}
+        }
+        self.follow_looks += u32::from(observation.follows.is_some());
+        self.is_copy |= observation.is_copy == Some(true);
+        if moved {
+            (self.looks_at_rest, self.visits_at_rest) = (0, 0);
+        } else if observation.glimpse != Glimpse::Unseen {
+            self.looks_at_rest += 1;
+            self.visits_at_rest += u32::from(matches!(observation.glimpse, Glimpse::NonZero(_)));
+        }
+        if let Some(change) = observation.seen.and_then(|seen| seen.change) {
+            self.elements += change.deltas.count as f64;
+            self.changed += change.changed as f64;
+            self.one_ulp += change.one_ulp as f64;
+        }
+        match observation.has_equal_rows {
+            Some(true) if moved => self.equal_rows += 1,
+            Some(true) | None => {}
+            Some(false) => self.equal_rows = 0,
+        }
+        match entry.is_large {
+            true => {
+                self.large_since.get_or_insert(step);
+            }
+            false => self.large_since = None,
+        }
+        if self.steps <= EARLY {
+            self.early_jumps += (self.huge & 1) as u32;
+        }
+        if self.first_ratio.is_none() {
+            self.first_ratio = entry.log_ratio.map(f64::exp);
+        }
+    }
+
+    /// Whether it required a gradient over the window, or at the newest call before anything was compared.
+    pub(crate) fn required(&self) -> Required {
+        match (self.sums.steps, self.required_now) {
+            (0, Some(true)) => Required::Always,
+            (0, Some(false)) => Required::Never,
+            _ => self.sums.required(),
         }
     }
 
@@ -318,8 +531,10 @@ impl History {
                 .map(|change| (change.changed, change.one_ulp)),
             cosine: seen.and_then(|seen| seen.cosine),
             glimpse: observation.glimpse,
+            need: Need::Unknown,
             log_gradient: gradient,
-            log_norm: positive(norm),
+            norm,
+            delta: delta_norm,
             is_large: size > scale.large,
             rows: change
                 .filter(|change| change.changed > 0)
@@ -343,9 +558,63 @@ impl History {
 
     /// How much the norm has grown from the oldest to the newest step of the window.
     pub(crate) fn growth(&self) -> Option<f64> {
-        let first = self.entries.iter().find_map(|entry| entry.log_norm)?;
-        let last = self.entries.iter().rev().find_map(|entry| entry.log_norm)?;
-        Some((last - first).exp())
+        let known = |entry: &&Entry| entry.norm > 0.0 && entry.norm.is_finite();
+        let first = self.entries.iter().find(known)?.norm;
+        let last = self.entries.iter().rev().find(known)?.norm;
+        Some(last / first)
+    }
+
+    /// It had gradients while it stood still, at most of the looks.
+    pub(crate) fn has_gradient_at_rest(&self) -> bool {
+        const FEWEST: u32 = 2;
+        self.visits_at_rest >= FEWEST && 2 * self.visits_at_rest >= self.looks_at_rest
+    }
+
+    /// Nothing has been seen of it for longer than there were pauses before: what is known of it is old.
+    pub(crate) fn is_out_of_sight(&self, least: u64) -> bool {
+        self.seen.since() >= self.seen.patience(least)
+    }
+
+    /// Since the first step, few elements have changed at a step, and those mostly by the smallest step there is.
+    pub(crate) fn has_flickered(&self, one_ulp: f64) -> bool {
+        const FEW: f64 = 0.02;
+        self.changed > 0.0
+            && self.changed < FEW * self.elements
+            && self.one_ulp >= one_ulp * self.changed
+    }
+
+    /// Takes how many elements have changed over some steps, beside how many each of them has changed.
+    fn take_spread(&mut self, since: ChangedSince) {
+        let Some(a_step) = self.sums.changed_of_all() else {
+            return;
+        };
+        // Those that any of the steps would have changed, had each drawn its own.
+        let most = 1.0 - (1.0 - a_step.clamp(0.0, 1.0)).powf(f64::from(since.steps));
+        self.spreads.add((most > 0.0).then(|| since.share / most));
+    }
+
+    /// The elements that some steps have changed together, as a part of what they would have changed had each drawn its own. Near 1
+    /// in a short view of weights that are kept in a longer type, of which no step is lost: each element has its turn. Where updates
+    /// are lost, those elements change at each step that are near enough to zero, and the others never.
+    pub(crate) fn spread(&self) -> Option<f64> {
+        self.spreads.value()
+    }
+
+    /// Of few rows that the oldest step of the window changed, more and more have come to be changed.
+    pub(crate) fn has_more_rows(&self) -> bool {
+        const FEW: f64 = 0.25;
+        const MORE: f64 = 1.5;
+        let oldest = self.entries.front().and_then(|entry| entry.rows);
+        let newest = self.entries.back().and_then(|entry| entry.rows);
+        let both = std::iter::zip(oldest, newest).next();
+        both.is_some_and(|(oldest, newest)| oldest < FEW && newest > MORE * oldest)
+    }
+
+    /// Over the window, the share of its way that has led towards zero; `None` where it did not move or was not measured.
+    pub(crate) fn shrinking(&self) -> Option<f64> {
+        let (first, last) = (self.entries.front()?, self.entries.back()?);
+        let way: f64 = self.entries.iter().skip(1).map(|entry| entry.delta).sum();
+        (way > 0.0 && way.is_finite()).then(|| (first.norm - last.norm) / way)
     }
 
     /// How much the gradient's norm has grown from the first to the second half of the window.
@@ -359,11 +628,6 @@ impl History {
         let before = mean(&mut self.entries.iter().take(half))?;
         let after = mean(&mut self.entries.iter().skip(half))?;
         Some((after - before).exp())
-    }
-
-    /// The weights were replaced: what was seen before says nothing of what comes.
-    pub(crate) fn forget(&mut self) {
-        *self = History::default();
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::report::table::{cells, full_name, summary};
-use crate::report::{Verdict, WeightReport};
+use crate::report::WeightReport;
+use crate::report::table::{cells, full_name, remarks, summary};
 
 /// Rows of the table at most: TensorBoard lays out a table of thousands slowly, and faults come first.
 const ROWS: usize = 300;
@@ -39,51 +39,13 @@ pub(crate) fn markdown(report: &WeightReport) -> String {
     if parameters.len() > ROWS {
         let _ = writeln!(text, "\n{} more variables.", parameters.len() - ROWS);
     }
+    for remark in remarks(report) {
+        let _ = writeln!(text, "\n{}", escaped(&remark));
+    }
     for note in &report.notes {
         let _ = writeln!(text, "\n{}", escaped(note));
     }
     text
-}
-
-/// The verdicts in the table of such a report, by the variable's name with its scope.
-pub(crate) fn verdicts(text: &str) -> Vec<(String, Verdict)> {
-    let row = |line: &str| {
-        let line = line.strip_prefix("| ")?.strip_suffix(" |")?;
-        let (name, verdict) = (line.split(" | ").next()?, line.rsplit(" | ").next()?);
-        let name = name
-            .strip_prefix("**")
-            .and_then(|name| name.strip_suffix("**"))
-            .unwrap_or(name);
-        // Units that stand still are counted behind it.
-        let verdict = match verdict.strip_prefix("learning, ") {
-            Some(_) => Verdict::Learning,
-            None => Verdict::from_text(verdict)?,
-        };
-        Some((plain(name), verdict))
-    };
-    text.lines().filter_map(row).collect()
-}
-
-/// What [`escaped`] was given, but for control characters.
-fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut letters = text.chars();
-    while let Some(letter) = letters.next() {
-        plain.extend(if letter == '\\' {
-            letters.next()
-        } else {
-            Some(letter)
-        });
-    }
-    let entities = [
-        ("&lt;", "<"),
-        ("&gt;", ">"),
-        ("&#124;", "|"),
-        ("&amp;", "&"),
-    ];
-    entities.iter().fold(plain, |plain, (entity, letter)| {
-        plain.replace(entity, letter)
-    })
 }
 
 /// Names come from models: none of their letters may be taken for Markdown, a table's bar, HTML or a line's end.
@@ -120,51 +82,6 @@ mod tests {
             let place = safe.find(letter).unwrap();
             assert_eq!(safe.as_bytes()[place - 1], b'\\', "{letter}");
         }
-    }
-
-    #[test]
-    fn verdicts_are_read_back_from_the_table() {
-        use crate::report::table::tests::parameter;
-        use crate::report::{Cause, Finding};
-        let names = [
-            "a|b*c_d[x](http://e)<script>`# h\\",
-            "&lt;&amp;",
-            "\\&#124;",
-            "**b**",
-            "fc.weight",
-        ];
-        let cause = Cause::NotInOptimizer;
-        let verdicts_of = [
-            Verdict::Learning,
-            Verdict::NotUpdated { cause },
-            Verdict::Frozen,
-            Verdict::NonFinite,
-            Verdict::Learning,
-        ];
-        let mut report = WeightReport::default();
-        for (name, verdict) in std::iter::zip(names, verdicts_of) {
-            let mut one = parameter(name);
-            (one.verdict, one.scope) = (verdict, "G".into());
-            one.evidence.still_units = Some(0.25);
-            report.parameters.push(one);
-        }
-        report.findings.push(Finding {
-            run: "runs/a".into(),
-            scope: String::new(),
-            variable: Some("| x | frozen |".into()),
-            verdict: Verdict::Detached,
-            first_step: 1,
-            step: 2,
-            reason: "| y | frozen |".into(),
-        });
-        let mut read = verdicts(&markdown(&report));
-        let mut expected: Vec<(String, Verdict)> = std::iter::zip(names, verdicts_of)
-            .map(|(name, verdict)| (format!("G/{name}"), verdict))
-            .collect();
-        read.sort_by(|a, b| a.0.cmp(&b.0));
-        expected.sort_by(|a, b| a.0.cmp(&b.0));
-        assert_eq!(read, expected);
-        assert!(verdicts("| | |\n|\n| a | nonsense |").is_empty());
     }
 
     #[test]

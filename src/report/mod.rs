@@ -1,11 +1,22 @@
 //! The weight report: what is known of each variable, its verdict and why, as plain data and as a table.
 
+mod cause;
+pub(crate) mod codes;
 pub(crate) mod diagnosis;
+mod evidence_table;
+pub(crate) mod facts;
+mod gradient_trail;
 pub(crate) mod history;
+pub(crate) mod ledger;
 mod markdown;
+mod number;
+mod patient;
 mod printable;
-mod reason;
-pub(crate) mod rules;
+mod remark;
+mod remarks;
+mod rhythm;
+mod rules;
+mod signs;
 mod table;
 mod verdict;
 
@@ -16,10 +27,12 @@ use crate::source::named_tensors::Role;
 
 pub(crate) use crate::options::thresholds;
 pub use crate::options::thresholds::Thresholds;
-pub(crate) use markdown::{markdown, verdicts};
+pub use cause::Cause;
+pub(crate) use markdown::markdown;
+pub use remark::Remark;
 pub use table::StyledReport;
 pub(crate) use table::full_name;
-pub use verdict::{Cause, Evidence, Finding, GradientState, Trend, Verdict};
+pub use verdict::{Evidence, Finding, GradientState, Trend, Verdict};
 
 /// What is known of each variable after a call to `log_weights`. `Display` prints an aligned table.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -104,4 +117,11 @@ pub struct ParameterReport {
     pub reason: String,
     /// The numbers behind the verdict.
     pub evidence: Evidence,
+}
+
+impl ParameterReport {
+    /// What is worth a word beside the verdict and is no fault.
+    pub fn remarks(&self) -> &[Remark] {
+        &self.evidence.remarks
+    }
 }

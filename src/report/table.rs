@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use crate::report::number::significant;
 use crate::report::printable::printable;
-use crate::report::{ParameterReport, Verdict, WeightReport};
+use crate::report::{ParameterReport, Remark, Verdict, WeightReport};
 
 const HEADINGS: [&str; 7] = [
     "variable",
@@ -58,6 +59,9 @@ impl fmt::Display for StyledReport<'_> {
         write!(formatter, "\n{}", printable(&summary(report)))?;
         for finding in &report.findings {
             write!(formatter, "\n{finding}")?;
+        }
+        for remark in remarks(report) {
+            write!(formatter, "\nremark: {remark}")?;
         }
         for note in &report.notes {
             write!(formatter, "\nnote: {}", printable(note))?;
@@ -141,6 +145,37 @@ pub(crate) fn summary(report: &WeightReport) -> String {
     )
 }
 
+/// What is worth a word and is in no cell: one line a kind of remark, with the variables that it is about.
+pub(crate) fn remarks(report: &WeightReport) -> Vec<String> {
+    const NAMED: usize = 5;
+    let mut kinds: Vec<(&Remark, Vec<String>)> = Vec::new();
+    for parameter in &report.parameters {
+        for remark in parameter.remarks() {
+            // In a cell, or in a note.
+            if matches!(remark, Remark::DeadUnits { .. } | Remark::GradientNotSeen) {
+                continue;
+            }
+            let name = full_name(parameter);
+            match kinds
+                .iter_mut()
+                .find(|(known, _)| known.name() == remark.name())
+            {
+                Some((_, names)) => names.push(name),
+                None => kinds.push((remark, vec![name])),
+            }
+        }
+    }
+    let line = |(remark, names): (&Remark, Vec<String>)| {
+        let more = match names.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let named: Vec<String> = names.into_iter().take(NAMED).collect();
+        format!("{}{more}: {remark}", named.join(", "))
+    };
+    kinds.into_iter().map(line).collect()
+}
+
 /// The variable with its scope.
 pub(crate) fn full_name(parameter: &ParameterReport) -> String {
     match parameter.scope.as_str() {
@@ -150,15 +185,20 @@ pub(crate) fn full_name(parameter: &ParameterReport) -> String {
 }
 
 pub(crate) fn cells(parameter: &ParameterReport) -> [String; 7] {
+    let evidence = &parameter.evidence;
     [
         full_name(parameter),
         shape(&parameter.shape),
-        number(parameter.norm, |norm| format!("{norm:.4}")),
-        number(parameter.update_ratio, |ratio| format!("{ratio:.1e}")),
-        number(parameter.changed_fraction, |share| {
-            format!("{:.1} %", 100.0 * share)
+        number(parameter.norm, significant),
+        // The verdict is about the window, and so are the numbers beside it.
+        number(evidence.update_ratio.or(parameter.update_ratio), |ratio| {
+            format!("{ratio:.1e}")
         }),
-        number(parameter.drift, |drift| format!("{drift:.3}")),
+        number(
+            evidence.changed_fraction.or(parameter.changed_fraction),
+            |share| format!("{:.1} %", 100.0 * share),
+        ),
+        number(parameter.drift, significant),
         verdict(parameter),
     ]
 }
@@ -249,14 +289,15 @@ pub(crate) mod tests {
                 first_step: 1,
                 step: 20,
                 reason: "gradient norm 1.0e-1, and no element has changed in 20 steps".into(),
+                over_since: None,
             }],
             notes: vec!["read on".into()],
         };
         let expected = "\
-variable                     shape       norm  update ratio  changed  drift  verdict
-b                            8\u{d7}1\u{d7}3\u{d7}3  12.3457        1.2e-3  100.0 %  0.500  learning
-G/a.much.longer.name.weight  scalar   12.3457             -  100.0 %  0.500  learning, 43 % of its units still
-c                            8\u{d7}1\u{d7}3\u{d7}3  12.3457        1.2e-3  100.0 %  0.500  not updated: not in the optimizer
+variable                     shape    norm  update ratio  changed  drift  verdict
+b                            8\u{d7}1\u{d7}3\u{d7}3  12.3        1.2e-3  100.0 %  0.500  learning
+G/a.much.longer.name.weight  scalar   12.3             -  100.0 %  0.500  learning, 43 % of its units still
+c                            8\u{d7}1\u{d7}3\u{d7}3  12.3        1.2e-3  100.0 %  0.500  not updated: not in the optimizer
 3 variables: 2 learning, 1 not updated; steady
 c: not updated: not in the optimizer since step 1: gradient norm 1.0e-1, and no element has changed in 20 steps; create \
 it through the store that the optimizer is built from, with requires_grad set there, or give it an optimizer of its own
@@ -286,6 +327,7 @@ note: read on";
             first_step: 1,
             step: 2,
             reason: "\r".into(),
+            over_since: None,
         };
         let report = WeightReport {
             parameters: vec![evil],

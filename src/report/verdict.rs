@@ -3,9 +3,23 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::report::cause::Cause;
 use crate::report::printable::printable;
+use crate::report::remark::Remark;
+use crate::report::rules::{RULES, Rule, rule};
 
 /// Whether a variable learns, and if not, why. Rules are tried in this order; the first that holds decides.
+///
+/// *Learning* is shown, never assumed: something changed, and its cause was seen, or could not be seen for a reason that a
+/// [`Remark`](crate::Remark) states. What follows from what was seen is this table, in which an empty cell stands for any value. Rules about sizes
+/// come after it: they look at what is *learning* there, or not decided yet.
+///
+#[doc = include_str!("evidence_table.md")]
+///
+/// "Never" moved means: not for longer than the rhythm of the run explains. How many calls lie between two moves of a model is
+/// learnt from the run itself (gradients that are accumulated, models that take turns), and so is how many moves of its model a
+/// variable is left out of (heads in turn, layers of a task that comes now and then). Before the first move of all
+/// [`Thresholds::patience`](crate::Thresholds::patience) decides, or [`Thresholds::window`](crate::Thresholds::window) where a reason is seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
@@ -13,95 +27,69 @@ pub enum Verdict {
     NonFinite,
     /// It requires no gradient and does not move, as asked for. No fault.
     Frozen,
-    /// It requires no gradient and moves all the same.
+    /// It moves and no gradient moves it, as a copy does that follows by hand: an average of weights, a target network, a
+    /// momentum encoder. So does a whole model without gradients, or a part of one that follows a trained part of the same
+    /// shape; also a buffer. No fault.
+    MovedWithoutGradient,
+    /// It requires no gradient and moves all the same, among layers that are trained, and follows none of them.
     MovingWhileFrozen,
-    /// No gradient ever reaches it, while others have one: it is no part of the loss.
+    /// No gradient reaches any variable of this model, and none moves. One finding for the model.
+    NoGradient,
+    /// No gradient reaches it, while others have one: it is no part of the loss.
     Detached,
     /// A matrix that is still nothing but zeros and gets no gradient: nothing will ever move it.
     AllZero,
-    /// Its gradient is there and exactly zero: it stands behind units that never fire.
+    /// Its gradient is exactly zero: weight decay alone moves it.
+    DecayOnly,
+    /// The gradient of each variable of this model is exactly zero. One finding for the model.
+    ZeroGradient,
+    /// Its gradient is there and exactly zero, while those of others are not: it stands behind units that never fire.
     DeadGradient,
+    /// All its units are the same, and each step keeps them so: it began as a constant.
+    IdenticalUnits,
     /// It moved, and its updates have collapsed against its own past, while its gradient has not and other variables go on.
     Stalled,
     /// Its gradient is orders of magnitude smaller than that of the other layers.
     Vanishing,
-    /// It has a gradient, and no bit of it changes.
+    /// It may have a gradient, and no bit of it changes.
     NotUpdated {
         /// As far as it can be known.
         cause: Cause,
     },
     /// Updates are lost to rounding: few elements change, and those by the smallest step that their type has.
     RoundedAway,
-    /// Its first spread was far from what its fan-in asks for (Xavier, He).
+    /// Its first spread was far from what its fan-in asks for (Xavier, He), and harm has come of it.
     PoorInit,
     /// Steps as large as the weights themselves, or a norm that grows without bound.
     Exploding,
-    /// The update ratio has been far too high for the whole window.
+    /// The update ratio has been far too high for the whole window, and harm has come of it.
     LargeUpdates,
     /// Each step undoes the one before, at a high update ratio.
     Erratic,
-    /// Its spread has left the band of a healthy layer during training.
+    /// Its spread has left the band of a healthy layer during training, and harm has come of it.
     ScaleDrift,
-    /// None of the above.
+    /// It moves, by its gradient as far as that was seen.
     Learning,
-    /// Too few steps have been seen to say more. No fault.
+    /// What was seen does not say. No fault.
     Undecided,
 }
 
-/// Why a variable with a gradient is not updated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Cause {
-    /// No optimizer that is built from its store has it: the store does not list it as trainable, or it is in no store.
-    NotInOptimizer,
-    /// Its learning rate, or that of its parameter group, is zero.
-    LearningRateZero,
-    /// `step` is never called.
-    StepNotCalled,
-    /// Perhaps the loss does not reach it: gradients were cleared before the call, so that nobody could see.
-    NoGradient,
-    /// The updates are smaller than half a unit in the last place of the weights.
-    Rounding,
-    /// One of these: what was seen does not tell them apart.
-    OneOf(&'static [Cause]),
-}
-
-/// The causes that evidence may fail to tell apart.
-pub(crate) const CAUSES: [&[Cause]; 5] = [
-    &[
-        Cause::LearningRateZero,
-        Cause::StepNotCalled,
-        Cause::NotInOptimizer,
-        Cause::Rounding,
-    ],
-    &[Cause::StepNotCalled, Cause::NotInOptimizer],
-    &[
-        Cause::NotInOptimizer,
-        Cause::LearningRateZero,
-        Cause::Rounding,
-    ],
-    &[Cause::NotInOptimizer, Cause::LearningRateZero],
-    &[
-        Cause::NotInOptimizer,
-        Cause::LearningRateZero,
-        Cause::NoGradient,
-    ],
-];
-
-/// What the last backward passes left, over the window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What the last backward passes left, over the window, or as many looks as the rhythm of the run asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum GradientState {
-    /// It was not looked at: no tensor, a frozen variable, or gradients that were cleared before the call.
+    /// It was not looked at: no tensor, or one that cannot be looked into.
     #[default]
     Unseen,
+    /// It requires none.
+    NotRequired,
     /// There was none.
     Undefined,
     /// It was there and exactly zero.
     Zero,
     /// It was there and not zero, at least once.
     NonZero,
-    /// It held NaN or infinities at the newest look.
+    /// It held NaN or infinities again and again.
     NonFinite,
 }
 
@@ -138,9 +126,13 @@ pub struct Evidence {
     pub zero_fraction: Option<f64>,
     /// Share of output units (slices along the first dimension) of which nothing changed over the window.
     pub still_units: Option<f64>,
+    /// The row of the table in [`Verdict`] that what was seen fits now. The verdict may be an earlier one, until this is sure.
+    pub row: &'static str,
+    /// What is worth a word beside the verdict and is no fault.
+    pub remarks: Vec<Remark>,
 }
 
-/// Something that is wrong, told once when its verdict is reached.
+/// Something that is wrong: reported once when its verdict is reached, and once more when it is over.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Finding {
@@ -158,6 +150,9 @@ pub struct Finding {
     pub step: i64,
     /// The evidence in a line.
     pub reason: String,
+    /// The step at which it was seen to be over; `None` while it is in force, as all of
+    /// [`WeightReport::findings`](crate::WeightReport::findings) are.
+    pub over_since: Option<i64>,
 }
 
 /// Where training as a whole is going.
@@ -175,107 +170,31 @@ pub enum Trend {
 }
 
 impl Verdict {
-    /// True for what a user should look at; false for `Learning`, `Frozen` and `Undecided`.
-    pub fn is_fault(self) -> bool {
-        !matches!(
-            self,
-            Verdict::Learning | Verdict::Frozen | Verdict::Undecided
-        )
+    /// One of each kind, in the order in which rules are tried. Of `NotUpdated` there are as many as there are causes.
+    pub fn all() -> impl Iterator<Item = Verdict> {
+        RULES.iter().map(|rule| rule.verdict)
     }
 
-    /// From its `Display`.
-    pub(crate) fn from_text(text: &str) -> Option<Verdict> {
-        use Verdict::{
-            AllZero, DeadGradient, Detached, Erratic, Exploding, Frozen, LargeUpdates, Learning,
-            MovingWhileFrozen, NonFinite, PoorInit, RoundedAway, ScaleDrift, Stalled, Undecided,
-            Vanishing,
-        };
-        const PLAIN: [Verdict; 16] = [
-            NonFinite,
-            Frozen,
-            MovingWhileFrozen,
-            Detached,
-            AllZero,
-            DeadGradient,
-            Stalled,
-            RoundedAway,
-            Exploding,
-            LargeUpdates,
-            Erratic,
-            Vanishing,
-            PoorInit,
-            ScaleDrift,
-            Learning,
-            Undecided,
-        ];
-        if let Some(causes) = text.strip_prefix("not updated: ") {
-            return Cause::from_text(causes).map(|cause| Verdict::NotUpdated { cause });
-        }
-        PLAIN
-            .into_iter()
-            .find(|verdict| verdict.to_string() == text)
+    fn rule(self) -> &'static Rule {
+        rule(self)
+    }
+
+    /// True for what a user should look at; false for `Learning`, `Frozen`, `MovedWithoutGradient` and `Undecided`.
+    pub fn is_fault(self) -> bool {
+        self.rule().is_fault
     }
 
     /// One line on what to do; empty where nothing is to be done.
     pub fn advice(self) -> &'static str {
         match self {
-            Verdict::NonFinite => {
-                "lower the learning rate, clip gradients, look for log(0), sqrt(0) and divisions; start again from a checkpoint"
-            }
-            Verdict::MovingWhileFrozen => {
-                "call zero_grad after freezing, or leave it out with exclude() if it is an average or a target network"
-            }
-            Verdict::Detached => {
-                "use its output in the loss, look for detach(), no_grad and copies; or freeze it"
-            }
-            Verdict::AllZero => "initialise it with Xavier or He",
-            Verdict::DeadGradient => {
-                "look for ReLUs that never fire before or behind it: lower the rate, use a leaky ReLU, check the input's scale"
-            }
-            Verdict::Stalled => {
-                "look at its group's learning rate and schedule; freeze it if that is meant"
-            }
-            Verdict::Vanishing => {
-                "use ReLU-like activations, normalisation or residual connections between it and the loss"
-            }
             Verdict::NotUpdated { cause } => cause.advice(),
-            Verdict::RoundedAway => {
-                "keep weights in f32 (bf16 for computing only), or raise the learning rate"
-            }
-            Verdict::PoorInit => "initialise it with Xavier or He for its fan-in",
-            Verdict::Exploding => {
-                "lower the learning rate or warm it up, clip gradients, normalise the input"
-            }
-            Verdict::LargeUpdates => "lower the learning rate",
-            Verdict::Erratic => "lower the learning rate, or raise the batch size",
-            Verdict::ScaleDrift => {
-                "look at weight decay and the learning rate; normalise its output"
-            }
-            Verdict::Frozen | Verdict::Learning | Verdict::Undecided => "",
+            other => other.rule().advice,
         }
     }
 
     /// The name in snake case, as `tch-tensorboard report --json` and `--fail-on` spell it.
     pub fn name(self) -> &'static str {
-        match self {
-            Verdict::NonFinite => "non_finite",
-            Verdict::Frozen => "frozen",
-            Verdict::MovingWhileFrozen => "moving_while_frozen",
-            Verdict::Detached => "detached",
-            Verdict::AllZero => "all_zero",
-            Verdict::DeadGradient => "dead_gradient",
-            Verdict::Stalled => "stalled",
-            Verdict::NotUpdated { .. } => "not_updated",
-            Verdict::RoundedAway => "rounded_away",
-            Verdict::Exploding => "exploding",
-            Verdict::LargeUpdates => "large_updates",
-            Verdict::Erratic => "erratic",
-            Verdict::Vanishing => "vanishing",
-            Verdict::PoorInit => "poor_init",
-            Verdict::ScaleDrift => "scale_drift",
-            Verdict::Learning => "learning",
-            Verdict::Undecided => "undecided",
-        }
+        self.rule().name
     }
 }
 
@@ -285,72 +204,6 @@ impl fmt::Display for Verdict {
             Verdict::NotUpdated { cause } => write!(formatter, "not updated: {cause}"),
             other => formatter.write_str(&other.name().replace('_', " ")),
         }
-    }
-}
-
-impl Cause {
-    /// The causes that are possible: itself, or those of [`Cause::OneOf`].
-    pub fn candidates(&self) -> &[Cause] {
-        match self {
-            Cause::OneOf(causes) => causes,
-            one => std::slice::from_ref(one),
-        }
-    }
-
-    fn from_text(text: &str) -> Option<Cause> {
-        let plain = [
-            Cause::NotInOptimizer,
-            Cause::LearningRateZero,
-            Cause::StepNotCalled,
-            Cause::NoGradient,
-            Cause::Rounding,
-        ];
-        let several = CAUSES.into_iter().map(Cause::OneOf);
-        plain
-            .into_iter()
-            .chain(several)
-            .find(|cause| cause.to_string() == text)
-    }
-
-    fn advice(self) -> &'static str {
-        match self {
-            Cause::NotInOptimizer => {
-                "create it through the store that the optimizer is built from, with requires_grad set there, or give it an \
-                 optimizer of its own"
-            }
-            Cause::LearningRateZero => "raise the learning rate (set_lr, set_lr_group)",
-            Cause::StepNotCalled => "call the optimizer's step after backward",
-            Cause::NoGradient => "use its output in the loss",
-            Cause::Rounding => "keep weights in f32, or raise the learning rate",
-            Cause::OneOf(_) => {
-                "check that the optimizer is built from the store that holds it, that step is called, and its group's \
-                 learning rate; set_learning_rate() and calling log_weights before gradients are cleared tell more"
-            }
-        }
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = match self {
-            Cause::NotInOptimizer => "not in the optimizer",
-            Cause::LearningRateZero => "learning rate 0",
-            Cause::StepNotCalled => "step is not called",
-            Cause::NoGradient => "not part of the loss",
-            Cause::Rounding => "updates below half a unit in the last place",
-            Cause::OneOf(causes) => {
-                for (index, cause) in causes.iter().enumerate() {
-                    let joint = match index {
-                        0 => "",
-                        _ if index + 1 == causes.len() => " or ",
-                        _ => ", ",
-                    };
-                    write!(formatter, "{joint}{cause}")?;
-                }
-                return Ok(());
-            }
-        };
-        formatter.write_str(text)
     }
 }
 
@@ -372,13 +225,16 @@ impl fmt::Display for Finding {
         let variable = printable(self.variable.as_deref().unwrap_or("all variables"));
         write!(
             formatter,
-            "{}{separator}{variable}: {} since step {}: {}; {}",
+            "{}{separator}{variable}: {} since step {}",
             printable(&self.scope),
             self.verdict,
-            self.first_step,
-            printable(&self.reason),
-            self.verdict.advice()
-        )
+            self.first_step
+        )?;
+        let reason = printable(&self.reason);
+        match self.over_since {
+            Some(over) => write!(formatter, ", over since step {over}: {reason}"),
+            None => write!(formatter, ": {reason}; {}", self.verdict.advice()),
+        }
     }
 }
 
@@ -387,32 +243,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn verdicts_are_read_back_from_their_texts() {
-        let plain = [
-            Verdict::NonFinite,
-            Verdict::Frozen,
-            Verdict::MovingWhileFrozen,
-            Verdict::Detached,
-            Verdict::AllZero,
-            Verdict::DeadGradient,
-            Verdict::Stalled,
-            Verdict::RoundedAway,
-            Verdict::Exploding,
-            Verdict::LargeUpdates,
-            Verdict::Erratic,
-            Verdict::Vanishing,
-            Verdict::PoorInit,
-            Verdict::ScaleDrift,
-            Verdict::Learning,
-            Verdict::Undecided,
-        ];
-        let causes = CAUSES.into_iter().map(Cause::OneOf);
-        let causes = causes.chain([Cause::NotInOptimizer, Cause::LearningRateZero]);
-        let missing = causes.map(|cause| Verdict::NotUpdated { cause });
-        for verdict in plain.into_iter().chain(missing) {
-            assert_eq!(Verdict::from_text(&verdict.to_string()), Some(verdict));
+    fn each_verdict_has_one_rule_with_a_name_of_its_own() {
+        let names: std::collections::HashSet<&str> = Verdict::all().map(Verdict::name).collect();
+        assert_eq!(names.len(), RULES.len());
+        for verdict in Verdict::all().filter(|one| !matches!(one, Verdict::NotUpdated { .. })) {
+            assert_eq!(
+                verdict.is_fault(),
+                !verdict.advice().is_empty(),
+                "{verdict}"
+            );
         }
-        assert_eq!(Verdict::from_text("not updated: why"), None);
-        assert_eq!(Verdict::from_text(""), None);
     }
 }

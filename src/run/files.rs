@@ -1,5 +1,5 @@
-//! The event files of a run: when records reach the disk, when the next file begins, and what happens when a disk
-//! fails or somebody deletes a file.
+//! The event files of a run: when records reach the disk, when the next file begins, and what
+//! happens when a disk fails or somebody deletes a file.
 
 use std::io;
 use std::mem;
@@ -29,7 +29,8 @@ pub(crate) struct FileOptions {
     pub(crate) sync: SyncPolicy,
 }
 
-/// Completes an event that moves from a lost file into file number `u32`: the metadata of its tags was in the lost one.
+/// Completes an event that moves from a lost file into file number `u32`: the metadata of its tags
+/// was in the lost one.
 pub(crate) type Redescribe<'a> = &'a mut dyn FnMut(u32, &mut Event);
 
 /// See the module.
@@ -48,7 +49,8 @@ pub(crate) struct Files {
     unrotated_since: Option<Instant>,
     /// The current file replaced a lost one.
     replaced_at: Option<Instant>,
-    /// The run's directory is gone or another run's, which has been reported: events are counted and dropped.
+    /// The run's directory is gone or another run's, which has been reported: events are counted
+    /// and dropped.
     lost: Option<Error>,
 }
 
@@ -74,7 +76,8 @@ impl RefusedEvents {
         self.unrecorded += events;
     }
 
-    /// The first is reported at once, more when there are ten times as many: a long outage is seen while it lasts.
+    /// The first is reported at once, more when there are ten times as many: a long outage is seen
+    /// while it lasts.
     fn is_report_due(&self) -> bool {
         self.count > self.reported.saturating_mul(10)
     }
@@ -131,11 +134,9 @@ impl Files {
         }
     }
 
-    /// Adds an event that nobody logged and nobody counts. It is left out where there is no room.
-    pub(crate) fn append_own(&mut self, event: &Event) {
-        if !self.is_lost() {
-            let _ = self.writer.append_own(event);
-        }
+    /// Adds an event that nobody logged and nobody counts; false when there was no room.
+    pub(crate) fn append_own(&mut self, event: &Event) -> bool {
+        !self.is_lost() && self.writer.append_own(event)
     }
 
     /// True when so much waits that it should be written before anything else is done.
@@ -165,8 +166,9 @@ impl Files {
         }))
     }
 
-    /// Hands all that waits to the system, and to the device where the policy says so; `is_flush` when a caller waits
-    /// for it. A failure is reported once, until writing has succeeded again. True when the file was lost and replaced.
+    /// Hands all that waits to the system, and to the device where the policy says so; `is_flush`
+    /// when a caller waits for it. A failure is reported once, until writing has succeeded
+    /// again. True when the file was lost and replaced.
     pub(crate) fn write(
         &mut self,
         health: &Health,
@@ -209,8 +211,9 @@ impl Files {
         is_replaced
     }
 
-    /// Begins the next file once this one has the greatest length. The full one is written first: TensorBoard's Python
-    /// loader reads no file again once a later one exists. True when the file was lost and replaced.
+    /// Begins the next file once this one has the greatest length. The full one is written first:
+    /// TensorBoard's Python loader reads no file again once a later one exists. True when the
+    /// file was lost and replaced.
     pub(crate) fn rotate(&mut self, health: &Health, redescribe: Redescribe<'_>) -> bool {
         if self.is_lost() || !self.is_full() || !self.may_try() || !has_passed(self.unrotated_since)
         {
@@ -245,8 +248,8 @@ impl Files {
     fn next_file(&mut self) -> Result<EventWriter> {
         let newest = self.writer.path().to_owned();
         if !self.claim.is_held(Some(&newest))? {
-            let reason = "it is not this run's directory any more: it was moved or replaced; move it back, or create \
-                          a new logger (the full file goes on)";
+            let reason = "it is not this run's directory any more: it was moved or replaced; \
+                          move it back, or create a new logger (the full file goes on)";
             let source = io::Error::new(io::ErrorKind::NotFound, reason);
             return Err(Error::io(
                 "create the next file in",
@@ -263,8 +266,8 @@ impl Files {
         mem::replace(&mut self.writer, writer)
     }
 
-    /// Continues in a further file with what is not known to be in the one that somebody deleted or cut; false when
-    /// that is impossible. What was in that file was theirs to remove.
+    /// Continues in a further file with what is not known to be in the one that somebody deleted or
+    /// cut; false when that is impossible. What was in that file was theirs to remove.
     fn replace(&mut self, health: &Health, loss: Loss, redescribe: Redescribe<'_>) -> bool {
         let writer = match self.find_run() {
             Ok(true) => {
@@ -300,7 +303,8 @@ impl Files {
         true
     }
 
-    /// True when there is a run to write to: the one that was claimed, or its directory, from which files were deleted.
+    /// True when there is a run to write to: the one that was claimed, or its directory, from which
+    /// files were deleted.
     fn find_run(&mut self) -> Result<bool> {
         let newest = self.writer.path().to_owned();
         Ok(self.claim.is_held(Some(&newest))? || self.claim.reclaim()?)
@@ -320,12 +324,13 @@ impl Files {
         self.refuse(health, refused);
     }
 
-    /// The directory is gone or another run's: whoever deleted it may have begun another run in its place.
+    /// The directory is gone or another run's: whoever deleted it may have begun another run in its
+    /// place.
     fn lose(&mut self, health: &Health) {
         let events = self.writer.abandon();
         Health::count(&health.dropped, events);
-        let reason = "the run's directory was deleted while it was being written, and what is logged from here on is \
-                      lost; make a new logger";
+        let reason = "the run's directory was deleted while it was being written, and what is \
+                      logged from here on is lost; make a new logger";
         let source = io::Error::new(io::ErrorKind::NotFound, reason);
         let error = Error::io("go on writing", self.writer.path(), source);
         self.lost = Some(error.clone());

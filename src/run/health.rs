@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::error::Error;
 
-/// What a logger has done so far; see [`Logger::stats`](crate::Logger::stats). Over all its clones, scopes and sub-runs.
+/// What a logger has done so far; see [`Logger::stats`](crate::Logger::stats). Over all its clones,
+/// scopes and sub-runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Stats {
@@ -15,19 +16,21 @@ pub struct Stats {
     pub queued: u64,
     /// Events that reached a file.
     pub written: u64,
-    /// Calls and events given up: by [`OnFull::Drop`](crate::OnFull::Drop), or since a disk was not writable for longer
-    /// than the buffer lasts.
+    /// Calls and events given up: by [`OnFull::Drop`](crate::OnFull::Drop), or since a disk was
+    /// not writable for longer than the buffer lasts.
     pub dropped: u64,
-    /// Scalars and histograms of the user's own whose step was lower than one before under the same tag. They are
-    /// written, and TensorBoard then drops the points from that step on.
+    /// Scalars and histograms of the user's own whose step was lower than one before under the
+    /// same tag. They are written, and TensorBoard then drops the points from that step on.
     pub steps_back: u64,
     /// Bytes that reached the files.
     pub bytes: u64,
-    /// Failures of the file system, and tags that were used for two things.
+    /// Failures of the file system, whether they cost anything or not, and tags that were used for
+    /// two kinds of values.
     pub errors: u64,
     /// Time that log calls took on the calling threads, waiting included.
     pub held: Duration,
-    /// The part of `held` spent waiting for the writer thread, under [`OnFull::Block`](crate::OnFull::Block).
+    /// The part of `held` spent waiting: for the writer thread, under
+    /// [`OnFull::Block`](crate::OnFull::Block), or for a variable store that another thread held.
     pub waited: Duration,
 }
 
@@ -48,8 +51,8 @@ pub(crate) struct Health {
     losses: Mutex<Losses>,
 }
 
-/// What was logged and will never be in a file. Callers that asked for it by [`OnFull::Drop`](crate::OnFull::Drop) do
-/// not count.
+/// What was logged and will never be in a file. Callers that asked for it by
+/// [`OnFull::Drop`](crate::OnFull::Drop) do not count.
 #[derive(Default)]
 struct Losses {
     first: Option<Error>,
@@ -110,7 +113,8 @@ impl Health {
         losses.newest = Some(error);
     }
 
-    /// Counts and reports a failure by which nothing is lost: what was logged waits, or is elsewhere.
+    /// Counts and reports a failure by which nothing is lost: what was logged waits, or is
+    /// elsewhere.
     pub(crate) fn warn(&self, error: &Error) {
         self.warn_again();
         self.notify(error);

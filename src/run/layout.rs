@@ -1,4 +1,5 @@
-//! The generated layout of the Custom Scalars dashboard: what it depends on, and when it is written again.
+//! The generated layout of the Custom Scalars dashboard: what it depends on, and when it is written
+//! again.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,6 +12,17 @@ const LAYOUT_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Groups of the user's scalars that get a chart.
 const USER_GROUPS: usize = 24;
+
+/// When the crate writes of its own accord.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// While training goes on: seldom.
+    Between,
+    /// A caller waits.
+    Flush,
+    /// Nothing more will be logged.
+    End,
+}
 
 /// See the module.
 #[derive(Default)]
@@ -69,28 +81,35 @@ impl Layout {
         self.is_old = true;
     }
 
-    /// The layout, when it is out of date: seldom, unless `now`. Only tags that are `written` are named. The first has
-    /// step 0, so that a purge of later steps leaves it; later ones have increasing steps, since the fast loader keeps
-    /// one point of a step. Both loaders show the newest.
+    /// The layout, when it is out of date and it is time for another one. Only tags that are
+    /// `written` are named.
+    ///
+    /// Each has a step that the user has logged, or a resumed run would go on behind a step that
+    /// nobody knows, and a step of its own, since the fast loader keeps one point of a step: the
+    /// first has the `first_step` of the session, so that a purge of later steps leaves it, later
+    /// ones the `newest_step`. Where that has a layout already, the next one waits for another
+    /// step. Only at the end there is none to wait for: then the fast loader keeps the last of that
+    /// step and the Python loader both, and either shows the last.
     pub(crate) fn draft(
         &mut self,
-        now: bool,
+        at: Moment,
+        first_step: i64,
         newest_step: i64,
         written: &dyn Fn(&str) -> bool,
     ) -> Option<Draft> {
-        let is_due = now || self.at.is_none_or(|at| at.elapsed() >= LAYOUT_INTERVAL);
-        if !self.is_old || !is_due || self.boards.is_empty() {
+        let is_due =
+            at != Moment::Between || self.at.is_none_or(|at| at.elapsed() >= LAYOUT_INTERVAL);
+        let has_step = at == Moment::End || self.step.is_none_or(|step| step < newest_step);
+        if !self.is_old || !is_due || !has_step || self.boards.is_empty() {
             return None;
         }
         self.is_old = false;
         let boards: Vec<ScopeBoard> = self.boards.values().cloned().collect();
-        let categories = dashboard::layout(&self.user_groups, &boards, written);
+        let categories = dashboard::layout(&self.user_groups, &self.user_tags, &boards, written);
         if categories.is_empty() || categories == self.written {
             return None;
         }
-        let step = self
-            .step
-            .map_or(0, |step| newest_step.max(step.saturating_add(1)));
+        let step = self.step.map_or(first_step, |step| newest_step.max(step));
         Some(Draft { categories, step })
     }
 

@@ -1,10 +1,12 @@
-//! One run: its event files, the tags described in them, and the layout of its dashboard, each in a file of its own.
+//! One run: its event files, the tags described in them, and the layout of its dashboard, each in a
+//! file of its own.
 
 pub(crate) mod files;
 pub(crate) mod health;
 pub(crate) mod layout;
 pub(crate) mod opened;
 pub(crate) mod point_messages;
+mod records;
 pub(crate) mod run_history;
 pub(crate) mod tags;
 
@@ -24,19 +26,22 @@ use crate::model::plugin::Plugin;
 use crate::model::types::WallTime;
 use crate::proto::session_log::SessionStatus;
 use crate::proto::summary::Value;
+use crate::proto::tch_tensorboard::ModelRecord;
 use crate::proto::{Event, Summary, event::What};
 use crate::run::files::Files;
 use crate::run::health::Health;
 use crate::run::layout::Layout;
 use crate::run::point_messages::{Needs, Point, PointMessages};
+use crate::run::records::Records;
 use crate::run::tags::{Met, Tags};
 use crate::sink::session_event;
 use crate::summary::custom_scalars::{self, Categories};
 use crate::summary::images::EncodedImage;
 use crate::summary::text::Markdown;
-use crate::summary::{self, TaggedPayload};
+use crate::summary::{self, TaggedPayload, private};
 
 pub(crate) use crate::run::files::FileOptions;
+pub(crate) use crate::run::layout::Moment;
 pub(crate) use crate::run::opened::Opened;
 
 const REPORT_DESCRIPTION: &str =
@@ -56,14 +61,17 @@ pub(crate) struct Run {
     files: Files,
     tags: Tags,
     layout: Layout,
+    records: Records,
     /// Values of the last scalars, kept for their memory: there are millions of them.
     spare: Vec<Value>,
     /// The scalars and histograms of each watched model's last points.
     kept: HashMap<u32, (PointMessages, PointMessages)>,
-    /// The step of the newest points of a model.
-    points_step: i64,
-    /// The step of the newest report.
-    reported: Option<i64>,
+    /// The step of the first event of this session, and that of the newest call that is in the
+    /// private record.
+    first_step: Option<i64>,
+    recorded_step: Option<i64>,
+    /// The newest report, and its step.
+    reported: Option<(i64, String)>,
     /// The newest step of all.
     newest_step: Option<i64>,
     /// What the pictures of weights take so far.
@@ -82,9 +90,11 @@ impl Run {
             files: Files::new(claim, writer, options),
             tags: Tags::default(),
             layout: Layout::default(),
+            records: Records::default(),
             spare: Vec::new(),
             kept: HashMap::new(),
-            points_step: 0,
+            first_step: None,
+            recorded_step: None,
             reported: None,
             newest_step: None,
             map_bytes: 0,
@@ -182,7 +192,36 @@ impl Run {
         // Described only now: writing may have continued in a new file.
         self.event_of(health, points, &points.histograms, &mut histograms);
         self.kept.insert(watch, (scalars, histograms));
-        self.points_step = points.step;
+    }
+
+    /// Writes what is new of a model to the private record, at the step of a call: where the model
+    /// is like that for the first time, it has no other record at that step.
+    pub(crate) fn record(&mut self, health: &Health, model: ModelRecord) {
+        self.recorded_step = self.recorded_step.max(model.step);
+        self.records.set(model);
+        self.rotate(health);
+        self.write_records(health);
+    }
+
+    /// Nobody has logged them, and nobody counts them.
+    fn write_records(&mut self, health: &Health) {
+        for record in self.records.take(self.files.number()) {
+            let tag = private::tag(&record.scope);
+            let met = self.describe(health, &tag, Plugin::Private, None, None);
+            let (Some(met), Some(step)) = (met, record.step) else {
+                continue;
+            };
+            let value = Value {
+                tag,
+                metadata: (met != Met::Before).then(|| summary::metadata(Plugin::Private, "")),
+                value: Some(private::content(&record)),
+            };
+            let event = summary_event(WallTime::now(), step, vec![value]);
+            if !self.files.append_own(&event) {
+                self.records.refuse(&record.scope);
+                self.forget(&event);
+            }
+        }
     }
 
     /// Adds an event of points of one kind.
@@ -232,14 +271,17 @@ impl Run {
         self.layout.show(watch, board);
     }
 
-    /// Writes the layout when it is out of date: seldom, unless `now`.
-    pub(crate) fn refresh_layout(&mut self, health: &Health, kernels: &mut Kernels, now: bool) {
+    /// Writes the layout when it is out of date: seldom, unless `at` says otherwise.
+    pub(crate) fn refresh_layout(&mut self, health: &Health, kernels: &mut Kernels, at: Moment) {
         if self.files.is_lost() {
             return;
         }
         let tags = &self.tags;
         let written = |tag: &str| tags.is_known(tag);
-        let Some(draft) = self.layout.draft(now, self.points_step, &written) else {
+        let (Some(first), Some(newest)) = (self.first_step, self.newest_step) else {
+            return;
+        };
+        let Some(draft) = self.layout.draft(at, first, newest, &written) else {
             return;
         };
         let layout = TaggedPayload {
@@ -256,20 +298,38 @@ impl Run {
         }
     }
 
-    /// Writes the weight report as Markdown, at the step of the newest points or after that of the report before.
-    pub(crate) fn report(&mut self, health: &Health, kernels: &mut Kernels, markdown: String) {
-        let next = self.reported.map_or(0, |step| step.saturating_add(1));
-        let step = self.points_step.max(next);
+    /// Writes the weight report as Markdown, at the newest step that was logged. False when it has
+    /// to wait for a newer one: a tag has one value a step, except at the end of a run, where the
+    /// newest report has to be in the log.
+    pub(crate) fn report(
+        &mut self,
+        health: &Health,
+        kernels: &mut Kernels,
+        at: Moment,
+        markdown: String,
+    ) -> bool {
+        let Some(step) = self.newest_step.max(self.recorded_step) else {
+            return true;
+        };
+        if let Some((reported, text)) = &self.reported {
+            if *text == markdown {
+                return true;
+            }
+            if *reported >= step && at != Moment::End {
+                return false;
+            }
+        }
         let report = TaggedPayload {
             step,
             wall_time: WallTime::now(),
             tag: WEIGHT_REPORT.into(),
             description: REPORT_DESCRIPTION,
-            payload: Box::new(Markdown(markdown)),
+            payload: Box::new(Markdown(markdown.clone())),
         };
         if self.payload(health, kernels, report) {
-            self.reported = Some(step);
+            self.reported = Some((step, markdown));
         }
+        true
     }
 
     /// Writes a picture of what a model has done, within what all of them may take. Half of it is
@@ -340,11 +400,10 @@ impl Run {
     fn event(&mut self, health: &Health, event: &Event) -> bool {
         let is_taken = self.files.append(health, event);
         if is_taken {
+            self.first_step.get_or_insert(event.step);
             self.newest_step = self.newest_step.max(Some(event.step));
         } else if !self.files.is_lost() {
-            for tag in self.tags.forget(self.files.number(), event) {
-                self.layout.remove_user_tag(tag);
-            }
+            self.forget(event);
         }
         if self.files.is_write_due() {
             self.write(health, false);
@@ -352,12 +411,23 @@ impl Run {
         is_taken
     }
 
+    fn forget(&mut self, refused: &Event) {
+        for tag in self.tags.forget(self.files.number(), refused) {
+            self.layout.remove_user_tag(tag);
+        }
+    }
+
     /// Hands all that waits to the system; `is_flush` when a caller waits for it.
     pub(crate) fn write(&mut self, health: &Health, is_flush: bool) {
-        let tags = &mut self.tags;
-        let mut redescribe = |file: u32, event: &mut Event| tags.describe_again(file, event);
-        if self.files.write(health, is_flush, &mut redescribe) {
+        // The record of a file that was replaced is to be in the next one when a flush returns.
+        for _ in 0..2 {
+            let tags = &mut self.tags;
+            let mut redescribe = |file: u32, event: &mut Event| tags.describe_again(file, event);
+            if !self.files.write(health, is_flush, &mut redescribe) {
+                break;
+            }
             self.layout.forget_written();
+            self.write_records(health);
         }
     }
 
@@ -365,15 +435,22 @@ impl Run {
     fn rotate(&mut self, health: &Health) {
         let tags = &mut self.tags;
         let mut redescribe = |file: u32, event: &mut Event| tags.describe_again(file, event);
-        if self.files.rotate(health, &mut redescribe) {
+        let before = self.files.number();
+        let is_replaced = self.files.rotate(health, &mut redescribe);
+        if is_replaced {
             self.layout.forget_written();
+        }
+        if self.files.number() != before {
+            self.write_records(health);
         }
     }
 
     /// Records in the file that all steps up to the newest are complete.
     pub(crate) fn end_session(&mut self) {
         if let Some(step) = self.newest_step {
-            self.files
+            // Left out where there is no room: the newest step counts as incomplete then.
+            let _ = self
+                .files
                 .append_own(&session_event(SessionStatus::Stop, step));
         }
     }

@@ -19,8 +19,9 @@ pub(crate) struct Opened {
 impl Opened {
     /// Creates the first file of a run, or a further one after those that `history` was read from.
     ///
-    /// With a step the file records that the session continues there. TensorBoard's Python loader takes the first
-    /// session start of a run for its beginning, so a run without one gets that one too.
+    /// With a step the file records that the session continues there. TensorBoard's Python loader
+    /// takes the first session start of a run for its beginning, so a run without one gets that
+    /// one too.
     ///
     /// # Errors
     /// [`Error::Io`]; the claim is released.

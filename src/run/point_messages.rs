@@ -1,5 +1,5 @@
-//! The messages of a model's points, kept from one call to the next: mostly the same tags come in the same order, and then
-//! neither is a tag looked up again nor memory asked for.
+//! The messages of a model's points, kept from one call to the next: mostly the same tags come in
+//! the same order, and then neither is a tag looked up again nor memory asked for.
 
 use std::sync::Arc;
 
@@ -63,8 +63,9 @@ pub(crate) struct PointMessages {
 }
 
 impl PointMessages {
-    /// The messages of these points. `needs` is asked for each tag that did not stand at the same place the last time, and
-    /// for all of them when that was in another era. Let them come back by [`PointMessages::keep`].
+    /// The messages of these points. `needs` is asked for each tag that did not stand at the same
+    /// place the last time, and for all of them when that was in another era. Let them come back by
+    /// [`PointMessages::keep`].
     pub(crate) fn of<P: Point>(
         &mut self,
         points: &[P],

@@ -5,10 +5,15 @@ use std::collections::HashMap;
 use crate::error::{Error, Result};
 use crate::format::event_file::{EventReader, ReadError};
 use crate::model::plugin::Plugin;
+use crate::model::tag_parts::WEIGHT_REPORT;
 use crate::proto::session_log::SessionStatus;
 use crate::proto::summary::{Value, value};
 use crate::proto::{Event, event::What};
 use crate::sink::Claim;
+use crate::summary::{custom_scalars, private};
+
+/// Tags of which the steps say nothing of what was logged.
+const OWN_TAGS: [&str; 2] = [WEIGHT_REPORT, custom_scalars::TAG];
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -19,7 +24,8 @@ pub(crate) struct RunHistory {
     is_closed: bool,
     /// Where the last session began, if it was not the first.
     resumed_at: Option<i64>,
-    /// A session began in these files: TensorBoard's Python loader takes only the second start for a restart.
+    /// A session began in these files: TensorBoard's Python loader takes only the second start for
+    /// a restart.
     pub(crate) has_start: bool,
     /// The files hold more than their own first events.
     pub(crate) is_begun: bool,
@@ -28,8 +34,8 @@ pub(crate) struct RunHistory {
 }
 
 impl RunHistory {
-    /// Reads all segments of a run, in the order in which TensorBoard does. Damage ends a segment, as it does there: a
-    /// torn tail, or what follows a damaged length.
+    /// Reads all segments of a run, in the order in which TensorBoard does. Damage ends a segment,
+    /// as it does there: a torn tail, or what follows a damaged length.
     ///
     /// # Errors
     /// [`Error::Io`] when the run or a segment cannot be read.
@@ -60,8 +66,9 @@ impl RunHistory {
         Ok(history)
     }
 
-    /// The first step that is to be logged again: the newest one unless all of it is known to be there, for the writer may
-    /// have been stopped between two calls for that step. `None` before the first step.
+    /// The first step that is to be logged again: the newest one unless all of it is known to be
+    /// there, for the writer may have been stopped between two calls for that step. `None` before
+    /// the first step.
     pub(crate) fn next_step(&self) -> Option<i64> {
         let next = self.newest.map(|newest| match self.is_closed {
             true => newest.saturating_add(1),
@@ -75,7 +82,12 @@ impl RunHistory {
             Some(What::Summary(summary)) => {
                 self.is_begun = true;
                 self.is_closed = false;
-                self.newest = self.newest.max(Some(event.step));
+                // Version 0.1 wrote its layouts and reports at steps that nobody had logged.
+                let mut values = summary.value.iter();
+                let is_own = |tag: &str| OWN_TAGS.contains(&tag) || private::is_tag(tag);
+                if values.any(|value| !is_own(&value.tag)) {
+                    self.newest = self.newest.max(Some(event.step));
+                }
                 for value in &summary.value {
                     let order = known.len();
                     if let Some(plugin) = plugin_of(value)
@@ -100,8 +112,8 @@ impl RunHistory {
     }
 }
 
-/// The dashboard of a value: the one that it names, or the one of a form that needs no name. `None` where only a value
-/// before says.
+/// The dashboard of a value: the one that it names, or the one of a form that needs no name. `None`
+/// where only a value before says.
 fn plugin_of(value: &Value) -> Option<Plugin> {
     let metadata = value.metadata.as_ref();
     let data = metadata.and_then(|metadata| metadata.plugin_data.as_ref());

@@ -10,8 +10,8 @@ use crate::proto::{Event, event::What};
 use crate::run::health::Health;
 use crate::summary;
 
-/// The state of all descriptions. While it stays the same, a tag that was described is described still; it changes with
-/// each file and with each event refused.
+/// The state of all descriptions. While it stays the same, a tag that was described is described
+/// still; it changes with each file and with each event refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Era {
     file: u32,
@@ -29,8 +29,9 @@ impl Era {
 #[derive(Debug)]
 struct Tag {
     plugin: Plugin,
-    /// The number of the file that has its metadata, and of the one in which it first came up; 0 for a file of an earlier
-    /// session. Each file repeats the metadata with the tag's first value: a reader may begin at any file.
+    /// The number of the file that has its metadata, and of the one in which it first came up; 0
+    /// for a file of an earlier session. Each file repeats the metadata with the tag's first
+    /// value: a reader may begin at any file.
     described_in: u32,
     first_in: u32,
     description: Option<Description>,
@@ -65,9 +66,10 @@ impl Tag {
                 what: tag.into(),
                 step: step.into(),
                 reason: format!(
-                    "is lower than step {newest} of the same tag, and TensorBoard drops the points from there on; \
-                     log each tag in the order of its steps, or the second pass to a sub-run (further ones of this \
-                     tag are only counted, in Stats::steps_back)"
+                    "is lower than step {newest} of the same tag, and TensorBoard drops the \
+                     points from there on; log each tag in the order of its steps, or the second \
+                     pass to a sub-run (further ones of this tag are only counted, in \
+                     Stats::steps_back)"
                 )
                 .into(),
             });
@@ -112,9 +114,10 @@ impl Tags {
         }
     }
 
-    /// Records that a value of `tag` is about to be written to `file`, and returns what its metadata depends on. `None`
-    /// when the tag holds values of another dashboard: that is reported once for each tag, and counted each time. A
-    /// step is given for values that the user orders.
+    /// Records that a value of `tag` is about to be written to `file`, and returns what its
+    /// metadata depends on. `None` when the tag holds values of another dashboard: that is
+    /// reported once for each tag, and counted each time. A step is given for values that the
+    /// user orders.
     pub(crate) fn describe(
         &mut self,
         health: &Health,
@@ -129,7 +132,8 @@ impl Tags {
                 if let Some(step) = step {
                     known.check_step(health, tag, step);
                 }
-                // A variable that has taken another role or shape is described again: a reader of the log relies on it.
+                // A variable that has taken another role or shape is described again: a reader of
+                // the log relies on it.
                 let is_news = description.is_some() && description != known.description.as_ref();
                 if known.described_in == file && !is_news {
                     return Some(Met::Before);
@@ -162,8 +166,8 @@ impl Tags {
         }
     }
 
-    /// Undoes what [`describe`](Tags::describe) recorded for an event that was refused: without its metadata a histogram
-    /// would never be shown. Returns the tags that are unknown again.
+    /// Undoes what [`describe`](Tags::describe) recorded for an event that was refused: without its
+    /// metadata a histogram would never be shown. Returns the tags that are unknown again.
     pub(crate) fn forget<'a>(&mut self, file: u32, event: &'a Event) -> Vec<&'a str> {
         self.refusals += 1;
         let mut forgotten = Vec::new();

@@ -8,15 +8,17 @@ use crate::error::{Error, Result};
 use crate::model::types::Existing;
 use crate::sink::{Claim, Sharing, Sink};
 
-/// How many names are tried before giving up: a program that makes more runs than that has lost control of them.
+/// How many names are tried before giving up: a program that makes more runs than that has lost
+/// control of them.
 const MAX_RUNS: u32 = 100_000;
 
 /// Claims a run, numbered if need be.
 ///
 /// # Errors
 ///
-/// [`Error::InvalidOption`] for an empty path or one that is no path, [`Error::RunExists`] with [`Existing::Fail`],
-/// [`Error::NoFreeRun`], and [`Error::Io`] when the run cannot be made, or when there is no name to put a number behind.
+/// [`Error::InvalidOption`] for an empty path or one that is no path, [`Error::RunExists`] with
+/// [`Existing::Fail`], [`Error::NoFreeRun`], and [`Error::Io`] when the run cannot be made, or when
+/// there is no name to put a number behind.
 pub(crate) fn claim_run(sink: &dyn Sink, run: &Path, existing: Existing) -> Result<Box<dyn Claim>> {
     let run = checked(run)?;
     let sharing = match existing {
@@ -34,8 +36,8 @@ pub(crate) fn claim_run(sink: &dyn Sink, run: &Path, existing: Existing) -> Resu
 ///
 /// # Errors
 ///
-/// As [`claim_run`], and [`Error::RunInUse`] when a logger is writing there, in this process or another one on this
-/// machine.
+/// As [`claim_run`], and [`Error::RunInUse`] when a logger is writing there, in this process or
+/// another one on this machine.
 pub(crate) fn claim_again(sink: &dyn Sink, run: &Path) -> Result<Box<dyn Claim>> {
     let run = checked(run)?;
     sink.claim(&run, Sharing::Resumed)?
@@ -61,8 +63,8 @@ fn checked(run: &Path) -> Result<PathBuf> {
                 format!("/{}", place.trim_start_matches('/'))
             ),
             _ => format!(
-                "runs are written to local or mounted directories; mount it, or log locally and copy the run \
-                 (a directory of that name is \"./{text}\")"
+                "runs are written to local or mounted directories; mount it, or log locally \
+                 and copy the run (a directory of that name is \"./{text}\")"
             ),
         };
         return refused(format!("{text:?} is an address, not a path; {advice}"));
@@ -73,8 +75,8 @@ fn checked(run: &Path) -> Result<PathBuf> {
         .is_some_and(|first| first.as_os_str() == "~")
     {
         return refused(format!(
-            "{text:?} begins with \"~\", which only a shell replaces by the home directory; join the path to the \
-             variable HOME (a directory of that name is \"./{text}\")"
+            "{text:?} begins with \"~\", which only a shell replaces by the home directory; join \
+             the path to the variable HOME (a directory of that name is \"./{text}\")"
         ));
     }
     Ok(run.components().collect())

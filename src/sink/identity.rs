@@ -17,8 +17,8 @@ const MARKER_TEXT: &str = "This directory holds a run written by tch-tensorboard
 /// More than a marker has.
 const MAX_MARKER_BYTES: u64 = 4096;
 
-/// What distinguishes one marker from any other: the file, whose number a file system may give away again once it is
-/// deleted, and an id in its text, which a copy of the directory has too.
+/// What distinguishes one marker from any other: the file, whose number a file system may give away
+/// again once it is deleted, and an id in its text, which a copy of the directory has too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct MarkerIdentity {
     file: FileIdentity,
@@ -36,7 +36,8 @@ impl MarkerIdentity {
         })
     }
 
-    /// Writes the text of a new marker. The name alone claims the directory, so a full disk does no harm.
+    /// Writes the text of a new marker. The name alone claims the directory, so a full disk does no
+    /// harm.
     pub(super) fn write(mut marker: &File) -> io::Result<MarkerIdentity> {
         let id = format!("{:016x}{:016x}", random(), random());
         let text = format!("{MARKER_TEXT}Run id: {id}\n").into_bytes();
@@ -70,7 +71,8 @@ fn random() -> u64 {
     RandomState::new().hash_one(std::process::id())
 }
 
-/// Which file it is, as long as it is not deleted. Always the same where the system has no numbers for files.
+/// Which file it is, as long as it is not deleted. Always the same where the system has no numbers
+/// for files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileIdentity {
     device: u64,

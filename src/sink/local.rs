@@ -1,11 +1,12 @@
 //! Runs in local directories: each run gets one of its own, however many start at once.
 //!
-//! A directory is claimed by making the marker file in it, which only one process can: unlike a lock this also holds
-//! on network file systems, and outlives the process. It is also taken when an event file lies directly in it, so that
-//! the runs of other writers count. What lies in directories below does not count.
+//! A directory is claimed by making the marker file in it, which only one process can: unlike a
+//! lock this also holds on network file systems, and outlives the process. It is also taken when an
+//! event file lies directly in it, so that the runs of other writers count. What lies in
+//! directories below does not count.
 //!
-//! An advisory lock tells a resuming writer that another one is still there: on the marker until there is an event
-//! file, then on that, so that a run keeps one file open.
+//! An advisory lock tells a resuming writer that another one is still there: on the marker until
+//! there is an event file, then on that, so that a run keeps one file open.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
@@ -56,11 +57,18 @@ struct LocalClaim {
     locked: Option<File>,
 }
 
-/// A marker that was made, or found and opened.
+/// A marker that was made or found.
 struct OpenMarker {
     file: File,
     identity: MarkerIdentity,
     is_new: bool,
+}
+
+/// The same as a claim keeps it.
+struct OwnMarker {
+    identity: MarkerIdentity,
+    is_new: bool,
+    locked: Option<File>,
 }
 
 impl LocalClaim {
@@ -77,22 +85,32 @@ impl LocalClaim {
             has_made_marker: marker.is_new,
             new_dirs,
             sharing,
-            locked: Some(marker.file),
+            locked: marker.locked,
         }))
     }
 
-    fn mark(dir: &Path, sharing: Sharing) -> Result<Option<OpenMarker>> {
+    fn mark(dir: &Path, sharing: Sharing) -> Result<Option<OwnMarker>> {
         let marker = match sharing {
             Sharing::Exclusive => mark_exclusively(dir)?,
             Sharing::Shared | Sharing::Resumed => Some(mark_or_open(dir)?),
         };
-        if let Some(OpenMarker { file, .. }) = &marker {
-            let is_written = lock_whole(file) == LockState::Held || is_locked(dir)?;
-            if is_written && sharing == Sharing::Resumed {
-                return Err(Error::RunInUse { path: dir.into() });
-            }
+        let Some(OpenMarker {
+            file,
+            identity,
+            is_new,
+        }) = marker
+        else {
+            return Ok(None);
+        };
+        let state = lock_whole(&file);
+        if sharing == Sharing::Resumed && (state == LockState::Held || is_locked(dir)?) {
+            return Err(Error::RunInUse { path: dir.into() });
         }
-        Ok(marker)
+        Ok(Some(OwnMarker {
+            identity,
+            is_new,
+            locked: (state == LockState::Free).then_some(file),
+        }))
     }
 
     fn adopt(&mut self, dir: &Path, marker: OpenMarker) {
@@ -178,7 +196,8 @@ impl Claim for LocalClaim {
     }
 }
 
-/// Creates a file in a directory that has the marker, even when another directory gets its name meanwhile.
+/// Creates a file in a directory that has the marker, even when another directory gets its name
+/// meanwhile.
 #[cfg(unix)]
 fn create_in(dir: &Path, marker: &MarkerIdentity, name: &str) -> io::Result<File> {
     use rustix::fs::{Mode, OFlags, openat};
@@ -211,7 +230,8 @@ fn create_in(dir: &Path, marker: &MarkerIdentity, name: &str) -> io::Result<File
 
 fn not_own() -> io::Error {
     let reason = format!(
-        "the directory or its marker {MARKER} was moved, replaced or deleted; move it back, or create a new logger"
+        "the directory or its marker {MARKER} was moved, replaced or deleted; move it back, or \
+         create a new logger"
     );
     io::Error::new(io::ErrorKind::NotFound, reason)
 }
@@ -226,16 +246,17 @@ fn is_locked(dir: &Path) -> Result<bool> {
 
 /// Marks `dir` for this run alone; `None` when it is taken.
 fn mark_exclusively(dir: &Path) -> Result<Option<OpenMarker>> {
-    // Before anything is written: a directory of another writer stays as it is, and need not even be writable.
+    // Before anything is written: a directory of another writer stays as it is, and need not even
+    // be writable.
     if holds_events(dir)? {
         return Ok(None);
     }
     let Some(marker) = make_marker(dir)? else {
         return Ok(None);
     };
-    // Again, for a writer that does not use markers and began meanwhile. The marker goes, because the event file now
-    // says the same and whoever deletes the run does not expect it. Nobody can win here between the two: they see the
-    // marker or the file.
+    // Again, for a writer that does not use markers and began meanwhile. The marker goes, because
+    // the event file now says the same and whoever deletes the run does not expect it. Nobody
+    // can win here between the two: they see the marker or the file.
     if holds_events(dir)? {
         let path = dir.join(MARKER);
         fs::remove_file(&path).map_err(|error| Error::io("remove", path, error))?;

@@ -10,8 +10,9 @@ use crate::sink::{Loss, Segment};
 
 /// See the module.
 ///
-/// File systems differ in what they can say of an open file. Each check is made only where it held for the new file:
-/// a file system that never counts links must not look like one on which every file is deleted.
+/// File systems differ in what they can say of an open file. Each check is made only where it held
+/// for the new file: a file system that never counts links must not look like one on which every
+/// file is deleted.
 pub(super) struct LocalSegment {
     path: PathBuf,
     /// `None` once it was finished.
@@ -46,7 +47,8 @@ impl LocalSegment {
         }
     }
 
-    /// Compares the name with the open file. A directory that was moved takes its files along: they go on there.
+    /// Compares the name with the open file. A directory that was moved takes its files along: they
+    /// go on there.
     fn check_name(&mut self, open: FileIdentity) -> Result<(), Loss> {
         match fs::metadata(&self.path) {
             Ok(named) if FileIdentity::of(&named) == open => return Ok(()),
@@ -61,7 +63,10 @@ impl LocalSegment {
             && has_marker(&current)
         {
             let is_renamed = current.file_name() != self.path.file_name();
-            self.path = current;
+            // The name stays, for the next file sorts behind it: a reader may have begun with it.
+            if let (Some(dir), Some(name)) = (current.parent(), self.path.file_name()) {
+                self.path = dir.join(name);
+            }
             return if is_renamed {
                 Err(Loss::Renamed)
             } else {

@@ -1,9 +1,9 @@
 //! Where runs are written.
 //!
-//! A [`Sink`] hands out claims on runs, each to one writer. A [`Claim`] lists the segments of its run and creates the
-//! next one. A [`Segment`] is only appended to and finished: nothing is rewritten, renamed or cut back, so that an
-//! object store can be a sink as well as a directory. [`EventWriter`] frames events and keeps them until the segment
-//! is known to hold them.
+//! A [`Sink`] hands out claims on runs, each to one writer. A [`Claim`] lists the segments of its
+//! run and creates the next one. A [`Segment`] is only appended to and finished: nothing is
+//! rewritten, renamed or cut back, so that an object store can be a sink as well as a directory.
+//! [`EventWriter`] frames events and keeps them until the segment is known to hold them.
 
 pub(crate) mod claim;
 mod identity;
@@ -27,8 +27,8 @@ pub(crate) use writer::{EventWriter, Fault, SYNC, session_event};
 
 /// A place where runs are written.
 pub(crate) trait Sink {
-    /// Claims the run of this name; `None` when it is taken. What the sink makes for it is removed again after an
-    /// error.
+    /// Claims the run of this name; `None` when it is taken. What the sink makes for it is removed
+    /// again after an error.
     fn claim(&self, run: &Path, sharing: Sharing) -> Result<Option<Box<dyn Claim>>>;
 
     /// True when something that can never be a run has this name.
@@ -57,15 +57,16 @@ pub(crate) trait Claim: Send {
     /// Opens a segment for reading.
     fn read(&self, name: &OsStr) -> io::Result<Box<dyn Read>>;
 
-    /// Creates a segment that only this writer appends to; `None` when the name is taken. It is created in the run
-    /// that was claimed, wherever that is by now, or not at all.
+    /// Creates a segment that only this writer appends to; `None` when the name is taken. It is
+    /// created in the run that was claimed, wherever that is by now, or not at all.
     fn create(&mut self, name: &str) -> Result<Option<Box<dyn Segment>>>;
 
-    /// True when the run that was claimed is still there. It may have moved, and `newest`, the path of its newest
-    /// segment, shows where to.
+    /// True when the run that was claimed is still there. It may have moved, and `newest`, the path
+    /// of its newest segment, shows where to.
     fn is_held(&mut self, newest: Option<&Path>) -> Result<bool>;
 
-    /// Claims the run again after its segment was deleted; false when another writer owns it by now or it is gone.
+    /// Claims the run again after its segment was deleted; false when another writer owns it by now
+    /// or it is gone.
     fn reclaim(&mut self) -> Result<bool>;
 
     /// Gives a claim back that came to nothing: what was made for it is removed.
@@ -100,6 +101,7 @@ pub(crate) enum Loss {
     Deleted,
     /// It has another name, under which readers do not look for it, or another file has its name.
     Renamed,
-    /// It is shorter than what was written: appending would put the rest of a record where its beginning is missing.
+    /// It is shorter than what was written: appending would put the rest of a record where its
+    /// beginning is missing.
     CutShort,
 }

@@ -22,12 +22,12 @@ pub(super) struct SegmentName {
 }
 
 impl SegmentName {
-    /// A name for a file created at `now_secs` that sorts behind the names `listed` and behind `previous`, the file of
-    /// this writer before. TensorBoard reads the files of a run in the order of their names, and ignores those before
-    /// the one it is at.
+    /// A name for a file created at `now_secs` that sorts behind the names `listed` and behind
+    /// `previous`, the file of this writer before. TensorBoard reads the files of a run in the
+    /// order of their names, and ignores those before the one it is at.
     ///
-    /// Behind a file of this very writer the counter gives the order, as files may follow each other within a second;
-    /// behind any other the time does.
+    /// Behind a file of this very writer the counter gives the order, as files may follow each
+    /// other within a second; behind any other the time does.
     pub(super) fn after(
         listed: Vec<OsString>,
         previous: Option<&OsStr>,
@@ -64,8 +64,8 @@ impl SegmentName {
         }
     }
 
-    /// The next name of the same second. Processes in two containers may share host name and process number, and two
-    /// loggers of one process start in the same second.
+    /// The next name of the same second. Processes in two containers may share host name and
+    /// process number, and two loggers of one process start in the same second.
     pub(super) fn next(self) -> Option<SegmentName> {
         let counter = self.counter + 1;
         (counter <= MAX_COUNTER).then_some(SegmentName { counter, ..self })
@@ -87,8 +87,9 @@ impl fmt::Display for SegmentName {
     }
 }
 
-/// The time in the name of an event file, as it sorts: the first ten characters behind the prefix. Fewer digits, as
-/// other writers may use, sort like ten with zeros behind; more like their first ten.
+/// The time in the name of an event file, as it sorts: the first ten characters behind the prefix.
+/// Fewer digits, as other writers may use, sort like ten with zeros behind; more like their first
+/// ten.
 fn secs_of(name: &OsStr) -> Option<u64> {
     let rest = name.as_encoded_bytes().strip_prefix(PREFIX.as_bytes())?;
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit());
@@ -99,7 +100,8 @@ fn secs_of(name: &OsStr) -> Option<u64> {
     Some(padded)
 }
 
-/// The host's name as a part of a file name: ASCII letters, digits, `-`, `_` and `.` are kept, all else becomes `_`.
+/// The host's name as a part of a file name: ASCII letters, digits, `-`, `_` and `.` are kept, all
+/// else becomes `_`.
 fn host_label(host: &OsStr) -> String {
     const MAX_LEN: usize = 64; // Linux' own limit; a file name may have 255 bytes in all.
     let label: String = host

@@ -41,7 +41,8 @@ impl NewDirs {
         Ok(())
     }
 
-    /// Removes those that are empty. One that holds something, by now perhaps of another process, stays.
+    /// Removes those that are empty. One that holds something, by now perhaps of another process,
+    /// stays.
     pub(super) fn remove(&self) {
         for dir in self.0.iter().rev() {
             let _ = fs::remove_dir(dir);

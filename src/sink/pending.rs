@@ -10,8 +10,8 @@ use crate::proto;
 /// Bytes that may wait for a sink that does not accept them, unless set otherwise.
 const DEFAULT_CAPACITY: usize = 64 << 20;
 
-/// A queue of records in one piece of memory. A record of which a part was written stays whole until the rest is
-/// written too: should the segment be lost, it can begin anew in the next one.
+/// A queue of records in one piece of memory. A record of which a part was written stays whole
+/// until the rest is written too: should the segment be lost, it can begin anew in the next one.
 pub(super) struct PendingRecords {
     /// Framed, one behind the other.
     bytes: Vec<u8>,
@@ -51,8 +51,9 @@ impl PendingRecords {
         self.capacity = bytes;
     }
 
-    /// Frames an event behind the others; false when it was refused: it does not fit into what may wait, is longer
-    /// than protobuf allows, or there is no memory for it. One event alone may exceed the capacity.
+    /// Frames an event behind the others; false when it was refused: it does not fit into what may
+    /// wait, is longer than protobuf allows, or there is no memory for it. One event alone may
+    /// exceed the capacity.
     #[must_use = "a refused event has to be counted"]
     pub(super) fn push(&mut self, event: &proto::Event, counts: bool) -> bool {
         let len = event.encoded_len();

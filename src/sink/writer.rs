@@ -17,9 +17,10 @@ const FILE_VERSION: &str = "brain.Event:2";
 
 /// Appends events to one segment, in whole records.
 ///
-/// Events are framed into memory and handed to the segment by [`commit`](EventWriter::commit). What it does not take
-/// stays in memory, down to the byte, and goes first the next time: the segment never holds a torn record with another
-/// one behind it, and is never cut back or rewritten, which TensorBoard's fast loader would not survive.
+/// Events are framed into memory and handed to the segment by [`commit`](EventWriter::commit). What
+/// it does not take stays in memory, down to the byte, and goes first the next time: the segment
+/// never holds a torn record with another one behind it, and is never cut back or rewritten, which
+/// TensorBoard's fast loader would not survive.
 pub(crate) struct EventWriter {
     segment: Box<dyn Segment>,
     pending: PendingRecords,
@@ -40,12 +41,12 @@ pub(crate) enum Fault {
 }
 
 impl EventWriter {
-    /// Creates the next segment of a run and writes its first event. Its name sorts behind all segments of the usual
-    /// name and behind `previous`, even when the clock was set back.
+    /// Creates the next segment of a run and writes its first event. Its name sorts behind all
+    /// segments of the usual name and behind `previous`, even when the clock was set back.
     ///
     /// # Errors
-    /// [`Error::Io`] when the run cannot be listed, the segment cannot be created or its first event not be written;
-    /// then no segment is left.
+    /// [`Error::Io`] when the run cannot be listed, the segment cannot be created or its first
+    /// event not be written; then no segment is left.
     pub(crate) fn create(
         claim: &mut dyn Claim,
         previous: Option<&EventWriter>,
@@ -87,7 +88,8 @@ impl EventWriter {
             SyncPolicy::OnFlush | SyncPolicy::EveryWrite => self.segment.sync(),
         });
         synced.map_err(|error| Error::io("write the first record of", self.path(), error))?;
-        // The segment compares itself with what it is later. Whatever this finds now, the next commit finds again.
+        // The segment compares itself with what it is later. Whatever this finds now, the next
+        // commit finds again.
         let _ = self.segment.check(self.bytes_written());
         Ok(())
     }
@@ -100,16 +102,19 @@ impl EventWriter {
         }
     }
 
-    /// Sets how many bytes may wait in memory while the segment cannot be written. A single event may exceed it.
+    /// Sets how many bytes may wait in memory while the segment cannot be written. A single event
+    /// may exceed it.
     #[cfg(test)]
     pub(crate) fn set_capacity(&mut self, bytes: usize) {
         self.pending.set_capacity(bytes);
     }
 
-    /// Takes an event to be written by the next [`commit`](EventWriter::commit); false when it was refused.
+    /// Takes an event to be written by the next [`commit`](EventWriter::commit); false when it was
+    /// refused.
     ///
-    /// It is refused when it does not fit into what may wait in memory, so that a disk that stays full cannot take all
-    /// of it, when it is longer than protobuf allows, and when there is no memory for it.
+    /// It is refused when it does not fit into what may wait in memory, so that a disk that stays
+    /// full cannot take all of it, when it is longer than protobuf allows, and when there is no
+    /// memory for it.
     #[must_use = "a refused event has to be counted"]
     pub(crate) fn append(&mut self, event: &proto::Event) -> bool {
         self.pending.push(event, true)
@@ -121,10 +126,12 @@ impl EventWriter {
         self.pending.push(event, false)
     }
 
-    /// Hands all that was appended to the segment, and to the device where `sync` says so. What is in the segment for
-    /// certain is forgotten, so nothing is lost to a file that somebody deletes meanwhile.
+    /// Hands all that was appended to the segment, and to the device where `sync` says so. What is
+    /// in the segment for certain is forgotten, so nothing is lost to a file that somebody
+    /// deletes meanwhile.
     ///
-    /// After an error what was not taken is kept and goes first the next time. Calling again is always right.
+    /// After an error what was not taken is kept and goes first the next time. Calling again is
+    /// always right.
     pub(crate) fn commit(&mut self, sync: bool) -> Result<(), Fault> {
         if self.is_abandoned {
             return Ok(());
@@ -182,8 +189,8 @@ impl EventWriter {
         self.pending.forget()
     }
 
-    /// Gives up what waits, as [`forget_pending`](EventWriter::forget_pending) does, and ends the segment: a file that
-    /// was deleted keeps its place on the disk while it is open.
+    /// Gives up what waits, as [`forget_pending`](EventWriter::forget_pending) does, and ends the
+    /// segment: a file that was deleted keeps its place on the disk while it is open.
     pub(crate) fn abandon(&mut self) -> u64 {
         self.is_abandoned = true;
         // There is nothing in it that anybody could still want.
@@ -235,7 +242,8 @@ impl EventWriter {
 }
 
 impl Drop for EventWriter {
-    /// Saves what it can when the owner panicked or forgot to commit; who wants to know of errors commits before.
+    /// Saves what it can when the owner panicked or forgot to commit; who wants to know of errors
+    /// commits before.
     fn drop(&mut self) {
         let _ = self.commit(false);
     }
@@ -254,8 +262,9 @@ impl fmt::Debug for EventWriter {
 /// The action of handing a file to the device.
 pub(crate) const SYNC: &str = "sync";
 
-/// An event that says that a session began or ended at a step. TensorBoard's Python loader forgets all points at this
-/// step and later when it meets a start that is not the first of the run; the fast loader ignores it.
+/// An event that says that a session began or ended at a step. TensorBoard's Python loader forgets
+/// all points at this step and later when it meets a start that is not the first of the run; the
+/// fast loader ignores it.
 pub(crate) fn session_event(status: SessionStatus, step: i64) -> proto::Event {
     proto::Event {
         wall_time: WallTime::now().secs(),
@@ -268,7 +277,8 @@ pub(crate) fn session_event(status: SessionStatus, step: i64) -> proto::Event {
     }
 }
 
-/// The event that every file begins with. Its time is the run's start time, which orders runs and so their colours.
+/// The event that every file begins with. Its time is the run's start time, which orders runs and
+/// so their colours.
 fn first_event(wall_time: f64) -> proto::Event {
     proto::Event {
         wall_time,
@@ -314,7 +324,8 @@ mod tests {
 
     const RUN: &str = "run";
 
-    /// A writer without a first event, on a sink that answers as scripted and then takes everything.
+    /// A writer without a first event, on a sink that answers as scripted and then takes
+    /// everything.
     fn scripted(answers: impl IntoIterator<Item = Answer>) -> (MemorySink, EventWriter) {
         let sink = MemorySink::default();
         let claim = sink.claim(Path::new(RUN), Sharing::Exclusive);
@@ -371,10 +382,10 @@ mod tests {
         assert!(writer.append(&event(1)) && writer.append(&event(2)));
         for _ in 0..3 {
             let fault = writer.commit(true).unwrap_err();
-            assert!(
-                matches!(&fault, Fault::Refused { source, .. } if source.kind() == io::ErrorKind::StorageFull),
-                "{fault:?}"
-            );
+            let Fault::Refused { source, .. } = fault else {
+                panic!("{fault:?}")
+            };
+            assert_eq!(source.kind(), io::ErrorKind::StorageFull);
         }
         assert_eq!(writer.bytes_written(), 0);
         let kept: Vec<_> = writer.unsettled().collect();
@@ -460,8 +471,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the sink does, every accepted event is read back once and in order, and at each moment the file is
-        /// whole records with at most one torn one at the end.
+        /// Whatever the sink does, every accepted event is read back once and in order, and at
+        /// each moment the segment is whole records with at most one torn one at the end.
         #[test]
         fn accepted_events_survive_any_sink(
             script in prop::collection::vec(answers(), 0..40),

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::model::types::DType;
 use crate::platform::aligned::AlignedBytes;
-use crate::source::values::{Facts, Source, Way};
+use crate::source::element_source::{CopyMethod, ElementLayout, ElementSource, Stride};
 
 /// All elements of some values, row-major.
 pub(crate) struct CopiedValues {
@@ -13,27 +13,31 @@ pub(crate) struct CopiedValues {
 }
 
 impl CopiedValues {
-    /// Copies `source`, of which `facts` were seen. `tag` is what errors speak of.
+    /// Copies `source`, which has this layout. `tag` is what errors speak of.
     ///
     /// # Errors
     /// [`Error::UnsupportedTensor`] when there is no memory for them, or they have changed since
     /// they were inspected.
-    pub(crate) fn of(tag: &str, source: &Source<'_>, facts: &Facts) -> Result<CopiedValues> {
+    pub(crate) fn of(
+        tag: &str,
+        source: &dyn ElementSource,
+        layout: &ElementLayout,
+    ) -> Result<CopiedValues> {
         let failed = |reason: String| Error::UnsupportedTensor {
             name: tag.into(),
             reason: reason.into(),
         };
-        let bytes = facts.bytes();
+        let bytes = layout.bytes();
         let mut memory = AlignedBytes::try_zeroed(bytes)
             .ok_or_else(|| failed(format!("has {bytes} bytes, more than there is memory for")))?;
         let target = memory.as_mut_slice().get_mut(..bytes).unwrap_or_default();
-        if !source.copy(tag, facts, (0, 1), Way::Alone, target)? {
+        if !source.copy(tag, layout, Stride::ALL, CopyMethod::Plain, target)? {
             let reason = "changed its shape or type while it was read; log it from the thread that \
                           changes it";
             return Err(failed(reason.into()));
         }
         Ok(CopiedValues {
-            dtype: facts.dtype,
+            dtype: layout.dtype,
             bytes,
             memory,
         })

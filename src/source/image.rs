@@ -3,9 +3,8 @@
 use crate::error::{Error, Result};
 use crate::model::types::DType;
 use crate::source::copied::CopiedValues;
-use crate::source::values::{Facts, Source, Values};
-#[cfg(feature = "tch")]
-use crate::tensor::Tensor;
+use crate::source::element_source::ElementLayout;
+use crate::source::values::{ValueSource, Values};
 
 /// Pixels of one picture at most: TensorBoard serves larger ones as a download that no page shows.
 const MOST_PIXELS: usize = 178_956_970;
@@ -49,7 +48,10 @@ pub struct Image<'a> {
 }
 
 enum Content<'a> {
-    Pixels { source: Source<'a>, shape: Shape },
+    Pixels {
+        source: ValueSource<'a>,
+        shape: Shape,
+    },
     File(&'a [u8]),
 }
 
@@ -61,10 +63,6 @@ enum Shape {
         channels: usize,
     },
     /// In this order those of the tensor.
-    #[cfg_attr(
-        not(feature = "tch"),
-        expect(dead_code, reason = "only tensors have one")
-    )]
     Own(ImageLayout),
 }
 
@@ -88,14 +86,12 @@ impl<'a> Image<'a> {
         }
     }
 
-    /// An image, or a batch, in a tensor on any device whose dimensions have this order.
-    #[cfg(feature = "tch")]
-    pub fn from_tensor(tensor: &'a Tensor, layout: ImageLayout) -> Image<'a> {
+    /// An image, or a batch, in something whose own dimensions have this order.
+    #[cfg_attr(not(feature = "tch"), allow(dead_code, reason = "only tensors"))]
+    pub(crate) fn from_source(source: ValueSource<'a>, layout: ImageLayout) -> Image<'a> {
+        let shape = Shape::Own(layout);
         Image {
-            content: Content::Pixels {
-                source: Source::Tensor(tensor),
-                shape: Shape::Own(layout),
-            },
+            content: Content::Pixels { source, shape },
         }
     }
 
@@ -130,19 +126,19 @@ impl<'a> Image<'a> {
                 });
             }
         };
-        let facts = source.inspect(tag)?;
-        let pixels = shape.size(&facts).map_err(invalid)?;
+        let layout = source.elements().inspect(tag)?;
+        let pixels = shape.size(&layout).map_err(invalid)?;
         pixels.check().map_err(invalid)?;
-        if !is_pixel_type(facts.dtype) {
+        if !is_pixel_type(layout.dtype) {
             return Err(invalid(format!(
                 "has elements of type {:?}; convert them to u8 from 0 to 255, or to a floating \
                  type from 0 to 1",
-                facts.dtype
+                layout.dtype
             )));
         }
         Ok(Inspected::Pixels {
             source,
-            facts,
+            layout,
             size: pixels,
         })
     }
@@ -179,8 +175,8 @@ pub(crate) enum Inspected<'a> {
         height: usize,
     },
     Pixels {
-        source: Source<'a>,
-        facts: Facts,
+        source: ValueSource<'a>,
+        layout: ElementLayout,
         size: PixelSize,
     },
 }
@@ -190,7 +186,7 @@ impl Inspected<'_> {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Inspected::File { file, .. } => file.len(),
-            Inspected::Pixels { facts, .. } => facts.bytes(),
+            Inspected::Pixels { layout, .. } => layout.bytes(),
         }
     }
 }
@@ -254,7 +250,7 @@ fn is_pixel_type(dtype: DType) -> bool {
 }
 
 impl Shape {
-    fn size(&self, facts: &Facts) -> Result<PixelSize, String> {
+    fn size(&self, elements: &ElementLayout) -> Result<PixelSize, String> {
         match *self {
             Shape::Given {
                 width,
@@ -263,11 +259,11 @@ impl Shape {
             } => {
                 let pixels = width.checked_mul(height);
                 let wanted = pixels.and_then(|pixels| pixels.checked_mul(channels));
-                if wanted != Some(facts.elements()) {
+                if wanted != Some(elements.elements()) {
                     return Err(format!(
                         "has {} numbers where {width} x {height} pixels of {channels} channels \
                          were announced",
-                        facts.elements()
+                        elements.elements()
                     ));
                 }
                 Ok(PixelSize {
@@ -278,7 +274,7 @@ impl Shape {
                     is_planar: false,
                 })
             }
-            Shape::Own(layout) => layout.size(&facts.shape),
+            Shape::Own(layout) => layout.size(&elements.shape),
         }
     }
 }

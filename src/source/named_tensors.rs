@@ -2,22 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
+use std::time::Duration;
 
 use crate::error::Result;
-use crate::source::values::{Source, Values};
-
-/// What a tensor is to training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Role {
-    /// It is meant to change: logged in full.
-    Trainable,
-    /// A parameter whose gradient is switched off: watched, and logged once it moves.
-    Frozen,
-    /// Not a parameter (running means of batch norm): logged by
-    /// [`non_trainable`](crate::WeightOptions::non_trainable).
-    Buffer,
-}
+pub(crate) use crate::model::variable_info::Role;
+use crate::source::element_source::ElementSource;
+use crate::source::values::Values;
 
 #[cfg_attr(
     feature = "tch",
@@ -60,51 +50,72 @@ pub trait NamedTensors {
 
 /// Receives the tensors of a [`NamedTensors`].
 pub struct Visitor<'a> {
-    sink: &'a mut dyn Sink,
+    sink: &'a mut dyn VariableSink,
+    #[cfg_attr(not(feature = "tch"), expect(dead_code, reason = "stores are tch's"))]
+    store_wait: &'a mut StoreWait,
 }
 
-/// What a source says of a tensor beside its values.
+/// How long a store that another thread holds may be waited for, and how long that was.
+#[derive(Debug, Clone, Copy, Default)]
+#[cfg_attr(not(feature = "tch"), expect(dead_code, reason = "stores are tch's"))]
+pub(crate) struct StoreWait {
+    pub(crate) patience: Duration,
+    pub(crate) waited: Duration,
+}
+
+/// The part in training that a source reports for a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct Membership {
     pub(crate) role: Role,
-    /// Whether its store hands it to optimizers; `None` where there is no store.
+    /// Whether its store gives it to optimizers; `None` where there is no store.
     pub(crate) is_member: Option<bool>,
 }
 
-/// What stands behind a [`Visitor`].
-pub(crate) trait Sink {
-    fn variable(&mut self, name: &str, source: Source<'_>, standing: Option<Standing>);
+/// What receives the tensors behind a [`Visitor`].
+pub(crate) trait VariableSink {
+    /// `membership` is `None` for a variable of a known store: see [`VariableSink::knows_store`].
+    fn variable(&mut self, name: &str, source: &dyn ElementSource, membership: Option<Membership>);
 
     /// True when the roles of the store of this identity and size are known, so that the source need not find out again.
     #[cfg_attr(not(feature = "tch"), expect(dead_code, reason = "stores are tch's"))]
     fn knows_store(&mut self, store: StoreIdentity) -> bool;
 }
 
-/// A variable store as it was: where it lies, how many variables it names, how many it hands to optimizers.
+/// A variable store as it was: its address, how many variables it names, how many it gives to optimizers.
 pub(crate) type StoreIdentity = (usize, usize, usize);
 
 impl<'a> Visitor<'a> {
-    pub(crate) fn new(sink: &'a mut dyn Sink) -> Visitor<'a> {
-        Visitor { sink }
+    pub(crate) fn new(
+        sink: &'a mut dyn VariableSink,
+        store_wait: &'a mut StoreWait,
+    ) -> Visitor<'a> {
+        Visitor { sink, store_wait }
     }
 
     /// Shows one tensor. Names must be unique within one call; they are kept as they are and sorted naturally.
     pub fn variable<V: Values + ?Sized>(&mut self, name: &str, values: &V, role: Role) {
-        let standing = Standing {
+        let membership = Membership {
             role,
             is_member: None,
         };
-        self.sink.variable(name, values.source(), Some(standing));
+        let source = values.source();
+        self.sink
+            .variable(name, source.elements(), Some(membership));
     }
 
     #[cfg(feature = "tch")]
     pub(crate) fn store_variable(
         &mut self,
         name: &str,
-        tensor: &tch::Tensor,
-        standing: Option<Standing>,
+        source: &dyn ElementSource,
+        membership: Option<Membership>,
     ) {
-        self.sink.variable(name, Source::Tensor(tensor), standing);
+        self.sink.variable(name, source, membership);
+    }
+
+    #[cfg(feature = "tch")]
+    pub(crate) fn store_wait(&mut self) -> &mut StoreWait {
+        self.store_wait
     }
 
     #[cfg(feature = "tch")]

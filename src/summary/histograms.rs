@@ -8,7 +8,7 @@ use crate::proto::summary::{Value, value};
 use crate::proto::tensor_shape_proto::Dim;
 use crate::proto::{DataType, TensorProto, TensorShapeProto};
 use crate::source::copied::CopiedValues;
-use crate::source::values::{Facts, Source};
+use crate::source::element_source::{ElementLayout, ElementSource};
 use crate::summary::Payload;
 
 /// Many numbers of which the distribution is shown.
@@ -18,17 +18,18 @@ pub(crate) struct HistogramValues {
 }
 
 impl HistogramValues {
-    /// Copies all elements of `source`, of which `facts` were seen, for a histogram of at most `rows` rows.
+    /// Copies all elements of `source`, which have this layout, for a histogram of at most `rows`
+    /// rows.
     ///
     /// # Errors
     /// See [`CopiedValues::of`].
     pub(crate) fn copy(
         tag: &str,
-        source: &Source<'_>,
-        facts: &Facts,
+        source: &dyn ElementSource,
+        layout: &ElementLayout,
         rows: usize,
     ) -> Result<HistogramValues> {
-        let values = CopiedValues::of(tag, source, facts)?;
+        let values = CopiedValues::of(tag, source, layout)?;
         Ok(HistogramValues { values, rows })
     }
 }
@@ -87,8 +88,8 @@ pub(crate) fn refill(
     message.value = Some(value::Value::Tensor(tensor));
 }
 
-/// Writes the rows over what the tensor held: a `[rows, 3]` tensor of (left, right, count), which both loaders keep as it
-/// is. The legacy message loses mass in one and precision in the other.
+/// Writes the rows over what the tensor held: a `[rows, 3]` tensor of (left, right, count), which
+/// both loaders keep as it is. The legacy message loses mass in one and precision in the other.
 fn fill(tensor: &mut TensorProto, rows: &[[f64; 3]]) {
     let dim = |size: usize| Dim {
         size: i64::try_from(size).unwrap_or(i64::MAX),

@@ -311,6 +311,7 @@ fn level(number: f32) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::copied::CopiedValues;
     use crate::source::image::{Image, Inspected};
     use crate::summary::png::tests::decode;
 
@@ -318,11 +319,11 @@ mod tests {
         match image.inspect("tag").unwrap() {
             Inspected::Pixels {
                 source,
-                facts,
+                layout,
                 size,
             } => CopiedPixels {
                 size,
-                values: crate::source::copied::CopiedValues::of("tag", &source, &facts).unwrap(),
+                values: CopiedValues::of("tag", source.elements(), &layout).unwrap(),
             },
             Inspected::File { .. } => panic!("pixels"),
         }

@@ -1,14 +1,15 @@
-//! The Scalars dashboard. Numbers that a caller has at hand go through a queue of their own: see `worker/queue.rs`.
+//! The Scalars dashboard. Numbers that a caller has at hand go through a queue of their own: see
+//! `worker/queue.rs`.
 
 use crate::error::Result;
 use crate::kernel::Kernels;
 use crate::model::plugin::Plugin;
 use crate::proto::summary::{Value, value};
+use crate::source::element_source::PendingScalar;
 use crate::summary::Payload;
-use crate::tensor::{self, Tensor};
 
-/// One scalar. `description` is given with the first value of the tag in a file. The fast loader knows scalars as `f32`
-/// only: a value beyond its range becomes infinite.
+/// One scalar. `description` is given with the first value of the tag in a file. The fast loader
+/// knows scalars as `f32` only: a value beyond its range becomes infinite.
 pub(crate) fn value(tag: &str, value: f64, description: Option<&str>) -> Value {
     let mut message = Value::default();
     refill(&mut message, tag, value, description);
@@ -28,7 +29,7 @@ fn content(value: f64) -> value::Value {
 }
 
 /// A tensor of one element on another device, read when the worker gets to it.
-pub(crate) struct DeviceScalar(pub(crate) Tensor);
+pub(crate) struct DeviceScalar(pub(crate) Box<dyn PendingScalar>);
 
 impl Payload for DeviceScalar {
     fn plugin(&self) -> Plugin {
@@ -41,6 +42,6 @@ impl Payload for DeviceScalar {
     }
 
     fn into_value(self: Box<Self>, tag: &str, _: &mut Kernels) -> Result<Option<value::Value>> {
-        Ok(Some(content(tensor::read_scalar(tag, &self.0)?)))
+        Ok(Some(content(self.0.read(tag)?)))
     }
 }

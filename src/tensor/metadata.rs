@@ -14,6 +14,9 @@ use crate::model::types::DType;
 /// `at_device` says so of tensors in host memory.
 const CPU: c_int = -1;
 
+/// More than any tensor has whose elements can be copied; libtorch's own operations stop at 64.
+const MOST_DIMENSIONS: usize = 1 << 16;
+
 /// A tensor to ask.
 #[derive(Clone, Copy)]
 pub(super) struct Metadata<'a> {
@@ -38,9 +41,11 @@ impl<'a> Metadata<'a> {
         unsafe { torch_sys::at_defined(self.handle) == 1 }
     }
 
-    pub(super) fn dimensions(self) -> usize {
+    /// `None` where libtorch has no answer: the binding then returns the largest number there is.
+    pub(super) fn dimensions(self) -> Option<usize> {
         // SAFETY: see above.
-        unsafe { torch_sys::at_dim(self.handle) }
+        let dimensions = unsafe { torch_sys::at_dim(self.handle) };
+        (dimensions <= MOST_DIMENSIONS).then_some(dimensions)
     }
 
     pub(super) fn has_type(self, dtype: DType) -> bool {
@@ -50,7 +55,10 @@ impl<'a> Metadata<'a> {
 
     /// The sizes of the dimensions, into as many or more. Those of a nested tensor are thrown for, and left alone.
     pub(super) fn read_shape(self, shape: &mut [i64]) {
-        if self.dimensions() <= shape.len() {
+        if self
+            .dimensions()
+            .is_some_and(|dimensions| dimensions <= shape.len())
+        {
             // SAFETY: see above; there is room for all dimensions.
             unsafe { torch_sys::at_shape(self.handle, shape.as_mut_ptr()) };
         }
@@ -120,7 +128,7 @@ pub(super) fn forget_error(tensor: &Tensor) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tensor::kind_of;
+    use crate::tensor::layout::kind_of;
     use tch::{Device, Kind};
 
     #[test]

@@ -2,79 +2,71 @@
 
 use std::ops::Range;
 
-use tch::TchError;
+use tch::{TchError, Tensor};
 
 use crate::error::Result;
 use crate::model::types::DType;
-use crate::source::values::Facts;
-
-use super::{Tensor, contiguity, copy_into, inspect, not_copied};
+use crate::source::element_source::{ElementLayout, Stride, Transfers};
+use crate::tensor::copying::{copy_into, not_copied};
+use crate::tensor::layout::{contiguity, inspect};
 
 /// Device memory that fetching may use.
 const STAGING_BYTES: usize = 64 << 20;
 
 /// A tensor on another device, to be fetched together with its neighbours.
-pub(crate) struct Remote {
+pub(super) struct Remote {
     name: Box<str>,
     /// Without its graph, in its own shape: flattening a strided tensor copies it, and only one piece may be copied at a time.
     tensor: Tensor,
-    /// First element and stride.
-    steps: (usize, usize),
+    stride: Stride,
     dtype: DType,
     /// Where its elements go in the buffer.
     bytes: Range<usize>,
 }
 
-/// Notes a tensor that lies on another device; `Ok(None)` when it is not what `facts` says any more.
-pub(crate) fn remote(
-    name: &str,
-    tensor: &Tensor,
-    facts: &Facts,
-    steps: (usize, usize),
-    bytes: Range<usize>,
-) -> Result<Option<Remote>> {
-    if inspect(name, tensor)? != *facts {
-        return Ok(None);
-    }
-    let _guard = tch::no_grad_guard();
-    let tensor = tensor
-        .f_detach()
-        .map_err(|error| not_copied(name, &error))?;
-    Ok(Some(Remote {
-        name: name.into(),
-        tensor,
-        steps,
-        dtype: facts.dtype,
-        bytes,
-    }))
+/// What one call fetches from other devices.
+#[derive(Default)]
+pub(super) struct Remotes {
+    remotes: Vec<Remote>,
 }
 
-/// Fetches all of them: neighbours in the buffer are joined on their device, up to [`STAGING_BYTES`], and sent in one piece.
-pub(crate) fn fetch_remotes(mut remotes: Vec<Remote>, target: &mut [u8]) -> Result<()> {
-    let _guard = tch::no_grad_guard();
-    remotes.sort_by_key(|remote| remote.bytes.start);
-    let mut rest = remotes.as_slice();
-    while let Some((first, _)) = rest.split_first() {
-        let (piece, after) = rest.split_at(piece_len(rest));
-        rest = after;
-        let end = piece.last().map_or(first.bytes.end, |last| last.bytes.end);
-        let Some(place) = target.get_mut(first.bytes.start..end) else {
-            continue;
-        };
-        let failed = |error: TchError| not_copied(&first.name, &error);
-        match piece {
-            [one] => one.fetch(place)?,
-            several => {
-                let tensors: std::result::Result<Vec<Tensor>, TchError> =
-                    several.iter().map(Remote::flat).collect();
-                let whole = tensors
-                    .and_then(|tensors| Tensor::f_cat(&tensors, 0))
-                    .map_err(failed)?;
-                copy_into(&first.name, &whole, &whole.size(), first.dtype, place)?;
-            }
-        }
+impl Extend<Remote> for Remotes {
+    fn extend<I: IntoIterator<Item = Remote>>(&mut self, remotes: I) {
+        self.remotes.extend(remotes);
     }
-    Ok(())
+}
+
+impl Transfers for Remotes {
+    /// Neighbours in the buffer are joined on their device, up to [`STAGING_BYTES`], and sent in one piece.
+    fn fetch(self: Box<Self>, target: &mut [u8]) -> Result<()> {
+        let _guard = tch::no_grad_guard();
+        let mut remotes = self.remotes;
+        remotes.sort_by_key(|remote| remote.bytes.start);
+        let mut rest = remotes.as_slice();
+        while let Some((first, _)) = rest.split_first() {
+            let (piece, after) = rest.split_at(piece_len(rest));
+            rest = after;
+            let end = piece.last().map_or(first.bytes.end, |last| last.bytes.end);
+            let Some(place) = target.get_mut(first.bytes.start..end) else {
+                debug_assert!(false, "a plan lies inside its buffer");
+                continue;
+            };
+            fetch_piece(first, piece, place)?;
+        }
+        Ok(())
+    }
+}
+
+/// Fetches neighbours, of which `first` is the first one.
+fn fetch_piece(first: &Remote, piece: &[Remote], place: &mut [u8]) -> Result<()> {
+    if let [one] = piece {
+        return one.fetch(place);
+    }
+    let flat: std::result::Result<Vec<Tensor>, TchError> = piece.iter().map(Remote::flat).collect();
+    let whole = flat
+        .and_then(|tensors| Tensor::f_cat(&tensors, 0))
+        .map_err(|error| not_copied(&first.name, &error))?;
+    copy_into(&first.name, &whole, &whole.size(), first.dtype, place)
 }
 
 /// How many of the first tensors travel as one: neighbours of one type and device that fit through staging.
@@ -92,9 +84,34 @@ fn piece_len(remotes: &[Remote]) -> usize {
 }
 
 impl Remote {
+    /// Notes a tensor on another device, to be fetched into these bytes of a buffer; `Ok(None)` when it is not what `layout`
+    /// says any more.
+    pub(super) fn new(
+        name: &str,
+        tensor: &Tensor,
+        layout: &ElementLayout,
+        stride: Stride,
+        bytes: Range<usize>,
+    ) -> Result<Option<Remote>> {
+        if !inspect(name, tensor).is_ok_and(|now| now == *layout) {
+            return Ok(None);
+        }
+        let _guard = tch::no_grad_guard();
+        let tensor = tensor
+            .f_detach()
+            .map_err(|error| not_copied(name, &error))?;
+        Ok(Some(Remote {
+            name: name.into(),
+            tensor,
+            stride,
+            dtype: layout.dtype,
+            bytes,
+        }))
+    }
+
     /// Its elements one after the other, on its device. A strided tensor is copied there.
     fn flat(&self) -> std::result::Result<Tensor, TchError> {
-        strided(self.tensor.f_reshape([-1])?, self.steps)
+        strided(self.tensor.f_reshape([-1])?, self.stride)
     }
 
     /// Brings one tensor over. A large strided one goes in slices, so that what is copied on its device stays small.
@@ -103,7 +120,7 @@ impl Remote {
         let rows = self.tensor.size().first().copied().unwrap_or(1);
         let row_bytes = target.len() / usize::try_from(rows.max(1)).unwrap_or(1);
         let direct = target.len() <= STAGING_BYTES
-            || self.steps != (0, 1)
+            || self.stride != Stride::ALL
             || contiguity(&self.tensor) == Some(true)
             || row_bytes == 0;
         if direct {
@@ -121,12 +138,12 @@ impl Remote {
     }
 }
 
-fn strided(flat: Tensor, (start, stride): (usize, usize)) -> std::result::Result<Tensor, TchError> {
-    if (start, stride) == (0, 1) {
+fn strided(flat: Tensor, stride: Stride) -> std::result::Result<Tensor, TchError> {
+    if stride == Stride::ALL {
         return Ok(flat);
     }
     let number = |size: usize| i64::try_from(size).unwrap_or(i64::MAX);
-    flat.f_slice(0, number(start), None, number(stride))
+    flat.f_slice(0, number(stride.start), None, number(stride.step))
 }
 
 #[cfg(test)]
@@ -134,15 +151,19 @@ mod tests {
     use super::*;
     use tch::{Device, Kind};
 
+    fn fetch_remotes(remotes: Vec<Remote>, target: &mut [u8]) -> Result<()> {
+        Box::new(Remotes { remotes }).fetch(target)
+    }
+
     /// Fetching does not care which device it fetches from: on the CPU it is the same path.
     fn remotes(tensors: &[Tensor], gap_after: Option<usize>) -> (Vec<Remote>, usize) {
         let (mut list, mut end) = (Vec::new(), 0_usize);
         for (index, tensor) in tensors.iter().enumerate() {
-            let facts = inspect("w", tensor).unwrap();
-            let start = end.next_multiple_of(facts.dtype.size());
-            end = start + facts.bytes();
+            let layout = inspect("w", tensor).unwrap();
+            let start = end.next_multiple_of(layout.dtype.size());
+            end = start + layout.bytes();
             list.push(
-                remote("w", tensor, &facts, (0, 1), start..end)
+                Remote::new("w", tensor, &layout, Stride::ALL, start..end)
                     .unwrap()
                     .unwrap(),
             );
@@ -208,8 +229,9 @@ mod tests {
     #[test]
     fn a_sample_of_a_remote_tensor_is_taken_on_its_device() {
         let tensor = Tensor::arange(10, (Kind::Float, Device::Cpu)).reshape([2, 5]);
-        let facts = inspect("w", &tensor).unwrap();
-        let remote = remote("w", &tensor, &facts, (1, 4), 0..12)
+        let layout = inspect("w", &tensor).unwrap();
+        let stride = Stride { start: 1, step: 4 };
+        let remote = Remote::new("w", &tensor, &layout, stride, 0..12)
             .unwrap()
             .unwrap();
         let mut buffer = [0_u64; 2];

@@ -5,63 +5,66 @@ use std::ptr;
 use std::sync::{MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
-use tch::CModule;
 use tch::nn::{VarStore, Variables};
+use tch::{CModule, Tensor};
 
 use crate::error::{Error, Result};
-use crate::source::named_tensors::{NamedTensors, Role, Standing, Visitor};
+use crate::model::variable_info::Role;
+use crate::source::named_tensors::{Membership, NamedTensors, StoreWait, Visitor};
+use crate::tensor::copying::first_line;
+use crate::tensor::layout::{contiguity, requires_grad, start};
 
-use super::{Tensor, contiguity, first_line, requires_grad, start};
+/// How long a waiting caller sleeps between two looks at a locked store.
+const NAP: Duration = Duration::from_micros(200);
 
-/// How long a store held by another thread is waited for. Within one thread (a live `Path::entry`) waiting is in vain.
-const STORE_PATIENCE: Duration = Duration::from_millis(200);
-
-/// Locks a store. A panic in user code that poisoned it does not matter: its variables are whole, and the run's last
-/// weights are worth having.
-fn lock(store: &VarStore) -> Result<MutexGuard<'_, Variables>> {
+/// Locks a store. Another thread may hold it for seconds, to save a checkpoint; within one thread (a live `Path::entry`)
+/// waiting is in vain, which cannot be told apart. A panic in user code that poisoned it does not matter: its variables are
+/// whole, and the run's last weights are worth having.
+///
+/// # Errors
+/// [`Error::StoreLocked`] when it is not to be had within the patience.
+fn lock<'a>(store: &'a VarStore, wait: &mut StoreWait) -> Result<MutexGuard<'a, Variables>> {
     let since = Instant::now();
-    loop {
+    let guard = loop {
         match store.variables_.try_lock() {
-            Ok(variables) => return Ok(variables),
-            Err(TryLockError::Poisoned(poisoned)) => return Ok(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) if since.elapsed() < STORE_PATIENCE => {
-                std::thread::yield_now()
+            Ok(variables) => break variables,
+            Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) if since.elapsed() < wait.patience => {
+                std::thread::sleep(NAP);
             }
             Err(TryLockError::WouldBlock) => {
-                let reason =
-                    "the store is locked; drop the Path::entry that is still alive before logging"
-                        .into();
-                return Err(Error::UnsupportedTensor {
-                    name: "VarStore".into(),
-                    reason,
-                });
+                let waited = since.elapsed();
+                wait.waited += waited;
+                return Err(Error::StoreLocked { waited });
             }
         }
-    }
+    };
+    wait.waited += since.elapsed();
+    Ok(guard)
 }
 
 /// Which of a store's variables its optimizers train. Handles differ from clone to clone, so a tensor is known by its
 /// memory, or by libtorch's own comparison where it has none.
-struct Membership<'a> {
+struct Members<'a> {
     by_memory: HashSet<*const u8>,
     others: Vec<&'a Tensor>,
 }
 
-impl<'a> Membership<'a> {
-    fn of(variables: &'a Variables) -> Membership<'a> {
-        let mut membership = Membership {
+impl<'a> Members<'a> {
+    fn of(variables: &'a Variables) -> Members<'a> {
+        let mut members = Members {
             by_memory: HashSet::new(),
             others: Vec::new(),
         };
         for variable in &variables.trainable_variables {
             match address(&variable.tensor) {
                 Some(address) => {
-                    membership.by_memory.insert(address);
+                    members.by_memory.insert(address);
                 }
-                None => membership.others.push(&variable.tensor),
+                None => members.others.push(&variable.tensor),
             }
         }
-        membership
+        members
     }
 
     fn contains(&self, tensor: &Tensor) -> bool {
@@ -120,33 +123,33 @@ impl NamedTensors for SubStore<'_> {
 }
 
 fn visit_store(store: &VarStore, prefix: &str, visitor: &mut Visitor<'_>) -> Result<()> {
-    let variables = lock(store)?;
+    let variables = lock(store, visitor.store_wait())?;
     let identity = (
         ptr::from_ref::<Variables>(&*variables) as usize,
         variables.named_variables.len(),
         variables.trainable_variables.len(),
     );
-    let membership = if visitor.knows_store(identity) {
+    let members = if visitor.knows_store(identity) {
         None
     } else {
-        Some(Membership::of(&variables))
+        Some(Members::of(&variables))
     };
     for (name, tensor) in &variables.named_variables {
         // Beginning with nothing is asked of glibc, which looks at the address of the nothing: with AVX-512, 100 ns.
         if prefix.is_empty() || name.starts_with(prefix) {
-            let standing = membership.as_ref().map(|members| {
+            let membership = members.as_ref().map(|members| {
                 let is_member = members.contains(tensor);
                 let role = match (requires_grad(tensor), is_member) {
                     (true, _) => Role::Trainable,
                     (false, true) => Role::Frozen,
                     (false, false) => Role::Buffer,
                 };
-                Standing {
+                Membership {
                     role,
                     is_member: Some(is_member),
                 }
             });
-            visitor.store_variable(name, tensor, standing);
+            visitor.store_variable(name, tensor, membership);
         }
     }
     Ok(())

@@ -1,10 +1,11 @@
 //! The thread that does everything but the copy: statistics, histograms, messages, files.
 
 pub(crate) mod queue;
+mod status;
+mod watches;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::Path;
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -18,11 +19,12 @@ use crate::error::{Error, Result};
 use crate::kernel::Kernels;
 use crate::options::Selection;
 use crate::platform::background::{self, Rhythm};
-use crate::report::diagnosis::Found;
 use crate::report::{Finding, WeightReport, markdown};
 use crate::run::health::Health;
-use crate::run::{Opened, Run};
+use crate::run::{Moment, Opened, Run};
 use crate::worker::queue::{Batch, PayloadEntry, Queue, ScalarEntry};
+use crate::worker::status::{keep_findings, weight_report};
+use crate::worker::watches::{Watched, Watches};
 
 /// How long scalars wait for the worker at most.
 const TICK: Duration = Duration::from_millis(200);
@@ -33,11 +35,9 @@ const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 /// The least time between two reports in a file.
 const TEXT_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Findings that wait to be taken at most; the oldest go first.
-const FINDINGS: usize = 10_000;
-
-/// How long `close` tries to write what a disk refuses, and how long it waits between two tries. A quota that is raised,
-/// or a file that is deleted to make room, usually takes longer; a network file system that hiccups does not.
+/// How long `close` tries to write what a disk refuses, and how long it waits between two tries. A
+/// quota that is raised, or a file that is deleted to make room, usually takes longer; a network
+/// file system that hiccups does not.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 const CLOSE_PAUSE: Duration = Duration::from_millis(100);
 
@@ -80,7 +80,8 @@ pub(crate) enum Command {
 
 /// What a flush came to.
 pub(crate) struct Flushed {
-    /// An error while something waits, or when something was lost that the caller has not acknowledged.
+    /// An error while something waits, or when something was lost that the caller has not
+    /// acknowledged.
     pub(crate) result: Result<()>,
     /// The losses that the caller has been told of by now.
     pub(crate) acknowledged: u64,
@@ -88,8 +89,8 @@ pub(crate) struct Flushed {
 
 /// How a run ends.
 pub(crate) struct Closing {
-    /// Somebody said so, rather than the last clone going out of scope in the middle of a step: all of the newest step has
-    /// been logged.
+    /// Somebody said so, rather than the last clone going out of scope in the middle of a step: all
+    /// of the newest step has been logged.
     pub(crate) is_complete: bool,
     pub(crate) answer: SyncSender<Result<()>>,
 }
@@ -97,7 +98,8 @@ pub(crate) struct Closing {
 /// What callers and worker share beside the queue.
 pub(crate) struct Shared {
     pub(crate) queue: Queue,
-    /// Further run directories with their numbers. They are no commands: what is logged to a run overtakes those.
+    /// Further run directories with their numbers. They are no commands: what is logged to a run
+    /// overtakes those.
     pub(crate) opened: Mutex<Vec<(u32, Opened)>>,
     /// For payloads that wait.
     pub(crate) budget: Budget,
@@ -118,16 +120,11 @@ thread_local! {
 }
 
 impl Shared {
-    /// True on the thread of this very worker, which runs `on_error`: nothing must wait for the worker there.
+    /// True on the thread of this very worker, which runs `on_error`: nothing must wait for the
+    /// worker there.
     pub(crate) fn is_worker_thread(&self) -> bool {
         SERVED.get() == ptr::from_ref(self)
     }
-}
-
-struct Watched {
-    run: u32,
-    watch: Watch,
-    pool: Arc<Pool>,
 }
 
 /// See the module.
@@ -135,7 +132,7 @@ pub(crate) struct Worker {
     shared: Arc<Shared>,
     selection: Arc<Selection>,
     runs: BTreeMap<u32, Run>,
-    watches: BTreeMap<u32, Watched>,
+    watches: Watches,
     kernels: Kernels,
     batch: Batch,
     report_is_old: bool,
@@ -149,7 +146,8 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// `threads` analyse large models. `flush_interval` is how long what was logged stays out of the files at most.
+    /// `threads` analyse large models. `flush_interval` is how long what was logged stays out of
+    /// the files at most.
     pub(crate) fn new(
         shared: Arc<Shared>,
         selection: Arc<Selection>,
@@ -163,7 +161,7 @@ impl Worker {
             written: Instant::now(),
             rhythm: Rhythm::default(),
             runs: BTreeMap::new(),
-            watches: BTreeMap::new(),
+            watches: Watches::default(),
             kernels: Kernels::new(threads),
             batch: Batch::default(),
             report_is_old: false,
@@ -185,12 +183,13 @@ impl Worker {
                     return self.close(commands, closing);
                 }
                 self.handle(command);
-                // While training is ahead there is always a next command: scalars and the file have their turn.
+                // While training is ahead there is always a next command: scalars and the file have
+                // their turn.
                 let rest = tended.elapsed() < self.flush_interval.min(TICK);
                 next = if rest { commands.try_recv().ok() } else { None };
             }
             self.drain();
-            self.refresh(false);
+            self.refresh(Moment::Between);
             if self.written.elapsed() >= self.flush_interval {
                 self.write(false);
             }
@@ -246,7 +245,7 @@ impl Worker {
                 answer,
             } => {
                 self.drain();
-                self.refresh(true);
+                self.refresh(Moment::Flush);
                 self.write(true);
                 // A caller that did not wait for the answer does not want it.
                 let _ = answer.send(self.flushed(acknowledged));
@@ -265,44 +264,41 @@ impl Worker {
         }
     }
 
-    fn snapshot(&mut self, watch: u32, snapshot: Snapshot) {
-        let Some(Watched {
-            run, watch: state, ..
-        }) = self.watches.get_mut(&watch)
-        else {
+    fn snapshot(&mut self, number: u32, snapshot: Snapshot) {
+        let elsewhere = self.watches.elsewhere(number);
+        let Some(Watched { run, watch, .. }) = self.watches.get_mut(number) else {
             return;
         };
         let run_number = *run;
-        let points = state.observe(&mut self.kernels, snapshot);
-        self.report_is_old |= state.subject() == Subject::Weights;
-        let run = self.runs.get_mut(run);
-        if let Some(run) = run {
+        watch.set_elsewhere(elsewhere);
+        let points = watch.observe(&mut self.kernels, snapshot);
+        self.report_is_old |= watch.subject() == Subject::Weights;
+        if let Some(run) = self.runs.get_mut(run) {
+            // Before the points: a reader has to know what they are of.
+            let is_new = watch.take_new_plan() && watch.subject() == Subject::Weights;
+            if let Some(record) = is_new.then(|| watch.record()).flatten() {
+                run.record(&self.shared.health, record);
+            }
             if let Some(points) = points {
-                run.points(&self.shared.health, watch, &points);
+                run.points(&self.shared.health, number, &points);
             }
-            if let Some(board) = state.take_board() {
-                run.show(watch, board);
+            if let Some(board) = watch.take_board() {
+                run.show(number, board);
             }
-            let found = state.take_news();
+            let found = watch.take_news();
             if !found.is_empty() {
-                tell(&self.shared, found, run.directory(), state.scope());
+                keep_findings(&self.shared, found, run.directory(), watch.scope());
             }
-            if let Some(map) = state.take_map(false) {
+            if let Some(map) = watch.take_map(false) {
                 run.weight_map(&self.shared.health, &mut self.kernels, map, false);
             }
         }
-        if state.take_new_verdict() {
+        if watch.take_new_verdict() {
             self.old_texts.insert(run_number);
         }
-        if state.subject() == Subject::Gradients {
-            let (gradients, scope) = (state.gradients(), state.scope().to_owned());
-            let mut others = self.watches.values_mut();
-            let weights = others.find(|other| {
-                other.run == run_number
-                    && other.watch.subject() == Subject::Weights
-                    && other.watch.scope() == scope
-            });
-            if let Some(weights) = weights {
+        if watch.subject() == Subject::Gradients {
+            let gradients = watch.gradients();
+            if let Some(weights) = self.watches.weights_beside(number) {
                 weights.watch.refine(gradients);
             }
         }
@@ -366,29 +362,37 @@ impl Worker {
         self.shared.budget.put(bytes);
     }
 
-    /// Brings layouts and the report up to date.
-    fn refresh(&mut self, now: bool) {
-        self.runs
-            .values_mut()
-            .for_each(|run| run.refresh_layout(&self.shared.health, &mut self.kernels, now));
+    /// Brings layouts and reports up to date.
+    fn refresh(&mut self, at: Moment) {
+        for run in self.runs.values_mut() {
+            run.refresh_layout(&self.shared.health, &mut self.kernels, at);
+        }
         if self.report_is_old && self.reported.elapsed() >= REPORT_INTERVAL {
             self.publish_report();
         }
-        let due = now
+        let is_due = at != Moment::Between
             || self
                 .text_written
                 .is_none_or(|at| at.elapsed() >= TEXT_INTERVAL);
-        if due {
-            self.write_reports();
+        if is_due {
+            self.write_reports(at);
         }
     }
 
-    /// Writes the reports that have changed to their runs' files.
-    fn write_reports(&mut self) {
+    /// Writes the records and reports that have changed to their runs' files.
+    fn write_reports(&mut self, at: Moment) {
         for number in std::mem::take(&mut self.old_texts) {
             let text = markdown(&self.report(Some(number)));
-            if let Some(run) = self.runs.get_mut(&number) {
-                run.report(&self.shared.health, &mut self.kernels, text);
+            let Some(run) = self.runs.get_mut(&number) else {
+                continue;
+            };
+            for watched in self.watches.weights(Some(number)) {
+                if let Some(record) = watched.watch.record() {
+                    run.record(&self.shared.health, record);
+                }
+            }
+            if !run.report(&self.shared.health, &mut self.kernels, at, text) {
+                self.old_texts.insert(number);
             }
             self.text_written = Some(Instant::now());
         }
@@ -404,38 +408,12 @@ impl Worker {
         (self.report_is_old, self.reported) = (false, Instant::now());
     }
 
-    /// What is known of the models of one run, or of all.
     fn report(&self, only: Option<u32>) -> WeightReport {
-        let mut report = WeightReport::default();
-        for watched in self.watches.values() {
-            let watch = &watched.watch;
-            let other_run = only.is_some_and(|only| only != watched.run);
-            if other_run || watch.subject() != Subject::Weights {
-                continue;
-            }
-            let run = self.runs.get(&watched.run).map(Run::directory);
-            let run = run.unwrap_or(Path::new(""));
-            report.parameters.extend(watch.report(run));
-            report.models.extend(watch.model_report(run));
-            let faults = watch.faults().iter().cloned();
-            report
-                .findings
-                .extend(faults.map(|found| found.told(run, watch.scope())));
-            report.notes.extend(watch.notes());
-        }
-        if !report.parameters.is_empty() {
-            let names = report.parameters.iter().map(|parameter| &*parameter.name);
-            let names: Vec<&str> = names.collect();
-            let idle = self.selection.idle_patterns(&names);
-            let idle = idle
-                .into_iter()
-                .map(|pattern| format!("{pattern} matches no variable"));
-            report.notes.extend(idle.filter(|_| only.is_none()));
-        }
-        report
+        weight_report(&self.watches, &self.runs, &self.selection, only)
     }
 
-    /// Writes what waits; `is_flush` when somebody waits for it, and then also to a disk that has just failed.
+    /// Writes what waits; `is_flush` when somebody waits for it, and then also to a disk that has
+    /// just failed.
     fn write(&mut self, is_flush: bool) {
         for run in self.runs.values_mut() {
             if is_flush || run.wants_write() {
@@ -486,24 +464,24 @@ impl Worker {
         self.publish_report();
         let diagnosed = self
             .watches
-            .values()
+            .iter()
             .filter(|watched| watched.watch.has_report());
         self.old_texts.extend(diagnosed.map(|watched| watched.run));
-        self.write_reports();
-        for (number, Watched { run, watch, .. }) in &mut self.watches {
+        self.write_reports(Moment::End);
+        for (number, Watched { run, watch, .. }) in self.watches.iter_mut() {
             let map = watch.take_map(true);
             if let (Some(map), Some(run)) = (map, self.runs.get_mut(run)) {
                 run.weight_map(&self.shared.health, &mut self.kernels, map, true);
             }
             let points = watch.finish(&mut self.kernels);
             if let (Some(points), Some(run)) = (points, self.runs.get_mut(run)) {
-                run.points(&self.shared.health, *number, &points);
+                run.points(&self.shared.health, number, &points);
                 if let Some(board) = watch.take_board() {
-                    run.show(*number, board);
+                    run.show(number, board);
                 }
             }
         }
-        self.refresh(true);
+        self.refresh(Moment::End);
         if closing.as_ref().is_some_and(|closing| closing.is_complete) {
             self.runs.values_mut().for_each(Run::end_session);
         }
@@ -525,8 +503,8 @@ impl Worker {
 }
 
 impl Worker {
-    /// Takes what calls on other threads hand over that began before the logger was closed, so that nothing is lost that a
-    /// call has accepted.
+    /// Takes what calls on other threads hand over that began before the logger was closed, so that
+    /// nothing is lost that a call has accepted.
     fn finish_calls(&mut self, commands: &Receiver<Command>) {
         self.shared.queue.close();
         loop {
@@ -542,17 +520,6 @@ impl Worker {
     }
 }
 
-/// Lays findings down for the training thread.
-fn tell(shared: &Shared, found: Vec<Found>, run: &Path, scope: &str) {
-    let mut findings = shared
-        .findings
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    findings.extend(found.into_iter().map(|found| found.told(run, scope)));
-    let surplus = findings.len().saturating_sub(FINDINGS);
-    findings.drain(..surplus);
-}
-
 /// However the worker ends, also by a bug: nobody must wait for it in vain.
 impl Drop for Worker {
     fn drop(&mut self) {
@@ -566,8 +533,6 @@ impl Drop for Worker {
         }
         self.shared.queue.close();
         self.shared.budget.close();
-        self.watches
-            .values()
-            .for_each(|watched| watched.pool.close());
+        self.watches.iter().for_each(|watched| watched.pool.close());
     }
 }

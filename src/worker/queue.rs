@@ -1,5 +1,6 @@
-//! What users log, on its way to the worker, in the order in which it was logged. Scalars cost one lock and one append into
-//! memory that is reused, and wake nobody; a payload takes its place among them.
+//! What users log, on its way to the worker, in the order in which it was logged. Scalars cost one
+//! lock and one append into memory that is reused, and wake nobody; a payload takes its place among
+//! them.
 
 use std::time::Duration;
 
@@ -7,7 +8,8 @@ use crate::model::types::{OnFull, WallTime};
 use crate::platform::gate::Gate;
 use crate::summary::TaggedPayload;
 
-/// Scalars that may wait. At about 50 bytes each, 3 MB. Two where schedules are tried: a full queue is what matters.
+/// Scalars that may wait. At about 50 bytes each, 3 MB. Two where schedules are tried: a full queue
+/// is what matters.
 const CAPACITY: usize = if cfg!(all(test, shuttle)) { 2 } else { 1 << 16 };
 
 /// Bytes of names that may wait, however few scalars they belong to.
@@ -148,7 +150,8 @@ pub(crate) enum Pushed {
     Queued,
     /// It waits, and the worker should be woken.
     Wake,
-    /// It waits, and it is time to see whether the worker is still there: a forked process has none.
+    /// It waits, and it is time to see whether the worker is still there: a forked process has
+    /// none.
     Look,
     /// There was no room, and [`OnFull::Drop`] was asked for, or the worker is gone.
     Dropped,
@@ -180,7 +183,8 @@ impl Queue {
         (pushed.unwrap_or(Pushed::Dropped), waited)
     }
 
-    /// Appends a payload behind all scalars that were pushed before. One that does not fit is dropped.
+    /// Appends a payload behind all scalars that were pushed before. One that does not fit is
+    /// dropped.
     pub(crate) fn push_payload(
         &self,
         run: u32,
@@ -322,7 +326,8 @@ mod tests {
     }
 }
 
-/// Run by `make shuttle`: thousands of schedules of a few threads; a lost wake-up ends as a deadlock, which is reported.
+/// Run by `make shuttle`: thousands of schedules of a few threads; a lost wake-up ends as a
+/// deadlock, which is reported.
 #[cfg(all(test, shuttle))]
 mod schedules {
     use super::*;

@@ -35,8 +35,9 @@ pub fn read_histogram(path: impl AsRef<Path>, tag: &str) -> Vec<[f64; 3]> {
     histograms.remove(0).1
 }
 
-/// Panics unless the rows are what TensorBoard needs and count the finite ones of `values` exactly: a row counts
-/// `left <= x < right`, one of zero width `x == left`, the last one its right edge, too.
+/// Panics unless the rows are what TensorBoard needs and count the finite ones of `values` exactly:
+/// a row counts `left <= x < right`, one of zero width `x == left`, the last one its right edge,
+/// too.
 pub fn check_rows(what: &str, rows: &[[f64; 3]], values: &[f64]) {
     let finite: Vec<f64> = values.iter().copied().filter(|x| x.is_finite()).collect();
     if finite.is_empty() {
@@ -76,7 +77,8 @@ pub fn check_rows(what: &str, rows: &[[f64; 3]], values: &[f64]) {
     assert_eq!(total, finite.len() as f64, "{what}: total");
 }
 
-/// Count, mean and population standard deviation of the finite values, and their norm, in the plainest way.
+/// Count, mean and population standard deviation of the finite values, and their norm, in the
+/// plainest way.
 pub fn naive_moments(values: &[f64]) -> (f64, f64, f64) {
     let finite: Vec<f64> = values.iter().copied().filter(|x| x.is_finite()).collect();
     let count = finite.len() as f64;
@@ -86,7 +88,8 @@ pub fn naive_moments(values: &[f64]) -> (f64, f64, f64) {
     (mean, variance.sqrt(), norm)
 }
 
-/// Panics unless `found` is `expected` to a relative error of 1e-6 (scalars are stored as f32, which allows 6e-8).
+/// Panics unless `found` is `expected` to a relative error of 1e-6 (scalars are stored as f32,
+/// which allows 6e-8).
 pub fn check_close(what: &str, found: f32, expected: f64) {
     let error = (f64::from(found) - expected).abs();
     assert!(

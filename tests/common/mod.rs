@@ -31,7 +31,8 @@ pub fn event_files(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// All events of an event file, or of all event files of a run directory. Panics when one is damaged.
+/// All events of an event file, or of all event files of a run directory. Panics when one is
+/// damaged.
 pub fn read_events(path: impl AsRef<Path>) -> Vec<Event> {
     let path = path.as_ref();
     let files = if path.is_dir() {
@@ -45,12 +46,17 @@ pub fn read_events(path: impl AsRef<Path>) -> Vec<Event> {
     events.map(|event| event.unwrap()).collect()
 }
 
-/// Every value of every summary with its step, in the order of the file.
+/// The tag of the private record, which has tests of its own: it says again what the others say.
+pub const PRIVATE: &str = "tch_tensorboard";
+
+/// Every value of every summary with its step, in the order of the file, but for the private record.
 pub fn read_values(path: impl AsRef<Path>) -> Vec<(i64, summary::Value)> {
     let mut values = Vec::new();
     for event in read_events(path) {
         if let Some(What::Summary(summary)) = event.what {
-            values.extend(summary.value.into_iter().map(|value| (event.step, value)));
+            let values_of = summary.value.into_iter();
+            let shown = values_of.filter(|value| !value.tag.starts_with(PRIVATE));
+            values.extend(shown.map(|value| (event.step, value)));
         }
     }
     values
@@ -66,8 +72,8 @@ pub fn read_tag(path: impl AsRef<Path>, tag: &str) -> Vec<(i64, summary::value::
         .collect()
 }
 
-/// The scalars of an event file or a run directory by tag, those of the older form and those of rank-0 float tensors
-/// with one element: what TensorBoard's fast loader shows as scalars.
+/// The scalars of an event file or a run directory by tag, those of the older form and those of
+/// rank-0 float tensors with one element: what TensorBoard's fast loader shows as scalars.
 pub fn read_scalars(path: impl AsRef<Path>) -> BTreeMap<String, Vec<(i64, f32)>> {
     let mut scalars: BTreeMap<String, Vec<(i64, f32)>> = BTreeMap::new();
     for (step, value) in read_values(path) {

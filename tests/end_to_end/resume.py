@@ -3,9 +3,10 @@
     python resume.py PROGRAM LOGDIR
 
 PROGRAM is the example `resume`. Both loaders of TensorBoard are started in turn. Each has to show every step once and in
-order, with the values of an undisturbed run, and the layout of Custom Scalars.
+order, with the values of an undisturbed run, and the layout of Custom Scalars, and nothing of the private record.
 """
 
+import pathlib
 import subprocess
 import sys
 import time
@@ -17,6 +18,8 @@ CHECKPOINT_EVERY = 20
 DECAY = 0.99
 WEIGHTS = (1.0, -2.0, 0.5)
 KILLED_AFTER = (73, 50)
+# The plugin and the tag of the records that this crate writes for its own reader.
+PRIVATE = "tch_tensorboard"
 SETTLE_SECS = 20
 
 
@@ -56,6 +59,22 @@ def faults(board, starts, load_fast):
     layouts = board.get("plugin/custom_scalars/layout").get("category", [])
     if not layouts:
         found.append("there is no layout")
+    return found + private_faults(board)
+
+
+def private_faults(board):
+    """TensorBoard shows nothing of a plugin that it does not know: no tab, no tag."""
+    found = []
+    plugins = board.get("plugins_listing")
+    if PRIVATE in plugins:
+        found.append(f"there is a plugin {PRIVATE}")
+    for plugin in ("scalars", "histograms", "distributions", "text", "images", "audio"):
+        for run, tags in board.get(f"plugin/{plugin}/tags").items():
+            if any(tag.startswith(PRIVATE) for tag in tags):
+                found.append(f"{plugin} of {run} have a private record")
+    shown = board.get("plugin/timeseries/tags")
+    if PRIVATE in str(shown):
+        found.append("Time Series has a private record")
     return found
 
 
@@ -64,6 +83,9 @@ def main():
     starts = train(program, logdir)
     if starts != [0, 61, 101]:
         return [f"the run went on at {starts}"]
+    for file in pathlib.Path(logdir).glob("*tfevents*"):
+        if PRIVATE.encode() not in file.read_bytes():
+            return [f"{file} has no private record"]
     for load_fast in (True, False):
         loader = "fast loader" if load_fast else "Python loader"
         with running_board(logdir, load_fast) as board:

@@ -11,6 +11,8 @@ use tch_tensorboard::proto::session_log::SessionStatus;
 use tch_tensorboard::proto::summary::{Value, value};
 use tch_tensorboard::proto::{DataType, Event, SummaryMetadata, TensorProto, event::What};
 
+/// The private record of a run, which `tests/private_record.rs` is about.
+const PRIVATE: &str = "tch_tensorboard";
 const LAYOUT: &str = "custom_scalars__config__";
 const REPORT: &str = "weight_report";
 
@@ -153,6 +155,8 @@ impl Session {
             }
             let plugin = self.in_file[&value.tag].split(' ').next();
             match (value.tag.as_str(), plugin) {
+                // What the other lines say, for programs; when it is written is the clock's choice.
+                (_, Some(PRIVATE)) => {}
                 (LAYOUT, Some("custom_scalars")) => self.layout = Some(value),
                 (REPORT, Some("text")) => self.report = Some(value),
                 (_, Some("images")) => self.images(lines, run, event.step, &value),

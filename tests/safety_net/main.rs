@@ -24,6 +24,7 @@
 //! followed by a flush unless a scenario says otherwise: a frozen variable is logged in full from
 //! the call after the writer thread saw it move, and the last deltas are written only while the
 //! pool has kept the snapshot before.
+#![allow(unreachable_pub, reason = "modules of one program")]
 
 mod calls;
 mod canonical;
@@ -31,10 +32,20 @@ mod data;
 mod files;
 mod models;
 mod net;
+#[cfg(feature = "tch")]
+mod tensors;
 mod verdicts;
 
 use std::collections::BTreeSet;
 use std::fs;
+
+/// Expectations of scenarios that need tensors.
+const TENSORS: [&str; 4] = [
+    "tensor_gradients",
+    "tensor_roles",
+    "tensor_sources",
+    "tensor_verdicts",
+];
 
 const SLICES: [&str; 30] = [
     "cadences",
@@ -77,6 +88,6 @@ fn each_expectation_has_its_scenario() {
         .map(|entry| entry.unwrap().path())
         .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
         .collect();
-    let scenarios = SLICES.iter();
+    let scenarios = SLICES.iter().chain(&TENSORS);
     assert_eq!(files, scenarios.map(ToString::to_string).collect());
 }

@@ -56,6 +56,26 @@ fn norms_and_histograms_are_those_of_the_gradients() {
     }
 }
 
+/// Without weights, gradients are in the private record, or a reader would take them for another writer's histograms.
+#[test]
+fn gradients_alone_are_no_variables_of_a_report() {
+    let vs = cpu_store();
+    let net = Net::new(&vs.root(), 0);
+    let mut optimizer = Sgd::default().build(&vs, 0.1).unwrap();
+    let run = Run::with(every_call());
+    for step in 0..4_i64 {
+        let (x, y) = Net::batch(step as u32);
+        optimizer.backward_step(&net.loss(&x, &y));
+        run.log_gradients(&vs, step).unwrap();
+    }
+    let dir = run.logdir().to_owned();
+    run.flush().unwrap();
+    let log = tch_tensorboard::LogDir::open(&dir).unwrap();
+    let found = log.runs()[0].weight_report().unwrap();
+    assert!(found.report.parameters.is_empty(), "{}", found.report);
+    assert!(run.finish().has("weight_gradients/fc1.weight"));
+}
+
 #[test]
 fn gradients_share_the_cadence_and_the_end_of_the_run() {
     let vs = cpu_store();

@@ -14,11 +14,13 @@ mod deltas;
 mod estimates;
 mod idle;
 mod logged;
+mod memory;
 mod nonfinite;
 mod scopes;
 mod selection;
 mod sources;
 mod tiers;
+mod traps;
 mod weight_map;
 
 #[cfg(feature = "tch")]
@@ -36,6 +38,10 @@ mod stores;
 #[cfg(feature = "tch")]
 mod training;
 #[cfg(feature = "tch")]
+mod traps_of_tensors;
+#[cfg(feature = "tch")]
 mod verdicts;
 #[cfg(feature = "tch")]
 mod what_is_written;
+#[cfg(feature = "tch")]
+mod wild_cases;

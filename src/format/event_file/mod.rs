@@ -21,8 +21,8 @@ pub(crate) fn is_event_file_name(name: &OsStr) -> bool {
         .any(|part| part == INFIX.as_bytes())
 }
 
-/// The event files directly in a directory, in the order in which TensorBoard reads them: by name, as bytes. These are regular
-/// files, and links to such; what vanished meanwhile is left out.
+/// The event files directly in a directory, in the order in which TensorBoard reads them: by name,
+/// as bytes. These are regular files, and links to such; what vanished meanwhile is left out.
 pub(crate) fn files_in(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir)? {

@@ -13,14 +13,14 @@ use crate::proto;
 
 /// Reads the events of one event file, also while it is being written.
 ///
-/// An iterator over `Result<`[`proto::Event`]`, `[`ReadError`]`>`. Both checksums of each record are checked, unlike in
-/// TensorBoard's loaders, so damage that TensorBoard shows as data is found. Memory holds one record at a time, never more
-/// than twice the bytes that have arrived of it, and what it decodes to, at most 64 MiB plus 16 times its bytes: files from
-/// anywhere can be read.
+/// An iterator over `Result<`[`proto::Event`]`, `[`ReadError`]`>`. Both checksums of each record
+/// are checked, unlike in TensorBoard's loaders, so damage that TensorBoard shows as data is found.
+/// Memory holds one record at a time, never more than twice the bytes that have arrived of it, and
+/// what it decodes to, at most 64 MiB plus 16 times its bytes: files from anywhere can be read.
 ///
-/// `None` means that no further event is there *now*. When the file has grown the iterator goes on: call `next` again.
-/// A record that is only half there gives [`ReadError::Truncated`], once for as long as nothing more arrives, and comes
-/// out whole later.
+/// `None` means that no further event is there *now*. When the file has grown the iterator goes on:
+/// call `next` again. A record that is only half there gives [`ReadError::Truncated`], once for as
+/// long as nothing more arrives, and comes out whole later.
 ///
 /// ```no_run
 /// use tch_tensorboard::EventReader;
@@ -67,7 +67,8 @@ impl EventReader {
 }
 
 impl<R: Read> EventReader<R> {
-    /// Reads events from bytes in memory, a pipe, a decompressor. Up to 64 KiB are asked for at once.
+    /// Reads events from bytes in memory, a pipe, a decompressor. Up to 64 KiB are asked for at
+    /// once.
     pub fn new(source: R) -> EventReader<R> {
         EventReader {
             path: None,
@@ -75,7 +76,8 @@ impl<R: Read> EventReader<R> {
         }
     }
 
-    /// Refuses records whose payload is longer than `bytes`. The default is protobuf's own limit, 2 GiB.
+    /// Refuses records whose payload is longer than `bytes`. The default is protobuf's own limit, 2
+    /// GiB.
     #[must_use]
     pub fn max_record_len(mut self, bytes: u64) -> EventReader<R> {
         self.records.set_max_len(bytes);
@@ -84,10 +86,11 @@ impl<R: Read> EventReader<R> {
 
     /// Whether to go on behind damage that hides where the next record begins; off by default.
     ///
-    /// Then the next place is looked for where a length and a content both match their checksums, also inside a record that
-    /// a killed writer left half written and another one went on behind. What was passed over is reported by
-    /// [`ReadError::Skipped`], each byte once. The time is linear in the size of the file, also for one that was made to
-    /// mislead; such a file may hide records of its own.
+    /// Then the next place is looked for where a length and a content both match their checksums,
+    /// also inside a record that a killed writer left half written and another one went on behind.
+    /// What was passed over is reported by [`ReadError::Skipped`], each byte once. The time is
+    /// linear in the size of the file, also for one that was made to mislead; such a file may hide
+    /// records of its own.
     #[must_use]
     pub fn resync(mut self, resync: bool) -> EventReader<R> {
         self.records.set_resync(resync);
@@ -99,13 +102,15 @@ impl<R: Read> EventReader<R> {
         self.records.offset()
     }
 
-    /// How far the source was read, in bytes from the start: at least [`offset`](EventReader::offset).
+    /// How far the source was read, in bytes from the start: at least
+    /// [`offset`](EventReader::offset).
     pub(crate) fn seen(&self) -> u64 {
         self.records.offset() + self.records.arrived()
     }
 
-    /// The bytes of the next record, their checksums checked but not decoded: for whoever counts, copies or checks records
-    /// without looking into them. `None` and errors are those of the iterator.
+    /// The bytes of the next record, their checksums checked but not decoded: for whoever counts,
+    /// copies or checks records without looking into them. `None` and errors are those of the
+    /// iterator.
     pub fn next_payload(&mut self) -> Option<Result<&[u8], ReadError>> {
         let path = &self.path;
         self.records
@@ -114,8 +119,8 @@ impl<R: Read> EventReader<R> {
             .transpose()
     }
 
-    /// Checks the next record as the iterator does, and gives the time of its event without keeping what it holds: several
-    /// times faster. `None` and errors are those of the iterator.
+    /// Checks the next record as the iterator does, and gives the time of its event without keeping
+    /// what it holds: several times faster. `None` and errors are those of the iterator.
     pub fn check_next(&mut self) -> Option<Result<f64, ReadError>> {
         let check = |payload: &[u8]| {
             let scan = EventScan::of(payload);
@@ -192,8 +197,8 @@ impl<R> fmt::Debug for EventReader<R> {
     }
 }
 
-/// Why an event could not be read. `offset` is where the record begins, in bytes from the start; `path` is `None` for
-/// [`EventReader::new`].
+/// Why an event could not be read. `offset` is where the record begins, in bytes from the start;
+/// `path` is `None` for [`EventReader::new`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
@@ -215,8 +220,8 @@ pub enum ReadError {
         /// The operating system's reason.
         source: io::Error,
     },
-    /// The file ends inside a record: it is being written, or its writer was killed. Reading can go on: when the file
-    /// has grown the next call gives this record.
+    /// The file ends inside a record: it is being written, or its writer was killed. Reading can go
+    /// on: when the file has grown the next call gives this record.
     #[error("{}", truncated(path, *offset))]
     Truncated {
         /// The file.
@@ -224,8 +229,9 @@ pub enum ReadError {
         /// Where the record begins.
         offset: u64,
     },
-    /// The length of a record is damaged, or this is no event file. Reading cannot go on: nothing tells where the next
-    /// record begins, unless [`resync`](EventReader::resync) is set. TensorBoard stops here too.
+    /// The length of a record is damaged, or this is no event file. Reading cannot go on: nothing
+    /// tells where the next record begins, unless [`resync`](EventReader::resync) is set.
+    /// TensorBoard stops here too.
     #[error("{}", length_checksum(path, *offset))]
     LengthChecksum {
         /// The file.
@@ -263,7 +269,7 @@ pub enum ReadError {
     /// Only with [`resync`](EventReader::resync): there is not one whole record in what could be
     /// read. Reading goes on when the file has grown.
     #[error(
-        "{} is not an event file: its {len} bytes hold no whole record",
+        "{} is no event file: its {len} bytes hold no whole record",
         shown(path)
     )]
     NoRecord {
@@ -272,8 +278,8 @@ pub enum ReadError {
         /// How many bytes were read.
         len: u64,
     },
-    /// Only with [`resync`](EventReader::resync): bytes that belong to no readable record were passed over. Reading goes on
-    /// behind them.
+    /// Only with [`resync`](EventReader::resync): bytes that belong to no readable record were
+    /// passed over. Reading goes on behind them.
     #[error(
         "{} is damaged at byte {offset}: {len} bytes hold no readable record and were skipped",
         shown(path)
@@ -286,10 +292,12 @@ pub enum ReadError {
         /// How many bytes were skipped.
         len: u64,
     },
-    /// A record is whole, but would take far more memory than its bytes do: it holds a great many empty parts. No writer makes
-    /// such a thing by accident. Reading can go on with the record after it.
+    /// A record is whole, but would take far more memory than its bytes do: it holds a great many
+    /// empty parts. No writer makes such a thing by accident. Reading can go on with the record
+    /// after it.
     #[error(
-        "{}: the record at byte {offset} would take {decoded} bytes of memory, more than the limit of {max}",
+        "{}: the record at byte {offset} would take {decoded} bytes of memory, more than the \
+         limit of {max}",
         shown(path)
     )]
     TooManyParts {
@@ -359,7 +367,8 @@ impl ReadError {
         }
     }
 
-    /// True for a record that is only half there, which is no fault of the file: its writer may be at it.
+    /// True for a record that is only half there, which is no fault of the file: its writer may be
+    /// at it.
     pub fn is_truncated(&self) -> bool {
         matches!(self, ReadError::Truncated { .. })
     }
@@ -398,7 +407,7 @@ fn length_checksum(path: &Option<PathBuf>, offset: u64) -> String {
     let reason = "length does not match its checksum";
     match offset {
         0 => format!(
-            "{} is not an event file, or is damaged at its first byte: the first record's {reason}; \
+            "{} is no event file, or is damaged at byte 0: the first record's {reason}; \
              nothing in it can be read",
             shown(path)
         ),

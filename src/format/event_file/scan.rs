@@ -2,12 +2,12 @@
 //! faster than decoding.
 //!
 //! One table of fields gives three answers: whether decoding must succeed, how much memory the
-//! decoded event takes, and, through a [`FieldVisitor`], what the fields hold. The table has what makes
-//! up nearly all of a file; whatever else a record holds is left to decoding.
+//! decoded event takes, and, through a [`FieldVisitor`], what the fields hold. The table has what
+//! makes up nearly all of a file; whatever else a record holds is left to decoding.
 
 use prost::encoding::{DecodeContext, decode_key, skip_field};
 
-use crate::proto::{summary::Value, tensor_shape_proto::Dim};
+use crate::proto::{summary, tensor_shape_proto};
 
 /// Memory that any record may take, in bytes.
 const ANY: u64 = 64 << 20;
@@ -15,7 +15,7 @@ const ANY: u64 = 64 << 20;
 /// tags, the smallest things that are worth writing, take ten bytes and become about 250.
 const PER_BYTE: u64 = 16;
 /// No byte becomes more than this many: an empty summary value has two.
-const MOST_PER_BYTE: u64 = size_of::<Value>() as u64;
+const MOST_PER_BYTE: u64 = size_of::<summary::Value>() as u64;
 
 /// Bytes of memory that a record may take when it is decoded.
 ///
@@ -49,22 +49,18 @@ enum Form {
     Text,
     Bytes,
     /// Numbers of this many bytes each.
-    Packed(usize),
+    Packed(u8),
     Message(MessageType),
 }
 
 /// A row of the table.
+#[derive(Clone, Copy)]
 struct Field {
     form: Form,
-    occurs: Occurs,
-}
-
-#[derive(Clone, Copy)]
-enum Occurs {
-    /// At most once. The members of a oneof share one slot.
-    Once { slot: u8 },
-    /// Any number of times, each of which takes this many bytes of memory.
-    Repeated { memory: usize },
+    /// What may occur once has a slot; the members of a oneof share one. 0 for repeated fields.
+    slot: u8,
+    /// Bytes of memory that each occurrence of a repeated field takes.
+    memory: u16,
 }
 
 const VARINT: u8 = 0;
@@ -72,50 +68,101 @@ const FIXED64: u8 = 1;
 const LEN: u8 = 2;
 const FIXED32: u8 = 5;
 
-impl MessageType {
-    /// The field of a number (1 to 15) and a wire type. Numbers are those of `proto/`.
-    #[inline]
-    fn field(self, number: u8, wire_type: u8) -> Option<Field> {
-        let once = |form| (form, Occurs::Once { slot: number });
-        let one_of = |slot, form| (form, Occurs::Once { slot });
-        let repeated = |memory, form| (form, Occurs::Repeated { memory });
-        let (form, occurs) = match (self, number, wire_type) {
-            (MessageType::Event, 1, FIXED64) => once(Form::Fixed64),
-            (MessageType::Event, 2, VARINT) => once(Form::Varint),
-            (MessageType::Event, 3, LEN) => one_of(5, Form::Text),
-            (MessageType::Event, 4, LEN) => one_of(5, Form::Bytes),
-            (MessageType::Event, 5, LEN) => once(Form::Message(MessageType::Summary)),
-            (MessageType::Summary, 1, LEN) => {
-                repeated(size_of::<Value>(), Form::Message(MessageType::Value))
-            }
-            (MessageType::Value, 1, LEN) => once(Form::Text),
-            (MessageType::Value, 2, FIXED32) => once(Form::Fixed32),
-            (MessageType::Value, 5, LEN) => one_of(2, Form::Message(MessageType::Histogram)),
-            (MessageType::Value, 8, LEN) => one_of(2, Form::Message(MessageType::Tensor)),
-            (MessageType::Value, 9, LEN) => once(Form::Message(MessageType::Metadata)),
-            (MessageType::Metadata, 1, LEN) => once(Form::Message(MessageType::PluginData)),
-            (MessageType::Metadata, 2 | 3, LEN) => once(Form::Text),
-            (MessageType::Metadata, 4, VARINT) => once(Form::Varint),
-            (MessageType::PluginData, 1, LEN) => once(Form::Text),
-            (MessageType::PluginData, 2, LEN) => once(Form::Bytes),
-            (MessageType::Tensor, 1, VARINT) => once(Form::Varint),
-            (MessageType::Tensor, 2, LEN) => once(Form::Message(MessageType::Shape)),
-            (MessageType::Tensor, 4, LEN) => once(Form::Bytes),
-            (MessageType::Tensor, 5, LEN) => once(Form::Packed(4)),
-            (MessageType::Tensor, 6, LEN) => once(Form::Packed(8)),
-            (MessageType::Tensor, 8, LEN) => repeated(size_of::<Vec<u8>>(), Form::Bytes),
-            (MessageType::Shape, 2, LEN) => {
-                repeated(size_of::<Dim>(), Form::Message(MessageType::Dim))
-            }
-            (MessageType::Dim, 1, VARINT) => once(Form::Varint),
-            (MessageType::Dim, 2, LEN) => once(Form::Text),
-            (MessageType::Histogram, 1..=5, FIXED64) => once(Form::Fixed64),
-            (MessageType::Histogram, 6 | 7, LEN) => once(Form::Packed(8)),
-            _ => return None,
-        };
-        Some(Field { form, occurs })
+impl Field {
+    const fn once(slot: u8, form: Form) -> Field {
+        Field {
+            form,
+            slot,
+            memory: 0,
+        }
+    }
+
+    const fn repeated(memory: usize, form: Form) -> Field {
+        assert!(memory <= u16::MAX as usize);
+        Field {
+            form,
+            slot: 0,
+            memory: memory as u16,
+        }
+    }
+
+    const fn message(slot: u8, message: MessageType) -> Field {
+        Field::once(slot, Form::Message(message))
     }
 }
+
+impl MessageType {
+    const ALL: [MessageType; 9] = [
+        MessageType::Event,
+        MessageType::Summary,
+        MessageType::Value,
+        MessageType::Metadata,
+        MessageType::PluginData,
+        MessageType::Tensor,
+        MessageType::Shape,
+        MessageType::Dim,
+        MessageType::Histogram,
+    ];
+
+    /// The field of a number (1 to 15) and a wire type. Numbers are those of `proto/`.
+    const fn field(self, number: u8, wire_type: u8) -> Option<Field> {
+        use MessageType::*;
+        Some(match (self, number, wire_type) {
+            (Event, 1, FIXED64) => Field::once(1, Form::Fixed64),
+            (Event, 2, VARINT) => Field::once(2, Form::Varint),
+            (Event, 3, LEN) => Field::once(5, Form::Text),
+            (Event, 4, LEN) => Field::once(5, Form::Bytes),
+            (Event, 5, LEN) => Field::message(5, Summary),
+            (Summary, 1, LEN) => Field::repeated(size_of::<summary::Value>(), Form::Message(Value)),
+            (Value, 1, LEN) => Field::once(1, Form::Text),
+            (Value, 2, FIXED32) => Field::once(2, Form::Fixed32),
+            (Value, 5, LEN) => Field::message(2, Histogram),
+            (Value, 8, LEN) => Field::message(2, Tensor),
+            (Value, 9, LEN) => Field::message(9, Metadata),
+            (Metadata, 1, LEN) => Field::message(1, PluginData),
+            (Metadata, 2 | 3, LEN) => Field::once(number, Form::Text),
+            (Metadata, 4, VARINT) => Field::once(4, Form::Varint),
+            (PluginData, 1, LEN) => Field::once(1, Form::Text),
+            (PluginData, 2, LEN) => Field::once(2, Form::Bytes),
+            (Tensor, 1, VARINT) => Field::once(1, Form::Varint),
+            (Tensor, 2, LEN) => Field::message(2, Shape),
+            (Tensor, 4, LEN) => Field::once(4, Form::Bytes),
+            (Tensor, 5, LEN) => Field::once(5, Form::Packed(4)),
+            (Tensor, 6, LEN) => Field::once(6, Form::Packed(8)),
+            (Tensor, 8, LEN) => Field::repeated(size_of::<Vec<u8>>(), Form::Bytes),
+            (Shape, 2, LEN) => {
+                Field::repeated(size_of::<tensor_shape_proto::Dim>(), Form::Message(Dim))
+            }
+            (Dim, 1, VARINT) => Field::once(1, Form::Varint),
+            (Dim, 2, LEN) => Field::once(2, Form::Text),
+            (Histogram, 1..=5, FIXED64) => Field::once(number, Form::Fixed64),
+            (Histogram, 6 | 7, LEN) => Field::once(number, Form::Packed(8)),
+            _ => return None,
+        })
+    }
+
+    /// The fields by their keys, number and wire type in one byte.
+    const fn fields(self) -> [Option<Field>; 128] {
+        let mut fields = [None; 128];
+        let mut key = 0;
+        while key < 128 {
+            fields[key as usize] = self.field(key >> 3, key & 7);
+            key += 1;
+        }
+        fields
+    }
+}
+
+/// The table laid out by message and key: looking a field up is one load.
+static FIELDS: [[Option<Field>; 128]; 9] = {
+    let mut fields = [[None; 128]; 9];
+    let mut index = 0;
+    while index < fields.len() {
+        fields[MessageType::ALL[index] as usize] = MessageType::ALL[index].fields();
+        index += 1;
+    }
+    fields
+};
 
 /// What a field holds.
 #[derive(Clone, Copy)]
@@ -123,7 +170,8 @@ pub(crate) enum FieldContent<'a> {
     Varint(u64),
     Fixed32(u32),
     Fixed64(u64),
-    Text(&'a str),
+    /// Valid UTF-8.
+    Text(&'a [u8]),
     /// Bytes, or packed numbers, which are whole.
     Bytes(&'a [u8]),
 }
@@ -235,9 +283,10 @@ impl<'v, V> Scanner<'v, V> {
     where
         V: FieldVisitor<'a>,
     {
+        let fields = FIELDS.get(message as usize)?;
         let mut slots = 0_u16;
         while !bytes.is_empty() {
-            bytes = match self.field(message, bytes, &mut slots) {
+            bytes = match self.field(message, fields, bytes, &mut slots) {
                 Some(rest) => rest,
                 None => {
                     self.is_valid = false;
@@ -254,6 +303,7 @@ impl<'v, V> Scanner<'v, V> {
     fn field<'a>(
         &mut self,
         message: MessageType,
+        fields: &[Option<Field>; 128],
         bytes: &'a [u8],
         slots: &mut u16,
     ) -> Option<&'a [u8]>
@@ -262,15 +312,12 @@ impl<'v, V> Scanner<'v, V> {
     {
         let (&key, bytes) = bytes.split_first()?;
         let number = key >> 3;
-        let field = message.field(number, key & 7)?;
-        match field.occurs {
-            Occurs::Once { slot } => {
-                let bit = 1 << slot;
-                self.has_duplicates |= *slots & bit != 0;
-                *slots |= bit;
-            }
-            Occurs::Repeated { memory } => self.parts = self.parts.saturating_add(memory as u64),
-        }
+        let field = (*fields.get(usize::from(key))?)?;
+        // Repeated fields have no bit.
+        let bit = (1_u16 << (field.slot & 15)) & !1;
+        self.has_duplicates |= *slots & bit != 0;
+        *slots |= bit;
+        self.parts += u64::from(field.memory);
         let (content, rest) = match field.form {
             Form::Varint => {
                 let (number, rest) = varint(bytes)?;
@@ -290,7 +337,8 @@ impl<'v, V> Scanner<'v, V> {
             }
             Form::Text => {
                 let (bytes, rest) = delimited(bytes)?;
-                (FieldContent::Text(str::from_utf8(bytes).ok()?), rest)
+                let is_valid = bytes.is_ascii() || str::from_utf8(bytes).is_ok();
+                (is_valid.then_some(FieldContent::Text(bytes))?, rest)
             }
             Form::Bytes => {
                 let (bytes, rest) = delimited(bytes)?;
@@ -298,7 +346,7 @@ impl<'v, V> Scanner<'v, V> {
             }
             Form::Packed(size) => {
                 let (bytes, rest) = delimited(bytes)?;
-                let is_whole = bytes.len().is_multiple_of(size);
+                let is_whole = bytes.len().is_multiple_of(usize::from(size));
                 (is_whole.then_some(FieldContent::Bytes(bytes))?, rest)
             }
             Form::Message(message) => {
@@ -356,6 +404,7 @@ fn long_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
 mod tests {
     use super::*;
     use crate::format::record;
+    use crate::proto::summary::Value;
     use crate::proto::{self, Event, Summary, TensorProto, event::What};
     use crate::{EventReader, ReadError};
     use proptest::prelude::*;
@@ -453,11 +502,13 @@ mod tests {
             let mut start = 0;
             while let Some(header) = file.get(start..).and_then(|rest| rest.first_chunk::<8>()) {
                 let len = u64::from_le_bytes(*header) as usize;
-                let Some(payload) = file.get(start + 12..).and_then(|rest| rest.get(..len)) else { break };
+                let payload = file.get(start + 12..).and_then(|rest| rest.get(..len));
+                let Some(payload) = payload else { break };
                 let scan = EventScan::of(payload);
                 if scan.is_valid {
                     let time = scan.wall_time;
-                    prop_assert_eq!(Event::decode(payload).unwrap().wall_time.to_bits(), time.to_bits());
+                    let event = Event::decode(payload).unwrap();
+                    prop_assert_eq!(event.wall_time.to_bits(), time.to_bits());
                 }
                 start += len + 16;
             }

@@ -1,5 +1,5 @@
-//! A long record of a file is checked piece by piece before it gets memory: a header is twelve bytes
-//! and can announce two gigabytes, also in a sparse file that takes no room on the disk.
+//! A long record of a file is checked piece by piece before it gets memory: a header is twelve
+//! bytes and can announce two gigabytes, also in a sparse file that takes no room on the disk.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -67,15 +67,16 @@ mod tests {
     use crate::format::record::{RecordError, RecordReader, encode, header_of};
     use std::io::Write;
 
-    const GIB: u64 = 1 << 30;
+    const LEN: u64 = 256 << 20;
 
-    /// A header that announces a gibibyte, zeros that take no room, and a whole record.
+    /// A header that announces a quarter of a gibibyte, zeros that take no room, and a whole
+    /// record.
     fn sparse(zeros: u64) -> File {
         let mut file = tempfile::tempfile().unwrap();
         let mut record = Vec::new();
         encode(b"first", &mut record);
         file.write_all(&record).unwrap();
-        file.write_all(&header_of(GIB)).unwrap();
+        file.write_all(&header_of(LEN)).unwrap();
         file.seek(SeekFrom::Current(zeros as i64)).unwrap();
         record.clear();
         encode(b"last", &mut record);
@@ -89,7 +90,7 @@ mod tests {
     #[test]
     fn a_long_record_that_is_damaged_gets_no_memory() {
         for resync in [false, true] {
-            let mut records = RecordReader::of_file(sparse(GIB + FOOTER_LEN as u64), 0);
+            let mut records = RecordReader::of_file(sparse(LEN + FOOTER_LEN as u64), 0);
             records.set_resync(resync);
             assert_eq!(records.next_record().unwrap(), Some(&b"first"[..]));
             match records.next_record() {
@@ -104,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_hold_a_record_is_not_read_for_it() {
-        let mut records = RecordReader::of_file(sparse(GIB / 2), 0);
+        let mut records = RecordReader::of_file(sparse(LEN / 2), 0);
         assert!(records.next_record().is_ok());
         match records.next_record() {
             Err(RecordError::Truncated { offset: DAMAGED }) => {}
@@ -112,9 +113,9 @@ mod tests {
         }
         assert_eq!(records.next_record().unwrap(), None, "told once");
         assert!(records.memory() < 4 * PIECE, "{}", records.memory());
-        assert!(records.arrived() > GIB / 2, "all of the file is known");
+        assert!(records.arrived() > LEN / 2, "all of the file is known");
 
-        let mut records = RecordReader::of_file(sparse(GIB / 2), 0);
+        let mut records = RecordReader::of_file(sparse(LEN / 2), 0);
         records.set_resync(true);
         assert!(records.next_record().is_ok());
         match records.next_record() {
@@ -122,7 +123,7 @@ mod tests {
                 offset: DAMAGED,
                 len,
                 ..
-            }) => assert_eq!(len, HEADER_LEN as u64 + GIB / 2),
+            }) => assert_eq!(len, HEADER_LEN as u64 + LEN / 2),
             other => panic!("{other:?}"),
         }
         assert_eq!(records.next_record().unwrap(), Some(&b"last"[..]));

@@ -1,7 +1,8 @@
 //! TFRecord framing: bytes and checksums, nothing of what they mean.
 //!
-//! A record is the length of the payload (`u64`, little-endian), the masked checksum of these eight bytes, the payload,
-//! and the masked checksum of the payload. A file is records one after the other, with nothing before, between or after.
+//! A record is the length of the payload (`u64`, little-endian), the masked checksum of these eight
+//! bytes, the payload, and the masked checksum of the payload. A file is records one after the
+//! other, with nothing before, between or after.
 
 mod long_record;
 mod reader;
@@ -16,11 +17,12 @@ const FOOTER_LEN: usize = 4;
 /// Bytes that framing adds to a payload.
 pub(crate) const OVERHEAD: usize = HEADER_LEN + FOOTER_LEN;
 
-/// The longest record a reader accepts unless told otherwise, and the longest a writer should make: protobuf's own limit.
+/// The longest record a reader accepts unless told otherwise, and the longest a writer should make:
+/// protobuf's own limit.
 pub(crate) const MAX_RECORD_LEN: u64 = i32::MAX as u64;
 
-/// CRC-32C (Castagnoli), masked as TFRecord asks: rotated and shifted, so that a checksum over data that holds checksums
-/// stays meaningful.
+/// CRC-32C (Castagnoli), masked as TFRecord asks: rotated and shifted, so that a checksum over data
+/// that holds checksums stays meaningful.
 pub(crate) fn masked_crc(data: &[u8]) -> u32 {
     masked(crc32c::crc32c(data))
 }
@@ -35,7 +37,8 @@ pub(crate) fn encode(payload: &[u8], out: &mut Vec<u8>) {
     encode_with(out, |out| out.extend_from_slice(payload));
 }
 
-/// Appends one record to `out`, whose payload is what `fill` appends: a message is serialized where it will lie.
+/// Appends one record to `out`, whose payload is what `fill` appends: a message is serialized where
+/// it will lie.
 ///
 /// `fill` must only append.
 pub(crate) fn encode_with(out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
@@ -92,7 +95,8 @@ fn checked_payload(body: &[u8]) -> Option<&[u8]> {
 mod tests {
     use super::*;
 
-    // crc32c values of RFC 3720, section B.4, and of the usual check string; masked ones computed from the definition.
+    // crc32c values of RFC 3720, section B.4, and of the usual check string; masked ones computed
+    // from the definition.
     #[test]
     fn checksums_match_published_vectors() {
         assert_eq!(crc32c::crc32c(b"123456789"), 0xe306_9283);

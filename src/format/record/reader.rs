@@ -13,11 +13,12 @@ use crate::format::record::{
 /// Why no record could be read. Offsets count bytes from the start of the source.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RecordError {
-    /// The source ends inside the record that begins at `offset`. Reading goes on with this very record when the source
-    /// has grown.
+    /// The source ends inside the record that begins at `offset`. Reading goes on with this very
+    /// record when the source has grown.
     #[error("the record at byte {offset} is not complete yet")]
     Truncated { offset: u64 },
-    /// The length of the record does not match its checksum, so nothing tells where the next record begins. Reading ends.
+    /// The length of the record does not match its checksum, so nothing tells where the next record
+    /// begins. Reading ends.
     #[error("the length of the record at byte {offset} does not match its checksum")]
     LengthChecksum { offset: u64 },
     /// The payload does not match its checksum. Reading goes on with the next record.
@@ -26,8 +27,8 @@ pub(crate) enum RecordError {
     /// The record is longer than the reader was told to accept. Reading ends.
     #[error("the record at byte {offset} has {len} bytes, more than the limit of {max}")]
     TooLong { offset: u64, len: u64, max: u64 },
-    /// Only when resynchronising: `len` bytes from `offset` on belong to no record that could be read. Reading goes on
-    /// behind them.
+    /// Only when resynchronising: `len` bytes from `offset` on belong to no record that could be
+    /// read. Reading goes on behind them.
     #[error("the {len} bytes from byte {offset} on hold no readable record")]
     Skipped {
         offset: u64,
@@ -42,7 +43,8 @@ pub(crate) enum RecordError {
 
 /// Reads records one by one from a source that may still be growing.
 ///
-/// Memory grows with the bytes that arrive, never by what a length field announces, and holds one record at a time.
+/// Memory grows with the bytes that arrive, never by what a length field announces, and holds one
+/// record at a time.
 #[derive(Debug)]
 pub(crate) struct RecordReader<R> {
     window: Window<R>,
@@ -83,9 +85,9 @@ struct Resync {
     looked: u64,
 }
 
-/// Bytes whose checksums may be computed in vain, and how many more for each byte looked at. Damage by accident does not
-/// come near. A file made to waste time would otherwise cost the square of its size: a header that announces the rest of
-/// the file takes twelve bytes.
+/// Bytes whose checksums may be computed in vain, and how many more for each byte looked at. Damage
+/// by accident does not come near. A file made to waste time would otherwise cost the square of its
+/// size: a header that announces the rest of the file takes twelve bytes.
 const WASTE: u64 = 64 << 20;
 const WASTE_PER_BYTE: u64 = 8;
 
@@ -172,8 +174,9 @@ impl<R: Read> RecordReader<R> {
 
     /// The payload of the next record, or `None` at the end of what there is so far.
     ///
-    /// [`RecordError::Truncated`] and [`RecordError::Io`] are reported once: while nothing more arrives the next calls
-    /// give `None`, so that a loop over all records ends. After an error that ends reading there is only `None`.
+    /// [`RecordError::Truncated`] and [`RecordError::Io`] are reported once: while nothing more
+    /// arrives the next calls give `None`, so that a loop over all records ends. After an error
+    /// that ends reading there is only `None`.
     pub(crate) fn next_record(&mut self) -> Result<Option<&[u8]>, RecordError> {
         self.window.consume(self.delivered);
         self.delivered = 0;
@@ -223,7 +226,8 @@ impl<R: Read> RecordReader<R> {
         }
     }
 
-    /// Fetches the record in progress and gives its length with framing, or `None` when the source ends before it.
+    /// Fetches the record in progress and gives its length with framing, or `None` when the source
+    /// ends before it.
     fn fetch(&mut self) -> Result<Option<usize>, RecordError> {
         let offset = self.window.offset();
         if !self.fill_to(HEADER_LEN)? {
@@ -237,12 +241,14 @@ impl<R: Read> RecordReader<R> {
         let whole = self
             .framed_len(len)
             .ok_or(RecordError::TooLong { offset, len, max })?;
-        match self.look_at(0, whole)? {
-            LongRecord::Sound => {}
-            LongRecord::Damaged => return self.damaged_long(whole),
-            LongRecord::Incomplete { bytes } => {
-                self.unread = bytes;
-                return Err(RecordError::Truncated { offset });
+        if whole > LONG {
+            match self.look_at(0, whole)? {
+                LongRecord::Sound => {}
+                LongRecord::Damaged => return self.damaged_long(whole),
+                LongRecord::Incomplete { bytes } => {
+                    self.unread = bytes;
+                    return Err(RecordError::Truncated { offset });
+                }
             }
         }
         match self.fill_to(whole)? {
@@ -253,8 +259,9 @@ impl<R: Read> RecordReader<R> {
 
     /// Looks at the record of `whole` bytes at a place of the window, if it is long and not in
     /// memory. What is not looked at counts as sound.
+    #[cold]
     fn look_at(&mut self, at: usize, whole: usize) -> Result<LongRecord, RecordError> {
-        let Some(file) = self.file.as_ref().filter(|_| whole > LONG) else {
+        let Some(file) = &self.file else {
             return Ok(LongRecord::Sound);
         };
         if self.window.len() >= at + whole {
@@ -328,8 +335,8 @@ impl<R: Read> RecordReader<R> {
             })
     }
 
-    /// The first record has a good length and a bad content: a few of its bytes changed, or it was torn and the next record
-    /// begins inside it.
+    /// The first record has a good length and a bad content: a few of its bytes changed, or it was
+    /// torn and the next record begins inside it.
     fn damaged_content(&mut self, whole: usize) -> Result<Option<usize>, RecordError> {
         let offset = self.window.offset();
         if self.resync.as_ref().is_some_and(Resync::may_waste)
@@ -342,8 +349,8 @@ impl<R: Read> RecordReader<R> {
         Err(RecordError::DataChecksum { offset })
     }
 
-    /// Goes on with the first whole record that begins in the `whole` bytes of the one at the front of the window, and gives
-    /// what was skipped for it. `None` when there is no such record.
+    /// Goes on with the first whole record that begins in the `whole` bytes of the one at the front
+    /// of the window, and gives what was skipped for it. `None` when there is no such record.
     fn inside(&mut self, whole: usize) -> Result<Option<RecordError>, RecordError> {
         let offset = self.window.offset();
         let SearchResult::Record(at) = self.look(HEADER_LEN..whole, false)? else {
@@ -374,14 +381,16 @@ impl<R: Read> RecordReader<R> {
             resync.told = resync.told.max(offset);
         }
         match self.search(1)? {
-            // Only within the last bytes of a stretch that was reported up to the end of the source.
+            // Only within the last bytes of a stretch that was reported up to the end of the
+            // source.
             true => self.find(),
             false => Ok(None),
         }
     }
 
-    /// Looks for the end of a damaged stretch. `Err(Skipped)` reports it up to where reading goes on, or up to the end of
-    /// the source. `Ok(true)` when a record follows and nothing is left to report, `Ok(false)` when there is nothing new.
+    /// Looks for the end of a damaged stretch. `Err(Skipped)` reports it up to where reading goes
+    /// on, or up to the end of the source. `Ok(true)` when a record follows and nothing is left to
+    /// report, `Ok(false)` when there is nothing new.
     fn search(&mut self, from: usize) -> Result<bool, RecordError> {
         let found = self.look(from..usize::MAX, true)?;
         let (place, ends) = match found {
@@ -393,7 +402,8 @@ impl<R: Read> RecordReader<R> {
             return Ok(false);
         };
         resync.lost = !ends;
-        // The last bytes may turn out to be the front of a header. They are reported all the same: nothing may follow.
+        // The last bytes may turn out to be the front of a header. They are reported all the same:
+        // nothing may follow.
         let until = match ends {
             true => self.window.offset(),
             false => self.window.offset() + self.window.len() as u64,
@@ -439,7 +449,11 @@ impl<R: Read> RecordReader<R> {
             if let Some(whole) = whole.filter(|_| checked_len(header).is_some())
                 && self.resync.as_ref().is_none_or(Resync::may_waste)
             {
-                match self.look_at(at, whole)? {
+                let found = match whole > LONG {
+                    true => self.look_at(at, whole)?,
+                    false => LongRecord::Sound,
+                };
+                match found {
                     LongRecord::Damaged => self.waste(whole),
                     LongRecord::Incomplete { .. } => beginning = beginning.or(Some(at)),
                     LongRecord::Sound if !self.fill_to(at + whole)? => {
@@ -501,6 +515,7 @@ fn leading_zeros(bytes: &[u8]) -> usize {
 mod tests {
     use super::*;
     use crate::format::record::{encode, header_of};
+    use proptest::collection::vec;
     use proptest::prelude::*;
     use std::cell::RefCell;
     use std::io;
@@ -807,7 +822,8 @@ mod tests {
             .ok()
     }
 
-    // Headers that are right and announce far more than follows: each would cost a checksum over the rest of the file.
+    // Headers that are right and announce far more than follows: each would cost a checksum over
+    // the rest of the file.
     #[test]
     fn a_file_made_to_waste_time_does_not() {
         let mut file = vec![0; 7];
@@ -835,7 +851,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..20)) {
+        fn what_is_written_is_read(payloads in vec(vec(any::<u8>(), 0..200), 0..20)) {
             let slices: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
             let file = framed(&slices);
             let seen = drain(&mut RecordReader::new(&file[..]));
@@ -855,22 +871,28 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_bytes_end(file in prop::collection::vec(any::<u8>(), 0..400)) {
+        fn arbitrary_bytes_end(file in vec(any::<u8>(), 0..400)) {
             let reports = drain(&mut RecordReader::new(&file[..])).len();
             prop_assert!(reports <= file.len() / OVERHEAD + 1);
         }
 
         #[test]
         fn resynchronising_loses_only_what_was_damaged(
-            sizes in prop::collection::vec(0..200_usize, 1..20), at in any::<prop::sample::Index>(), bit in 0..8_u32
+            sizes in vec(0..200_usize, 1..20), at in any::<prop::sample::Index>(), bit in 0..8_u32
         ) {
             // From one: eight zeros with their checksum are the header of an empty record, too.
-            let payloads: Vec<Vec<u8>> = (1..).zip(&sizes).map(|(i, &size)| vec![i; size]).collect();
+            let payload = |(i, &size): (u8, &usize)| vec![i; size];
+            let payloads: Vec<Vec<u8>> = (1..).zip(&sizes).map(payload).collect();
             let slices: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
             let mut file = framed(&slices);
             let at = at.index(file.len());
             file[at] ^= 1 << bit;
-            let ends: Vec<usize> = sizes.iter().scan(0, |end, size| { *end += size + OVERHEAD; Some(*end) }).collect();
+            let mut end = 0;
+            let mut end_of = |size: &usize| {
+                end += size + OVERHEAD;
+                end
+            };
+            let ends: Vec<usize> = sizes.iter().map(&mut end_of).collect();
             let mut expected = payloads;
             expected.remove(ends.partition_point(|&end| end <= at));
             let seen = drain(&mut resyncing(&file[..]));
@@ -879,7 +901,7 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_bytes_end_when_resynchronising(file in prop::collection::vec(any::<u8>(), 0..400)) {
+        fn arbitrary_bytes_end_when_resynchronising(file in vec(any::<u8>(), 0..400)) {
             drain(&mut resyncing(&file[..]));
         }
     }

@@ -1,4 +1,5 @@
-//! The stretch of a source that is in memory: it grows by what arrives, and never by what a length announces.
+//! The stretch of a source that is in memory: it grows by what arrives, and never by what a length
+//! announces.
 
 use std::io::{self, Read};
 
@@ -49,8 +50,8 @@ impl<R: Read> Window<R> {
         self.end - self.start
     }
 
-    /// Reads until the window holds `target` bytes or more; false when the source ends before that. What came before an
-    /// error stays.
+    /// Reads until the window holds `target` bytes or more; false when the source ends before that.
+    /// What came before an error stays.
     pub(crate) fn fill_to(&mut self, target: usize) -> io::Result<bool> {
         while self.len() < target {
             self.shrink(target);

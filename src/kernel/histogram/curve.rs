@@ -1,6 +1,6 @@
 //! The cumulative count as a polyline, and the few of its corners that stay closest to all of it.
 
-use super::{FineHistogram, value_of};
+use crate::kernel::histogram::fine_histogram::{FineHistogram, value_of};
 
 /// A point of the cumulative count.
 #[derive(Debug, Clone, Copy)]

@@ -1,5 +1,5 @@
-//! The same training written through the crate tensorboard-rs and through our logger reads back the same. And the program that
-//! wrote the fixture of `read_foreign.rs`.
+//! The same training written through the crate tensorboard-rs and through our logger reads back the
+//! same. And the program that wrote the fixture of `read_foreign.rs`.
 
 #[path = "../../../tests/common/mod.rs"]
 mod common;
@@ -20,7 +20,8 @@ fn weights(step: usize) -> Vec<f32> {
     weights
 }
 
-/// What a user of tensorboard-rs computes by hand: counts of equally wide buckets, each up to its limit.
+/// What a user of tensorboard-rs computes by hand: counts of equally wide buckets, each up to its
+/// limit.
 fn buckets(values: &[f32], count: usize) -> HistogramProto {
     let doubles: Vec<f64> = values.iter().map(|&x| f64::from(x)).collect();
     let min = doubles.iter().copied().fold(f64::INFINITY, f64::min);

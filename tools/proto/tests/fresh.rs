@@ -1,5 +1,5 @@
-//! The committed types in `src/format/proto` are what `proto/*.proto` generates. Neither the library nor
-//! this test needs protoc.
+//! The committed types in `src/format/proto` are what `proto/*.proto` generates. Neither the
+//! library nor this test needs protoc.
 //!
 //! After a change in `proto/`: `UPDATE_PROTO=1 cargo test -p tch-tensorboard-proto`.
 
@@ -7,8 +7,10 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// One generated file for each package: what prost-build calls it, and its name in `src/format/proto`.
-const FILES: [(&str, &str); 2] = [
+/// One generated file for each package: what prost-build calls it, and its name in
+/// `src/format/proto`.
+const FILES: [(&str, &str); 3] = [
+    ("tch_tensorboard.rs", "tch_tensorboard.rs"),
     ("tensorboard.rs", "tensorboard.rs"),
     ("tensorboard.custom_scalar.rs", "custom_scalar.rs"),
 ];

@@ -1,9 +1,11 @@
-//! Which way of copying is the faster one just now: it hangs on what else the machine does, so it is measured.
+//! Which method of copying is the faster one just now. It depends on what else the machine does, so it is measured:
+//! libtorch's threads copy 11.7 million floats in 2.4 ms where one thread takes 3.5 ms while cores are free, and in 6.4 ms
+//! while one other thread is busy. Each model keeps the time of both and tries the slower one now and then.
 
 use std::time::Duration;
 
 use crate::platform::streaming::WORTH_STREAMING;
-use crate::source::values::Way;
+use crate::source::element_source::CopyMethod;
 
 /// Calls until the slower way is tried again; doubled each time it is still slower.
 const FIRST_RETRY: u32 = 4;
@@ -14,7 +16,7 @@ const WORTH_CHOOSING: usize = 4 << 20;
 
 /// The times that the caller's thread alone and libtorch's threads took lately.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct CopyTuner {
     alone: Option<Duration>,
     threads: Option<Duration>,
     calls: u32,
@@ -22,9 +24,9 @@ pub(crate) struct Pace {
     retry_after: u32,
 }
 
-impl Default for Pace {
-    fn default() -> Pace {
-        Pace {
+impl Default for CopyTuner {
+    fn default() -> CopyTuner {
+        CopyTuner {
             alone: None,
             threads: None,
             calls: 0,
@@ -34,16 +36,16 @@ impl Default for Pace {
     }
 }
 
-impl Pace {
+impl CopyTuner {
     /// The way for the next call, which copies so many bytes: the faster one, and the other one now and then. `threads` are
     /// those that libtorch has.
-    pub(crate) fn choose(&self, bytes: usize, threads: usize) -> Way {
+    pub(crate) fn choose(&self, bytes: usize, threads: usize) -> CopyMethod {
         if bytes >= WORTH_CHOOSING && threads > 1 && self.is_for_threads() {
-            Way::Threads
+            CopyMethod::Threads
         } else if bytes >= WORTH_STREAMING {
-            Way::Streaming
+            CopyMethod::Streaming
         } else {
-            Way::Alone
+            CopyMethod::Plain
         }
     }
 
@@ -56,8 +58,8 @@ impl Pace {
     }
 
     /// Takes the time of a call.
-    pub(crate) fn record(&mut self, way: Way, time: Duration) {
-        let by_threads = way == Way::Threads;
+    pub(crate) fn record(&mut self, method: CopyMethod, time: Duration) {
+        let by_threads = method == CopyMethod::Threads;
         let were_faster = self.threads_are_faster();
         let known = if by_threads {
             &mut self.threads
@@ -92,54 +94,54 @@ mod tests {
     use super::*;
 
     /// How often each way is taken in many calls that take these times.
-    fn taken(pace: &mut Pace, calls: usize, alone: u64, threads: u64) -> (usize, usize) {
+    fn taken(tuner: &mut CopyTuner, calls: usize, alone: u64, threads: u64) -> (usize, usize) {
         let mut counts = (0, 0);
         for _ in 0..calls {
-            let way = pace.choose(WORTH_CHOOSING, 2);
-            let micros = if way == Way::Threads {
+            let method = tuner.choose(WORTH_CHOOSING, 2);
+            let micros = if method == CopyMethod::Threads {
                 counts.1 += 1;
                 threads
             } else {
                 counts.0 += 1;
                 alone
             };
-            pace.record(way, Duration::from_micros(micros));
+            tuner.record(method, Duration::from_micros(micros));
         }
         counts
     }
 
     #[test]
     fn the_faster_way_is_taken_nearly_always() {
-        let (alone, threads) = taken(&mut Pace::default(), 10_000, 3500, 2300);
+        let (alone, threads) = taken(&mut CopyTuner::default(), 10_000, 3500, 2300);
         assert!(threads > 9980 && alone > 0, "{alone} {threads}");
-        let (alone, threads) = taken(&mut Pace::default(), 10_000, 3500, 6400);
+        let (alone, threads) = taken(&mut CopyTuner::default(), 10_000, 3500, 6400);
         assert!(alone > 9980 && threads > 1, "{alone} {threads}");
     }
 
     #[test]
     fn small_copies_and_single_threads_have_no_choice_and_all_but_the_least_stream() {
-        let mut pace = Pace::default();
-        taken(&mut pace, 3, 3500, 2300);
-        assert_eq!(pace.choose(WORTH_CHOOSING, 2), Way::Threads);
-        assert_eq!(pace.choose(WORTH_CHOOSING - 1, 2), Way::Streaming);
-        assert_eq!(pace.choose(WORTH_CHOOSING, 1), Way::Streaming);
-        assert_eq!(pace.choose(WORTH_STREAMING, 1), Way::Streaming);
-        assert_eq!(pace.choose(WORTH_STREAMING - 1, 2), Way::Alone);
+        let mut tuner = CopyTuner::default();
+        taken(&mut tuner, 3, 3500, 2300);
+        assert_eq!(tuner.choose(WORTH_CHOOSING, 2), CopyMethod::Threads);
+        assert_eq!(tuner.choose(WORTH_CHOOSING - 1, 2), CopyMethod::Streaming);
+        assert_eq!(tuner.choose(WORTH_CHOOSING, 1), CopyMethod::Streaming);
+        assert_eq!(tuner.choose(WORTH_STREAMING, 1), CopyMethod::Streaming);
+        assert_eq!(tuner.choose(WORTH_STREAMING - 1, 2), CopyMethod::Plain);
     }
 
     #[test]
     fn a_change_is_noticed_at_once_when_the_way_in_use_slows_down() {
-        let mut pace = Pace::default();
-        taken(&mut pace, 100, 3500, 2300);
-        let (_, threads) = taken(&mut pace, 100, 3500, 100_000);
+        let mut tuner = CopyTuner::default();
+        taken(&mut tuner, 100, 3500, 2300);
+        let (_, threads) = taken(&mut tuner, 100, 3500, 100_000);
         assert!(threads <= 4, "{threads}");
     }
 
     #[test]
     fn a_change_is_noticed_in_time_when_the_other_way_gets_faster() {
-        let mut pace = Pace::default();
-        taken(&mut pace, 1000, 3500, 6400);
-        let (_, threads) = taken(&mut pace, 3000, 3500, 2300);
+        let mut tuner = CopyTuner::default();
+        taken(&mut tuner, 1000, 3500, 6400);
+        let (_, threads) = taken(&mut tuner, 3000, 3500, 2300);
         assert!(threads > 1000, "{threads}");
     }
 }

@@ -1,10 +1,12 @@
-//! The repository keeps its own promises: it stands alone, its papers are there, and they name what exists.
+//! The repository is complete: it depends on no machine, its papers are there, and they name what
+//! exists.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Folders of some machine: a home, or the place where one checkout lay. In pieces, or this file would name them.
+/// Folders of some machine: a home, or the place of one checkout. In pieces, or this file would
+/// name them.
 const MACHINE_PATHS: [&str; 6] = [
     concat!("/ro", "ot/"),
     concat!("/ho", "me/"),
@@ -14,7 +16,7 @@ const MACHINE_PATHS: [&str; 6] = [
     concat!("../sha", "red"),
 ];
 
-/// Hosts that serve packages. Which of them is asked is the choice of whoever builds, by cargo's and pip's settings.
+/// Hosts that serve packages. Whoever builds chooses one, by the settings of cargo and pip.
 const REGISTRY_HOSTS: [&str; 6] = [
     concat!("index.", "crates.io"),
     concat!("static.", "crates.io"),
@@ -25,14 +27,17 @@ const REGISTRY_HOSTS: [&str; 6] = [
 ];
 
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    let tidy = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tidy.ancestors()
+        .nth(2)
+        .expect("tools/tidy lies in the repository")
 }
 
 fn read(name: &str) -> String {
     fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// What git has, or every file when this is an unpacked archive that git knows nothing of.
+/// The files that git tracks, or every file of an unpacked archive.
 fn committed_files() -> Vec<PathBuf> {
     let listing = Command::new("git")
         .args(["ls-files", "-z"])
@@ -70,7 +75,8 @@ fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// Whether `text` has `needle` where a path or a host can begin: a folder of the checkout may end in the same letters.
+/// Whether `text` has `needle` where a path or a host can begin: a folder of the checkout may end
+/// in the same letters.
 fn names(text: &str, needle: &str) -> bool {
     text.match_indices(needle).any(|(at, _)| {
         let before = text[..at].chars().next_back();

@@ -1,0 +1,20 @@
+//! The rule for `decay_only`.
+
+use crate::report::evidence_table::Outcome;
+use crate::report::rules::{Case, Rule, RuleKind, of_row};
+use crate::report::verdict::Verdict;
+
+pub(super) const RULE: Rule = Rule {
+    verdict: Verdict::DecayOnly,
+    name: "decay_only",
+    is_fault: true,
+    kind: RuleKind::Gradient,
+    decide: |case| of_row(case, Outcome::DecayOnly, Verdict::DecayOnly),
+    reason,
+    advice: "look at the loss: a factor of 0, a mask, a clamp or rounding on the way from it; weight decay alone moves it",
+};
+
+fn reason(case: &Case<'_>) -> String {
+    let looks = case.history.trail.looks();
+    format!("its gradient was exactly zero at {looks} calls, and each step only makes it smaller")
+}

@@ -1,0 +1,161 @@
+//! From numbers to the words of the table: what was seen of a variable over a span as long as its rhythm asks for.
+
+use crate::report::evidence_table::{
+    Company, Course, Moved, OtherGradients, Required, Rest, Signs,
+};
+use crate::report::gradient_trail::Patience;
+use crate::report::rules::{Case, Context};
+use crate::report::thresholds::Thresholds;
+use crate::report::verdict::GradientState;
+use crate::source::named_tensors::Role;
+
+/// Moves of a frozen variable, within the window, that are taken for an edit by hand or a copy now and then.
+const EDITS: u32 = 2;
+
+/// Looks in a row that must have found a variable following another.
+const FOLLOWING: u32 = 2;
+
+/// Share of the way that has led towards zero where nothing but decay moves a variable: all of it under plain descent, 0.8 of it
+/// for normal weights under Adam, whose steps are all alike.
+const SHRINKING: f64 = 0.6;
+
+/// The words for a case.
+pub(crate) fn signs(case: &Case<'_>) -> Signs {
+    let required = required(case);
+    let gradient = case.gradient;
+    let moved = moved(case, required);
+    Signs {
+        moved,
+        course: course(case, moved),
+        gradient,
+        required,
+        rest: rest(case),
+        others: others(case),
+        company: company(case, moved),
+        listed: case.facts.listed(),
+    }
+}
+
+/// Whether it requires a gradient. Buffers never do.
+pub(crate) fn required(case: &Case<'_>) -> Required {
+    match case.facts.role {
+        Role::Buffer => Required::Never,
+        _ => case.history.required(),
+    }
+}
+
+/// How long a gradient that is gone is waited for.
+pub(crate) fn gradient_patience(thresholds: &Thresholds, turn: u64) -> Patience {
+    Patience {
+        least: thresholds.window.into(),
+        most: thresholds.patience.into(),
+        turn,
+    }
+}
+
+fn moved(case: &Case<'_>, required: Required) -> Moved {
+    let (history, sums) = (case.history, &case.history.sums);
+    let over_window = || match sums.moves == sums.steps {
+        true => Moved::Every,
+        false => Moved::Some,
+    };
+    if history.steps == 0 || history.is_out_of_sight(case.window()) {
+        return Moved::Unknown;
+    }
+    if required == Required::Never {
+        return match sums.moves {
+            0..=EDITS => Moved::Never,
+            _ => over_window(),
+        };
+    }
+    // A gradient that was there before the rest and is gone says that it waits for its turn.
+    let waits = case.gradient == GradientState::NonZero && !history.has_gradient_at_rest();
+    if case.is_still() && !waits {
+        Moved::Never
+    } else if history.moves.events() > 0 && history.steps >= case.window() {
+        over_window()
+    } else {
+        Moved::Unknown
+    }
+}
+
+fn course(case: &Case<'_>, moved: Moved) -> Course {
+    let asks = matches!(moved, Moved::Some | Moved::Every) && case.gradient == GradientState::Zero;
+    match case.history.shrinking().filter(|_| asks) {
+        None => Course::Unknown,
+        Some(share) if share > SHRINKING => Course::Shrinks,
+        Some(_) => Course::Free,
+    }
+}
+
+fn rest(case: &Case<'_>) -> Rest {
+    let context = case.context;
+    if context.trained <= case.own(|own| own.is_trained) {
+        Rest::Alone
+    } else if case.is_left_behind()
+        || (context.movers > case.own(|own| own.is_mover) && context.still < case.window())
+    {
+        Rest::Moves
+    } else {
+        Rest::Still
+    }
+}
+
+fn others(case: &Case<'_>) -> OtherGradients {
+    let context = case.context;
+    if context.with_gradient > case.own(|own| own.has_gradient) {
+        OtherGradients::Some
+    } else if context.looked > case.own(|own| own.is_looked_at) {
+        OtherGradients::None
+    } else {
+        OtherGradients::Unknown
+    }
+}
+
+fn company(case: &Case<'_>, moved: Moved) -> Company {
+    let context = case.context;
+    // What stands still and began elsewhere is no copy that waits.
+    let has_twin = match moved {
+        Moved::Some | Moved::Every => context.has_twin,
+        Moved::Unknown | Moved::Never => context.has_copy,
+    };
+    let trained = context.trained - case.own(|own| own.is_trained).min(context.trained);
+    let unknown = context.unknown - case.own(|own| own.is_unknown).min(context.unknown);
+    if case.facts.role == Role::Buffer {
+        Company::Untrained
+    } else if case.history.following >= FOLLOWING || case.is_copy || has_twin {
+        Company::Twin
+    } else if trained == 0 {
+        Company::Untrained
+    } else if trained == unknown
+        || (case.history.follow_looks <= FOLLOWING && case.history.steps < case.window())
+    {
+        Company::Unknown
+    } else {
+        Company::Trained
+    }
+}
+
+/// What a variable counts as among those of its model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Standpoint {
+    /// It is trained, as far as anybody knows.
+    pub(crate) is_trained: bool,
+    /// And nobody knows.
+    pub(crate) is_unknown: bool,
+    pub(crate) is_mover: bool,
+    pub(crate) has_gradient: bool,
+    pub(crate) is_looked_at: bool,
+}
+
+impl Standpoint {
+    pub(crate) fn count(self, context: &mut Context) {
+        if self.is_trained {
+            context.trained += 1;
+            context.unknown += usize::from(self.is_unknown);
+            context.movers += usize::from(self.is_mover);
+            context.with_gradient += usize::from(self.has_gradient);
+            context.looked += usize::from(self.is_looked_at);
+        }
+    }
+}

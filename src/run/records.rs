@@ -1,0 +1,176 @@
+//! The private record of a run: what of it has changed since it was last written. See
+//! `proto/tch_tensorboard.proto`.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::proto::tch_tensorboard::{ModelRecord, VariableRecord};
+use crate::summary::private;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Records {
+    /// By scope.
+    models: BTreeMap<String, Recorded>,
+}
+
+#[derive(Debug, Default)]
+struct Recorded {
+    /// As it is now, and as it was when it was last written.
+    now: ModelRecord,
+    written: ModelRecord,
+    /// The number of the file that begins with a whole record of it; 0 for none.
+    whole_in: u32,
+}
+
+impl Records {
+    /// Takes what is known of a model.
+    pub(crate) fn set(&mut self, model: ModelRecord) {
+        let recorded = self.models.entry(model.scope.clone()).or_default();
+        recorded.now = model;
+    }
+
+    /// What is to be written to `file`: what has changed, and all of a model that the file has no
+    /// record of. It counts as written.
+    pub(crate) fn take(&mut self, file: u32) -> Vec<ModelRecord> {
+        let models = self.models.values_mut();
+        models.filter_map(|recorded| recorded.take(file)).collect()
+    }
+
+    /// The record of a scope was not written.
+    pub(crate) fn refuse(&mut self, scope: &str) {
+        if let Some(recorded) = self.models.get_mut(scope) {
+            recorded.whole_in = 0;
+        }
+    }
+}
+
+impl Recorded {
+    fn take(&mut self, file: u32) -> Option<ModelRecord> {
+        let is_first = self.whole_in != file;
+        let changes = match is_first {
+            true => Changes::Whole,
+            false => changes(&self.written, &self.now),
+        };
+        let (variables, is_whole) = match changes {
+            Changes::Nothing => return None,
+            Changes::Some(variables) => (variables, false),
+            Changes::Whole => (self.now.variables.clone(), true),
+        };
+        (self.written, self.whole_in) = (self.now.clone(), file);
+        Some(ModelRecord {
+            format: private::FORMAT,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            is_whole,
+            variables,
+            scope: self.now.scope.clone(),
+            roles: self.now.roles.clone(),
+            findings: self.now.findings.clone(),
+            step: self.now.step,
+            trend: self.now.trend.clone(),
+        })
+    }
+}
+
+enum Changes {
+    Nothing,
+    Some(Vec<VariableRecord>),
+    /// There is no record, or variables are gone, which only a whole record says.
+    Whole,
+}
+
+/// What is new of a model. A step alone is no news.
+fn changes(before: &ModelRecord, now: &ModelRecord) -> Changes {
+    let mut known: HashMap<&str, &VariableRecord> = before
+        .variables
+        .iter()
+        .map(|variable| (variable.name.as_str(), variable))
+        .collect();
+    let changed: Vec<VariableRecord> = now
+        .variables
+        .iter()
+        .filter(|variable| known.remove(variable.name.as_str()) != Some(*variable))
+        .cloned()
+        .collect();
+    let is_same = changed.is_empty()
+        && (&now.roles, &now.findings, &now.trend)
+            == (&before.roles, &before.findings, &before.trend);
+    match is_same {
+        _ if !known.is_empty() => Changes::Whole,
+        true => Changes::Nothing,
+        false => Changes::Some(changed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(scope: &str, variables: &[(&str, &str)]) -> ModelRecord {
+        let variable = |(name, role): &(&str, &str)| VariableRecord {
+            name: (*name).to_owned(),
+            role: (*role).to_owned(),
+            ..VariableRecord::default()
+        };
+        ModelRecord {
+            scope: scope.to_owned(),
+            variables: variables.iter().map(variable).collect(),
+            ..ModelRecord::default()
+        }
+    }
+
+    /// What is written to a file: `!` for whole ones, and the variables behind their scopes.
+    fn written(records: &mut Records, file: u32) -> Vec<String> {
+        let shown = |record: ModelRecord| {
+            let variables = record.variables.iter();
+            let variables = variables.map(|one| format!(" {}={}", one.name, one.role));
+            let whole = if record.is_whole { "!" } else { "" };
+            format!("{whole}{}:{}", record.scope, variables.collect::<String>())
+        };
+        records.take(file).into_iter().map(shown).collect()
+    }
+
+    #[test]
+    fn only_changes_are_written_and_all_in_each_file() {
+        let mut records = Records::default();
+        assert!(written(&mut records, 1).is_empty());
+        let first = model("", &[("a", "trainable"), ("b", "trainable")]);
+        records.set(first.clone());
+        assert_eq!(written(&mut records, 1), ["!: a=trainable b=trainable"]);
+        records.set(ModelRecord {
+            step: Some(9),
+            ..first
+        });
+        assert!(written(&mut records, 1).is_empty());
+        records.set(model("", &[("a", "trainable"), ("b", "frozen")]));
+        assert_eq!(written(&mut records, 1), [": b=frozen"]);
+        records.set(model("G", &[("w", "")]));
+        assert_eq!(written(&mut records, 1), ["!G: w="]);
+        let whole = ["!: a=trainable b=frozen", "!G: w="];
+        assert_eq!(written(&mut records, 2), whole);
+        assert!(written(&mut records, 2).is_empty());
+        records.refuse("G");
+        assert_eq!(written(&mut records, 2), [whole[1]]);
+    }
+
+    #[test]
+    fn a_variable_that_is_gone_is_in_no_record_any_more() {
+        let mut records = Records::default();
+        records.set(model("", &[("a", ""), ("b", "")]));
+        records.take(1);
+        records.set(model("", &[("b", "")]));
+        assert_eq!(written(&mut records, 1), ["!: b="]);
+    }
+
+    #[test]
+    fn a_finding_and_a_trend_are_news() {
+        let mut records = Records::default();
+        records.set(model("", &[("a", "")]));
+        records.take(1);
+        records.set(ModelRecord {
+            trend: "steady".into(),
+            ..model("", &[("a", "")])
+        });
+        assert_eq!(written(&mut records, 1), [":"]);
+        assert!(written(&mut records, 1).is_empty());
+    }
+}
