@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What can go wrong in a call to this crate, each with the path, tag or variable it is about and what to do.
+/// What can go wrong in a call to this crate, each with the path, tag or variable it is about and
+/// what to do.
 ///
-/// `log_*` calls return an error only for a mistake in the call itself. What data or a disk cause reaches `on_error`,
-/// `flush` and `close`. The error is `Clone`: the same failure is handed to each of these.
+/// `log_*` calls return an error only for a mistake in the call itself. What data or a disk cause
+/// reaches `on_error`, `flush` and `close`. The error is `Clone`: the same failure is handed to
+/// each of these.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -24,7 +26,8 @@ pub enum Error {
     },
     /// The directory holds a run already and `Existing::Fail` was asked for.
     #[error(
-        "{} holds a run already; choose another directory, or Existing::Number to get a numbered one", path.display()
+        "{} holds a run already; choose another directory, or Existing::Number to get a numbered \
+            one", path.display()
     )]
     RunExists {
         /// The directory asked for.
@@ -32,21 +35,24 @@ pub enum Error {
     },
     /// The run that was to be resumed is still being written.
     #[error(
-        "{} is still being written by another logger; close that one, or wait for its process to end, before resuming", path.display()
+        "{} is still being written by another logger; close that one, or wait for its process to \
+            end, before resuming", path.display()
     )]
     RunInUse {
         /// The directory asked for.
         path: PathBuf,
     },
     /// A run directory could not be claimed although many numbers were tried.
-    #[error("no free run directory near {}: {tried} numbered ones are taken; remove old runs or choose another name", path.display())]
+    #[error("no free run directory near {}: {tried} numbered ones are taken; remove old runs or \
+        choose another name", path.display())]
     NoFreeRun {
         /// The directory asked for.
         path: PathBuf,
         /// How many names were tried.
         tried: u32,
     },
-    /// A tag, scope, sub-run or variable name that cannot be used, or a tag that was used for two kinds of values.
+    /// A tag, scope, sub-run or variable name that cannot be used, or a tag that was used for two
+    /// kinds of values.
     #[error("tag {}: {reason}", quoted(tag))]
     InvalidTag {
         /// The name as given.
@@ -64,7 +70,8 @@ pub enum Error {
         /// Why it cannot be used, and what to do.
         reason: Box<str>,
     },
-    /// A tensor that cannot be logged: undefined, complex, quantised, of an unknown kind, or not of one element.
+    /// A tensor that cannot be logged: undefined, complex, quantised, of an unknown kind, or not of
+    /// one element.
     #[error("tensor {}: {reason}", quoted(name))]
     UnsupportedTensor {
         /// The tag or the variable's name.
@@ -83,18 +90,19 @@ pub enum Error {
     },
     /// A variable store that another thread kept locked: the call of `log_weights` was left out.
     #[error(
-        "a variable store stayed locked for {:.1} s, so this call was left out; drop a Path::entry that is still alive, and \
-         do not hold the store while its weights are logged",
+        "a variable store stayed locked for {:.1} s, so this call was left out; drop a Path::entry \
+            that is still alive, and do not hold the store while its weights are logged",
         waited.as_secs_f64()
     )]
     StoreLocked {
-        /// How long the call waited: see [`WeightOptions::store_timeout`](crate::WeightOptions::store_timeout).
+        /// How long the call waited: see
+        /// [`WeightOptions::store_timeout`](crate::WeightOptions::store_timeout).
         waited: Duration,
     },
     /// There is no memory for a further copy of a model.
     #[error(
-        "{name}: no memory for another copy of {bytes} bytes, of which {existing} exist; {}choose fewer variables with \
-         select(), or a sample with sample_limit()",
+        "{name}: no memory for another copy of {bytes} bytes, of which {existing} exist; {}choose \
+            fewer variables with select(), or a sample with sample_limit()",
         without_copies(*existing)
     )]
     NoMemory {
@@ -107,7 +115,8 @@ pub enum Error {
     },
     /// The same variable name twice in one call.
     #[error(
-        "variable {} occurs twice in one call; log the second model through logger.scoped(\"name\")",
+        "variable {} occurs twice in one call; log the second model through \
+            logger.scoped(\"name\")",
         quoted(name)
     )]
     DuplicateVariable {
@@ -122,8 +131,10 @@ pub enum Error {
         /// What is wrong with the value, and what to do.
         reason: Box<str>,
     },
-    /// Data that was accepted could not be kept: the disk was not writable for longer than the buffer lasts.
-    #[error("{}: {events} events were dropped because the file could not be written for too long{}", path.display(), because(cause))]
+    /// Data that was accepted could not be kept: the disk was not writable for longer than the
+    /// buffer lasts.
+    #[error("{}: {events} events were dropped because the file could not be written for too \
+        long{}", path.display(), because(cause))]
     Dropped {
         /// The event file.
         path: PathBuf,
@@ -139,14 +150,16 @@ pub enum Error {
         path: PathBuf,
     },
     /// A call that waits for the writer thread was made on it, in an `on_error` callback.
-    #[error("{call} for {} was called from on_error, on the thread that it waits for; send a message to another thread instead", path.display())]
+    #[error("{call} for {} was called from on_error, on the thread that it waits for; send a \
+        message to another thread instead", path.display())]
     OnWriterThread {
         /// The method.
         call: &'static str,
         /// The run's directory.
         path: PathBuf,
     },
-    /// There is no writer thread: the process was forked from the one that made the logger, or a bug in this crate ended it.
+    /// There is no writer thread: the process was forked from the one that made the logger, or a
+    /// bug in this crate ended it.
     #[error("the writer thread for {} stopped: {reason}", path.display())]
     WorkerStopped {
         /// The run's directory.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use crate::analysis::points::{HistogramPoint, Points, ScalarPoint};
 use crate::analysis::state::State;
-use crate::analysis::tags::{Aggregate, Tag};
+use crate::analysis::tags::{Aggregate, PointTag};
 use crate::capture::plan::Due;
 use crate::kernel::histogram::{Curve, FineHistogram};
 use crate::model::measured::Measured;
-use crate::model::statistic::{Row, TABLE};
+use crate::model::statistic::{StatisticRow, TABLE};
 use crate::model::subject::Subject;
 
 /// Adds an aggregate's points of one call.
@@ -32,7 +32,7 @@ pub(crate) fn aggregate_points(
     let members = || members.iter().filter_map(|&member| states.get(member));
     if due.scalars {
         let is_of_subject =
-            |row: &&Row| row.quantity.is_of_gradient() == (subject == Subject::Gradients);
+            |row: &&StatisticRow| row.quantity.is_of_gradient() == (subject == Subject::Gradients);
         let rows = || TABLE.iter().filter(is_of_subject);
         let measured = || members().filter_map(State::measured);
         let whole = Measured::of_all(measured());
@@ -73,7 +73,7 @@ fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
 
 /// Histograms over all members, for the tags that there are.
 fn histograms<'a>(
-    (tag, delta_tag): (&Option<Arc<Tag>>, &Option<Arc<Tag>>),
+    (tag, delta_tag): (&Option<Arc<PointTag>>, &Option<Arc<PointTag>>),
     members: impl Iterator<Item = &'a State> + Clone,
     rows: usize,
     curve: &mut Curve,

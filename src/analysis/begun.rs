@@ -1,5 +1,5 @@
-//! What was begun of a scope: a series goes on when the model grows beyond a tier, since a line that ends in the middle of a
-//! run looks like a fault.
+//! What was begun of a scope: a series goes on when the model grows beyond a tier, since a line
+//! that ends in the middle of a run looks like a fault.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,7 +25,8 @@ pub(crate) struct BegunVariable {
 }
 
 impl Begun {
-    /// The tier that decides about roles, which are written from the medium tier on: the largest so far.
+    /// The tier that decides about roles, which are written from the medium tier on: the largest so
+    /// far.
     pub(crate) fn largest(&mut self, now: Tier) -> Tier {
         *self
             .largest

@@ -4,12 +4,13 @@ use crate::analysis::dashboard::{FaultBoard, ScopeBoard, VariableBoard};
 use crate::analysis::state::State;
 use crate::analysis::tags::{Aggregate, VariableTags};
 use crate::capture::plan::Plan;
-use crate::model::statistic::{Quantity, Row, Statistic};
+use crate::model::statistic::{Quantity, Statistic, StatisticRow};
 use crate::model::tier::Tier;
 use crate::report::Verdict;
 use crate::report::ledger::Found;
 
-/// Of a model in one scope: its variables with what is known of each, its parts, and the faults in force.
+/// Of a model in one scope: its variables with what is known of each, its parts, and the faults in
+/// force.
 pub(crate) fn scope_board(
     tier: Tier,
     plan: Option<&Plan>,
@@ -44,7 +45,7 @@ pub(crate) fn scope_board(
 /// `None` for a fault of the whole model, which the model's own charts show.
 fn fault_board(fault: &Found, tags: &VariableTags) -> Option<FaultBoard> {
     let name = fault.variable.as_deref()?;
-    let shows = |row: &Row| {
+    let shows = |row: &StatisticRow| {
         row.attention.is_some()
             || (row.quantity == Quantity::Nonfinite && fault.verdict == Verdict::NonFinite)
     };

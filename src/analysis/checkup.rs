@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::analysis::state::State;
 use crate::capture::plan::{Plan, Variable};
 use crate::capture::snapshot::Snapshot;
+use crate::model::variable_info::Role;
 use crate::report::diagnosis::{Diagnosis, Elsewhere, Opinion};
 use crate::report::facts::Facts;
 use crate::report::history::{Idle, Observation};
@@ -45,7 +46,8 @@ impl Checkup {
         self.diagnosis.rebase();
     }
 
-    /// Takes what `log_gradients` saw: exact, where a glimpse on the caller's thread is an estimate.
+    /// Takes what `log_gradients` saw: exact, where a glimpse on the caller's thread is an
+    /// estimate.
     pub(crate) fn refine(&mut self, gradients: HashMap<Arc<str>, Glimpse>) {
         self.exact_gradients = gradients;
     }
@@ -63,7 +65,7 @@ impl Checkup {
                     .exact_gradients
                     .remove(&variable.name)
                     .unwrap_or(look.glimpse),
-                required: look.required,
+                required: look.required.or(declared(variable)),
                 ..state.observation(variable)
             })
             .collect();
@@ -130,4 +132,9 @@ impl Checkup {
 
 fn facts(variable: &Variable) -> Facts {
     Facts::new(&variable.name, variable.info.clone())
+}
+
+/// What the role of a source that holds no tensors says of gradients: a frozen one requires none.
+fn declared(variable: &Variable) -> Option<bool> {
+    (variable.info.role == Role::Frozen).then_some(false)
 }

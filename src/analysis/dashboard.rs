@@ -1,13 +1,14 @@
-//! The generated layout of the Custom Scalars dashboard: the questions a trainer asks, in the order of asking.
+//! The generated layout of the Custom Scalars dashboard: the questions a trainer asks, in the order
+//! of asking.
 //!
-//! Measured in TensorBoard 2.21: the fast loader takes 44 ms for each line of a custom chart, and all lines of a run share
-//! a colour. So an open chart has at most [`LINES`] lines, and what seldom matters is in closed categories, whose charts
-//! are not fetched until they are opened.
+//! Measured in TensorBoard 2.21: the fast loader takes 44 ms for each line of a custom chart, and
+//! all lines of a run share a colour. So an open chart has at most [`LINES`] lines, and what seldom
+//! matters is in closed categories, whose charts are not fetched until they are opened.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::model::statistic::{Quantity, Row, Section, TABLE};
+use crate::model::statistic::{Quantity, Section, StatisticRow, TABLE};
 use crate::model::tag_parts::FINDINGS;
 use crate::model::tier::Tier;
 use crate::proto::custom_scalar::{Category, Chart};
@@ -54,8 +55,8 @@ pub(crate) struct VariableBoard {
     pub(crate) delta_samples: Vec<Arc<str>>,
 }
 
-/// The categories over all models of a run, and the groups of the user's own scalars. Only tags that have a point
-/// (`written`) are named: a chart of tags that never come would stay empty.
+/// The categories over all models of a run, and the groups of the user's own scalars. Only tags
+/// that have a point (`written`) are named: a chart of tags that never come would stay empty.
 pub(crate) fn layout(
     user_groups: &[Box<str>],
     user_tags: &[Box<str>],
@@ -165,7 +166,7 @@ impl<'a> Board<'a> {
     }
 
     /// The tag of a statistic of each variable that has it.
-    fn each(&self, row: &'static Row) -> impl Iterator<Item = &'a str> {
+    fn each(&self, row: &'static StatisticRow) -> impl Iterator<Item = &'a str> {
         let tag = |variable: &'a VariableBoard| {
             let mut lines = variable.lines.iter();
             lines.find(|(quantity, _)| *quantity == row.quantity)
@@ -194,10 +195,11 @@ impl<'a> Board<'a> {
             .collect()
     }
 
-    /// The charts of a category: a line for each variable, or for the model where they are too many.
+    /// The charts of a category: a line for each variable, or for the model where they are too
+    /// many.
     fn section(&self, section: Section) -> Vec<Chart> {
         let small = self.scopes.iter().all(|scope| scope.tier == Tier::Small);
-        let chart = |row: &'static Row| {
+        let chart = |row: &'static StatisticRow| {
             let chart = row
                 .chart
                 .as_ref()
@@ -223,7 +225,7 @@ impl<'a> Board<'a> {
 
     fn attention(&self) -> Vec<Chart> {
         let findings = self.model_chart("Variables with a fault", &[FINDINGS]);
-        let chart = |row: &Row| {
+        let chart = |row: &StatisticRow| {
             let attention = row.attention.as_ref()?;
             self.model_chart(attention.title, attention.tags)
         };

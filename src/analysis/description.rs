@@ -1,5 +1,5 @@
-//! What the first value of a tag says of it: the line that users read in TensorBoard, and what the variable is, for those who
-//! read a log without the model.
+//! What the first value of a tag says of it: the line that users read in TensorBoard, and what the
+//! variable is, for those who read a log without the model.
 
 use std::fmt;
 use std::sync::Arc;
@@ -71,7 +71,8 @@ mod tests {
         };
         assert_eq!(
             description.to_string(),
-            "Mean of the weights. Estimated from 10 of 640 elements. Variable: f32 64x10, trainable, not given to optimizers."
+            "Mean of the weights. Estimated from 10 of 640 elements. Variable: f32 64x10, \
+                trainable, not given to optimizers."
         );
     }
 }

@@ -1,5 +1,6 @@
-//! The worker's side of `log_weights`: a `watch` turns snapshots into points with the `state` of each variable. `tags`
-//! names them, `tag_parts` takes such a name apart, and `description` is the text beside its first value.
+//! The worker's side of `log_weights`: a `watch` turns snapshots into points with the `state` of
+//! each variable. `tags` names them, `tag_parts` takes such a name apart, and `description` is the
+//! text beside its first value.
 
 mod aggregate;
 mod begun;

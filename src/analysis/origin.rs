@@ -1,4 +1,5 @@
-//! A sample of a variable's first weights, and how it has moved since: for tensors of any size at the cost of a small one.
+//! A sample of a variable's first weights, and how it has moved since: for tensors of any size at
+//! the cost of a small one.
 
 use crate::capture::plan::{Extent, Variable};
 use crate::capture::samples::spread;
@@ -69,7 +70,8 @@ impl Origin {
         self.extent == variable.extent
     }
 
-    /// Makes what was taken of a variable that was watched through a sample fit the whole: it has moved since that sample.
+    /// Makes what was taken of a variable that was watched through a sample fit the whole: it has
+    /// moved since that sample.
     pub(crate) fn widen(&mut self, variable: &Variable) {
         if let (Extent::Watched { stride }, Extent::Full) = (self.extent, variable.extent) {
             let stride = u32::try_from(stride).unwrap_or(u32::MAX);
@@ -96,9 +98,9 @@ impl Origin {
         &self.numbers
     }
 
-    /// Takes a snapshot of a variable of `all` elements. `follows` when the one before is that of the step before.
-    /// Returns how far it lies from the first, scaled from the sample to all elements, and where it goes. `now` is memory for the
-    /// sample, whatever it holds.
+    /// Takes a snapshot of a variable of `all` elements. `follows` when the one before is that of
+    /// the step before. Returns how far it lies from the first, scaled from the sample to all
+    /// elements, and where it goes. `now` is memory for the sample, whatever it holds.
     pub(crate) fn follow(
         &mut self,
         values: Elements<'_>,
@@ -166,8 +168,8 @@ impl Origin {
         })
     }
 
-    /// The cosine between the newest change, which is kept, and the one before; `None` where either is zero or not finite.
-    /// Leaves nothing of use in `newest`.
+    /// The cosine between the newest change, which is kept, and the one before; `None` where either
+    /// is zero or not finite. Leaves nothing of use in `newest`.
     fn turn(&mut self, now: &[f64]) -> Option<f64> {
         let had_change = self.deltas.len() == self.newest.len() && !self.deltas.is_empty();
         let sample = now.iter().step_by(DIRECTION_STRIDE);

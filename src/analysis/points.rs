@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use crate::analysis::tags::Tag;
+use crate::analysis::tags::PointTag;
 use crate::kernel::histogram::Histogram;
 use crate::model::types::WallTime;
 
 /// A scalar to write.
 #[derive(Debug)]
 pub(crate) struct ScalarPoint {
-    pub(crate) tag: Arc<Tag>,
+    pub(crate) tag: Arc<PointTag>,
     pub(crate) value: f64,
 }
 
 impl ScalarPoint {
-    pub(crate) fn new(tag: &Arc<Tag>, value: f64) -> ScalarPoint {
+    pub(crate) fn new(tag: &Arc<PointTag>, value: f64) -> ScalarPoint {
         ScalarPoint {
             tag: tag.clone(),
             value,
@@ -25,12 +25,12 @@ impl ScalarPoint {
 /// A histogram to write.
 #[derive(Debug)]
 pub(crate) struct HistogramPoint {
-    pub(crate) tag: Arc<Tag>,
+    pub(crate) tag: Arc<PointTag>,
     pub(crate) histogram: Histogram,
 }
 
 impl HistogramPoint {
-    pub(crate) fn new(tag: &Arc<Tag>, histogram: Histogram) -> HistogramPoint {
+    pub(crate) fn new(tag: &Arc<PointTag>, histogram: Histogram) -> HistogramPoint {
         HistogramPoint {
             tag: tag.clone(),
             histogram,

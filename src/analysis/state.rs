@@ -41,8 +41,8 @@ pub(crate) struct State {
     pub(crate) measured: Measured,
 }
 
-/// Whether all rows are equal but for a few: where the gates of a cell lie behind each other, as many as there are of these. `None`
-/// where there is one row.
+/// Whether all rows are equal but for a few: where the gates of a cell lie behind each other, as
+/// many as there are of these. `None` where there is one row.
 fn has_equal_rows(elements: Elements<'_>, rows: usize) -> Option<bool> {
     const MANY: usize = 16;
     const BREAKS: usize = 3;
@@ -126,7 +126,8 @@ impl State {
             .map(|(now, then)| now != then)
     }
 
-    /// Takes what the kernel found. `sample` is memory for a sample of the elements, whatever it holds.
+    /// Takes what the kernel found. `sample` is memory for a sample of the elements, whatever it
+    /// holds.
     pub(crate) fn take(
         &mut self,
         mut analysis: Analysis,
@@ -237,8 +238,8 @@ impl State {
     }
 }
 
-/// Moments where what is beyond `f32` counts as infinite: TensorBoard keeps scalars as `f32`, and the squares of such
-/// elements soon overflow, so that they would have no norm.
+/// Moments where what is beyond `f32` counts as infinite: TensorBoard keeps scalars as `f32`, and
+/// the squares of such elements soon overflow, so that they would have no norm.
 fn in_f32_range(elements: Elements<'_>) -> Moments {
     let mut moments = Moments::default();
     for value in (0..elements.len()).map(|index| elements.get(index)) {

@@ -1,4 +1,5 @@
-//! The single place that joins a statistic, a scope and a variable into a tag, and that says what each tag means.
+//! The single place that joins a statistic, a scope and a variable into a tag, and that says what
+//! each tag means.
 
 use std::sync::Arc;
 
@@ -6,8 +7,9 @@ use crate::analysis::begun::{Begun, BegunVariable};
 use crate::analysis::description::Description;
 use crate::capture::plan::{Extent, Plan, Variable};
 use crate::capture::samples::spread;
-pub(crate) use crate::model::statistic::{GRADIENTS, GradientStatistic, WEIGHT_DELTAS, WEIGHTS};
-use crate::model::statistic::{Quantity, Row, Statistic, TABLE};
+use crate::model::statistic::{
+    GRADIENTS, Quantity, Statistic, StatisticRow, TABLE, WEIGHT_DELTAS, WEIGHTS,
+};
 use crate::model::subject::Subject;
 use crate::model::tag_parts::{BAND_HIGH, BAND_LOW, WEIGHT_DELTA_SAMPLES, WEIGHT_SAMPLES};
 use crate::model::tier::Tier;
@@ -23,14 +25,14 @@ const BANDS: usize = 16;
 
 /// A tag with its description. Points share it, and who has met one need not compare its letters.
 #[derive(Debug)]
-pub(crate) struct Tag {
+pub(crate) struct PointTag {
     pub(crate) name: Arc<str>,
     pub(crate) description: Description,
 }
 
 /// Makes the tags of one variable or role.
 #[derive(Clone)]
-struct Tags<'a> {
+struct TagMaker<'a> {
     scope: &'a str,
     name: &'a str,
     sample: Option<(usize, usize)>,
@@ -38,10 +40,10 @@ struct Tags<'a> {
     variable: Option<Arc<str>>,
 }
 
-impl<'a> Tags<'a> {
-    fn of(variable: &'a Variable, scope: &'a str) -> Tags<'a> {
+impl<'a> TagMaker<'a> {
+    fn of(variable: &'a Variable, scope: &'a str) -> TagMaker<'a> {
         let sampled = matches!(variable.extent, Extent::Sampled { .. });
-        Tags {
+        TagMaker {
             scope,
             name: &variable.name,
             sample: sampled.then_some((variable.elements, variable.all)),
@@ -49,14 +51,14 @@ impl<'a> Tags<'a> {
         }
     }
 
-    fn tag(&self, quantity: Quantity, text: &'static str) -> Arc<Tag> {
+    fn tag(&self, quantity: Quantity, text: &'static str) -> Arc<PointTag> {
         self.named(quantity.name(), text)
     }
 
-    fn named(&self, first: &str, text: &'static str) -> Arc<Tag> {
+    fn named(&self, first: &str, text: &'static str) -> Arc<PointTag> {
         let (scope, name) = (self.scope, self.name);
         let separator = if scope.is_empty() { "" } else { "/" };
-        Arc::new(Tag {
+        Arc::new(PointTag {
             name: format!("{first}/{scope}{separator}{name}").into(),
             description: Description {
                 text,
@@ -67,16 +69,19 @@ impl<'a> Tags<'a> {
     }
 
     /// The tags of the chosen rows of the table.
-    fn of_rows(&self, writes: impl Fn(&Row) -> bool) -> Vec<(&'static Row, Arc<Tag>)> {
+    fn of_rows(
+        &self,
+        writes: impl Fn(&StatisticRow) -> bool,
+    ) -> Vec<(&'static StatisticRow, Arc<PointTag>)> {
         let rows = TABLE.iter().filter(|row| writes(row));
         rows.map(|row| (row, self.named(row.tag, row.text)))
             .collect()
     }
 
     /// A single element's value is no estimate.
-    fn element(&self, first: &str, element: usize, text: &'static str) -> Arc<Tag> {
+    fn element(&self, first: &str, element: usize, text: &'static str) -> Arc<PointTag> {
         let name = format!("{}/{element}", self.name);
-        let tags = Tags {
+        let tags = TagMaker {
             scope: self.scope,
             name: &name,
             sample: None,
@@ -90,11 +95,11 @@ impl<'a> Tags<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct VariableTags {
     /// Of the statistics that are written of it, in the order of the table.
-    pub(crate) scalars: Vec<(&'static Row, Arc<Tag>)>,
-    pub(crate) histogram: Option<Arc<Tag>>,
-    pub(crate) delta_histogram: Option<Arc<Tag>>,
+    pub(crate) scalars: Vec<(&'static StatisticRow, Arc<PointTag>)>,
+    pub(crate) histogram: Option<Arc<PointTag>>,
+    pub(crate) delta_histogram: Option<Arc<PointTag>>,
     /// Mean minus and plus one standard deviation.
-    pub(crate) band: Option<(Arc<Tag>, Arc<Tag>)>,
+    pub(crate) band: Option<(Arc<PointTag>, Arc<PointTag>)>,
     pub(crate) samples: Vec<Sample>,
 }
 
@@ -103,8 +108,8 @@ pub(crate) struct VariableTags {
 pub(crate) struct Sample {
     /// Its number in the buffer.
     pub(crate) element: usize,
-    pub(crate) weight: Arc<Tag>,
-    pub(crate) delta: Arc<Tag>,
+    pub(crate) weight: Arc<PointTag>,
+    pub(crate) delta: Arc<PointTag>,
 }
 
 /// The tags of all variables of a plan, `None` for watched ones, beside the plan's order.
@@ -147,7 +152,8 @@ struct Place {
 }
 
 impl Place {
-    /// Of the variable of this number among those that are logged; `alone` when the user has singled it out.
+    /// Of the variable of this number among those that are logged; `alone` when the user has
+    /// singled it out.
     fn new(order: usize, logged: usize, alone: bool, before: Option<BegunVariable>) -> Place {
         let now = Tier::of(logged);
         let tier = before.map_or(now, |before| before.tier.min(now));
@@ -164,7 +170,7 @@ impl Place {
     }
 
     /// True when a statistic is written by default.
-    fn writes(self, row: &Row) -> bool {
+    fn writes(self, row: &StatisticRow) -> bool {
         self.begun.tier <= row.tier || (self.alone && row.tier >= Tier::Medium)
     }
 }
@@ -182,7 +188,7 @@ fn weight_tags(
         .statistics
         .as_ref()
         .or(selection.options.statistics.as_ref());
-    let writes = |row: &Row| match (row.quantity, chosen) {
+    let writes = |row: &StatisticRow| match (row.quantity, chosen) {
         (Quantity::Statistic(statistic), Some(chosen)) => chosen.contains(&statistic),
         (Quantity::Statistic(_) | Quantity::Nonfinite, _) => place.writes(row),
         _ => false,
@@ -192,7 +198,7 @@ fn weight_tags(
         .or(selection.options.samples)
         .unwrap_or(place.begun.samples);
     let band = place.begun.has_band && writes(Statistic::WeightMean.row());
-    let tags = Tags::of(variable, scope);
+    let tags = TagMaker::of(variable, scope);
     let sample = |element: usize| {
         let logical = variable.logical(element);
         Sample {
@@ -227,11 +233,11 @@ fn default_samples(order: usize, logged: usize, tier: Tier, alone: bool) -> usiz
 }
 
 fn gradient_tags(variable: &Variable, place: Place, scope: &str) -> VariableTags {
-    let writes = |row: &Row| {
+    let writes = |row: &StatisticRow| {
         let is_of_gradient = row.quantity.is_of_gradient();
         is_of_gradient && place.writes(row)
     };
-    let tags = Tags::of(variable, scope);
+    let tags = TagMaker::of(variable, scope);
     VariableTags {
         scalars: tags.of_rows(writes),
         histogram: place
@@ -251,8 +257,8 @@ pub(crate) struct Aggregate {
     /// Only the whole model shows how its variables spread.
     pub(crate) is_model: bool,
     /// Histograms of a role of a large model.
-    pub(crate) histogram: Option<Arc<Tag>>,
-    pub(crate) delta_histogram: Option<Arc<Tag>>,
+    pub(crate) histogram: Option<Arc<PointTag>>,
+    pub(crate) delta_histogram: Option<Arc<PointTag>>,
     pub(crate) tags: AggregateTags,
 }
 
@@ -269,7 +275,7 @@ pub(crate) struct AggregateTags {
     prefix: String,
     /// Elements copied and elements in all, when these differ.
     sample: Option<(usize, usize)>,
-    made: Vec<Arc<Tag>>,
+    made: Vec<Arc<PointTag>>,
 }
 
 impl AggregateTags {
@@ -286,12 +292,12 @@ impl AggregateTags {
     }
 
     /// The tag of a statistic; `text` says what that is.
-    pub(crate) fn tag(&mut self, statistic: &str, text: &'static str) -> Arc<Tag> {
-        let is_it = |tag: &&Arc<Tag>| tag.name.get(self.prefix.len()..) == Some(statistic);
+    pub(crate) fn tag(&mut self, statistic: &str, text: &'static str) -> Arc<PointTag> {
+        let is_it = |tag: &&Arc<PointTag>| tag.name.get(self.prefix.len()..) == Some(statistic);
         if let Some(made) = self.made.iter().find(is_it) {
             return made.clone();
         }
-        let tag = Arc::new(Tag {
+        let tag = Arc::new(PointTag {
             name: self.name(statistic),
             description: Description {
                 text,
@@ -362,8 +368,8 @@ pub(crate) fn aggregates(
         });
         (sampled < all).then_some((sampled, all))
     };
-    // The running statistics of a norm layer move a hundred times as fast as weights: with them, the model's extremes would
-    // tell of nothing else.
+    // The running statistics of a norm layer move a hundred times as fast as weights: with them,
+    // the model's extremes would tell of nothing else.
     let is_weight = |&member: &usize| {
         let variable = plan.variables.get(member);
         variable.is_some_and(|variable| variable.info.role != Role::Buffer)
@@ -377,7 +383,8 @@ pub(crate) fn aggregates(
         histogram: None,
         delta_histogram: None,
     };
-    // A role of one variable would only repeat it, except where variables are not written one by one.
+    // A role of one variable would only repeat it, except where variables are not written one by
+    // one.
     let rest = named
         .into_iter()
         .filter(|(_, role, members)| !role || members.len() > 1 || tier == Tier::Large);
@@ -385,7 +392,7 @@ pub(crate) fn aggregates(
         let histogram = role && tier == Tier::Large;
         let deltas = histogram && subject == Subject::Weights;
         let sample = sample(&members);
-        let tags = Tags {
+        let tags = TagMaker {
             scope,
             name: &name,
             sample,
@@ -403,7 +410,8 @@ pub(crate) fn aggregates(
     std::iter::once(model).chain(rest).collect()
 }
 
-/// A variable's part in an architecture: its name with every number replaced (`h.*.mlp.c_proj.weight`).
+/// A variable's part in an architecture: its name with every number replaced
+/// (`h.*.mlp.c_proj.weight`).
 pub(crate) fn role(name: &str) -> String {
     let mut role = String::with_capacity(name.len());
     for letter in name.chars() {
@@ -603,7 +611,7 @@ mod tests {
     }
 
     /// All tags of a variable but those of single elements and of the band.
-    fn named(tags: &VariableTags) -> Vec<(Quantity, &Arc<Tag>)> {
+    fn named(tags: &VariableTags) -> Vec<(Quantity, &Arc<PointTag>)> {
         let scalars = tags.scalars.iter();
         scalars.map(|(row, tag)| (row.quantity, tag)).collect()
     }
@@ -640,7 +648,7 @@ mod tests {
                     "" => name.to_owned(),
                     scope => format!("{scope}/{name}"),
                 };
-                let parts = |tag: &Arc<Tag>| {
+                let parts = |tag: &Arc<PointTag>| {
                     assert!(tag.description.variable.is_some());
                     match TagParts::of(&tag.name) {
                         Some(TagParts::Variable { quantity, path: of }) if of == path => quantity,

@@ -15,13 +15,15 @@ const CANDIDATES: usize = 8;
 /// The cosine between its change and the way to the other variable: a copy goes straight there.
 const STRAIGHT: f64 = 0.9;
 
-/// How far a copy may be from what it was made of, against its own size: two that began apart are farther.
+/// How far a copy may be from what it was made of, against its own size: two that began apart are
+/// farther.
 const NEAR: f64 = 0.5;
 
 /// Looks at each step until so many are done, then at every so many steps.
 const LOOKS: u64 = 8;
 
-/// Says of each variable that has no gradient whether it moves towards one that is trained, or is its copy.
+/// Says of each variable that has no gradient whether it moves towards one that is trained, or is
+/// its copy.
 pub(crate) fn follow(
     states: &mut [State],
     snapshot: &Snapshot,

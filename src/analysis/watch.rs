@@ -1,5 +1,5 @@
-//! The worker's side of `log_weights`: one model's newest snapshot, what it says against the one before, and the points
-//! that come of it.
+//! The worker's side of `log_weights`: one model's newest snapshot, what it says against the one
+//! before, and the points that come of it.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::analysis::points::{Points, ScalarPoint};
 use crate::analysis::record::{Diagnosed, model_record};
 use crate::analysis::state::{State, elements};
 use crate::analysis::tag_parts::{FINDINGS, weight_map_tag};
-use crate::analysis::tags::{Aggregate, Tag, aggregates, variable_tags};
+use crate::analysis::tags::{Aggregate, PointTag, aggregates, variable_tags};
 use crate::analysis::twins::follow;
 use crate::analysis::weight_map::WeightMap;
 use crate::capture::buffer::{Buffer, Pool};
@@ -49,8 +49,8 @@ pub(crate) struct Watch {
     aggregates: Vec<Aggregate>,
     begun: Begun,
     /// That of the number of faults.
-    findings: Option<Arc<Tag>>,
-    newest: Option<Newest>,
+    findings: Option<Arc<PointTag>>,
+    newest: Option<KeptSnapshot>,
     /// Memory for a sample of one variable, and for cutting rows.
     sample: Vec<f64>,
     curve: Curve,
@@ -75,7 +75,7 @@ pub(crate) struct MapPoint {
 }
 
 /// The newest snapshot, kept to compare the next one with.
-struct Newest {
+struct KeptSnapshot {
     step: i64,
     wall_time: WallTime,
     /// Of the buffer that the pool keeps.
@@ -154,7 +154,7 @@ impl Watch {
         if let Some(previous) = previous {
             snapshot.pool.put(previous);
         }
-        self.newest = Some(Newest {
+        self.newest = Some(KeptSnapshot {
             step: snapshot.step,
             wall_time: snapshot.wall_time,
             stamp: snapshot.buffer.stamp,
@@ -166,7 +166,8 @@ impl Watch {
         points
     }
 
-    /// The points of the newest snapshot that its cadence left out, so that a run ends with its last weights.
+    /// The points of the newest snapshot that its cadence left out, so that a run ends with its
+    /// last weights.
     pub(crate) fn finish(&mut self, kernels: &mut Kernels) -> Option<Points> {
         let newest = self.newest.take()?;
         let plan = self.plan.clone()?;
@@ -194,8 +195,8 @@ impl Watch {
         self.points(&last, before.as_deref())
     }
 
-    /// Makes the states fit a plan. A variable that is as it was keeps its own; one of another shape or type starts anew.
-    /// True when the plan is a new one.
+    /// Makes the states fit a plan. A variable that is as it was keeps its own; one of another
+    /// shape or type starts anew. True when the plan is a new one.
     fn adopt(&mut self, plan: &Arc<Plan>) -> bool {
         if self
             .plan
@@ -211,7 +212,8 @@ impl Watch {
             for (variable, state) in std::iter::zip(&old.variables, self.states.drain(..)) {
                 let kept = match new.get(&*variable.name) {
                     Some(new) if new.continues(variable) => state,
-                    // Frozen for a while: how far training has moved it still counts from the start.
+                    // Frozen for a while: how far training has moved it still counts from the
+                    // start.
                     Some(new) if new.is_same_tensor(variable) => State {
                         origin: state.origin,
                         first_step: state.first_step,
@@ -291,18 +293,20 @@ impl Watch {
         }
     }
 
-    /// True when histograms of roles are due. Each is over all its members, whatever the cadence of each.
+    /// True when histograms of roles are due. Each is over all its members, whatever the cadence of
+    /// each.
     fn writes_roles(&self, due: &[Due]) -> bool {
         let mut aggregates = self.aggregates.iter();
         due.first().is_some_and(|due| due.histograms)
             && aggregates.any(|aggregate| aggregate.histogram.is_some())
     }
 
-    /// Makes up the histograms of the newest snapshot that were not due when it came; the moments are known.
+    /// Makes up the histograms of the newest snapshot that were not due when it came; the moments
+    /// are known.
     fn analyse_again(
         &mut self,
         kernels: &mut Kernels,
-        newest: &Newest,
+        newest: &KeptSnapshot,
         buffer: &Buffer,
         before: Option<&Buffer>,
     ) {
@@ -469,7 +473,8 @@ impl Watch {
         }
     }
 
-    /// A few of the first elements of a matrix, the same ones in each model that has the same variables.
+    /// A few of the first elements of a matrix, the same ones in each model that has the same
+    /// variables.
     pub(crate) fn first_elements(&self) -> &[f64] {
         let Some(plan) = &self.plan else {
             return &[];
@@ -574,7 +579,8 @@ impl Watch {
             .count()
     }
 
-    /// What is left out of a model of this size by default, `None` when nothing is or the user chose the statistics.
+    /// What is left out of a model of this size by default, `None` when nothing is or the user
+    /// chose the statistics.
     fn left_out(&self) -> Option<String> {
         if self.selection.options.statistics.is_some() {
             return None;
@@ -583,11 +589,12 @@ impl Watch {
         match Tier::of(logged) {
             Tier::Small => None,
             Tier::Medium => Some(format!(
-                "{logged} variables: four statistics and the histograms of each; WeightOptions::statistics and \
-                 samples write more"
+                "{logged} variables: four statistics and the histograms of each; \
+                    WeightOptions::statistics and samples write more"
             )),
             Tier::Large => Some(format!(
-                "{logged} variables: roles stand for them; WeightOptions::select and for_matching write single ones"
+                "{logged} variables: roles stand for them; WeightOptions::select and for_matching \
+                    write single ones"
             )),
         }
     }
@@ -607,8 +614,8 @@ impl Watch {
 }
 
 /// No estimate, whatever the model's other statistics are.
-fn findings_tag(model: &Aggregate) -> Arc<Tag> {
-    Arc::new(Tag {
+fn findings_tag(model: &Aggregate) -> Arc<PointTag> {
+    Arc::new(PointTag {
         name: model.tag_name(FINDINGS),
         description: Description {
             text: FINDINGS_TEXT,

@@ -1,4 +1,5 @@
-//! Host memory for snapshots: aligned for every element type, and pooled so that a training step allocates nothing.
+//! Host memory for snapshots: aligned for every element type, and pooled so that a training step
+//! allocates nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,11 +43,12 @@ impl Buffer {
     }
 }
 
-/// So many buffers of a large model exist at most: the previous snapshot, the one being analysed, the one being filled.
+/// So many buffers of a large model exist at most: the previous snapshot, the one being analysed,
+/// the one being filled.
 const BUFFERS: usize = 3;
 
-/// Those of a small model may be more, as many as fit into this: the worker may have to wait for a core, a few milliseconds
-/// each time, and training must not.
+/// Those of a small model may be more, as many as fit into this: the worker may have to wait for a
+/// core, a few milliseconds each time, and training must not.
 const FURTHER_BYTES: usize = 4 << 20;
 const FURTHER_BUFFERS: usize = 13;
 
@@ -54,15 +56,18 @@ fn most_buffers(bytes: usize) -> usize {
     BUFFERS + (FURTHER_BYTES / bytes.max(1)).min(FURTHER_BUFFERS)
 }
 
-/// True for snapshots so small that there are buffers enough while the worker looks away for some milliseconds.
+/// True for snapshots so small that there are buffers enough while the worker looks away for some
+/// milliseconds.
 pub(crate) fn are_plenty(bytes: usize) -> bool {
     most_buffers(bytes) >= 2 * BUFFERS
 }
 
-/// Returns of a buffer, in a row, that found another one idle, after which the idle one is given back to the system.
+/// Returns of a buffer, in a row, that found another one idle, after which the idle one is given
+/// back to the system.
 const IDLE_RETURNS: u32 = 32;
 
-/// The buffers of one model. They bound memory and, with it, how far training can run ahead of the worker.
+/// The buffers of one model. They bound memory and, with it, how far training can run ahead of the
+/// worker.
 #[derive(Default)]
 pub(crate) struct Pool {
     shelf: Gate<Shelf>,
@@ -165,13 +170,14 @@ impl Pool {
         })
     }
 
-    /// True when the system has room for a single buffer of this size: none is left to compare with.
+    /// True when the system has room for a single buffer of this size: none is left to compare
+    /// with.
     pub(crate) fn is_starved(&self, bytes: usize) -> bool {
         self.shelf.with(|shelf| shelf.is_starved(bytes))
     }
 
-    /// Keeps the newest snapshot to compare the next one with. Where it is the only buffer that can be had, the next call
-    /// takes it.
+    /// Keeps the newest snapshot to compare the next one with. Where it is the only buffer that can
+    /// be had, the next call takes it.
     pub(crate) fn keep(&self, buffer: Arc<Buffer>) {
         let (before, is_limited) = self
             .shelf
@@ -189,7 +195,8 @@ impl Pool {
         self.shelf.with(|shelf| shelf.kept.take_if(is_it))
     }
 
-    /// Gives a buffer back. One that nobody has needed for a while is freed, so that a run at rest holds two.
+    /// Gives a buffer back. One that nobody has needed for a while is freed, so that a run at rest
+    /// holds two.
     pub(crate) fn put(&self, buffer: Arc<Buffer>) {
         // A buffer that is not kept is freed after the lock is.
         let _surplus = self.shelf.with(|shelf| {
@@ -231,7 +238,8 @@ impl Pool {
 /// Bytes of values that may wait for the worker beside snapshots.
 const BUDGET: usize = 64 << 20;
 
-/// Bounds the memory of values that wait, whatever their number. A single value may exceed it when nothing else waits.
+/// Bounds the memory of values that wait, whatever their number. A single value may exceed it when
+/// nothing else waits.
 #[derive(Default)]
 pub(crate) struct Budget {
     spent: Gate<usize>,
@@ -454,8 +462,8 @@ mod schedules {
     /// Of a model so large that there are three buffers of it.
     const LARGE: usize = FURTHER_BYTES + 1;
 
-    /// Callers take and return more often than there are buffers: each gets one in the end, and never more than
-    /// there may be.
+    /// Callers take and return more often than there are buffers: each gets one in the end, and
+    /// never more than there may be.
     fn everybody_gets_a_buffer() {
         let pool = Arc::new(Pool::default());
         let out = Arc::new(AtomicUsize::new(0));

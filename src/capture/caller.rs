@@ -1,4 +1,5 @@
-//! The caller's side of `log_weights`: when to copy, and one copy of the selected tensors into a pooled buffer.
+//! The caller's side of `log_weights`: when to copy, and one copy of the selected tensors into a
+//! pooled buffer.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,21 +21,23 @@ use crate::options::Selection;
 use crate::source::named_tensors::{NamedTensors, StoreWait, Visitor};
 use crate::tensor;
 
-/// While the stride between points is at most this, every call is copied, so that the newest call can be shown when the
-/// run ends and verdicts see each step. Above, the two calls that make a delta are copied and the others cost nothing.
+/// While the stride between points is at most this, every call is copied, so that the newest call
+/// can be shown when the run ends and verdicts see each step. Above, the two calls that make a
+/// delta are copied and the others cost nothing.
 const DENSE_STRIDE: u64 = 8;
 
-/// The idle call in a row that is taken as a step all the same, with all that follow: a rate of 0 is worth seeing.
+/// The idle call in a row that is taken as a step all the same, with all that follow: a rate of 0
+/// is worth seeing.
 pub(crate) const IDLE_CALLS: u32 = 20;
 
 /// The newest snapshot, which the worker reads, too: what the next call is compared with.
-struct Newest {
+struct NewestSnapshot {
     plan: Arc<Plan>,
     buffer: Arc<Buffer>,
 }
 
-/// A buffer that goes back to its pool unless it is kept, also when the source of the tensors panics: a buffer that got
-/// lost would be waited for in vain.
+/// A buffer that goes back to its pool unless it is kept, also when the source of the tensors
+/// panics: a buffer that got lost would be waited for in vain.
 struct Lent {
     pool: Arc<Pool>,
     buffer: Arc<Buffer>,
@@ -70,7 +73,7 @@ pub(crate) struct Capture {
     steps: u64,
     /// The step number, counted like `steps`, of the newest snapshot.
     copied: Option<u64>,
-    newest: Option<Newest>,
+    newest: Option<NewestSnapshot>,
     /// Of the call before, where points lie far apart.
     fingerprint: Option<u64>,
     idle_calls: u32,
@@ -99,7 +102,8 @@ pub(crate) struct Capture {
     shapes: ShapeChanges,
 }
 
-/// After a wait in vain, the calls until the store is free wait this long: the holder may be this thread.
+/// After a wait in vain, the calls until the store is free wait this long: the holder may be this
+/// thread.
 const SHORT_PATIENCE: Duration = Duration::from_millis(200);
 
 impl Capture {
@@ -171,7 +175,8 @@ impl Capture {
     /// Copies what this call owes. The duration is the time spent waiting for a buffer or a store.
     ///
     /// # Errors
-    /// Mistakes in the call: a step that does not increase, a variable twice, nothing but tensors that cannot be logged.
+    /// Mistakes in the call: a step that does not increase, a variable twice, nothing but tensors
+    /// that cannot be logged.
     pub(crate) fn take<S: NamedTensors + ?Sized>(
         &mut self,
         source: &S,
@@ -254,8 +259,8 @@ impl Capture {
         Ok((self.snapshot(step, wall_time, lent.keep()), waited))
     }
 
-    /// A buffer, and how long the call waited for it; `None` when the worker is behind under [`OnFull::Drop`], or gone, or when
-    /// there is no memory for a single one.
+    /// A buffer, and how long the call waited for it; `None` when the worker is behind under
+    /// [`OnFull::Drop`], or gone, or when there is no memory for a single one.
     fn take_buffer(&mut self, bytes: usize) -> (Option<Arc<Buffer>>, Duration) {
         if self.is_starved {
             self.newest = None;
@@ -301,8 +306,8 @@ impl Capture {
                 format!("{call} in scope {}", self.scope).into()
             };
             let reason = format!(
-                "does not come after {last}, the step of the call before; count steps upwards, and log a second model \
-                 through logger.scoped(\"name\")"
+                "does not come after {last}, the step of the call before; count steps upwards, and \
+                    log a second model through logger.scoped(\"name\")"
             );
             return Err(Error::InvalidStep {
                 what,
@@ -313,8 +318,8 @@ impl Capture {
         Ok(())
     }
 
-    /// Takes up frozen variables that the worker saw moving, from now on to be copied in full, and those that it saw trained in
-    /// turn.
+    /// Takes up frozen variables that the worker saw moving, from now on to be copied in full, and
+    /// those that it saw trained in turn.
     fn follow_moved(&mut self) {
         if let Some(planned) = self.planned.take_if(|planned| planned.plan.has_news()) {
             self.followed.take(&planned.plan);
@@ -344,8 +349,8 @@ impl Capture {
         planner.finish()
     }
 
-    /// The size of the buffer when this call's tensors have to be copied; `None` for the calls between points that lie
-    /// far apart, unless they are what is compared with from now on.
+    /// The size of the buffer when this call's tensors have to be copied; `None` for the calls
+    /// between points that lie far apart, unless they are what is compared with from now on.
     fn bytes_to_copy(&self) -> Option<usize> {
         let plan = &self.planned.as_ref()?.plan;
         let wanted = self.rebase
@@ -356,12 +361,13 @@ impl Capture {
         wanted.then_some(plan.bytes)
     }
 
-    /// True when nothing was seen to have moved since the call before (gradient accumulation, the other model's turn). What
-    /// cannot be seen without a copy counts as moved.
+    /// True when nothing was seen to have moved since the call before (gradient accumulation, the
+    /// other model's turn). What cannot be seen without a copy counts as moved.
     ///
-    /// Where points lie far apart there is no copy of the call before to compare with, and a few elements stand for all:
-    /// steps that change none of them, at most [`IDLE_CALLS`] in a row, are not counted, which moves the next point by as
-    /// many calls. The two calls of a delta are always compared in full.
+    /// Where points lie far apart there is no copy of the call before to compare with, and a few
+    /// elements stand for all: steps that change none of them, at most [`IDLE_CALLS`] in a row, are
+    /// not counted, which moves the next point by as many calls. The two calls of a delta are
+    /// always compared in full.
     fn looks_idle<S: NamedTensors + ?Sized>(&mut self, source: &S) -> Result<bool> {
         let Some(planned) = &self.planned else {
             return Ok(false);
@@ -470,8 +476,8 @@ impl Capture {
 
     fn no_room(&self, bytes: usize) -> Error {
         let reason = format!(
-            "the variables have {bytes} bytes, more than there is memory for; choose fewer with select(), or a sample with \
-             sample_limit()"
+            "the variables have {bytes} bytes, more than there is memory for; choose fewer with \
+                select(), or a sample with sample_limit()"
         );
         Error::UnsupportedTensor {
             name: self.name(),
@@ -496,7 +502,7 @@ impl Capture {
         let plan = planned.plan.clone();
         let follows = call > 0 && self.copied == Some(call - 1) && !self.is_other_store;
         self.copied = Some(call);
-        self.newest = Some(Newest {
+        self.newest = Some(NewestSnapshot {
             plan: plan.clone(),
             buffer: buffer.clone(),
         });

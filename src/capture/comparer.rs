@@ -9,7 +9,8 @@ use crate::source::named_tensors::{Membership, StoreIdentity, VariableSink};
 
 /// Compares the tensors with the newest copy of them, up to the first difference.
 ///
-/// libtorch's own write counters cannot tell: its SGD, among others, writes through an alias that counts for itself.
+/// libtorch's own write counters cannot tell: its SGD, among others, writes through an alias that
+/// counts for itself.
 pub(crate) struct Comparer<'a> {
     walk: Walk<'a>,
     copy: &'a [u8],

@@ -9,8 +9,8 @@ use crate::source::element_source::{Access, CopyMethod, ElementSource, PendingTr
 use crate::source::gradient_sampler::{GradientSampler, Look};
 use crate::source::named_tensors::{Membership, StoreIdentity, VariableSink};
 
-/// Gradients that one call looks at, in turn: looking at those of hundreds of small variables would take longer than copying
-/// them, and a verdict looks back over many calls.
+/// Gradients that one call looks at, in turn: looking at those of hundreds of small variables would
+/// take longer than copying them, and a verdict looks back over many calls.
 const SAMPLED_GRADIENTS: usize = 64;
 
 /// Copies every planned variable to its place in the buffer.
@@ -75,8 +75,8 @@ impl<'a> Copier<'a> {
         Ok(true)
     }
 
-    /// Looks whether a gradient is required, and at the gradient when it is the variable's turn: also at one of a variable that
-    /// requires none, since a new one shows that it did in between.
+    /// Looks whether a gradient is required, and at the gradient when it is the variable's turn:
+    /// also at one of a variable that requires none, since a new one shows that it did in between.
     fn look(&mut self, place: usize, source: &dyn ElementSource) {
         let variables = self.looks.len();
         let turn = (place + variables).saturating_sub(self.sample_from) % variables.max(1);

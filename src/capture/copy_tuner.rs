@@ -1,6 +1,7 @@
-//! Which method of copying is the faster one just now. It depends on what else the machine does, so it is measured:
-//! libtorch's threads copy 11.7 million floats in 2.4 ms where one thread takes 3.5 ms while cores are free, and in 6.4 ms
-//! while one other thread is busy. Each model keeps the time of both and tries the slower one now and then.
+//! Which method of copying is the faster one just now. It depends on what else the machine does, so
+//! it is measured: libtorch's threads copy 11.7 million floats in 2.4 ms where one thread takes 3.5
+//! ms while cores are free, and in 6.4 ms while one other thread is busy. Each model keeps the time
+//! of both and tries the slower one now and then.
 
 use std::time::Duration;
 
@@ -37,8 +38,8 @@ impl Default for CopyTuner {
 }
 
 impl CopyTuner {
-    /// The way for the next call, which copies so many bytes: the faster one, and the other one now and then. `threads` are
-    /// those that libtorch has.
+    /// The way for the next call, which copies so many bytes: the faster one, and the other one now
+    /// and then. `threads` are those that libtorch has.
     pub(crate) fn choose(&self, bytes: usize, threads: usize) -> CopyMethod {
         if bytes >= WORTH_CHOOSING && threads > 1 && self.is_for_threads() {
             CopyMethod::Threads

@@ -9,7 +9,8 @@ use crate::source::named_tensors::{Membership, StoreIdentity, VariableSink};
 /// Elements of each variable that a fingerprint is made of.
 const PRINTED_ELEMENTS: usize = 16;
 
-/// Makes one number of a few elements of each variable: it costs next to nothing and changes when a model trains.
+/// Makes one number of a few elements of each variable: it costs next to nothing and changes when a
+/// model trains.
 pub(crate) struct Fingerprint<'a> {
     walk: Walk<'a>,
     /// `None` when some variable cannot be seen without copying it.
@@ -35,7 +36,8 @@ impl<'a> Fingerprint<'a> {
         };
         let size = layout.dtype.size();
         let stride = (bytes.len() / size).div_ceil(PRINTED_ELEMENTS).max(1);
-        // Odd factors mix as in FNV-1a; the place makes two variables that swap their elements differ.
+        // Odd factors mix as in FNV-1a; the place makes two variables that swap their elements
+        // differ.
         let mix = |print: u64, word: u64| {
             (print ^ word)
                 .wrapping_mul(0x9e37_79b9_7f4a_7c15)

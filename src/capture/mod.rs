@@ -1,5 +1,6 @@
-//! The caller's side of `log_weights`: `caller` decides when to copy; `planner`, `comparer`, `fingerprint` and `copier` are
-//! its passes over a source, each a `walk` along a plan; a `snapshot` in a pooled `buffer` goes to the worker.
+//! The caller's side of `log_weights`: `caller` decides when to copy; `planner`, `comparer`,
+//! `fingerprint` and `copier` are its passes over a source, each a `walk` along a plan; a
+//! `snapshot` in a pooled `buffer` goes to the worker.
 
 pub(crate) mod buffer;
 mod caller;

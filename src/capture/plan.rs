@@ -1,5 +1,6 @@
-//! Which tensors a call copies, and where each lies in the buffer. Made at the first call and again when the set of
-//! variables, a shape, a type or a role changes; shared with the worker, which reads names and places from it.
+//! Which tensors a call copies, and where each lies in the buffer. Made at the first call and again
+//! when the set of variables, a shape, a type or a role changes; shared with the worker, which
+//! reads names and places from it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -23,7 +24,8 @@ pub(crate) enum Extent {
     Sampled {
         /// The first, chosen by seed and name.
         start: usize,
-        /// At least 2, and without a common divisor with the inner sizes, so that no column is favoured.
+        /// At least 2, and without a common divisor with the inner sizes, so that no column is
+        /// favoured.
         stride: usize,
     },
     /// Every n-th element of a frozen variable, to see whether it moves. Nothing is written.
@@ -61,7 +63,8 @@ impl Extent {
             })
         };
         let mut stride = all.div_ceil(most.max(1)).max(2);
-        // The whole product is the last of these; a stride that shares a divisor with it alone does no harm.
+        // The whole product is the last of these; a stride that shares a divisor with it alone does
+        // no harm.
         while inner()
             .take(sizes.len().saturating_sub(1))
             .any(|size| gcd(size, stride) > 1)
@@ -82,8 +85,8 @@ fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// The most elements of one tensor when all tensors together may have `limit`: small ones are taken whole, and what
-/// they leave is shared evenly by the others.
+/// The most elements of one tensor when all tensors together may have `limit`: small ones are taken
+/// whole, and what they leave is shared evenly by the others.
 fn share(limit: usize, sizes: impl Iterator<Item = usize>) -> usize {
     let mut sizes: Vec<usize> = sizes.collect();
     sizes.sort_unstable();
@@ -112,7 +115,8 @@ pub(crate) struct Variable {
     pub(crate) elements: usize,
     /// Elements of the tensor.
     pub(crate) all: usize,
-    /// A buffer that is not logged, and not reported either: whether it moves is evidence for the layer that it belongs to.
+    /// A buffer that is not logged, and not reported either: whether it moves is evidence for the
+    /// layer that it belongs to.
     pub(crate) is_beside: bool,
     pub(crate) tie: Option<Tie>,
     moved: AtomicBool,
@@ -144,7 +148,8 @@ impl Variable {
         stride.start + element * stride.step
     }
 
-    /// Size of the first dimension: output units of a linear or convolution layer. 1 below rank 2, and for a sample.
+    /// Size of the first dimension: output units of a linear or convolution layer. 1 below rank 2,
+    /// and for a sample.
     pub(crate) fn rows(&self) -> usize {
         match self.info.shape.as_slice() {
             _ if self.extent != Extent::Full => 1,
@@ -153,7 +158,8 @@ impl Variable {
         }
     }
 
-    /// True when `other` is the same variable with the same elements, so that values of both can be compared.
+    /// True when `other` is the same variable with the same elements, so that values of both can be
+    /// compared.
     pub(crate) fn continues(&self, other: &Variable) -> bool {
         self.is_same_tensor(other) && self.extent == other.extent
     }
@@ -206,11 +212,12 @@ pub(crate) struct Plan {
     pub(crate) bytes: usize,
     /// What the user should know of it once.
     pub(crate) notes: Vec<String>,
-    /// The first of these, which hold all but buffers that are watched beside the model: running statistics move whenever a
-    /// model is called, and that is no step.
+    /// The first of these, which hold all but buffers that are watched beside the model: running
+    /// statistics move whenever a model is called, and that is no step.
     pub(crate) step_bytes: usize,
     expected_steps: Option<u64>,
-    /// Set by the worker when a watched variable has moved, to be copied in full from now on, or is trained in turn.
+    /// Set by the worker when a watched variable has moved, to be copied in full from now on, or is
+    /// trained in turn.
     has_news: AtomicBool,
 }
 
@@ -327,7 +334,8 @@ impl Plan {
             .unwrap_or(u64::MAX)
     }
 
-    /// What decides which calls are copied. Where nothing is ever written the report is still wanted.
+    /// What decides which calls are copied. Where nothing is ever written the report is still
+    /// wanted.
     fn schedules(&self) -> impl Iterator<Item = Schedule> {
         let all = || {
             self.classes

@@ -10,7 +10,7 @@ use crate::source::named_tensors::StoreIdentity;
 
 /// What becomes of a variable that a source shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Slot {
+pub(super) enum SourceSlot {
     /// Not selected, or a buffer.
     Left(Role),
     /// It had no gradient.
@@ -30,22 +30,24 @@ pub(crate) struct Planned {
     /// Places in `order`.
     pub(super) index: HashMap<Arc<str>, usize>,
     pub(super) stores: Vec<StoreIdentity>,
-    /// Beside the plan's variables: whether it is trained and frozen in turn, so that a role says nothing.
+    /// Beside the plan's variables: whether it is trained and frozen in turn, so that a role says
+    /// nothing.
     pub(super) in_turn: Vec<bool>,
 }
 
 /// The variables in the order of the source, which seldom changes.
 ///
-/// The names lie one behind the other in memory that is the caller's alone. Those of the plan lie beside counters that the
-/// worker writes to whenever it hands a name on, so that comparing them would wait for its core once a variable.
+/// The names lie one behind the other in memory that is the caller's alone. Those of the plan lie
+/// beside counters that the worker writes to whenever it hands a name on, so that comparing them
+/// would wait for its core once a variable.
 pub(super) struct Order {
     names: String,
     /// Where each name ends, and what becomes of its variable.
-    slots: Vec<(usize, Slot)>,
+    slots: Vec<(usize, SourceSlot)>,
 }
 
 impl Order {
-    pub(super) fn new(variables: &[(Arc<str>, Slot)]) -> Order {
+    pub(super) fn new(variables: &[(Arc<str>, SourceSlot)]) -> Order {
         let mut names = String::new();
         let slots = variables.iter().map(|(name, slot)| {
             names.push_str(name);
@@ -61,7 +63,7 @@ impl Order {
         self.slots.len()
     }
 
-    pub(super) fn slot(&self, place: usize) -> Option<Slot> {
+    pub(super) fn slot(&self, place: usize) -> Option<SourceSlot> {
         self.slots.get(place).map(|&(_, slot)| slot)
     }
 

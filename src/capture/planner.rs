@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::capture::plan::{Followed, Plan, SourceVariable, Tie};
-use crate::capture::planned::{Order, Planned, Slot};
+use crate::capture::planned::{Order, Planned, SourceSlot};
 use crate::error::{Error, Result};
 use crate::model::subject::Subject;
 use crate::model::variable_info::{Role, VariableInfo};
@@ -19,7 +19,7 @@ pub(crate) struct Planner<'a> {
     followed: &'a Followed,
     found: Vec<SourceVariable>,
     layouts: HashMap<Arc<str>, ElementLayout>,
-    order: Vec<(Arc<str>, Slot)>,
+    order: Vec<(Arc<str>, SourceSlot)>,
     stores: Vec<StoreIdentity>,
     /// The names of what lies in the same memory.
     storages: HashMap<(usize, usize), Vec<Arc<str>>>,
@@ -70,7 +70,7 @@ impl<'a> Planner<'a> {
         let places: HashMap<Arc<str>, usize> = place.collect();
         let mut order = self.order;
         for (name, slot) in &mut order {
-            if let (Slot::Copied(place), Some(&actual)) = (slot, places.get(name)) {
+            if let (SourceSlot::Copied(place), Some(&actual)) = (slot, places.get(name)) {
                 *place = actual;
             }
         }
@@ -132,24 +132,24 @@ impl<'a> Planner<'a> {
             || (is_beside
                 && (self.subject == Subject::Gradients || source.inspect(&name).is_err()));
         if left {
-            self.order.push((name, Slot::Left(role)));
+            self.order.push((name, SourceSlot::Left(role)));
             return Ok(());
         }
         let layout = match self.layout(&name, source) {
             Ok(Some(layout)) => layout,
             Ok(None) => {
-                self.order.push((name, Slot::NoGradient));
+                self.order.push((name, SourceSlot::NoGradient));
                 return Ok(());
             }
             // One such parameter is no reason to log nothing of the others.
             Err(unsupported) => {
                 self.unsupported.push(unsupported);
-                self.order.push((name, Slot::Unsupported));
+                self.order.push((name, SourceSlot::Unsupported));
                 return Ok(());
             }
         };
         self.order
-            .push((name.clone(), Slot::Copied(self.found.len())));
+            .push((name.clone(), SourceSlot::Copied(self.found.len())));
         self.found.push(SourceVariable {
             name: name.clone(),
             info: VariableInfo {

@@ -1,7 +1,7 @@
 //! Which elements stand for a tensor: fixed by seed and name, spread over it.
 
-/// `count` element numbers below `elements`, increasing, one drawn from each of `count` equal stretches. All of them when
-/// there are no more.
+/// `count` element numbers below `elements`, increasing, one drawn from each of `count` equal
+/// stretches. All of them when there are no more.
 pub(crate) fn spread(elements: usize, count: usize, seed: u64, name: &str) -> Vec<usize> {
     if count >= elements {
         return (0..elements).collect();
@@ -16,7 +16,8 @@ pub(crate) fn spread(elements: usize, count: usize, seed: u64, name: &str) -> Ve
         .collect()
 }
 
-/// FNV-1a (Fowler, Noll, Vo): the same on every machine and in every version, unlike the standard hasher.
+/// FNV-1a (Fowler, Noll, Vo): the same on every machine and in every version, unlike the standard
+/// hasher.
 fn hash(name: &str) -> u64 {
     name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

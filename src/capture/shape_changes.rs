@@ -1,4 +1,5 @@
-//! Two models that are logged in turn in one scope: their variables have the same names and other shapes.
+//! Two models that are logged in turn in one scope: their variables have the same names and other
+//! shapes.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -15,8 +16,8 @@ pub(crate) struct ShapeChanges {
 }
 
 impl ShapeChanges {
-    /// Takes a new plan. One that returns to the shapes before the last ones gets a note: nothing of such a scope can be
-    /// compared from call to call.
+    /// Takes a new plan. One that returns to the shapes before the last ones gets a note: nothing
+    /// of such a scope can be compared from call to call.
     pub(crate) fn follow(&mut self, plan: &mut Arc<Plan>) {
         let shapes = fingerprint(plan);
         if self.newest != Some(shapes) {
@@ -26,8 +27,9 @@ impl ShapeChanges {
         // A plan that was just made is nobody else's.
         if let Some(plan) = Arc::get_mut(plan).filter(|_| self.is_in_turn) {
             plan.notes.push(
-                "variables or their shapes change back and forth from call to call, so nothing can be compared: log each \
-                 model through a scope of its own, logger.scoped(\"name\")"
+                "variables or their shapes change back and forth from call to call, so nothing can \
+                    be compared: log each model through a scope of its own, \
+                    logger.scoped(\"name\")"
                     .into(),
             );
         }

@@ -14,7 +14,8 @@ pub(crate) struct Snapshot {
     pub(crate) buffer: Arc<Buffer>,
     /// Where the buffer goes back to.
     pub(crate) pool: Arc<Pool>,
-    /// True when the snapshot sent before is that of the step before: deltas are per step or are not made.
+    /// True when the snapshot sent before is that of the step before: deltas are per step or are
+    /// not made.
     pub(crate) follows: bool,
     /// For each class of the plan.
     pub(crate) due: Vec<Due>,

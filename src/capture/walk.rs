@@ -1,18 +1,20 @@
 //! Follows a source through a plan.
 
-use crate::capture::planned::{Planned, Slot};
+use crate::capture::planned::{Planned, SourceSlot};
 use crate::model::subject::Subject;
 use crate::model::variable_info::Role;
 use crate::source::element_source::ElementSource;
 use crate::source::named_tensors::{Membership, StoreIdentity};
 
-/// Follows a source through a plan: finds each variable's place and notices when the plan does not fit any more.
+/// Follows a source through a plan: finds each variable's place and notices when the plan does not
+/// fit any more.
 pub(super) struct Walk<'a> {
     pub(super) subject: Subject,
     pub(super) planned: &'a Planned,
     /// Variables seen.
     seen: usize,
-    /// Beside the plan's order, from the first variable on that came out of it: which ones were seen.
+    /// Beside the plan's order, from the first variable on that came out of it: which ones were
+    /// seen.
     marked: Option<Vec<bool>>,
     stores: usize,
     /// Made of where the stores lie.
@@ -47,15 +49,15 @@ impl<'a> Walk<'a> {
         let slot = self.slot(name);
         self.seen += 1;
         let planned = match slot {
-            Some(Slot::Copied(place)) => self
+            Some(SourceSlot::Copied(place)) => self
                 .planned
                 .plan
                 .variables
                 .get(place)
                 .filter(|_| self.planned.in_turn.get(place) != Some(&true))
                 .map(|variable| variable.info.role),
-            Some(Slot::Left(role)) => Some(role),
-            Some(Slot::NoGradient | Slot::Unsupported) => None,
+            Some(SourceSlot::Left(role)) => Some(role),
+            Some(SourceSlot::NoGradient | SourceSlot::Unsupported) => None,
             None => {
                 self.stale = true;
                 return None;
@@ -69,14 +71,14 @@ impl<'a> Walk<'a> {
             );
         }
         match slot {
-            Some(Slot::NoGradient) => {
+            Some(SourceSlot::NoGradient) => {
                 source.with_gradient(&mut |gradient| self.stale = gradient.is_some());
             }
-            Some(Slot::Unsupported) => self.stale = self.is_supported(name, source),
+            Some(SourceSlot::Unsupported) => self.stale = self.is_supported(name, source),
             _ => {}
         }
         match slot {
-            Some(Slot::Copied(place)) if !self.stale => Some(place),
+            Some(SourceSlot::Copied(place)) if !self.stale => Some(place),
             _ => None,
         }
     }
@@ -93,8 +95,9 @@ impl<'a> Walk<'a> {
         is_supported
     }
 
-    /// What the plan has for a variable; `None` for one that it does not know or that was seen in this walk already.
-    fn slot(&mut self, name: &str) -> Option<Slot> {
+    /// What the plan has for a variable; `None` for one that it does not know or that was seen in
+    /// this walk already.
+    fn slot(&mut self, name: &str) -> Option<SourceSlot> {
         let order = &self.planned.order;
         if self.marked.is_none() {
             match order.name(self.seen) {
@@ -120,8 +123,8 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// True when the variable has the role it was planned with. A store that is known gives no role: then the switch that
-/// `freeze` and `unfreeze` turn is looked at.
+/// True when the variable has the role it was planned with. A store that is known gives no role:
+/// then the switch that `freeze` and `unfreeze` turn is looked at.
 fn keeps_role(planned: Role, source: &dyn ElementSource, role: Option<Role>) -> bool {
     match role {
         Some(role) => role == planned,

@@ -11,7 +11,8 @@ pub(crate) struct Analysis {
     /// Against the previous state; `None` without one.
     pub(crate) change: Option<Change>,
     pub(crate) delta_histogram: Option<FineHistogram>,
-    /// A bit for each row, the first the lowest: it has a changed element. Only where some rows have and some have not.
+    /// A bit for each row, the first the lowest: it has a changed element. Only where some rows
+    /// have and some have not.
     pub(crate) rows_changed: Option<Box<[u64]>>,
 }
 
@@ -37,8 +38,8 @@ impl Analysis {
         );
     }
 
-    /// The analysis of a whole of which the elements seen are an even sample: counts and sums grow by `factor`, means and
-    /// extremes stay.
+    /// The analysis of a whole of which the elements seen are an even sample: counts and sums grow
+    /// by `factor`, means and extremes stay.
     pub(crate) fn scaled(mut self, factor: f64) -> Analysis {
         if factor != 1.0 {
             self.weights.scale(factor);

@@ -78,7 +78,8 @@ pub(super) fn paired_blocks<'a, E>(
 /// Which bits the finite values have.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Spread {
-    /// Smallest magnitude that is not zero, as an integer and less one; the largest integer when all are zero.
+    /// Smallest magnitude that is not zero, as an integer and less one; the largest integer when
+    /// all are zero.
     pub(super) least_less_one: u64,
     /// Or of all magnitudes.
     pub(super) or: u64,

@@ -1,4 +1,5 @@
-//! How far the picture in TensorBoard is from the data: the 30 bins it redraws and the nine percentiles it interpolates.
+//! How far the picture in TensorBoard is from the data: the 30 bins it redraws and the nine
+//! percentiles it interpolates.
 
 use crate::kernel::elements::Elements;
 use crate::kernel::tensor::Kernel;
@@ -37,7 +38,8 @@ impl Random {
     }
 }
 
-/// The 30 bins as TensorBoard computes them (`tensorboard/webapp/widgets/histogram/histogram_util.ts`), in its arithmetic.
+/// The 30 bins as TensorBoard computes them
+/// (`tensorboard/webapp/widgets/histogram/histogram_util.ts`), in its arithmetic.
 fn drawn(rows: &[[f64; 3]], left: f64, right: f64) -> Vec<f64> {
     let step = (right - left) / 30.0;
     let (mut bins, mut row, mut carried) = (vec![0.0; 30], 0, 0.0);
@@ -71,7 +73,8 @@ fn counted(data: &[f64], left: f64, right: f64) -> Vec<f64> {
     let step = (right - left) / 30.0;
     let mut bins = vec![0.0; 30];
     for &x in data {
-        // The right edges are those TensorBoard computes; an element that rounding puts behind the last one is in the last bin.
+        // The right edges are those TensorBoard computes; an element that rounding puts behind the
+        // last one is in the last bin.
         let bin_right = |index: usize| left + index as f64 * step + step;
         let mut index = (((x - left) / step) as usize).min(29);
         while index > 0 && x < bin_right(index - 1) {
@@ -111,7 +114,8 @@ fn percentiles(rows: &[[f64; 3]]) -> [f64; 9] {
     })
 }
 
-/// Largest distance of a percentile's rank from the rank asked for, as a share of the data, beyond one element.
+/// Largest distance of a percentile's rank from the rank asked for, as a share of the data, beyond
+/// one element.
 fn rank_error(rows: &[[f64; 3]], sorted: &[f64]) -> f64 {
     let count = sorted.len() as f64;
     let errors = percentiles(rows)
@@ -128,13 +132,14 @@ fn rank_error(rows: &[[f64; 3]], sorted: &[f64]) -> f64 {
     (errors.fold(0.0, f64::max) - 1.0 / count).max(0.0)
 }
 
-/// Total variation distance between the picture and the truth, for the data's own range and for wider ones that other
-/// steps of the card can cause.
+/// Total variation distance between the picture and the truth, for the data's own range and for
+/// wider ones that other steps of the card can cause.
 fn display_errors(rows: &[[f64; 3]], data: &[f64]) -> Vec<f64> {
     let (min, max) = (data[0], data[data.len() - 1]);
     let mut errors = Vec::new();
     for scale in [1.0, 1.1, 1.37, 3.0] {
-        // At three times the range an unshifted extreme would stand exactly on an edge between bins.
+        // At three times the range an unshifted extreme would stand exactly on an edge between
+        // bins.
         let shifts: &[f64] = if scale == 1.0 {
             &[0.0]
         } else if scale == 3.0 {
@@ -317,8 +322,9 @@ fn distributions() -> Vec<(&'static str, usize, Bar, Draw)> {
     ]
 }
 
-/// The rows that TensorBoard's Python loader makes of what `torch.utils.tensorboard` writes by default: counts between 1549
-/// edges, a tenth apart from 1e-12 to 1e20 on both sides of zero, from the first bucket that holds any to the last.
+/// The rows that TensorBoard's Python loader makes of what `torch.utils.tensorboard` writes by
+/// default: counts between 1549 edges, a tenth apart from 1e-12 to 1e20 on both sides of zero, from
+/// the first bucket that holds any to the last.
 fn rows_of_torch(sorted: &[f64]) -> Vec<[f64; 3]> {
     let mut positive = vec![1e-12];
     while positive[positive.len() - 1] * 1.1 < 1e20 {
@@ -360,7 +366,8 @@ impl Errors {
     }
 }
 
-/// Prints a line and tells whether the bars are kept: 1 % in the mean, 3 % at worst, 1 % in rank, at most 64 rows.
+/// Prints a line and tells whether the bars are kept: 1 % in the mean, 3 % at worst, 1 % in rank,
+/// at most 64 rows.
 fn is_drawn_well(kernel: &mut Kernel, name: &str, data: &[f32]) -> bool {
     let histogram = kernel
         .analyse(Elements::F32(data), None, 1, true)
@@ -403,7 +410,8 @@ fn tensorboard_draws_what_the_data_is() {
     assert!(failures.is_empty(), "drawn badly: {failures:?}");
 }
 
-/// Weights of the trained demo, and what its last step changed: see `tests/data/make_cnn_weights.py`.
+/// Weights of the trained demo, and what its last step changed: see
+/// `tests/data/make_cnn_weights.py`.
 #[test]
 fn tensorboard_draws_what_a_trained_model_is() {
     let mut kernel = Kernel::new();
@@ -428,8 +436,8 @@ fn tensorboard_draws_what_a_trained_model_is() {
 
 #[test]
 fn the_largest_element_of_a_small_tensor_is_drawn() {
-    // TensorBoard computes the right edge of its last bin with rounding: a row of zero width there is lost for every fifth
-    // of these tensors.
+    // TensorBoard computes the right edge of its last bin with rounding: a row of zero width there
+    // is lost for every fifth of these tensors.
     let (mut kernel, mut random) = (Kernel::new(), Random(7));
     for _ in 0..2000 {
         let len = 2 + random.next() as usize % 12;

@@ -1,4 +1,5 @@
-//! The element types of tensors and the two float types they are computed in, so that the kernel is written once.
+//! The element types of tensors and the two float types they are computed in, so that the kernel is
+//! written once.
 
 use half::{bf16, f16};
 
@@ -7,24 +8,27 @@ use crate::kernel::sums::sums_by_four;
 /// What the bits of some values tell. Merging is a matter of integers: any order gives the same.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scan<F> {
-    /// The smallest and the largest value in the order of sign and magnitude, which puts NaN outside the infinities.
+    /// The smallest and the largest value in the order of sign and magnitude, which puts NaN
+    /// outside the infinities.
     pub(super) min: F,
     pub(super) max: F,
     /// Values that are zero, of either sign.
     pub(super) zeros: u64,
-    /// Smallest magnitude that is not zero, as an integer and less one; the largest integer when all are zero.
+    /// Smallest magnitude that is not zero, as an integer and less one; the largest integer when
+    /// all are zero.
     pub(super) least_less_one: u64,
     /// Or of all magnitudes.
     pub(super) or: u64,
 }
 
-/// Count tables that take turns: an increment waits for the store of the one before it to the same address, and equal
-/// elements often stand side by side.
+/// Count tables that take turns: an increment waits for the store of the one before it to the same
+/// address, and equal elements often stand side by side.
 pub(super) const TURNS: usize = 2;
 
 /// Bytes that memory hands over at once.
 const CACHE_LINE: usize = 64;
-/// Elements counted for each line asked for. Spread out like this, requests never wait for one another.
+/// Elements counted for each line asked for. Spread out like this, requests never wait for one
+/// another.
 const PREFETCH_EVERY: usize = 16;
 
 /// Asks for a line of memory without waiting for it.
@@ -58,9 +62,11 @@ pub(super) trait Wide: Copy + PartialOrd + std::ops::Sub<Output = Self> + 'stati
     fn counts(table: &mut Self::Table) -> &mut [[u32; TURNS]];
     /// Counts values; meanwhile `ahead`, which is needed next, is asked for.
     fn count(table: &mut Self::Table, values: &[Self], ahead: &[u8]);
-    /// Looks at the bits of all values; written for the loop vectoriser, which may reorder integers.
+    /// Looks at the bits of all values; written for the loop vectoriser, which may reorder
+    /// integers.
     fn scan(values: &[Self]) -> Scan<Self>;
-    /// Sum and sum of squares of the distances from the pivot, at the speed of `f32`; `None` where there is no such way.
+    /// Sum and sum of squares of the distances from the pivot, at the speed of `f32`; `None` where
+    /// there is no such way.
     fn quick_sums(values: &[Self], pivot: Self) -> Option<[f64; 2]>;
     fn bits(self) -> u64;
     fn magnitude(self) -> u64;
@@ -71,7 +77,8 @@ pub(super) trait Wide: Copy + PartialOrd + std::ops::Sub<Output = Self> + 'stati
     fn from_bits(bits: u64) -> Self;
 }
 
-/// The integer in whose order the floats stand, neighbours one apart. Both zeros are one value: a mask flips their sign.
+/// The integer in whose order the floats stand, neighbours one apart. Both zeros are one value: a
+/// mask flips their sign.
 macro_rules! ordered {
     ($float:expr, $image:ty) => {
         ordered!($float.to_bits() as $image, $image, bits)
@@ -109,7 +116,8 @@ macro_rules! impl_wide {
                 for row in rows {
                     ahead.next().map(prefetch);
                     for (index, value) in row.iter().enumerate() {
-                        // The shift leaves no more bits than the table has entries: no bounds check is compiled.
+                        // The shift leaves no more bits than the table has entries: no bounds check
+                        // is compiled.
                         table[(value.to_bits() >> $free) as usize][index % TURNS] += 1;
                     }
                 }
@@ -120,7 +128,8 @@ macro_rules! impl_wide {
             #[inline(always)]
             fn scan(values: &[$float]) -> Scan<$float> {
                 const MAGNITUDE: $bits = <$bits>::MAX >> 1;
-                // As a signed integer the largest positive value is the largest, as an unsigned one the largest negative.
+                // As a signed integer the largest positive value is the largest, as an unsigned one
+                // the largest negative.
                 let (mut most_positive, mut most_negative) = (<$signed>::MIN, 0 as $bits);
                 let (mut zeros, mut least_less_one, mut or) =
                     (0 as $bits, <$bits>::MAX, 0 as $bits);
@@ -200,16 +209,16 @@ impl_wide!(f64, u64, i64, 47, |_values, _pivot| None);
 /// One element of a tensor.
 pub(super) trait Element: bytemuck::NoUninit {
     type Wide: Wide;
-    /// An integer in the order of the values, neighbours one apart: for floats the usual map of sign and magnitude to two's
-    /// complement, in which both zeros are 0, for integers the element.
+    /// An integer in the order of the values, neighbours one apart: for floats the usual map of
+    /// sign and magnitude to two's complement, in which both zeros are 0, for integers the element.
     type Image: Copy + PartialEq;
     fn widened(self) -> Self::Wide;
     fn image(self) -> Self::Image;
     fn is_next_to(one: Self::Image, other: Self::Image) -> bool;
     /// True when the element has other bits than `before`.
     fn differs(self, before: Self) -> bool;
-    /// What [`Element::is_next_to`] tells, for a finite element other than zero: its neighbours have its sign, and the bits
-    /// next to its own.
+    /// What [`Element::is_next_to`] tells, for a finite element other than zero: its neighbours
+    /// have its sign, and the bits next to its own.
     fn is_next_to_plain(self, before: Self) -> bool;
 
     /// The block in the wide type: itself where it is of that type already, else in `scratch`.
@@ -323,10 +332,11 @@ impl_element!(
     }
 );
 
-/// Widens half precision without a branch or a table, unlike `half`, which asks for the CPU's features at every element.
+/// Widens half precision without a branch or a table, unlike `half`, which asks for the CPU's
+/// features at every element.
 ///
-/// Shifted into place, exponent and mantissa make an `f32` that is too small by 2^(127-15), for subnormals as well;
-/// exponents of all ones (infinity, NaN) are filled up afterwards.
+/// Shifted into place, exponent and mantissa make an `f32` that is too small by 2^(127-15), for
+/// subnormals as well; exponents of all ones (infinity, NaN) are filled up afterwards.
 #[inline(always)]
 fn f16_to_f32(bits: u16) -> f32 {
     const TOO_SMALL_BY: f32 = f32::from_bits((127 + 127 - 15) << 23);

@@ -39,7 +39,8 @@ macro_rules! with_slice {
 }
 
 impl<'a> Elements<'a> {
-    /// Views bytes as elements; `None` when they are not aligned for the type or not a whole number of elements.
+    /// Views bytes as elements; `None` when they are not aligned for the type or not a whole number
+    /// of elements.
     pub(crate) fn from_bytes(dtype: DType, bytes: &'a [u8]) -> Option<Elements<'a>> {
         Some(match dtype {
             DType::Bool => Elements::Bool(bytes),

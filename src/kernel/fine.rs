@@ -1,4 +1,5 @@
-//! From the count table to the leaves of a fine histogram, with further passes where a bucket holds too much.
+//! From the count table to the leaves of a fine histogram, with further passes where a bucket holds
+//! too much.
 
 use std::ops::RangeInclusive;
 
@@ -7,12 +8,14 @@ use crate::kernel::element::{Element, TURNS, Wide};
 use crate::kernel::histogram::{FineHistogram, Leaf, TOLD_APART, key_of};
 use crate::model::stats::Moments;
 
-/// A leaf with more than this share of the values is split, one fiftieth: two thirds of a bin of uniform data.
+/// A leaf with more than this share of the values is split, one fiftieth: two thirds of a bin of
+/// uniform data.
 const HEAVY: u64 = 50;
 /// A leaf with more than this share is split when it is also wider than a row of the display.
 const WIDE: u64 = 200;
 const WIDE_ROWS: f64 = 48.0;
-/// Bits told apart by one further pass: more for large tensors, where passes cost, than for small ones, where tables do.
+/// Bits told apart by one further pass: more for large tensors, where passes cost, than for small
+/// ones, where tables do.
 const STEP: u32 = 6;
 const LARGE_STEP: u32 = 9;
 const LARGE: u64 = 1 << 16;
@@ -38,14 +41,14 @@ impl<F: Wide> Default for Fine<F> {
 
 /// A dyadic piece of the values: all that share the bits above the low `free` ones.
 #[derive(Debug, Clone, Copy)]
-struct Piece {
+struct Bucket {
     /// Sign and leading bits; the low `free` ones are zero.
     bits: u64,
     free: u32,
     count: u64,
 }
 
-impl Piece {
+impl Bucket {
     fn to_leaf<F: Wide>(self, grid: u32) -> Leaf {
         let value = F::from_bits(self.bits).to_f64();
         let mantissa = f64::MANTISSA_DIGITS - 1 - F::SHORTER;
@@ -53,7 +56,8 @@ impl Piece {
         if self.free <= grid {
             Leaf::atom(value, self.count)
         } else if F::SHORTER > 0 && magnitude >> mantissa == 0 {
-            // A subnormal becomes a normal number in f64: its leading one moves out of the mantissa.
+            // A subnormal becomes a normal number in f64: its leading one moves out of the
+            // mantissa.
             let leading = magnitude.checked_ilog2().unwrap_or(0);
             Leaf::around(
                 value,
@@ -75,7 +79,8 @@ struct Frame {
 }
 
 impl Frame {
-    /// How many pieces side by side no picture tells apart, as a power of two, if they hold little; `width` is that of one.
+    /// How many pieces side by side no picture tells apart, as a power of two, if they hold little;
+    /// `width` is that of one.
     fn grouped(&self, width: f64, most: u32) -> u32 {
         let fitting = self.range / TOLD_APART / width;
         let can_be_little = self.total as f64 > TOLD_APART;
@@ -91,7 +96,7 @@ impl Frame {
         (count as f64) * TOLD_APART < self.total as f64
     }
 
-    fn is_heavy(&self, leaf: &Leaf, piece: &Piece) -> bool {
+    fn is_heavy(&self, leaf: &Leaf, piece: &Bucket) -> bool {
         let wide = || piece.count > self.total / WIDE && leaf.width() > self.range / WIDE_ROWS;
         piece.free > self.grid && piece.count > 1 && (piece.count > self.total / HEAVY || wide())
     }
@@ -185,7 +190,8 @@ impl<F: Wide> Fine<F> {
             (positive, moments.max, 0),
         ] {
             let from = leaves.len();
-            // The bucket of zero and of the smallest subnormals: the former are known, the latter counted below.
+            // The bucket of zero and of the smallest subnormals: the former are known, the latter
+            // counted below.
             if let Some(turns) = half.first_mut() {
                 *turns = [0; TURNS];
             }
@@ -203,7 +209,8 @@ impl<F: Wide> Fine<F> {
                 );
             }
             if sign > 0 {
-                // From the largest magnitude to the smallest, with zero next: the leaves are nearly sorted.
+                // From the largest magnitude to the smallest, with zero next: the leaves are nearly
+                // sorted.
                 leaves.get_mut(from..).unwrap_or_default().reverse();
                 if moments.zeros > 0 {
                     leaves.push(Leaf::atom(0.0, moments.zeros));
@@ -220,10 +227,11 @@ impl<F: Wide> Fine<F> {
 /// Buckets of an octave: five bits of mantissa.
 const OCTAVE: usize = 32;
 
-/// The leaves and heavy pieces of one sign, whose buckets are empty again. `touched` are the octaves that may hold any.
+/// The leaves and heavy pieces of one sign, whose buckets are empty again. `touched` are the
+/// octaves that may hold any.
 fn collect_half<F: Wide>(
     leaves: &mut Vec<Leaf>,
-    heavy: &mut Vec<Piece>,
+    heavy: &mut Vec<Bucket>,
     frame: &Frame,
     half: &mut [[u32; TURNS]],
     touched: RangeInclusive<usize>,
@@ -243,13 +251,14 @@ fn collect_half<F: Wide>(
         }
         let first = sign + (octave * OCTAVE) as u64;
         let start = F::from_bits(first << F::FREE).to_f64().abs();
-        // The lowest octave has the bucket of zero; and where buckets are single values, these are shown.
+        // The lowest octave has the bucket of zero; and where buckets are single values, these are
+        // shown.
         let grouped = match octave {
             1.. if frame.grid < F::FREE => frame.grouped(start / OCTAVE as f64, OCTAVE.ilog2()),
             _ => 0,
         };
         for_each_piece(frame, buckets, grouped, below, |index, more, count| {
-            let piece = Piece {
+            let piece = Bucket {
                 bits: (first + index as u64) << F::FREE,
                 free: F::FREE + more,
                 count,
@@ -265,9 +274,9 @@ fn collect_half<F: Wide>(
     }
 }
 
-/// Hands out what was counted: the number of the first bucket, for how many it stands as a power of two, at most
-/// `1 << grouped`, and the count. These are as many buckets side by side as hold little. `below` is memory for the sums of
-/// the buckets before each.
+/// Hands out what was counted: the number of the first bucket, for how many it stands as a power of
+/// two, at most `1 << grouped`, and the count. These are as many buckets side by side as hold
+/// little. `below` is memory for the sums of the buckets before each.
 #[inline(always)]
 fn for_each_piece(
     frame: &Frame,
@@ -346,7 +355,7 @@ fn underflow<E: Element>(
         for (octave, count) in (0..).zip(octaves) {
             if count > 0 {
                 leaves.push(
-                    Piece {
+                    Bucket {
                         bits: sign | 1 << octave,
                         free: octave,
                         count,
@@ -358,10 +367,12 @@ fn underflow<E: Element>(
     }
 }
 
-/// Splits heavy pieces, all of them by the same number of bits in one further pass, until none is heavy.
+/// Splits heavy pieces, all of them by the same number of bits in one further pass, until none is
+/// heavy.
 ///
-/// The way to a heavy piece is a chain of table look-ups: bucket to piece, piece and next bits to piece, and so on. Piece 0
-/// stands for everything that is not heavy; it is counted too, because that is cheaper than to branch.
+/// The way to a heavy piece is a chain of table look-ups: bucket to piece, piece and next bits to
+/// piece, and so on. Bucket 0 stands for everything that is not heavy; it is counted too, because
+/// that is cheaper than to branch.
 #[derive(Default)]
 struct Refinement {
     /// Fine bucket to heavy piece; all zero between calls.
@@ -386,7 +397,7 @@ impl Refinement {
     fn refine<E: Element>(
         &mut self,
         leaves: &mut Vec<Leaf>,
-        mut heavy: Vec<Piece>,
+        mut heavy: Vec<Bucket>,
         frame: &Frame,
         blocks: &mut Blocks<E::Wide>,
         source: BlockSource<'_, E>,
@@ -465,10 +476,10 @@ impl Refinement {
     fn split<F: Wide>(
         &mut self,
         leaves: &mut Vec<Leaf>,
-        heavy: &[Piece],
+        heavy: &[Bucket],
         frame: &Frame,
         free: u32,
-    ) -> Vec<Piece> {
+    ) -> Vec<Bucket> {
         let ways = 1 << self.step;
         let mut still = Vec::new();
         let mut level = self.spare.pop().unwrap_or_default();
@@ -479,7 +490,7 @@ impl Refinement {
         let parts = self.counts.chunks(ways).skip(1);
         let inner = level.inner.chunks_mut(ways).skip(1);
         for ((piece, parts), inner) in heavy.iter().zip(parts).zip(inner) {
-            let part = |index: usize, more: u32, count| Piece {
+            let part = |index: usize, more: u32, count| Bucket {
                 bits: piece.bits | (index as u64) << free,
                 free: free + more,
                 count,

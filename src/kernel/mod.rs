@@ -1,4 +1,5 @@
-//! The pass over a tensor and its previous state: moments, changes and fine histograms of both, reading memory once.
+//! The pass over a tensor and its previous state: moments, changes and fine histograms of both,
+//! reading memory once.
 //!
 //! # The pass
 //!
@@ -22,38 +23,48 @@
 //!
 //! # Why
 //!
-//! - *Blocks*: each step is a short loop over data in the first cache, which the compiler turns into vector code. One loop
-//!   doing everything would run out of registers, and separate passes would read memory again for each number.
-//! - *Sums of four*: squares of four `f32` are added before they are widened, which needs a third of the instructions. Loops
-//!   carry no value from one turn to the next, so the vectoriser takes the widest registers there are; the order of
-//!   additions is fixed by the source and nothing is contracted into fused multiply-adds. So the portable build, the AVX2
-//!   and AVX-512 builds and NEON give the same bits.
-//! - *Pivot*: sums of squares lose all digits when the mean is large against the spread; distances from a value near the
-//!   mean do not. The mean so far is such a value for nearly every block. Where it is not, or a block is short or
-//!   extremely narrow, its sums are made in `f64` about one of its own elements, which costs a few times as much: one wild
-//!   element cannot spoil the others.
-//! - *Prefetch*: each step works from the first cache, so memory would stand idle and the first step of the next block wait.
-//!   Counting, the longest step, asks for a line of the next block every 16 elements (all at once they wait for each other).
-//! - *Integers first*: a float's bits, the sign folded in, order like an integer, and the compiler may vectorise integer
-//!   minima and counts as it likes. NaN and infinities lie at the ends of that order, so the same loop finds out whether a
-//!   block has any. Nearly all have none and pay nothing more; in the others the finite elements move together without a
-//!   branch and the rest is counted by kind.
-//! - *Buckets by bits*: sign, exponent and five bits of mantissa are a shift away; no logarithm, no search, 3 % wide from
-//!   the smallest normal number to the largest. An increment must wait for the store before it when both hit one bucket,
-//!   so two counts of a bucket take turns, side by side. Four would push the blocks out of a first cache of 32 KiB and gain
-//!   only where nearly all elements are equal.
-//! - *Touched buckets only*: the least and largest magnitude bound what has to be collected and cleared.
-//! - *Refinement*: relative buckets are too wide where the data is narrow around a value that is not zero (norm layers
-//!   near 1, deltas of a sign-like optimizer) or sits on few values. Such leaves hold much of the mass, so they are few, and only
-//!   they are counted again. The or of all bits tells how many low bits are zero throughout: a leaf with no other bits left
-//!   is an atom, one exact value (bf16 after one further pass, small integers after two).
+//! - *Blocks*: each step is a short loop over data in the first cache, which the compiler turns
+//!   into vector code. One loop doing everything would run out of registers, and separate passes
+//!   would read memory again for each number.
+//! - *Sums of four*: squares of four `f32` are added before they are widened, which needs a third
+//!   of the instructions. Loops carry no value from one turn to the next, so the vectoriser takes
+//!   the widest registers there are; the order of additions is fixed by the source and nothing is
+//!   contracted into fused multiply-adds. So the portable build, the AVX2 and AVX-512 builds and
+//!   NEON give the same bits.
+//! - *Pivot*: sums of squares lose all digits when the mean is large against the spread; distances
+//!   from a value near the mean do not. The mean so far is such a value for nearly every block.
+//!   Where it is not, or a block is short or extremely narrow, its sums are made in `f64` about one
+//!   of its own elements, which costs a few times as much: one wild element cannot spoil the
+//!   others.
+//! - *Prefetch*: each step works from the first cache, so memory would stand idle and the first
+//!   step of the next block wait. Counting, the longest step, asks for a line of the next block
+//!   every 16 elements (all at once they wait for each other).
+//! - *Integers first*: a float's bits, the sign folded in, order like an integer, and the compiler
+//!   may vectorise integer minima and counts as it likes. NaN and infinities lie at the ends of
+//!   that order, so the same loop finds out whether a block has any. Nearly all have none and pay
+//!   nothing more; in the others the finite elements move together without a branch and the rest is
+//!   counted by kind.
+//! - *Buckets by bits*: sign, exponent and five bits of mantissa are a shift away; no logarithm, no
+//!   search, 3 % wide from the smallest normal number to the largest. An increment must wait for
+//!   the store before it when both hit one bucket, so two counts of a bucket take turns, side by
+//!   side. Four would push the blocks out of a first cache of 32 KiB and gain only where nearly all
+//!   elements are equal.
+//! - *Touched buckets only*: the least and largest magnitude bound what has to be collected and
+//!   cleared.
+//! - *Refinement*: relative buckets are too wide where the data is narrow around a value that is
+//!   not zero (norm layers near 1, deltas of a sign-like optimizer) or sits on few values. Such
+//!   leaves hold much of the mass, so they are few, and only they are counted again. The or of all
+//!   bits tells how many low bits are zero throughout: a leaf with no other bits left is an atom,
+//!   one exact value (bf16 after one further pass, small integers after two).
 //!
-//! The generic body is compiled three times on x86-64 and chosen when the kernel is made. On aarch64 the portable form has NEON.
+//! The generic body is compiled three times on x86-64 and chosen when the kernel is made. On
+//! aarch64 the portable form has NEON.
 //!
 //! # Files
 //!
-//! Imports go downhill: `sums`, `simd`, `histogram` < `element` < `elements`, `blocks` < `fine` < `analysis` < `pass` <
-//! `tensor` < `parallel`. `naive` is the same thing written plainly, and `display` the picture in TensorBoard, for tests.
+//! Imports go downhill: `sums`, `simd`, `histogram` < `element` < `elements`, `blocks` < `fine` <
+//! `analysis` < `pass` < `tensor` < `parallel`. `naive` is the same thing written plainly, and
+//! `display` the picture in TensorBoard, for tests.
 
 mod analysis;
 mod blocks;

@@ -86,7 +86,8 @@ pub(crate) fn moments(values: &[f64]) -> Moments {
     }
 }
 
-/// The element's place in the order of its own type: neighbours differ by one, and both zeros are one.
+/// The element's place in the order of its own type: neighbours differ by one, and both zeros are
+/// one.
 fn image(elements: Elements<'_>, i: usize) -> i128 {
     let float = |bits: u64, width: u32| {
         let sign = 1u64 << (width - 1);

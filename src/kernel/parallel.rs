@@ -53,7 +53,8 @@ impl Kernels {
     }
 }
 
-/// Gives each kernel about as many elements: the largest tensors first, each to the one with the least so far.
+/// Gives each kernel about as many elements: the largest tensors first, each to the one with the
+/// least so far.
 fn on_threads(kernels: &mut [Kernel], tasks: &[Task<'_>]) -> Vec<Option<Analysis>> {
     let mut order: Vec<usize> = (0..tasks.len()).collect();
     order.sort_by_key(|&index| std::cmp::Reverse(tasks.get(index).map_or(0, Task::elements)));

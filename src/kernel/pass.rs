@@ -125,7 +125,8 @@ impl<F: Wide> Scratch<F> {
         self.pass(current, previous, count)
     }
 
-    /// The pass; returns how many elements changed, and by one ulp. Inlined, so that it is compiled for its caller's CPU.
+    /// The pass; returns how many elements changed, and by one ulp. Inlined, so that it is compiled
+    /// for its caller's CPU.
     #[inline(always)]
     fn pass<E: Element<Wide = F>>(
         &mut self,
@@ -153,8 +154,8 @@ impl<F: Wide> Scratch<F> {
     }
 }
 
-/// Elements of a block whose bits changed, and those that moved to a neighbour. `is_plain` when all are finite and none is
-/// zero: then half the work will do.
+/// Elements of a block whose bits changed, and those that moved to a neighbour. `is_plain` when all
+/// are finite and none is zero: then half the work will do.
 #[inline(always)]
 fn compare<E: Element>(current: &[E], previous: &[E], is_plain: bool) -> (u32, u32) {
     let (mut changed, mut one_ulp) = (0, 0);
@@ -254,7 +255,8 @@ fn moments<F: Wide>(block: &[F], scan: &Scan<F>, expected: f64) -> Moments {
     let (mean, m2) = if squares.is_finite() {
         (
             pivot.to_f64() + sum / count,
-            // In this order: the square of the sum may overflow where its share of the squares does not.
+            // In this order: the square of the sum may overflow where its share of the squares does
+            // not.
             (squares - sum / count * sum).max(0.0),
         )
     } else {
@@ -280,9 +282,9 @@ const QUICK_LEN: usize = BLOCK / 2;
 /// A block of a smaller range has squares that an `f32` holds badly or not at all.
 const QUICK_RANGE: f64 = 1e-15;
 
-/// True when the pivot of quick sums lies within 0.58 standard deviations of the mean: then what rounding can do to the sum
-/// of squares about the mean, 3e-7 in each square and 2e-7 in the sums at the very worst, stays below 1e-6. False when they
-/// overflowed.
+/// True when the pivot of quick sums lies within 0.58 standard deviations of the mean: then what
+/// rounding can do to the sum of squares about the mean, 3e-7 in each square and 2e-7 in the sums
+/// at the very worst, stays below 1e-6. False when they overflowed.
 #[inline(always)]
 fn is_near([sum, squares]: &[f64; 2], count: f64) -> bool {
     squares.is_finite() && sum * sum / count <= squares / 4.0
@@ -305,7 +307,8 @@ fn exact_sums<F: Wide>(block: &[F], pivot: F) -> [f64; 2] {
     [sum.iter().sum(), squares.iter().sum()]
 }
 
-// A function, not a closure: closures do not take on the instruction set of the function they stand in.
+// A function, not a closure: closures do not take on the instruction set of the function they stand
+// in.
 #[inline(always)]
 fn add_row<F: Wide>(
     row: &[F; LANES],

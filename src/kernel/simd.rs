@@ -1,5 +1,6 @@
-//! The instruction sets that the pass is compiled for, as tokens: a value of [`Avx2`] or [`Avx512`] is made by its `detect`
-//! only, so whoever has one may call a function that needs these instructions.
+//! The instruction sets that the pass is compiled for, as tokens: a value of [`Avx2`] or [`Avx512`]
+//! is made by its `detect` only, so whoever has one may call a function that needs these
+//! instructions.
 
 /// The instruction set to run the pass with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,14 +43,16 @@ impl Avx2 {
     }
 }
 
-/// Proof that this CPU has AVX2 and AVX-512 F, BW, DQ and VL, and does not lower its clock for wide registers.
+/// Proof that this CPU has AVX2 and AVX-512 F, BW, DQ and VL, and does not lower its clock for wide
+/// registers.
 #[cfg(target_arch = "x86_64")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Avx512(());
 
 #[cfg(target_arch = "x86_64")]
 impl Avx512 {
-    /// VBMI2 is asked for because the first generation with AVX-512, which lacks it, lowers its clock.
+    /// VBMI2 is asked for because the first generation with AVX-512, which lacks it, lowers its
+    /// clock.
     fn detect() -> Option<Avx512> {
         let has_all = is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("avx512f")

@@ -1,14 +1,16 @@
 //! Sums of a block about a pivot.
 
-/// Elements of a block: current, previous and delta of 4 bytes fill half of a first-level cache of 48 KiB.
+/// Elements of a block: current, previous and delta of 4 bytes fill half of a first-level cache of
+/// 48 KiB.
 pub(super) const BLOCK: usize = 2048;
 /// Independent sums: see the introduction of the kernel.
 pub(super) const LANES: usize = 8;
 
-/// Sum and sum of squares of the distances from the pivot: those of four elements are added in `f32`, the rest in `f64`.
+/// Sum and sum of squares of the distances from the pivot: those of four elements are added in
+/// `f32`, the rest in `f64`.
 ///
-/// Written as loops over slices without a carried value, for the loop vectoriser: it uses the widest registers, where sums
-/// kept in a small array end up in those of two `f64`.
+/// Written as loops over slices without a carried value, for the loop vectoriser: it uses the
+/// widest registers, where sums kept in a small array end up in those of two `f64`.
 #[inline(always)]
 pub(super) fn sums_by_four(block: &[f32], pivot: f32) -> [f64; 2] {
     const QUARTER: usize = BLOCK / 4;

@@ -11,8 +11,8 @@ const MAX_SEGMENT: usize = u32::MAX as usize;
 
 /// Computes the statistics of tensors, one after the other.
 ///
-/// Blocks, count tables and refinement tables are kept between calls; what is allocated anew are the leaves handed out and
-/// the short lists of leaves being refined.
+/// Blocks, count tables and refinement tables are kept between calls; what is allocated anew are
+/// the leaves handed out and the short lists of leaves being refined.
 pub(crate) struct Kernel {
     simd: Simd,
     single: Scratch<f32>,
@@ -32,7 +32,8 @@ impl Kernel {
         }
     }
 
-    /// Analyses a tensor and, where its previous state is given in the same type and length, its change.
+    /// Analyses a tensor and, where its previous state is given in the same type and length, its
+    /// change.
     ///
     /// `rows` is the size of the first dimension, 1 for scalars and vectors.
     pub(crate) fn analyse(
@@ -127,8 +128,8 @@ pub(super) fn segments<E: Element>(
     analysis
 }
 
-/// A bit for each row with a changed element. Most rows that changed did so in one of their first elements, where the
-/// comparison ends.
+/// A bit for each row with a changed element. Most rows that changed did so in one of their first
+/// elements, where the comparison ends.
 fn changed_rows<E: Element>(current: &[E], previous: &[E], rows: usize) -> Box<[u64]> {
     let row = match rows {
         1.. if current.len().is_multiple_of(rows) => (current.len() / rows).max(1),
@@ -137,7 +138,9 @@ fn changed_rows<E: Element>(current: &[E], previous: &[E], rows: usize) -> Box<[
     let mut bits = vec![0; rows.div_ceil(64).max(1)];
     let pairs = current.chunks(row).zip(previous.chunks(row));
     for (index, (now, before)) in pairs.enumerate() {
-        let changed = bytemuck::cast_slice::<E, u8>(now) != bytemuck::cast_slice::<E, u8>(before);
+        // Other bits are no change where one zero became the other.
+        let changed = bytemuck::cast_slice::<E, u8>(now) != bytemuck::cast_slice::<E, u8>(before)
+            && std::iter::zip(now, before).any(|(now, before)| now.image() != before.image());
         if let Some(word) = bits.get_mut(index / 64) {
             *word |= u64::from(changed) << (index % 64);
         }

@@ -12,7 +12,8 @@ use crate::model::stats::{Change, Moments};
 use crate::model::types::DType;
 use proptest::prelude::*;
 
-/// A tensor of some type with its previous state, as bytes: floats from few bits, so that every kind of value is common.
+/// A tensor of some type with its previous state, as bytes: floats from few bits, so that every
+/// kind of value is common.
 fn bytes(dtype: DType, len: usize, seed: u64) -> (Vec<u64>, Vec<u64>) {
     let mut random = Random(seed);
     // Buffers of u64 are aligned for every type.

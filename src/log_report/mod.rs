@@ -342,7 +342,7 @@ mod tests {
     fn value() -> impl Strategy<Value = Value> {
         let description = prop::sample::select(vec![
             "",
-            crate::analysis::tags::WEIGHTS,
+            crate::model::statistic::WEIGHTS,
             "Variable: f32 9223372036854775807x9223372036854775807x2, trainable.",
             "Variable: bf16 0x3, frozen.",
             "Variable: f64 scalar, buffer.",

@@ -1,8 +1,8 @@
 //! What a log says of one variable at one step.
 
 use crate::analysis::state::RATIO_FLOOR;
-use crate::analysis::tags::GradientStatistic;
 use crate::log_report::distribution::Distribution;
+use crate::model::statistic::GradientStatistic;
 use crate::model::statistic::Quantity;
 use crate::model::statistic::Statistic;
 use crate::source::values::Glimpse;

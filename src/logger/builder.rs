@@ -66,57 +66,64 @@ impl LoggerBuilder {
         self
     }
 
-    /// Goes on with the run in the directory, which crashed or was closed, in a further file; begins one when there is none.
-    /// [`Logger::resumed_at`] tells the step to go on with: the one after the newest if the run was closed, else the newest
-    /// itself, since the process may have ended between two calls for it. What stands in the files from there on is taken
-    /// back, as far as TensorBoard allows:
+    /// Goes on with the run in the directory, which crashed or was closed, in a further file;
+    /// begins one when there is none. [`Logger::resumed_at`] tells the step to go on with: the one
+    /// after the newest if the run was closed, else the newest itself, since the process may have
+    /// ended between two calls for it. What stands in the files from there on is taken back, as far
+    /// as TensorBoard allows:
     ///
-    /// - Its Python loader forgets every point of that step and later, when it meets the new session.
-    /// - Its fast loader forgets them tag by tag, with the first new point of each tag. A tag that is not logged again keeps
-    ///   its points, and logging an earlier step would make it forget the later ones: so that is an error here.
+    /// - Its Python loader forgets every point of that step and later, when it meets the new
+    ///   session.
+    /// - Its fast loader forgets them tag by tag, with the first new point of each tag. A tag that
+    ///   is not logged again keeps its points, and logging an earlier step would make it forget the
+    ///   later ones: so that is an error here.
     ///
-    /// All files of the run are read once for this. A torn tail stays where it is; the new file sorts behind it. Weights of the
-    /// last few steps may have waited in memory when the process ended and are missing; [`resume_from`](Self::resume_from)
-    /// the step of the checkpoint that training starts from, and they are logged again.
+    /// All files of the run are read once for this. A torn tail stays where it is; the new file
+    /// sorts behind it. Weights of the last few steps may have waited in memory when the process
+    /// ended and are missing; [`resume_from`](Self::resume_from) the step of the checkpoint that
+    /// training starts from, and they are logged again.
     ///
-    /// A run has one newest step, over all its tags, scopes and sub-runs. Where these count in several units (the loss by
-    /// iteration, the weights by epoch), a resumed run refuses the steps of the unit that counts more slowly: give each unit a
-    /// logger of its own, in a directory of its own.
+    /// A run has one newest step, over all its tags, scopes and sub-runs. Where these count in
+    /// several units (the loss by iteration, the weights by epoch), a resumed run refuses the steps
+    /// of the unit that counts more slowly: give each unit a logger of its own, in a directory of
+    /// its own.
     ///
-    /// Weight deltas start anew: the first call of `log_weights` writes none, and drift counts from that call. Sub-runs are
-    /// resumed at the same step. [`existing`](Self::existing) has no say.
+    /// Weight deltas start anew: the first call of `log_weights` writes none, and drift counts from
+    /// that call. Sub-runs are resumed at the same step. [`existing`](Self::existing) has no say.
     pub fn resume(mut self) -> LoggerBuilder {
         self.resume = Some(Resume::AtTheirEnd);
         self
     }
 
-    /// As [`resume`](Self::resume), at a step of your choice: the first one that will be logged. After a checkpoint that was
-    /// saved behind step 1000 it is 1001.
+    /// As [`resume`](Self::resume), at a step of your choice: the first one that will be logged.
+    /// After a checkpoint that was saved behind step 1000 it is 1001.
     ///
-    /// TensorBoard's fast loader goes on showing what was logged beyond, of tags that are not logged again and up to the first
-    /// new point of those that are.
+    /// TensorBoard's fast loader goes on showing what was logged beyond, of tags that are not
+    /// logged again and up to the first new point of those that are.
     pub fn resume_from(mut self, step: i64) -> LoggerBuilder {
         self.resume = Some(Resume::At(step));
         self
     }
 
-    /// How long what was logged stays out of the files at most, from 1 ms to an hour: what a killed process loses, beside the
-    /// snapshots that wait to be analysed. Files are written earlier where 1 MB waits. Default: 200 ms.
+    /// How long what was logged stays out of the files at most, from 1 ms to an hour: what a killed
+    /// process loses, beside the snapshots that wait to be analysed. Files are written earlier
+    /// where 1 MB waits. Default: 200 ms.
     pub fn flush_interval(mut self, interval: Duration) -> LoggerBuilder {
         self.flush_interval = interval;
         self
     }
 
-    /// When what was written is forced onto the device: what a crash of the machine can lose. Default:
-    /// [`SyncPolicy::Never`].
+    /// When what was written is forced onto the device: what a crash of the machine can lose.
+    /// Default: [`SyncPolicy::Never`].
     pub fn sync(mut self, policy: SyncPolicy) -> LoggerBuilder {
         self.files.sync = policy;
         self
     }
 
-    /// Goes on in a further file once one has grown to this many bytes, at least 65 536. A file exceeds it by one call's
-    /// records at most. The names sort in the order of writing, tags are described in each file, and TensorBoard shows the
-    /// files of a directory as one run. A crash loses no more than with one file. Default: one file for each run.
+    /// Goes on in a further file once one has grown to this many bytes, at least 65 536. A file
+    /// exceeds it by one call's records at most. The names sort in the order of writing, tags are
+    /// described in each file, and TensorBoard shows the files of a directory as one run. A crash
+    /// loses no more than with one file. Default: one file for each run.
     pub fn max_file_bytes(mut self, bytes: u64) -> LoggerBuilder {
         self.files.max_bytes = Some(bytes);
         self
@@ -134,20 +141,23 @@ impl LoggerBuilder {
         self
     }
 
-    /// How many threads analyse the weights of a large model, 1 to 64. Default 1: training has the other cores.
+    /// How many threads analyse the weights of a large model, 1 to 64. Default 1: training has the
+    /// other cores.
     pub fn threads(mut self, threads: usize) -> LoggerBuilder {
         self.threads = threads;
         self
     }
 
-    /// Called, on the writer thread, with each new failure of the disk, not again until it has worked in between, and
-    /// once with each tag that is used for two kinds of values or whose steps go back. What is dropped while a disk
-    /// refuses everything is reported with the first event, then each time there are ten times as many, and at the end.
-    /// Default: one line on stderr.
+    /// Called, on the writer thread, with each new failure of the disk, not again until it has
+    /// worked in between, and once with each tag that is used for two kinds of values or whose
+    /// steps go back. What is dropped while a disk refuses everything is reported with the first
+    /// event, then each time there are ten times as many, and at the end. Default: one line on
+    /// stderr.
     ///
-    /// Calls of the logger that wait for the writer thread (`flush`, `close`, `log_weights`, `subrun`) return
-    /// [`Error::OnWriterThread`] in the callback. A callback that owns a clone of the logger keeps it alive: then only
-    /// [`close`](Logger::close) ends the run. A panic in the callback is contained.
+    /// Calls of the logger that wait for the writer thread (`flush`, `close`, `log_weights`,
+    /// `subrun`) return [`Error::OnWriterThread`] in the callback. A callback that owns a clone of
+    /// the logger keeps it alive: then only [`close`](Logger::close) ends the run. A panic in the
+    /// callback is contained.
     pub fn on_error(mut self, on_error: impl Fn(&Error) + Send + Sync + 'static) -> LoggerBuilder {
         self.on_error = Box::new(on_error);
         self
@@ -156,9 +166,10 @@ impl LoggerBuilder {
     /// Takes the directory, makes its event file and starts the writer thread.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] for a pattern or number that makes no sense and for a directory that is an address or
-    /// begins with `~`, [`Error::Io`] when the directory or file cannot be made (then no new directory is left), [`Error::RunExists`] under [`Existing::Fail`], [`Error::RunInUse`] when the run to be resumed is
-    /// still being written.
+    /// [`Error::InvalidOption`] for a pattern or number that makes no sense and for a directory
+    /// that is an address or begins with `~`, [`Error::Io`] when the directory or file cannot be
+    /// made (then no new directory is left), [`Error::RunExists`] under [`Existing::Fail`],
+    /// [`Error::RunInUse`] when the run to be resumed is still being written.
     pub fn create(self) -> Result<Logger> {
         self.check_numbers()?;
         let selection = Arc::new(Selection::new(self.weights)?);

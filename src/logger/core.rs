@@ -172,6 +172,7 @@ impl Core {
     }
 
     /// Counts what was pushed, and wakes the worker when it is time.
+    #[inline]
     pub(super) fn count(&self, pushed: Pushed) {
         let health = &self.shared.health;
         match pushed {
@@ -179,9 +180,14 @@ impl Core {
             Pushed::Queued | Pushed::Wake | Pushed::Look => Health::count(&health.queued, 1),
         }
         if pushed == Pushed::Wake {
-            // A full queue of commands means that the worker is awake.
-            let _ = self.commands.try_send(Command::Wake);
+            self.wake();
         }
+    }
+
+    #[cold]
+    fn wake(&self) {
+        // A full queue of commands means that the worker is awake.
+        let _ = self.commands.try_send(Command::Wake);
     }
 
     /// Hands a command over; false when it was given up.

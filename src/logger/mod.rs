@@ -423,10 +423,11 @@ impl Logger {
     ///
     /// No other thread may write to the weights during the call, as for any read by libtorch.
     ///
-    /// A model of `n` bytes takes memory for up to three copies beside itself: the snapshot before, the one that is analysed,
-    /// the one that is made. Where the system has no room for all of them the calls wait for those that exist, which is
-    /// reported once; with a single one the changes between calls cannot be written. [`close`](Logger::close) gives all of it
-    /// back. For less, choose variables with [`select`](crate::WeightOptions::select) or copy a sample with
+    /// A model of `n` bytes takes memory for up to three copies beside itself: the snapshot before,
+    /// the one that is analysed, the one that is made. Where the system has no room for all of them
+    /// the calls wait for those that exist, which is reported once; with a single one the changes
+    /// between calls cannot be written. [`close`](Logger::close) gives all of it back. For less,
+    /// choose variables with [`select`](crate::WeightOptions::select) or copy a sample with
     /// [`sample_limit`](crate::WeightOptions::sample_limit).
     ///
     /// # Errors

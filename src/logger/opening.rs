@@ -27,7 +27,8 @@ pub(super) enum Resume {
 }
 
 impl Opening {
-    /// Takes a directory and makes its event file. A directory whose file cannot be made is given back.
+    /// Takes a directory and makes its event file. A directory whose file cannot be made is given
+    /// back.
     pub(super) fn open_run(&self, logdir: &Path) -> Result<(Opened, Option<i64>)> {
         let Some(resume) = self.resume else {
             let claim = claim_run(&LocalSink, logdir, self.existing)?;

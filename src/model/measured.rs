@@ -1,4 +1,5 @@
-//! The numbers of one call from which every statistic is computed: of one variable, or of many as if they were one tensor.
+//! The numbers of one call from which every statistic is computed: of one variable, or of many as
+//! if they were one tensor.
 
 use crate::model::stats::{Change, Moments};
 
@@ -14,7 +15,8 @@ pub(crate) struct Drift {
     pub(crate) origin: f64,
 }
 
-/// The share of a variable's elements, from a sample, that are not what they were some steps before.
+/// The share of a variable's elements, from a sample, that are not what they were some steps
+/// before.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct ChangedSince {
     pub(crate) share: f64,
@@ -41,7 +43,8 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
-    /// All of these as if they were one tensor. What only single ones have, such as the cosine, is left out.
+    /// All of these as if they were one tensor. What only single ones have, such as the cosine, is
+    /// left out.
     pub(crate) fn of_all<'a>(all: impl Iterator<Item = &'a Measured>) -> Measured {
         let mut whole = Measured::default();
         let mut squared_before: Option<f64> = None;
@@ -110,8 +113,9 @@ impl Measured {
         Some(self.update_ratio()?.log10().max(RATIO_FLOOR))
     }
 
-    /// norm(w(t) - w(0)) / norm(w(0)); not defined for a variable that began all zero. One that began next to zero is measured
-    /// with what a fresh initialisation would have given: a step away, it would be hundreds of times its beginning.
+    /// norm(w(t) - w(0)) / norm(w(0)); not defined for a variable that began all zero. One that
+    /// began next to zero is measured with what a fresh initialisation would have given: a step
+    /// away, it would be hundreds of times its beginning.
     pub(crate) fn drift(&self) -> Option<f64> {
         const NEXT_TO_ZERO: f64 = 0.01;
         let drift = self.drift?;

@@ -1,5 +1,5 @@
-//! The types that every layer uses: steps, wall times, element types, what a variable is, its statistics, and the tags of
-//! this crate. Imports nothing of this crate but its error.
+//! The types that every layer uses: steps, wall times, element types, what a variable is, its
+//! statistics, and the tags of this crate. Imports nothing of this crate but its error.
 
 pub(crate) mod measured;
 pub(crate) mod plugin;

@@ -1,8 +1,9 @@
-//! The one table of statistics: a row for each scalar that is written of a variable, of an aggregate, or of gradients, with
-//! its tags, its text in TensorBoard, the models it is written for, its formula and the charts that show it.
+//! The one table of statistics: a row for each scalar that is written of a variable, of an
+//! aggregate, or of gradients, with its tags, its text in TensorBoard, the models it is written
+//! for, its formula and the charts that show it.
 //!
-//! A new statistic is one row. [`Statistic`], the tags, what is parsed back from tags, the aggregates and the generated
-//! dashboard all follow from it.
+//! A new statistic is one row. [`Statistic`], the tags, what is parsed back from tags, the
+//! aggregates and the generated dashboard all follow from it.
 
 use std::fmt;
 
@@ -10,7 +11,7 @@ use crate::model::measured::Measured;
 use crate::model::tier::Tier;
 
 /// A scalar of the table.
-pub(crate) struct Row {
+pub(crate) struct StatisticRow {
     pub(crate) quantity: Quantity,
     /// The first part of a variable's tag.
     pub(crate) tag: &'static str,
@@ -18,22 +19,28 @@ pub(crate) struct Row {
     pub(crate) text: &'static str,
     /// The largest tier of which it is written for each variable by default.
     pub(crate) tier: Tier,
-    /// `None` where it is not defined: no finite element, nothing to compare with, a division by zero.
+    /// `None` where it is not defined: no finite element, nothing to compare with, a division by
+    /// zero.
     pub(crate) value: fn(&Measured) -> Option<f64>,
     /// Of a model, group or role as a whole; `None` when it is not written of these.
     pub(crate) aggregate: Option<AggregateTag>,
-    /// How it spreads over the variables of a model: a variable that does not move is lost in a sum.
-    pub(crate) spread: Option<Spread>,
+    /// How it spreads over the variables of a model: a variable that does not move is lost in a
+    /// sum.
+    pub(crate) spread: Option<Quantiles>,
     pub(crate) chart: Option<LineChart>,
-    /// Lines of its spread in the dashboard's first category, and where the fault of a variable shows.
+    /// Lines of its spread in the dashboard's first category, and where the fault of a variable
+    /// shows.
     pub(crate) attention: Option<Attention>,
     /// The title of its charts over groups and roles.
     pub(crate) by_role: Option<&'static str>,
 }
 
-impl fmt::Debug for Row {
+impl fmt::Debug for StatisticRow {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_tuple("Row").field(&self.quantity).finish()
+        formatter
+            .debug_tuple("StatisticRow")
+            .field(&self.quantity)
+            .finish()
     }
 }
 
@@ -45,13 +52,14 @@ pub(crate) struct AggregateTag {
 }
 
 /// Quantiles over the variables of a model.
-pub(crate) struct Spread {
+pub(crate) struct Quantiles {
     pub(crate) text: &'static str,
     /// The last part of the tag, and the share of the variables that lie below.
     pub(crate) quantiles: &'static [(&'static str, f64)],
 }
 
-/// A chart with a line for each variable of a small model. In larger ones it shows the model: its spread, if it has one.
+/// A chart with a line for each variable of a small model. In larger ones it shows the model: its
+/// spread, if it has one.
 pub(crate) struct LineChart {
     pub(crate) section: Section,
     pub(crate) title: &'static str,
@@ -68,7 +76,7 @@ pub(crate) enum Section {
     Sizes,
 }
 
-/// See [`Row::attention`].
+/// See [`StatisticRow::attention`].
 pub(crate) struct Attention {
     pub(crate) title: &'static str,
     /// Tags of the spread.
@@ -115,7 +123,7 @@ impl Quantity {
     }
 
     /// Its row; `None` for histograms.
-    pub(crate) fn row(self) -> Option<&'static Row> {
+    pub(crate) fn row(self) -> Option<&'static StatisticRow> {
         TABLE.iter().find(|row| row.quantity == self)
     }
 
@@ -139,16 +147,16 @@ impl Quantity {
 }
 
 /// The text of histograms of weights.
-pub(crate) const WEIGHTS: &str = "Distribution of the weights. It should move and widen slowly; a shape that never \
-    changes belongs to a variable that does not learn.";
+pub(crate) const WEIGHTS: &str = "Distribution of the weights. It should move and widen slowly; a \
+    shape that never changes belongs to a variable that does not learn.";
 /// The text of histograms of changes.
-pub(crate) const WEIGHT_DELTAS: &str = "Distribution of w(t) - w(t-1), what one step changed. All mass at zero: the \
-    variable is not updated.";
+pub(crate) const WEIGHT_DELTAS: &str = "Distribution of w(t) - w(t-1), what one step changed. All \
+    mass at zero: the variable is not updated.";
 /// The text of histograms of gradients.
 pub(crate) const GRADIENTS: &str = "Distribution of the gradient left by the last backward pass.";
 
 /// What a row has unless it says otherwise.
-const PLAIN: Row = Row {
+const PLAIN: StatisticRow = StatisticRow {
     quantity: Quantity::Weights,
     tag: "",
     text: "",
@@ -168,7 +176,8 @@ macro_rules! statistics {
         gradients { $($gradient:ident { $($gradient_field:ident: $gradient_value:expr,)+ })+ }
         counts { $($count:ident { $($count_field:ident: $count_value:expr,)+ })+ }
     ) => {
-        /// A scalar that is written for each variable. The tag is the name in snake case, then the variable.
+        /// A scalar that is written for each variable. The tag is the name in snake case, then the
+        /// variable.
         ///
         /// ```
         /// use tch_tensorboard::{Statistic, WeightOptions};
@@ -182,7 +191,8 @@ macro_rules! statistics {
         pub enum Statistic { $($(#[$doc])+ $weight,)+ }
 
         impl Statistic {
-            /// All of them: what a model of up to 32 variables writes by default. Later versions may have more.
+            /// All of them: what a model of up to 32 variables writes by default. Later versions
+            /// may have more.
             pub const ALL: &'static [Statistic] = &[$(Statistic::$weight),+];
         }
 
@@ -191,18 +201,18 @@ macro_rules! statistics {
         pub(crate) enum GradientStatistic { $($gradient),+ }
 
         /// All rows: weights, gradients, counts.
-        pub(crate) static TABLE: &[Row] = &[
-            $(Row {
+        pub(crate) static TABLE: &[StatisticRow] = &[
+            $(StatisticRow {
                 quantity: Quantity::Statistic(Statistic::$weight),
                 $($field: $value,)+
                 ..PLAIN
             },)+
-            $(Row {
+            $(StatisticRow {
                 quantity: Quantity::Gradient(GradientStatistic::$gradient),
                 $($gradient_field: $gradient_value,)+
                 ..PLAIN
             },)+
-            $(Row { quantity: Quantity::$count, $($count_field: $count_value,)+ ..PLAIN },)+
+            $(StatisticRow { quantity: Quantity::$count, $($count_field: $count_value,)+ ..PLAIN },)+
         ];
     };
 }
@@ -218,8 +228,8 @@ statistics! {
         /// `weight_std/…`: population standard deviation of the weights.
         WeightStd {
             tag: "weight_std",
-            text: "Population standard deviation of the weights. Growing without bound: lower the rate or add weight \
-                decay.",
+            text: "Population standard deviation of the weights. Growing without bound: lower the \
+                rate or add weight decay.",
             tier: Tier::Medium,
             value: |measured| measured.values.std(),
             aggregate: Some(AggregateTag {
@@ -240,7 +250,8 @@ statistics! {
         /// `weight_delta_mean/…`: mean of w(t) - w(t-1).
         WeightDeltaMean {
             tag: "weight_delta_mean",
-            text: "Mean of w(t) - w(t-1). Far from zero against its spread: all weights drift one way.",
+            text: "Mean of w(t) - w(t-1). Far from zero against its spread: all weights drift one \
+                way.",
             value: |measured| measured.deltas().and_then(|deltas| deltas.std().map(|_| deltas.mean)),
         }
         /// `weight_delta_std/…`: population standard deviation of w(t) - w(t-1).
@@ -268,18 +279,18 @@ statistics! {
         /// `weight_update_ratio_log10/…`: log10 of norm(w(t) - w(t-1)) / norm(w(t-1)), at least -8.
         WeightUpdateRatioLog10 {
             tag: "weight_update_ratio_log10",
-            text: "log10 of norm(w(t) - w(t-1)) / norm(w(t-1)), at least -8. About -3 is healthy; above -2 the rate is \
-                high; -8 means that nothing moved.",
+            text: "log10 of norm(w(t) - w(t-1)) / norm(w(t-1)), at least -8. About -3 is healthy; \
+                above -2 the rate is high; -8 means that nothing moved.",
             tier: Tier::Medium,
             value: Measured::update_ratio_log10,
             aggregate: Some(AggregateTag {
                 tag: "update_ratio_log10",
-                text: "log10 of norm(w(t) - w(t-1)) / norm(w(t-1)) over all variables together, at least -8. About -3 \
-                    is healthy.",
+                text: "log10 of norm(w(t) - w(t-1)) / norm(w(t-1)) over all variables together, at \
+                    least -8. About -3 is healthy.",
             }),
-            spread: Some(Spread {
-                text: "How weight_update_ratio_log10 spreads over the variables. A minimum of -8: some variable does \
-                    not move at all.",
+            spread: Some(Quantiles {
+                text: "How weight_update_ratio_log10 spreads over the variables. A minimum of -8: \
+                    some variable does not move at all.",
                 quantiles: &[
                     ("update_ratio_log10_min", 0.0),
                     ("update_ratio_log10_p10", 0.1),
@@ -303,22 +314,24 @@ statistics! {
         /// `weight_update_ratio/…`: the same, not in log10.
         WeightUpdateRatio {
             tag: "weight_update_ratio",
-            text: "norm(w(t) - w(t-1)) / norm(w(t-1)). About 0.001 is healthy; 0 means that nothing moved.",
+            text: "norm(w(t) - w(t-1)) / norm(w(t-1)). About 0.001 is healthy; 0 means that \
+                nothing moved.",
             value: Measured::update_ratio,
         }
         /// `weight_changed_fraction/…`: share of elements whose bits changed.
         WeightChangedFraction {
             tag: "weight_changed_fraction",
-            text: "Share of elements whose bits changed. Near 1 is healthy for f32; 0: not updated; small with bf16: \
-                updates are rounded away.",
+            text: "Share of elements whose bits changed. Near 1 is healthy for f32; 0: not \
+                updated; small with bf16: updates are rounded away.",
             tier: Tier::Medium,
             value: Measured::changed_fraction,
             aggregate: Some(AggregateTag {
                 tag: "changed_fraction",
                 text: "Share of all elements whose bits changed.",
             }),
-            spread: Some(Spread {
-                text: "The lowest weight_changed_fraction of any variable. 0: some variable is not updated.",
+            spread: Some(Quantiles {
+                text: "The lowest weight_changed_fraction of any variable. 0: some variable is not \
+                    updated.",
                 quantiles: &[("changed_fraction_min", 0.0)],
             }),
             chart: Some(LineChart {
@@ -333,16 +346,17 @@ statistics! {
             }),
             by_role: Some("Changed share"),
         }
-        /// `weight_drift/…`: norm(w(t) - w(0)) / norm(w(0)). A matrix whose first norm is below 1 % of that of a fresh one
-        /// (He) is measured against that.
+        /// `weight_drift/…`: norm(w(t) - w(0)) / norm(w(0)). A matrix whose first norm is below 1 %
+        /// of that of a fresh one (He) is measured against that.
         WeightDrift {
             tag: "weight_drift",
-            text: "norm(w(t) - w(0)) / norm(w(0)), how far training has moved the variable; from 4096 sampled elements \
-                where it has more.",
+            text: "norm(w(t) - w(0)) / norm(w(0)), how far training has moved the variable; from \
+                4096 sampled elements where it has more.",
             value: Measured::drift,
             aggregate: Some(AggregateTag {
                 tag: "drift",
-                text: "norm(w(t) - w(0)) / norm(w(0)) over all variables: how far training has moved the model.",
+                text: "norm(w(t) - w(0)) / norm(w(0)) over all variables: how far training has \
+                    moved the model.",
             }),
             chart: Some(LineChart {
                 section: Section::Changing,
@@ -381,8 +395,8 @@ statistics! {
     counts {
         Nonfinite {
             tag: "weight_nonfinite",
-            text: "Number of NaN and infinite elements. Any is a fault: lower the learning rate, clip gradients, or look \
-                for a division by zero.",
+            text: "Number of NaN and infinite elements. Any is a fault: lower the learning rate, \
+                clip gradients, or look for a division by zero.",
             tier: Tier::Large,
             value: Measured::nonfinite,
             aggregate: Some(AggregateTag {
@@ -423,7 +437,7 @@ impl Statistic {
     }
 
     /// Its row of the table, which begins with the statistics of weights in this order.
-    pub(crate) fn row(self) -> &'static Row {
+    pub(crate) fn row(self) -> &'static StatisticRow {
         &TABLE[self as usize]
     }
 }

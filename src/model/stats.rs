@@ -2,9 +2,10 @@
 
 /// Count, extremes, mean and spread of a set of elements.
 ///
-/// `count`, `nan`, `pos_inf` and `neg_inf` cover all elements; everything else covers the finite ones only, so that a
-/// single NaN does not hide the state of the rest. Merging is exact for the counts and extremes; mean and `m2` merge by
-/// the pairwise update of Chan, Golub and LeVeque (1979), which keeps the spread right where the mean is far larger.
+/// `count`, `nan`, `pos_inf` and `neg_inf` cover all elements; everything else covers the finite
+/// ones only, so that a single NaN does not hide the state of the rest. Merging is exact for the
+/// counts and extremes; mean and `m2` merge by the pairwise update of Chan, Golub and LeVeque
+/// (1979), which keeps the spread right where the mean is far larger.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Moments {
     /// All elements, the non-finite ones included.
@@ -68,7 +69,8 @@ impl Moments {
         self.variance().map(f64::sqrt)
     }
 
-    /// Euclidean norm of the finite elements: `sqrt(sum of squares) = sqrt(m2 + n * mean^2)`; 0 when there is none.
+    /// Euclidean norm of the finite elements: `sqrt(sum of squares) = sqrt(m2 + n * mean^2)`; 0
+    /// when there is none.
     pub(crate) fn norm(&self) -> f64 {
         (self.m2 + self.finite() as f64 * self.mean * self.mean).sqrt()
     }
@@ -123,7 +125,8 @@ impl Moments {
             self.mean = if apart.is_finite() {
                 self.mean + apart * theirs
             } else {
-                // Means near the two ends of f64: their difference overflows, their weighted sum does not.
+                // Means near the two ends of f64: their difference overflows, their weighted sum
+                // does not.
                 self.mean * ours + other.mean * theirs
             };
             if self.m2.is_nan() {
@@ -147,15 +150,16 @@ fn scaled(count: u64, factor: f64) -> u64 {
 /// How a tensor differs from itself one snapshot earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Change {
-    /// Moments of `w - previous`, subtracted in the type the elements widen to (f32 for f16, bf16 and f32, else f64).
+    /// Moments of `w - previous`, subtracted in the type the elements widen to (f32 for f16, bf16
+    /// and f32, else f64).
     pub(crate) deltas: Moments,
     /// Elements whose value changed; bits, where it is NaN. Both zeros are one value.
     pub(crate) changed: u64,
-    /// Of those, the ones that moved by exactly one unit in the last place of their own type (integers: by one): moves
-    /// that rounding allowed barely or not at all.
+    /// Of those, the ones that moved by exactly one unit in the last place of their own type
+    /// (integers: by one): moves that rounding allowed barely or not at all.
     pub(crate) one_ulp: u64,
-    /// Rows, the slices along the first dimension: 1 for scalars and vectors. 0 where neither rows nor `one_ulp` are known,
-    /// as in a log.
+    /// Rows, the slices along the first dimension: 1 for scalars and vectors. 0 where neither rows
+    /// nor `one_ulp` are known, as in a log.
     pub(crate) rows: u64,
     /// Rows with at least one changed element.
     pub(crate) changed_rows: u64,
@@ -167,8 +171,8 @@ impl Change {
         (self.deltas.count > 0).then(|| self.changed as f64 / self.deltas.count as f64)
     }
 
-    /// Share of the rows with a changed element. Where rows are not known, that of the elements stands for it: a table of which a
-    /// step takes a few rows changes as few of its elements.
+    /// Share of the rows with a changed element. Where rows are not known, that of the elements
+    /// stands for it: a table of which a step takes a few rows changes as few of its elements.
     pub(crate) fn changed_share_of_rows(&self) -> Option<f64> {
         match self.rows {
             0 => self.changed_fraction(),
@@ -207,7 +211,8 @@ mod tests {
 
     #[test]
     fn one_by_one_equals_torch() {
-        // torch.tensor([1., 2., 4., 0., -3.]).double(): mean() 0.8, var(correction=0) 5.36, norm() sqrt(30).
+        // torch.tensor([1., 2., 4., 0., -3.]).double(): mean() 0.8, var(correction=0) 5.36, norm()
+        // sqrt(30).
         let moments = of(&[1.0, 2.0, 4.0, 0.0, -3.0]);
         assert_eq!((moments.count, moments.finite(), moments.zeros), (5, 5, 1));
         assert_eq!(

@@ -1,4 +1,5 @@
-//! The tags of this crate taken apart again: what a value is, and which variable or aggregate it is of.
+//! The tags of this crate taken apart again: what a value is, and which variable or aggregate it is
+//! of.
 
 use crate::model::statistic::{AggregateTag, Quantity, TABLE};
 
@@ -8,8 +9,8 @@ pub(crate) const WEIGHT_DELTA_SAMPLES: &str = "weight_delta_samples";
 pub(crate) const BAND_LOW: &str = "weight_mean_minus_std";
 pub(crate) const BAND_HIGH: &str = "weight_mean_plus_std";
 
-/// True for each tag that the weights or gradients of a model are logged under. A tag of the user's may begin alike
-/// (`weight_decay`).
+/// True for each tag that the weights or gradients of a model are logged under. A tag of the user's
+/// may begin alike (`weight_decay`).
 pub(crate) fn is_ours(tag: &str) -> bool {
     let Some((first, path)) = tag.split_once('/') else {
         return tag == WEIGHT_REPORT || tag == WEIGHT_MAP;
@@ -50,7 +51,8 @@ pub(crate) const FINDINGS: &str = "findings";
 /// A tag of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TagParts<'a> {
-    /// The path is the scope and the name of a variable; a role has histograms under such tags, too.
+    /// The path is the scope and the name of a variable; a role has histograms under such tags,
+    /// too.
     Variable { quantity: Quantity, path: &'a str },
     /// The path is the scope and the name of a group or role, either of which may be missing.
     Aggregate { quantity: Quantity, path: &'a str },
@@ -88,8 +90,8 @@ impl<'a> TagParts<'a> {
     }
 }
 
-/// The scope and the rest of a path. Only scopes that are known to be there are told from the first part of a name with
-/// slashes.
+/// The scope and the rest of a path. Only scopes that are known to be there are told from the first
+/// part of a name with slashes.
 pub(crate) fn split_scope<'a>(
     path: &'a str,
     scopes: impl IntoIterator<Item = &'a str>,

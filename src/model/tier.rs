@@ -4,7 +4,8 @@
 
 /// Up to this many variables every statistic is written for each.
 pub(crate) const SMALL: usize = 32;
-/// Up to this many the key statistics and all histograms are written for each; above, roles stand for them.
+/// Up to this many the key statistics and all histograms are written for each; above, roles stand
+/// for them.
 pub(crate) const MEDIUM: usize = 1000;
 
 /// How large a model is.

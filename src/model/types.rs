@@ -1,11 +1,12 @@
-//! Small types that every layer speaks: steps, wall times, element types, and the choices of the builder.
+//! Small types that every layer speaks: steps, wall times, element types, and the choices of the
+//! builder.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A training step: `i32`, `i64`, `u32`, `u64` or `usize`. Sealed.
 ///
-/// TensorBoard stores steps as `i64`; a larger `u64` or `usize` is an error at the call. Its page counts in JavaScript
-/// numbers, exact up to 2^53.
+/// TensorBoard stores steps as `i64`; a larger `u64` or `usize` is an error at the call. Its page
+/// counts in JavaScript numbers, exact up to 2^53.
 pub trait Step: sealed::Sealed + Copy {
     /// The step as TensorBoard stores it, or `None` when it does not fit.
     #[doc(hidden)]
@@ -35,7 +36,8 @@ pub(crate) mod sealed {
     pub trait Sealed {}
 }
 
-/// Seconds since the Unix epoch, always finite: one NaN makes the fast loader drop the rest of a file.
+/// Seconds since the Unix epoch, always finite: one NaN makes the fast loader drop the rest of a
+/// file.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub(crate) struct WallTime(f64);
 
@@ -53,15 +55,16 @@ impl WallTime {
     }
 }
 
-/// What to do when the directory asked for holds a run already. Two runs in one directory would destroy each other's
-/// points in TensorBoard's fast loader.
+/// What to do when the directory asked for holds a run already. Two runs in one directory would
+/// destroy each other's points in TensorBoard's fast loader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Existing {
     /// Take `dir_2`, `dir_3`, … : the first that is free, claimed exclusively.
     #[default]
     Number,
-    /// Write a further event file into the same directory; the caller sees to it that steps go on where they stopped.
+    /// Write a further event file into the same directory; the caller sees to it that steps go on
+    /// where they stopped.
     Append,
     /// Return [`Error::RunExists`](crate::Error::RunExists).
     Fail,
@@ -74,24 +77,27 @@ pub enum OnFull {
     /// Wait until there is room; the time is counted in [`Stats`](crate::Stats).
     #[default]
     Block,
-    /// Give the call up and count it. A snapshot is left out before it is copied, and no delta is written over the gap.
+    /// Give the call up and count it. A snapshot is left out before it is copied, and no delta is
+    /// written over the gap.
     Drop,
 }
 
-/// When what was written is forced from the operating system's memory onto the device (`fdatasync`), and so what a crash of
-/// the machine can lose. A crash of the process alone loses nothing that the system has taken, whatever is chosen here.
+/// When what was written is forced from the operating system's memory onto the device
+/// (`fdatasync`), and so what a crash of the machine can lose. A crash of the process alone loses
+/// nothing that the system has taken, whatever is chosen here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum SyncPolicy {
-    /// Never: the system decides, on Linux usually within 30 seconds. After a power cut the file may end earlier, or in
-    /// zeros that TensorBoard stops at.
+    /// Never: the system decides, on Linux usually within 30 seconds. After a power cut the file
+    /// may end earlier, or in zeros that TensorBoard stops at.
     #[default]
     Never,
-    /// Before [`flush`](crate::Logger::flush) and [`close`](crate::Logger::close) return, and when a file is full. A power
-    /// cut loses nothing that was flushed.
+    /// Before [`flush`](crate::Logger::flush) and [`close`](crate::Logger::close) return, and when
+    /// a file is full. A power cut loses nothing that was flushed.
     OnFlush,
-    /// After each write, so a power cut loses the [`flush_interval`](crate::LoggerBuilder::flush_interval) at most. It keeps
-    /// the writer thread waiting for the device, not the training thread.
+    /// After each write, so a power cut loses the
+    /// [`flush_interval`](crate::LoggerBuilder::flush_interval) at most. It keeps the writer thread
+    /// waiting for the device, not the training thread.
     EveryWrite,
 }
 

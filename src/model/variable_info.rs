@@ -34,7 +34,8 @@ impl VariableInfo {
     }
 }
 
-/// The number of elements of a shape; a negative size counts as 0. Saturates, since a view can claim any number.
+/// The number of elements of a shape; a negative size counts as 0. Saturates, since a view can
+/// claim any number.
 pub(crate) fn elements(shape: &[i64]) -> usize {
     shape
         .iter()

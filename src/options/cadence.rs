@@ -1,13 +1,14 @@
-//! Which calls are written: TensorBoard shows 1000 scalar and 100 (51) histogram points of a series, the rest costs disk.
+//! Which calls are written: TensorBoard shows 1000 scalar and 100 (51) histogram points of a
+//! series, the rest costs disk.
 
 /// How often a series gets a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Cadence {
-    /// Each call until 500 scalar (50 histogram) points stand, then the stride doubles after every half of that: the
-    /// start of training in full, and a file that grows with the logarithm of its length. With
-    /// [`expected_steps`](crate::WeightOptions::expected_steps), a log-spaced start and then even spacing, 1000 and 100
-    /// points in all.
+    /// Each call until 500 scalar (50 histogram) points stand, then the stride doubles after every
+    /// half of that: the start of training in full, and a file that grows with the logarithm of its
+    /// length. With [`expected_steps`](crate::WeightOptions::expected_steps), a log-spaced start
+    /// and then even spacing, 1000 and 100 points in all.
     #[default]
     Auto,
     /// Each call.
@@ -67,8 +68,9 @@ impl Schedule {
         }
     }
 
-    /// `dense` calls at stride 1, then `dense / 2` points at each doubled stride. Since both bounds are multiples of the
-    /// stride, "due" is a plain multiple and a coarser schedule's points are points of a finer one.
+    /// `dense` calls at stride 1, then `dense / 2` points at each doubled stride. Since both bounds
+    /// are multiples of the stride, "due" is a plain multiple and a coarser schedule's points are
+    /// points of a finer one.
     fn doubling_stride(&self, call: u64) -> u64 {
         match call / self.dense {
             0 => 1,
@@ -76,7 +78,8 @@ impl Schedule {
         }
     }
 
-    /// Half of `2 * dense` points log-spaced over the first tenth of the run, half evenly over the rest.
+    /// Half of `2 * dense` points log-spaced over the first tenth of the run, half evenly over the
+    /// rest.
     fn is_spread(&self, call: u64, expected: u64) -> bool {
         let points = 2 * self.dense;
         if expected <= points {
@@ -89,7 +92,8 @@ impl Schedule {
             let position = (call - start) as f64;
             return call == start || (position / even).floor() > ((position - 1.0) / even).floor();
         }
-        // The n-th early point lies at (start + 1)^(n / early) - 1: dense at first, then at even ratios.
+        // The n-th early point lies at (start + 1)^(n / early) - 1: dense at first, then at even
+        // ratios.
         let index = |call: u64| {
             (early as f64 * ((call + 1) as f64).ln() / ((start + 1) as f64).ln()).floor()
         };

@@ -13,14 +13,15 @@ use crate::model::statistic::Statistic;
 use crate::options::cadence::Cadence;
 use crate::options::thresholds::Thresholds;
 
-/// Which variable names are meant: a glob (`conv*.weight`; `*` crosses dots) or a regular expression. A plain string is
-/// taken as a glob.
+/// Which variable names are meant: a glob (`conv*.weight`; `*` crosses dots) or a regular
+/// expression. A plain string is taken as a glob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pattern {
     /// `*`, `?`, `[ab]`, `{a,b}` against the whole name.
     Glob(String),
-    /// A regular expression of the `regex` crate, searched anywhere in the name; anchor it with `^` and `$`.
+    /// A regular expression of the `regex` crate, searched anywhere in the name; anchor it with `^`
+    /// and `$`.
     Regex(String),
 }
 
@@ -48,8 +49,8 @@ impl From<String> for Pattern {
     }
 }
 
-/// What differs for the variables of one pattern; see [`WeightOptions::for_matching`]. What is not set stays as it is for
-/// all.
+/// What differs for the variables of one pattern; see [`WeightOptions::for_matching`]. What is not
+/// set stays as it is for all.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct LayerOptions {
     pub(crate) scalars: Option<Cadence>,
@@ -89,8 +90,9 @@ impl LayerOptions {
     }
 }
 
-/// What `log_weights` writes, and how often. The default suits most runs: everything for up to 32 variables, the four
-/// telling statistics and all histograms up to 1000, roles (names with their numbers replaced by `*`) above.
+/// What `log_weights` writes, and how often. The default suits most runs: everything for up to 32
+/// variables, the four telling statistics and all histograms up to 1000, roles (names with their
+/// numbers replaced by `*`) above.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WeightOptions {
     pub(crate) include: Vec<Pattern>,
@@ -140,8 +142,9 @@ impl WeightOptions {
         WeightOptions::default()
     }
 
-    /// Logs only the variables that match one of these patterns: `select(["conv*", "fc1.*"])`. In a model of more than 1000
-    /// variables those of a pattern other than `*` are written one by one, not only by role.
+    /// Logs only the variables that match one of these patterns: `select(["conv*", "fc1.*"])`. In a
+    /// model of more than 1000 variables those of a pattern other than `*` are written one by one,
+    /// not only by role.
     pub fn select<I>(mut self, patterns: I) -> WeightOptions
     where
         I: IntoIterator,
@@ -151,7 +154,8 @@ impl WeightOptions {
         self
     }
 
-    /// Leaves out the variables that match one of these patterns, selected or not: `exclude(["*.bias"])`.
+    /// Leaves out the variables that match one of these patterns, selected or not:
+    /// `exclude(["*.bias"])`.
     pub fn exclude<E>(mut self, patterns: E) -> WeightOptions
     where
         E: IntoIterator,
@@ -161,7 +165,8 @@ impl WeightOptions {
         self
     }
 
-    /// Other options for the variables of a pattern. Later calls win over earlier ones, option by option.
+    /// Other options for the variables of a pattern. Later calls win over earlier ones, option by
+    /// option.
     pub fn for_matching(
         mut self,
         pattern: impl Into<Pattern>,
@@ -171,8 +176,9 @@ impl WeightOptions {
         self
     }
 
-    /// Aggregates over the variables of a pattern, as `model/<name>/<statistic>`. A variable may be in several groups. A
-    /// group must not have the name of a scope: `model/<scope>/…` is that scope's.
+    /// Aggregates over the variables of a pattern, as `model/<name>/<statistic>`. A variable may be
+    /// in several groups. A group must not have the name of a scope: `model/<scope>/…` is that
+    /// scope's.
     pub fn group(mut self, name: impl Into<String>, pattern: impl Into<Pattern>) -> WeightOptions {
         self.groups.push((name.into(), pattern.into()));
         self
@@ -190,15 +196,16 @@ impl WeightOptions {
         self
     }
 
-    /// How many calls the run will make, so that [`Cadence::Auto`] can spread its points evenly over it. A run that goes on
-    /// beyond thins out as it would without this.
+    /// How many calls the run will make, so that [`Cadence::Auto`] can spread its points evenly
+    /// over it. A run that goes on beyond thins out as it would without this.
     pub fn expected_steps(mut self, steps: u64) -> WeightOptions {
         self.expected_steps = Some(steps);
         self
     }
 
-    /// How many single weights of each variable become lines (`weight_samples/…`). Default: 4 for up to 32 variables, 64
-    /// lines in all up to 1000, above that one for each variable that is written by itself. The elements are fixed by the name of the variable.
+    /// How many single weights of each variable become lines (`weight_samples/…`). Default: 4 for
+    /// up to 32 variables, 64 lines in all up to 1000, above that one for each variable that is
+    /// written by itself. The elements are fixed by the name of the variable.
     pub fn samples(mut self, count: usize) -> WeightOptions {
         self.samples = Some(count);
         self
@@ -210,24 +217,26 @@ impl WeightOptions {
         self
     }
 
-    /// The most rows (buckets) of one histogram, 8 to 1000. Default 64: TensorBoard redraws with 30 bins.
+    /// The most rows (buckets) of one histogram, 8 to 1000. Default 64: TensorBoard redraws with 30
+    /// bins.
     pub fn histogram_rows(mut self, rows: usize) -> WeightOptions {
         self.histogram_rows = rows;
         self
     }
 
-    /// Logs buffers, too (running means of batch norm): tensors that no optimizer trains. The tags of the model as a whole
-    /// stay those of its parameters.
+    /// Logs buffers, too (running means of batch norm): tensors that no optimizer trains. The tags
+    /// of the model as a whole stay those of its parameters.
     pub fn non_trainable(mut self, log: bool) -> WeightOptions {
         self.non_trainable = log;
         self
     }
 
-    /// For models too large to copy whole: at most about this many elements of all tensors together are copied at a call,
-    /// spread evenly over each tensor and fixed by seed and name. Small tensors stay whole. Statistics of the others are
-    /// estimates, and say so in their description: with k elements, the relative error of a standard deviation or norm
-    /// is about 1 / sqrt(2 k) for normal data. Counts of histograms are scaled to the whole tensor, so that roles weigh their
-    /// members by size; extremes are those of the sample.
+    /// For models too large to copy whole: at most about this many elements of all tensors together
+    /// are copied at a call, spread evenly over each tensor and fixed by seed and name. Small
+    /// tensors stay whole. Statistics of the others are estimates, and say so in their description:
+    /// with k elements, the relative error of a standard deviation or norm is about 1 / sqrt(2 k)
+    /// for normal data. Counts of histograms are scaled to the whole tensor, so that roles weigh
+    /// their members by size; extremes are those of the sample.
     pub fn sample_limit(mut self, elements: usize) -> WeightOptions {
         self.sample_limit = Some(elements);
         self
@@ -253,10 +262,12 @@ impl WeightOptions {
         self
     }
 
-    /// How long a call waits for a variable store that another thread holds, to save a checkpoint for example. Default: 10
-    /// seconds. The time is counted in [`Stats::waited`](crate::Stats::waited); a call that waits in vain is left out and
-    /// counted in [`Stats::dropped`](crate::Stats::dropped), the first of several is reported to
-    /// [`on_error`](crate::LoggerBuilder::on_error), and the following ones wait 200 ms at most until one succeeds.
+    /// How long a call waits for a variable store that another thread holds, to save a checkpoint
+    /// for example. Default: 10 seconds. The time is counted in
+    /// [`Stats::waited`](crate::Stats::waited); a call that waits in vain is left out and counted
+    /// in [`Stats::dropped`](crate::Stats::dropped), the first of several is reported to
+    /// [`on_error`](crate::LoggerBuilder::on_error), and the following ones wait 200 ms at most
+    /// until one succeeds.
     pub fn store_timeout(mut self, timeout: Duration) -> WeightOptions {
         self.store_timeout = timeout;
         self
@@ -377,7 +388,8 @@ impl Selection {
         !self.include.is_empty() || !self.exclude.is_empty()
     }
 
-    /// True when the user pointed at this variable by more than "all": it is written one by one in a huge model.
+    /// True when the user pointed at this variable by more than "all": it is written one by one in
+    /// a huge model.
     pub(crate) fn singles_out(&self, name: &str) -> bool {
         let pointed = |pattern: &Pattern| !matches!(pattern, Pattern::Glob(glob) if glob == "*" || glob == "**");
         let by_include = std::iter::zip(&self.options.include, &self.include)
@@ -399,7 +411,8 @@ impl Selection {
         merged
     }
 
-    /// The patterns that match none of these variables, each with the option it was given to: likely misspelt.
+    /// The patterns that match none of these variables, each with the option it was given to:
+    /// likely misspelt.
     pub(crate) fn idle_patterns(&self, names: &[&str]) -> Vec<String> {
         let patterns = |pairs: Vec<(&'static str, &Pattern, &Matcher)>| {
             let idle = pairs

@@ -1,4 +1,5 @@
-//! Keeps the writer thread from pushing the training thread aside, and from having to be woken by it.
+//! Keeps the writer thread from pushing the training thread aside, and from having to be woken by
+//! it.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,9 +12,10 @@ const RHYTHM: Duration = Duration::from_millis(20);
 
 /// The rhythm in which snapshots come.
 ///
-/// To wake a thread that sleeps on another core takes the caller 10 to 30 µs, in a virtual machine above all: as much as
-/// copying a small model. While small snapshots come every few milliseconds, the writer therefore sleeps by the clock and
-/// looks for the next ones by itself. There are buffers enough for those that come meanwhile.
+/// To wake a thread that sleeps on another core takes the caller 10 to 30 µs, in a virtual machine
+/// above all: as much as copying a small model. While small snapshots come every few milliseconds,
+/// the writer therefore sleeps by the clock and looks for the next ones by itself. There are
+/// buffers enough for those that come meanwhile.
 #[derive(Default)]
 pub(crate) struct Rhythm {
     newest: Option<Instant>,
@@ -25,8 +27,8 @@ impl Rhythm {
         self.newest = are_plenty.then(Instant::now);
     }
 
-    /// Sleeps for a moment, or until unparked, when the next snapshot is near; false when it is not or when something else
-    /// is due sooner, without a wait.
+    /// Sleeps for a moment, or until unparked, when the next snapshot is near; false when it is not
+    /// or when something else is due sooner, without a wait.
     pub(crate) fn nap(&self, due_in: Duration) -> bool {
         let is_near = self.newest.is_some_and(|newest| newest.elapsed() < RHYTHM);
         if is_near && due_in >= NAP {
@@ -39,15 +41,17 @@ impl Rhythm {
 
 /// Tells the system that the calling thread computes in the background.
 ///
-/// A thread that has slept is woken with credit: where no core is free, Linux lets it take the core of the thread that has
-/// woken it, in the middle of `log_weights`, for the milliseconds that an analysis takes. Threads of the policy
-/// `SCHED_BATCH` have the same share of the processor but wait for their turn. A lower priority would be worse: training
-/// waits for a writer that falls behind.
+/// A thread that has slept is woken with credit: where no core is free, Linux lets it take the core
+/// of the thread that has woken it, in the middle of `log_weights`, for the milliseconds that an
+/// analysis takes. Threads of the policy `SCHED_BATCH` have the same share of the processor but
+/// wait for their turn. A lower priority would be worse: training waits for a writer that falls
+/// behind.
 pub(crate) fn enter() {
     #[cfg(target_os = "linux")]
     #[allow(unsafe_code)]
-    // SAFETY: plain numbers, of which zeros are the priority that this policy asks for; the call reads them, and concerns
-    // the calling thread only. Where it is not allowed the thread stays as it was, which is only slower.
+    // SAFETY: plain numbers, of which zeros are the priority that this policy asks for; the call
+    // reads them, and concerns the calling thread only. Where it is not allowed the thread stays as
+    // it was, which is only slower.
     unsafe {
         let parameters: libc::sched_param = std::mem::zeroed();
         libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameters);

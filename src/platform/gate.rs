@@ -1,5 +1,6 @@
 //! Shared state with a limit: a caller that finds no room waits, or gives up, as [`OnFull`] says.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
@@ -19,31 +20,78 @@ struct Gated<T> {
     is_closed: bool,
 }
 
+/// The state of a gate that has room, for as long as this is held.
+pub(crate) struct Entered<'a, T>(MutexGuard<'a, Gated<T>>);
+
+impl<T> Deref for Entered<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.0.inner
+    }
+}
+
+impl<T> DerefMut for Entered<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0.inner
+    }
+}
+
 impl<T> Gate<T> {
     /// What `take` returns as soon as it returns something, and how long the call waited for that.
     /// `None` when there is no room under [`OnFull::Drop`], or the gate is closed.
+    #[inline]
     pub(crate) fn enter<R>(
         &self,
         on_full: OnFull,
         mut take: impl FnMut(&mut T) -> Option<R>,
     ) -> (Option<R>, Duration) {
+        let mut taken = None;
+        let (_, waited) = self.wait_until(on_full, |state| {
+            taken = take(state);
+            taken.is_some()
+        });
+        (taken, waited)
+    }
+
+    /// The state once it has room, and how long the call waited for that. `None` as in
+    /// [`enter`](Gate::enter).
+    #[inline]
+    pub(crate) fn wait_until(
+        &self,
+        on_full: OnFull,
+        mut has_room: impl FnMut(&mut T) -> bool,
+    ) -> (Option<Entered<'_, T>>, Duration) {
         let mut state = self.lock();
+        if !state.is_closed && has_room(&mut state.inner) {
+            return (Some(Entered(state)), Duration::ZERO);
+        }
+        self.wait(state, on_full, has_room)
+    }
+
+    /// Waits for room after there was none.
+    #[cold]
+    fn wait<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, Gated<T>>,
+        on_full: OnFull,
+        mut has_room: impl FnMut(&mut T) -> bool,
+    ) -> (Option<Entered<'a, T>>, Duration) {
         let mut waited = Duration::ZERO;
-        loop {
-            if state.is_closed {
-                return (None, waited);
-            }
-            let taken = take(&mut state.inner);
-            if taken.is_some() || on_full == OnFull::Drop {
-                return (taken, waited);
-            }
+        while !state.is_closed && on_full == OnFull::Block {
             let since = Instant::now();
             state = self
                 .room
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
             waited += since.elapsed();
+            if !state.is_closed && has_room(&mut state.inner) {
+                return (Some(Entered(state)), waited);
+            }
         }
+        (None, waited)
     }
 
     /// Reads or changes the state, of a closed gate too, without waiting for room.
@@ -67,6 +115,7 @@ impl<T> Gate<T> {
         self.wake_all();
     }
 
+    #[inline]
     fn lock(&self) -> MutexGuard<'_, Gated<T>> {
         // What a panic can leave half changed (a queue out of memory) is harmless for each state
         // behind a gate.

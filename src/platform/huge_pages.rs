@@ -1,9 +1,10 @@
 //! Asks the system to back large buffers by large pages.
 //!
-//! Measured alone, allocations with and without in turn, medians of 12 (x86-64, two cores, 4 KiB and 2 MiB pages): the first
-//! touch of 47 MB takes 9.3 ms for 35 ms, of 200 MB 41 ms for 159 ms, a quarter both times. Copies into such a buffer
-//! afterwards take 0.8 to 1.0 of the time, passes over it the same. Below some 30 MB the allocator reuses what it has, and
-//! there is no difference. A buffer is made a few times in a run, so this is about the first calls of a large model.
+//! Measured alone, allocations with and without in turn, medians of 12 (x86-64, two cores, 4 KiB
+//! and 2 MiB pages): the first touch of 47 MB takes 9.3 ms for 35 ms, of 200 MB 41 ms for 159 ms, a
+//! quarter both times. Copies into such a buffer afterwards take 0.8 to 1.0 of the time, passes
+//! over it the same. Below some 30 MB the allocator reuses what it has, and there is no difference.
+//! A buffer is made a few times in a run, so this is about the first calls of a large model.
 
 use std::mem::MaybeUninit;
 
@@ -11,8 +12,9 @@ use std::mem::MaybeUninit;
 #[cfg(target_os = "linux")]
 const HUGE_PAGE: usize = 2 << 20;
 
-/// Memory that is about to be written for the first time comes in pages of 2 MB where Linux has them (`madvise`, the
-/// default of most distributions), with 512 times fewer page faults. A hint: whatever becomes of it, the memory is the same.
+/// Memory that is about to be written for the first time comes in pages of 2 MB where Linux has
+/// them (`madvise`, the default of most distributions), with 512 times fewer page faults. A hint:
+/// whatever becomes of it, the memory is the same.
 pub(crate) fn ask_for<T>(memory: &mut [MaybeUninit<T>]) {
     #[cfg(target_os = "linux")]
     {
@@ -21,8 +23,8 @@ pub(crate) fn ask_for<T>(memory: &mut [MaybeUninit<T>]) {
         let length = range.end.addr().saturating_sub(start) / HUGE_PAGE * HUGE_PAGE;
         if length > 0 {
             #[allow(unsafe_code)]
-            // SAFETY: the pages lie wholly inside `memory`, which is borrowed exclusively; the advice changes how they are
-            // backed and not what they hold.
+            // SAFETY: the pages lie wholly inside `memory`, which is borrowed exclusively; the
+            // advice changes how they are backed and not what they hold.
             unsafe {
                 libc::madvise(
                     range.start.with_addr(start).cast(),

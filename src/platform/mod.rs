@@ -1,5 +1,5 @@
-//! What depends on the platform: locks that a scheduler can replace, file locks and signals, streaming copies, large
-//! pages, thread policy.
+//! What depends on the platform: locks that a scheduler can replace, file locks and signals,
+//! streaming copies, large pages, thread policy.
 
 pub(crate) mod aligned;
 pub(crate) mod background;

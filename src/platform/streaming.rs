@@ -1,13 +1,16 @@
 //! A copy past the caches.
 //!
-//! An ordinary store first fetches the line that it is about to overwrite. Those of a large snapshot come from memory, and
-//! what training needs next is pushed out of the cache for them; those of a small one come from the cache of the worker's
-//! core, which has read the snapshot before. Stores that stream fetch nothing. Below [`WORTH_STREAMING`] neither matters.
+//! An ordinary store first fetches the line that it is about to overwrite. Those of a large
+//! snapshot come from memory, and what training needs next is pushed out of the cache for them;
+//! those of a small one come from the cache of the worker's core, which has read the snapshot
+//! before. Stores that stream fetch nothing. Below [`WORTH_STREAMING`] neither matters.
 
-/// Bytes copied by one call from which on streaming pays. What fewer would fetch is too little to be waited for.
+/// Bytes copied by one call from which on streaming pays. What fewer would fetch is too little to
+/// be waited for.
 pub(crate) const WORTH_STREAMING: usize = 128 << 10;
 
-/// A piece of fewer bytes takes the ordinary way: waiting for its last lines would cost more than they do.
+/// A piece of fewer bytes takes the ordinary way: waiting for its last lines would cost more than
+/// they do.
 #[cfg(target_arch = "x86_64")]
 const SHORT: usize = 4 << 10;
 
@@ -28,7 +31,7 @@ fn copy_lines(source: &[u8], target: &mut [u8]) {
         target.len(),
         "a copy has the length of its source"
     );
-    let (head, lines, tail) = bytemuck::pod_align_to_mut::<u8, Line>(target);
+    let (head, lines, tail) = bytemuck::pod_align_to_mut::<u8, CacheLine>(target);
     let (first, rest) = source.split_at(head.len());
     let (rows, last) = rest.as_chunks::<LINE>();
     head.copy_from_slice(first);
@@ -37,8 +40,8 @@ fn copy_lines(source: &[u8], target: &mut [u8]) {
         stream(row, line);
     }
     #[allow(unsafe_code)]
-    // SAFETY: every x86-64 CPU has the fence. Streamed stores are ordered by nothing else, so it has to stand before the
-    // target is handed on.
+    // SAFETY: every x86-64 CPU has the fence. Streamed stores are ordered by nothing else, so it
+    // has to stand before the target is handed on.
     unsafe {
         std::arch::x86_64::_mm_sfence();
     }
@@ -57,11 +60,11 @@ const LINE: usize = 64;
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
-struct Line([u8; LINE]);
+struct CacheLine([u8; LINE]);
 
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn stream(row: &[u8; LINE], line: &mut Line) {
+fn stream(row: &[u8; LINE], line: &mut CacheLine) {
     use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
     const WORDS: usize = LINE / size_of::<__m128i>();
     let (from, to) = (
@@ -69,8 +72,9 @@ fn stream(row: &[u8; LINE], line: &mut Line) {
         std::ptr::from_mut(line).cast::<__m128i>(),
     );
     #[allow(unsafe_code)]
-    // SAFETY: both are as long as the words taken from them, the source may lie anywhere, and a line is aligned to more
-    // than a word. SSE2 is part of x86-64. `copy` fences before anybody else sees the line.
+    // SAFETY: both are as long as the words taken from them, the source may lie anywhere, and a
+    // line is aligned to more than a word. SSE2 is part of x86-64. `copy` fences before anybody
+    // else sees the line.
     unsafe {
         let words: [__m128i; WORDS] = std::array::from_fn(|word| _mm_loadu_si128(from.add(word)));
         for (word, value) in words.into_iter().enumerate() {

@@ -449,7 +449,9 @@ impl Diagnosis {
             Verdict::NotUpdated { cause } => cause != Cause::NotInOptimizer,
             other => other == Verdict::RoundedAway,
         });
-        let everywhere = context.still >= self.thresholds.window.into();
+        // When all go on together, their common fault ends before that of each is over.
+        let everywhere = context.still >= self.thresholds.window.into()
+            || matches!(self.model.general, Some(Verdict::NotUpdated { .. }));
         match still.as_slice() {
             [first, others @ ..]
                 if everywhere

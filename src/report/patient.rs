@@ -143,6 +143,10 @@ impl Patient {
             // One cause that shows in several ways has one name.
             (true, true) if is_same_kind => thresholds.window,
             (_, true) => thresholds.confirm,
+            // What moves again contradicts that nothing moves.
+            (true, false) if self.says_still() && self.history.moves.since() == 0 => {
+                thresholds.confirm
+            }
             // Coming back from a fault takes longer than getting into it, or a report would flicker.
             (true, false) => thresholds.window / 2,
             (false, false) => 1,
@@ -151,6 +155,18 @@ impl Patient {
             (self.verdict, self.since) = (verdict, Some(self.first_step(verdict)));
             self.candidate.2 = 0;
         }
+    }
+
+    /// Whether the verdict says that nothing moves.
+    fn says_still(&self) -> bool {
+        matches!(
+            self.verdict,
+            Verdict::NotUpdated { .. }
+                | Verdict::AllZero
+                | Verdict::NoGradient
+                | Verdict::Detached
+                | Verdict::ZeroGradient
+        )
     }
 
     /// The first step at which what the verdict says was there.

@@ -59,7 +59,9 @@ fn moved(case: &Case<'_>, required: Required) -> Moved {
         true => Moved::Every,
         false => Moved::Some,
     };
-    if history.steps == 0 || history.is_out_of_sight(case.window()) {
+    // A tensor without elements has nothing that could move.
+    let is_empty = case.facts.shape.contains(&0);
+    if is_empty || history.steps == 0 || history.is_out_of_sight(case.window()) {
         return Moved::Unknown;
     }
     if required == Required::Never {

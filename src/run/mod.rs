@@ -489,14 +489,14 @@ fn summary_event(wall_time: WallTime, step: i64, values: Vec<Value>) -> Event {
 mod tests {
     use super::*;
     use crate::analysis::points::ScalarPoint;
-    use crate::analysis::tags::Tag;
+    use crate::analysis::tags::PointTag;
     use crate::model::types::Existing;
     use crate::run::run_history::RunHistory;
     use crate::sink::LocalSink;
     use crate::sink::claim::claim_run;
     use std::sync::Arc;
 
-    fn points(tag: &Arc<Tag>, step: i64) -> Points {
+    fn points(tag: &Arc<PointTag>, step: i64) -> Points {
         Points {
             step,
             wall_time: WallTime::now(),
@@ -522,7 +522,7 @@ mod tests {
         let files = FileOptions::default();
         let opened = Opened::new(claim, RunHistory::default(), None, files).unwrap();
         let (mut run, health) = (Run::new(opened), Health::new(Box::new(|_| {})));
-        let tag = Arc::new(Tag {
+        let tag = Arc::new(PointTag {
             name: "weight_mean/w".into(),
             description: Description {
                 text: "Mean of the weights.",

@@ -1,10 +1,14 @@
 //! The messages of a model's points, kept from one call to the next: mostly the same tags come in
 //! the same order, and then neither is a tag looked up again nor memory asked for.
+//!
+//! Without it, each call of `log_weights` costs the process 0.76 ms of CPU time for 0.49 with 300
+//! variables of 64 elements, and 67 µs for 45 with 8 of 1000 (scalars at each call, histograms at
+//! none; builds in turn, medians of eight rounds on a busy machine of two cores).
 
 use std::sync::Arc;
 
 use crate::analysis::points::{HistogramPoint, ScalarPoint};
-use crate::analysis::tags::Tag;
+use crate::analysis::tags::PointTag;
 use crate::model::plugin::Plugin;
 use crate::proto::summary::Value;
 use crate::run::tags::Era;
@@ -14,7 +18,7 @@ use crate::summary;
 pub(crate) trait Point {
     const PLUGIN: Plugin;
 
-    fn tag(&self) -> &Arc<Tag>;
+    fn tag(&self) -> &Arc<PointTag>;
 
     /// Writes the point over what the message held.
     fn refill(&self, message: &mut Value, description: Option<&str>);
@@ -23,7 +27,7 @@ pub(crate) trait Point {
 impl Point for ScalarPoint {
     const PLUGIN: Plugin = Plugin::Scalars;
 
-    fn tag(&self) -> &Arc<Tag> {
+    fn tag(&self) -> &Arc<PointTag> {
         &self.tag
     }
 
@@ -35,7 +39,7 @@ impl Point for ScalarPoint {
 impl Point for HistogramPoint {
     const PLUGIN: Plugin = Plugin::Histograms;
 
-    fn tag(&self) -> &Arc<Tag> {
+    fn tag(&self) -> &Arc<PointTag> {
         &self.tag
     }
 
@@ -56,7 +60,7 @@ pub(crate) enum Needs {
 #[derive(Default)]
 pub(crate) struct PointMessages {
     /// Those of the messages, one by one.
-    tags: Vec<Arc<Tag>>,
+    tags: Vec<Arc<PointTag>>,
     values: Vec<Value>,
     /// Which state of the run's descriptions they were made under.
     era: Era,
@@ -70,7 +74,7 @@ impl PointMessages {
         &mut self,
         points: &[P],
         era: Era,
-        mut needs: impl FnMut(&Tag) -> Needs,
+        mut needs: impl FnMut(&PointTag) -> Needs,
     ) -> Vec<Value> {
         let is_same_era = self.era == era;
         let mut values = std::mem::take(&mut self.values);
@@ -116,7 +120,7 @@ mod tests {
     use crate::analysis::description::Description;
 
     fn point(name: &str, value: f64) -> ScalarPoint {
-        let tag = Tag {
+        let tag = PointTag {
             name: name.into(),
             description: Description {
                 text: "A number.",

@@ -1,4 +1,5 @@
-//! How elements are read, whatever holds them: a slice in host memory or a tensor of any device and layout.
+//! How elements are read, whatever holds them: a slice in host memory or a tensor of any device and
+//! layout.
 
 use std::any::Any;
 use std::ops::Range;
@@ -65,8 +66,8 @@ pub enum CopyMethod {
     Plain,
     /// By the caller's thread past the caches: see [`crate::platform::streaming`].
     Streaming,
-    /// By libtorch's threads, which wait for work beside a training step: twice as fast while cores are free, and several
-    /// times as slow while one is not.
+    /// By libtorch's threads, which wait for work beside a training step: twice as fast while cores
+    /// are free, and several times as slow while one is not.
     Threads,
 }
 
@@ -90,8 +91,8 @@ pub trait ElementSource {
     /// Elements that cannot be logged: undefined, complex, nested.
     fn inspect(&self, name: &str) -> Result<ElementLayout>;
 
-    /// Copies elements to `target`, which holds exactly as many. `Ok(false)` when the source is not what `layout` says any
-    /// more: nothing useful was written.
+    /// Copies elements to `target`, which holds exactly as many. `Ok(false)` when the source is not
+    /// what `layout` says any more: nothing useful was written.
     fn copy(
         &self,
         name: &str,
@@ -104,8 +105,9 @@ pub trait ElementSource {
     /// The elements where they lie, for a look that copies nothing.
     fn peek(&self, layout: &ElementLayout) -> Peek<'_>;
 
-    /// Notes elements on another device ([`Access::Remote`]), to be fetched into these bytes of a buffer together with
-    /// others. `Ok(false)` when the source is not what `layout` says any more. The default has none.
+    /// Notes elements on another device ([`Access::Remote`]), to be fetched into these bytes of a
+    /// buffer together with others. `Ok(false)` when the source is not what `layout` says any more.
+    /// The default has none.
     fn fetch_later(
         &self,
         name: &str,
@@ -128,7 +130,8 @@ pub trait ElementSource {
         see(None);
     }
 
-    /// Shows the elements that are stored: all of them, except those that a sparse tensor leaves out.
+    /// Shows the elements that are stored: all of them, except those that a sparse tensor leaves
+    /// out.
     fn with_stored(&self, see: &mut dyn FnMut(&dyn ElementSource));
 
     /// `None` for elements that have no gradients at all.
@@ -137,7 +140,8 @@ pub trait ElementSource {
     }
 }
 
-/// Transfers from other devices that one call has noted, made together so that neighbours travel in one piece.
+/// Transfers from other devices that one call has noted, made together so that neighbours travel in
+/// one piece.
 pub(crate) trait Transfers: Any {
     /// Makes them.
     ///

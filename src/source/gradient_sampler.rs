@@ -1,7 +1,7 @@
 //! A cheap look at gradients on the caller's thread, since the next backward pass overwrites them.
 //!
-//! 128 elements of each gradient, and a bounded search for one that is not zero. Norms are estimates of the order of magnitude;
-//! `log_gradients` replaces them by exact ones.
+//! 128 elements of each gradient, and a bounded search for one that is not zero. Norms are
+//! estimates of the order of magnitude; `log_gradients` replaces them by exact ones.
 
 use std::ops::Range;
 
@@ -79,7 +79,8 @@ impl GradientSampler {
         }
     }
 
-    /// Samples the gradient of the variable at a place of the plan; what is on another device comes with `finish`.
+    /// Samples the gradient of the variable at a place of the plan; what is on another device comes
+    /// with `finish`.
     pub(crate) fn sample(
         &mut self,
         place: usize,
@@ -228,8 +229,9 @@ impl GradientSampler {
     }
 }
 
-/// Where the sampled element of this number lies: all of a small gradient, else one anywhere in each of as many stretches.
-/// Evenly spaced ones would stay in a few columns, and those of an input that is always zero would be taken for all.
+/// Where the sampled element of this number lies: all of a small gradient, else one anywhere in
+/// each of as many stretches. Evenly spaced ones would stay in a few columns, and those of an input
+/// that is always zero would be taken for all.
 fn place(index: usize, elements: usize) -> usize {
     let stretch = elements / SAMPLE;
     if elements <= SAMPLE {

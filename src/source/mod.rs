@@ -1,7 +1,9 @@
-//! What log calls read: named tensors, values and scalars, all seen through [`element_source::ElementSource`].
+//! What log calls read: named tensors, values and scalars, all seen through
+//! [`element_source::ElementSource`].
 //!
-//! Imports go downhill: `element_source` < `host`, `gradient_sampler` < `values` < `named_tensors`. libtorch's tensors
-//! implement these traits in `tensor/`, which imports this folder and not the other way round.
+//! Imports go downhill: `element_source` < `host`, `gradient_sampler` < `values` < `named_tensors`.
+//! libtorch's tensors implement these traits in `tensor/`, which imports this folder and not the
+//! other way round.
 
 pub(crate) mod copied;
 pub(crate) mod element_source;

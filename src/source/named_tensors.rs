@@ -11,7 +11,7 @@ use crate::source::values::Values;
 
 #[cfg_attr(
     feature = "tch",
-    doc = "A source of named tensors: a [`tch::nn::VarStore`], a part of one ([`SubStore`](crate::SubStore)), a
+    doc = "A source of named tensors: a [`tch::nn::VarStore`], a part of one ([`SubStore`](struct.SubStore.html)), a
 [`tch::CModule`], a pair `(name, values)`, a map, or a slice, array or vector of any of these. A
 `TrainableCModule` is logged through the `VarStore` that it was loaded into."
 )]
@@ -40,8 +40,8 @@ feature `tch` also a `VarStore`, a part of one, and a `CModule`."
 /// }
 /// ```
 pub trait NamedTensors {
-    /// Shows each tensor once to the visitor, in any order; the same order at each call is fastest. Values are copied in
-    /// the call: nothing is kept of them. May be called more than once a step.
+    /// Shows each tensor once to the visitor, in any order; the same order at each call is fastest.
+    /// Values are copied in the call: nothing is kept of them. May be called more than once a step.
     ///
     /// # Errors
     /// What keeps the source from being read (a store that another thread holds).
@@ -76,12 +76,14 @@ pub(crate) trait VariableSink {
     /// `membership` is `None` for a variable of a known store: see [`VariableSink::knows_store`].
     fn variable(&mut self, name: &str, source: &dyn ElementSource, membership: Option<Membership>);
 
-    /// True when the roles of the store of this identity and size are known, so that the source need not find out again.
+    /// True when the roles of the store of this identity and size are known, so that the source
+    /// need not find out again.
     #[cfg_attr(not(feature = "tch"), expect(dead_code, reason = "stores are tch's"))]
     fn knows_store(&mut self, store: StoreIdentity) -> bool;
 }
 
-/// A variable store as it was: its address, how many variables it names, how many it gives to optimizers.
+/// A variable store as it was: its address, how many variables it names, how many it gives to
+/// optimizers.
 pub(crate) type StoreIdentity = (usize, usize, usize);
 
 impl<'a> Visitor<'a> {
@@ -92,7 +94,8 @@ impl<'a> Visitor<'a> {
         Visitor { sink, store_wait }
     }
 
-    /// Shows one tensor. Names must be unique within one call; they are kept as they are and sorted naturally.
+    /// Shows one tensor. Names must be unique within one call; they are kept as they are and sorted
+    /// naturally.
     pub fn variable<V: Values + ?Sized>(&mut self, name: &str, values: &V, role: Role) {
         let membership = Membership {
             role,

@@ -10,7 +10,8 @@ use crate::source::element_source::{ElementSource, ScalarSource};
 pub(crate) use crate::source::gradient_sampler::{GradientSample as Glimpse, Look};
 use crate::source::host::HostElements;
 
-/// Many numbers: a `tch::Tensor` of any kind and device, or a slice, vector or array of numbers. Sealed.
+/// Many numbers: a `tch::Tensor` of any kind and device, or a slice, vector or array of numbers.
+/// Sealed.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -115,10 +116,11 @@ impl<V: Values + ?Sized> Values for &V {
     }
 }
 
-/// One number: any primitive number, `bool`, or a `tch::Tensor` of one element on any device. Sealed.
+/// One number: any primitive number, `bool`, or a `tch::Tensor` of one element on any device.
+/// Sealed.
 ///
-/// TensorBoard stores scalars as `f32`. A tensor on an accelerator is copied there and fetched by the writer thread, so
-/// that logging a loss does not wait for the device.
+/// TensorBoard stores scalars as `f32`. A tensor on an accelerator is copied there and fetched by
+/// the writer thread, so that logging a loss does not wait for the device.
 pub trait ScalarValue: Sealed {
     #[doc(hidden)]
     fn scalar(&self) -> Scalar<'_>;

@@ -16,8 +16,9 @@ pub(crate) fn threads() -> usize {
     usize::try_from(tch::get_num_threads()).unwrap_or(1)
 }
 
-/// Copies elements, in row-major order of the tensor's shape, to `target`, which holds exactly as many. `Ok(false)` when
-/// the tensor is not what `layout` says any more: nothing useful was written.
+/// Copies elements, in row-major order of the tensor's shape, to `target`, which holds exactly as
+/// many. `Ok(false)` when the tensor is not what `layout` says any more: nothing useful was
+/// written.
 pub(super) fn copy(
     name: &str,
     tensor: &Tensor,
@@ -70,8 +71,8 @@ pub(super) fn copy_by_torch(
     copy_into(name, &source, &source.size(), layout.dtype, target)
 }
 
-/// Every `stride`-th element from `start` on, by their row-major numbers: flattening a strided view to slice it would copy
-/// all of it.
+/// Every `stride`-th element from `start` on, by their row-major numbers: flattening a strided view
+/// to slice it would copy all of it.
 fn chosen(source: &Tensor, stride: Stride) -> std::result::Result<Tensor, tch::TchError> {
     let number = |size: usize| i64::try_from(size).unwrap_or(i64::MAX);
     let (end, options) = (number(source.numel()), (Kind::Int64, source.device()));
@@ -115,8 +116,9 @@ pub(super) fn copy_into(
         strides[index - 1] = strides[index] * shape[index].max(1);
     }
     let kind = kind_of(dtype);
-    // SAFETY: `target` is exclusively borrowed for the life of `view`, aligned for the type (offsets in a buffer are
-    // multiples of the element's size) and, as checked above, exactly as long as the shape says.
+    // SAFETY: `target` is exclusively borrowed for the life of `view`, aligned for the type
+    // (offsets in a buffer are multiples of the element's size) and, as checked above, exactly as
+    // long as the shape says.
     #[allow(unsafe_code)]
     let view =
         unsafe { Tensor::f_from_blob(target.as_mut_ptr(), shape, &strides, kind, Device::Cpu) };

@@ -104,7 +104,8 @@ fn gradient(tensor: &Tensor) -> Option<Tensor> {
     requires_grad(tensor).then(|| kept_gradient(tensor))?
 }
 
-/// The same of a tensor that may not require a gradient any more, and has kept one. Asking a tensor that is no leaf would warn.
+/// The same of a tensor that may not require a gradient any more, and has kept one. Asking a tensor
+/// that is no leaf would warn.
 fn kept_gradient(tensor: &Tensor) -> Option<Tensor> {
     if !Metadata::of(tensor).is_leaf() {
         return None;

@@ -57,7 +57,8 @@ pub(super) fn inspect(name: &str, tensor: &Tensor) -> Result<ElementLayout> {
     Ok(layout)
 }
 
-/// The buffer's type for a kind, and whether elements have that type already. `None` for complex kinds.
+/// The buffer's type for a kind, and whether elements have that type already. `None` for complex
+/// kinds.
 fn element_type(kind: Kind) -> Option<(DType, bool)> {
     Some(match kind {
         Kind::Bool => (DType::Bool, true),
@@ -108,7 +109,8 @@ pub(super) fn contiguity(tensor: &Tensor) -> Option<bool> {
     answer
 }
 
-/// Where the elements of a defined tensor begin, leaving no error behind; `None` where there is no memory.
+/// Where the elements of a defined tensor begin, leaving no error behind; `None` where there is no
+/// memory.
 pub(super) fn start(tensor: &Tensor) -> Option<*const u8> {
     let start = Metadata::of(tensor).data();
     if start.is_none() {
@@ -117,10 +119,12 @@ pub(super) fn start(tensor: &Tensor) -> Option<*const u8> {
     start
 }
 
-/// Dimensions up to which memory is read directly: they are compared at each call without an allocation.
+/// Dimensions up to which memory is read directly: they are compared at each call without an
+/// allocation.
 const DIMENSIONS: usize = 16;
 
-/// True for a tensor of this type and shape whose elements lie in host memory as a copy of them does.
+/// True for a tensor of this type and shape whose elements lie in host memory as a copy of them
+/// does.
 fn lies_as(metadata: Metadata<'_>, layout: &ElementLayout) -> bool {
     let mut shape = [0_i64; DIMENSIONS];
     let Some(sizes) = shape.get_mut(..layout.shape.len()) else {
@@ -137,8 +141,8 @@ fn lies_as(metadata: Metadata<'_>, layout: &ElementLayout) -> bool {
         && !metadata.is_negated()
 }
 
-/// The memory of a tensor that is still what `layout` says: dense, contiguous, on the CPU, of this type and shape. `None`
-/// when it is not (any more), and the caller has to classify it again.
+/// The memory of a tensor that is still what `layout` says: dense, contiguous, on the CPU, of this
+/// type and shape. `None` when it is not (any more), and the caller has to classify it again.
 pub(super) fn memory<'a>(tensor: &'a Tensor, layout: &ElementLayout) -> Option<&'a [u8]> {
     let metadata = Metadata::of(tensor);
     if !metadata.is_defined() {
@@ -153,14 +157,16 @@ pub(super) fn memory<'a>(tensor: &'a Tensor, layout: &ElementLayout) -> Option<&
         return Some(&[]);
     }
     let start = start(tensor)?;
-    // SAFETY: `tensor` keeps its storage alive; being contiguous on the CPU with this type and shape, its elements are
-    // these bytes from the data pointer on, all initialised as far as libtorch is concerned, and every bit pattern is a
-    // valid `u8`. The borrow ends within the log call. That nobody writes to the storage meanwhile cannot be checked: it
-    // is the documented condition of `log_weights` and `log_histogram`. A thread that trains at the same time (Hogwild)
-    // breaks it, and the read is then a data race, undefined behaviour in Rust's and in C++'s terms, as any read by
-    // libtorch itself would be. No index, length, tag or pointer is ever taken from these bytes, and nothing relies on two
-    // loads of one byte being equal: they are copied, compared for a yes or no, or widened to floats. Volatile loads or
-    // libtorch's own `copy_` would not make a race defined, and cost the vectorised copy or 1 to 2 us a tensor.
+    // SAFETY: `tensor` keeps its storage alive; being contiguous on the CPU with this type and
+    // shape, its elements are these bytes from the data pointer on, all initialised as far as
+    // libtorch is concerned, and every bit pattern is a valid `u8`. The borrow ends within the log
+    // call. That nobody writes to the storage meanwhile cannot be checked: it is the documented
+    // condition of `log_weights` and `log_histogram`. A thread that trains at the same time
+    // (Hogwild) breaks it, and the read is then a data race, undefined behaviour in Rust's and in
+    // C++'s terms, as any read by libtorch itself would be. No index, length, tag or pointer is
+    // ever taken from these bytes, and nothing relies on two loads of one byte being equal: they
+    // are copied, compared for a yes or no, or widened to floats. Volatile loads or libtorch's own
+    // `copy_` would not make a race defined, and cost the vectorised copy or 1 to 2 us a tensor.
     #[allow(unsafe_code)]
     Some(unsafe { std::slice::from_raw_parts(start, bytes) })
 }

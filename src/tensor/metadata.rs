@@ -1,8 +1,10 @@
-//! What libtorch knows of a tensor beside its elements, by one call of its C interface for each question.
+//! What libtorch knows of a tensor beside its elements, by one call of its C interface for each
+//! question.
 //!
-//! tch asks after each of them whether something was thrown, which takes as long again, and panics where something was. The
-//! caller of `log_weights` asks ten questions of every variable, so here nobody asks: an answer that says so, or that is
-//! not the wanted one, is followed by [`forget_error`].
+//! tch asks after each of them whether something was thrown, which takes as long again, and panics
+//! where something was. The caller of `log_weights` asks ten questions of every variable, so here
+//! nobody asks: an answer that says so, or that is not the wanted one, is followed by
+//! [`forget_error`].
 
 use std::ffi::{c_int, c_void};
 use std::marker::PhantomData;
@@ -25,8 +27,8 @@ pub(super) struct Metadata<'a> {
     tensor: PhantomData<&'a Tensor>,
 }
 
-// SAFETY, of all calls below: the handle is valid as long as the tensor is borrowed. They read metadata, let nothing be
-// thrown through them, and know undefined tensors.
+// SAFETY, of all calls below: the handle is valid as long as the tensor is borrowed. They read
+// metadata, let nothing be thrown through them, and know undefined tensors.
 #[allow(unsafe_code)]
 impl<'a> Metadata<'a> {
     pub(super) fn of(tensor: &'a Tensor) -> Metadata<'a> {
@@ -53,7 +55,8 @@ impl<'a> Metadata<'a> {
         unsafe { torch_sys::at_scalar_type(self.handle) == scalar_type(dtype) }
     }
 
-    /// The sizes of the dimensions, into as many or more. Those of a nested tensor are thrown for, and left alone.
+    /// The sizes of the dimensions, into as many or more. Those of a nested tensor are thrown for,
+    /// and left alone.
     pub(super) fn read_shape(self, shape: &mut [i64]) {
         if self
             .dimensions()
@@ -64,8 +67,8 @@ impl<'a> Metadata<'a> {
         }
     }
 
-    /// Whether the elements lie one after the other; `None` for the sparse layouts that have no such notion, some of which
-    /// `Tensor::is_sparse` misses and `Tensor::is_contiguous` panics on.
+    /// Whether the elements lie one after the other; `None` for the sparse layouts that have no
+    /// such notion, some of which `Tensor::is_sparse` misses and `Tensor::is_contiguous` panics on.
     pub(super) fn is_contiguous(self) -> Option<bool> {
         // SAFETY: see above.
         match unsafe { torch_sys::at_is_contiguous(self.handle) } {
@@ -119,8 +122,8 @@ fn scalar_type(dtype: DType) -> c_int {
     }
 }
 
-/// libtorch's binding keeps the last error until somebody asks: the next fallible call would report it as its own. True
-/// when there was one.
+/// libtorch's binding keeps the last error until somebody asks: the next fallible call would report
+/// it as its own. True when there was one.
 pub(super) fn forget_error(tensor: &Tensor) -> bool {
     tensor.f_is_leaf().is_err()
 }

@@ -16,7 +16,8 @@ const STAGING_BYTES: usize = 64 << 20;
 /// A tensor on another device, to be fetched together with its neighbours.
 pub(super) struct Remote {
     name: Box<str>,
-    /// Without its graph, in its own shape: flattening a strided tensor copies it, and only one piece may be copied at a time.
+    /// Without its graph, in its own shape: flattening a strided tensor copies it, and only one
+    /// piece may be copied at a time.
     tensor: Tensor,
     stride: Stride,
     dtype: DType,
@@ -37,7 +38,8 @@ impl Extend<Remote> for Remotes {
 }
 
 impl Transfers for Remotes {
-    /// Neighbours in the buffer are joined on their device, up to [`STAGING_BYTES`], and sent in one piece.
+    /// Neighbours in the buffer are joined on their device, up to [`STAGING_BYTES`], and sent in
+    /// one piece.
     fn fetch(self: Box<Self>, target: &mut [u8]) -> Result<()> {
         let _guard = tch::no_grad_guard();
         let mut remotes = self.remotes;
@@ -69,7 +71,8 @@ fn fetch_piece(first: &Remote, piece: &[Remote], place: &mut [u8]) -> Result<()>
     copy_into(&first.name, &whole, &whole.size(), first.dtype, place)
 }
 
-/// How many of the first tensors travel as one: neighbours of one type and device that fit through staging.
+/// How many of the first tensors travel as one: neighbours of one type and device that fit through
+/// staging.
 fn piece_len(remotes: &[Remote]) -> usize {
     let [first, others @ ..] = remotes else {
         return 0;
@@ -84,8 +87,8 @@ fn piece_len(remotes: &[Remote]) -> usize {
 }
 
 impl Remote {
-    /// Notes a tensor on another device, to be fetched into these bytes of a buffer; `Ok(None)` when it is not what `layout`
-    /// says any more.
+    /// Notes a tensor on another device, to be fetched into these bytes of a buffer; `Ok(None)`
+    /// when it is not what `layout` says any more.
     pub(super) fn new(
         name: &str,
         tensor: &Tensor,
@@ -114,7 +117,8 @@ impl Remote {
         strided(self.tensor.f_reshape([-1])?, self.stride)
     }
 
-    /// Brings one tensor over. A large strided one goes in slices, so that what is copied on its device stays small.
+    /// Brings one tensor over. A large strided one goes in slices, so that what is copied on its
+    /// device stays small.
     fn fetch(&self, target: &mut [u8]) -> Result<()> {
         let failed = |error: TchError| not_copied(&self.name, &error);
         let rows = self.tensor.size().first().copied().unwrap_or(1);

@@ -17,9 +17,10 @@ use crate::tensor::layout::{contiguity, requires_grad, start};
 /// How long a waiting caller sleeps between two looks at a locked store.
 const NAP: Duration = Duration::from_micros(200);
 
-/// Locks a store. Another thread may hold it for seconds, to save a checkpoint; within one thread (a live `Path::entry`)
-/// waiting is in vain, which cannot be told apart. A panic in user code that poisoned it does not matter: its variables are
-/// whole, and the run's last weights are worth having.
+/// Locks a store. Another thread may hold it for seconds, to save a checkpoint; within one thread
+/// (a live `Path::entry`) waiting is in vain, which cannot be told apart. A panic in user code that
+/// poisoned it does not matter: its variables are whole, and the run's last weights are worth
+/// having.
 ///
 /// # Errors
 /// [`Error::StoreLocked`] when it is not to be had within the patience.
@@ -43,8 +44,8 @@ fn lock<'a>(store: &'a VarStore, wait: &mut StoreWait) -> Result<MutexGuard<'a, 
     Ok(guard)
 }
 
-/// Which of a store's variables its optimizers train. Handles differ from clone to clone, so a tensor is known by its
-/// memory, or by libtorch's own comparison where it has none.
+/// Which of a store's variables its optimizers train. Handles differ from clone to clone, so a
+/// tensor is known by its memory, or by libtorch's own comparison where it has none.
 struct Members<'a> {
     by_memory: HashSet<*const u8>,
     others: Vec<&'a Tensor>,
@@ -98,8 +99,9 @@ pub struct SubStore<'a> {
 }
 
 impl<'a> SubStore<'a> {
-    /// The variables below a path of a store: `SubStore::new(&vs, "encoder")` holds `encoder.conv1.weight` but not
-    /// `encoder2.weight`. tch keeps the store of a `Path` to itself, so the store is named too. Names stay whole.
+    /// The variables below a path of a store: `SubStore::new(&vs, "encoder")` holds
+    /// `encoder.conv1.weight` but not `encoder2.weight`. tch keeps the store of a `Path` to itself,
+    /// so the store is named too. Names stay whole.
     pub fn new(store: &'a VarStore, path: &str) -> SubStore<'a> {
         let prefix = if path.is_empty() || path.ends_with('.') {
             path.to_owned()
@@ -135,7 +137,8 @@ fn visit_store(store: &VarStore, prefix: &str, visitor: &mut Visitor<'_>) -> Res
         Some(Members::of(&variables))
     };
     for (name, tensor) in &variables.named_variables {
-        // Beginning with nothing is asked of glibc, which looks at the address of the nothing: with AVX-512, 100 ns.
+        // Beginning with nothing is asked of glibc, which looks at the address of the nothing: with
+        // AVX-512, 100 ns.
         if prefix.is_empty() || name.starts_with(prefix) {
             let membership = members.as_ref().map(|members| {
                 let is_member = members.contains(tensor);

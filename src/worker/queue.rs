@@ -109,6 +109,7 @@ impl Batch {
     }
 
     /// Appends the scalars of one event.
+    #[inline]
     fn push<'a>(
         &mut self,
         run: u32,
@@ -173,14 +174,11 @@ impl Queue {
         scalars: impl IntoIterator<Item = (&'a str, &'a str, f64)>,
         on_full: OnFull,
     ) -> (Pushed, Duration) {
-        let mut scalars = Some(scalars);
-        let (pushed, waited) = self.gate.enter(on_full, |batch| {
-            if batch.is_full() {
-                return None;
-            }
-            Some(batch.push(run, step, wall_time, scalars.take()?))
-        });
-        (pushed.unwrap_or(Pushed::Dropped), waited)
+        let (batch, waited) = self.gate.wait_until(on_full, |batch| !batch.is_full());
+        match batch {
+            Some(mut batch) => (batch.push(run, step, wall_time, scalars), waited),
+            None => (Pushed::Dropped, waited),
+        }
     }
 
     /// Appends a payload behind all scalars that were pushed before. One that does not fit is

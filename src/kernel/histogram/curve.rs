@@ -8,12 +8,14 @@ struct Vertex {
     x: f64,
     /// Values below `x`; those at `x` too when `behind` is set. A whole number, exact up to 2^53.
     cumulative: f64,
-    /// The upper end of the vertical stroke of an atom: the row to the right begins just behind `x`.
+    /// The upper end of the vertical stroke of an atom: the row to the right begins just behind
+    /// `x`.
     behind: bool,
 }
 
-/// The cumulative count as a polyline through the edges of the leaves, column by column: each cut looks at all vertices
-/// between two others, several at a time. It serves one histogram after the other, for its memory.
+/// The cumulative count as a polyline through the edges of the leaves, column by column: each cut
+/// looks at all vertices between two others, several at a time. It serves one histogram after the
+/// other, for its memory.
 #[derive(Default)]
 pub(crate) struct Curve {
     x: Vec<f64>,
@@ -42,21 +44,22 @@ struct Piece {
     to: usize,
 }
 
-/// Weight of the largest error inside a row (it moves percentiles) beside the mean error over the range (it moves bins).
+/// Weight of the largest error inside a row (it moves percentiles) beside the mean error over the
+/// range (it moves bins).
 const PEAK_WEIGHT: f64 = 0.2;
 /// Bins that TensorBoard draws.
 const DRAWN_BINS: f64 = 30.0;
 /// A row whose picture is wrong by less than this share of the elements is not cut.
 const GOOD_ENOUGH: f64 = 3e-4;
-/// Rows to begin with: each cut looks at all vertices of a row, and to begin with a single one, at all of them, takes a third
-/// longer for no better rows.
+/// Rows to begin with: each cut looks at all vertices of a row, and to begin with a single one, at
+/// all of them, takes a third longer for no better rows.
 const FIRST_ROWS: usize = 16;
 /// Vertices looked at side by side: as many as keep an adder busy.
 const LANES: usize = 4;
 
 impl Curve {
-    /// At most `max_rows` rows: a few of equal mass, of which that with the largest error is cut where its error is largest,
-    /// until they are used up.
+    /// At most `max_rows` rows: a few of equal mass, of which that with the largest error is cut
+    /// where its error is largest, until they are used up.
     pub(super) fn rows_of(&mut self, fine: &FineHistogram, max_rows: usize) -> Vec<[f64; 3]> {
         self.trace(fine);
         self.cut(max_rows);
@@ -163,8 +166,9 @@ impl Curve {
         self.cuts.sort_unstable();
     }
 
-    /// The row that is most wrong. So few are open, even where 1000 are allowed, that looking at all of them is quicker than
-    /// keeping them in order; and a plain loop is a fifth quicker than `max_by`.
+    /// The row that is most wrong. So few are open, even where 1000 are allowed, that looking at
+    /// all of them is quicker than keeping them in order; and a plain loop is a fifth quicker than
+    /// `max_by`.
     fn take_worst(&mut self) -> Option<Piece> {
         let mut worst = (f64::NEG_INFINITY, None);
         for (index, piece) in self.open.iter().enumerate() {
@@ -187,8 +191,8 @@ impl Curve {
         self.open.extend(piece);
     }
 
-    /// The row over all these vertices, when it is worth being cut: its error is the area between curve and chord, as a
-    /// share of what 30 bins show, and the largest distance.
+    /// The row over all these vertices, when it is worth being cut: its error is the area between
+    /// curve and chord, as a share of what 30 bins show, and the largest distance.
     fn piece(&mut self, from: usize, to: usize) -> Option<Piece> {
         let columns = Columns {
             x: self.x.get(from..=to)?,
@@ -259,9 +263,9 @@ struct Columns<'a> {
 }
 
 impl Columns<'_> {
-    /// Writes how far each vertex but the first and the last lies from the straight line between those two. Returns the area
-    /// between curve and line (trapezoids, added up by their corners) and the largest distance; `None` without a vertex in
-    /// between or without width.
+    /// Writes how far each vertex but the first and the last lies from the straight line between
+    /// those two. Returns the area between curve and line (trapezoids, added up by their corners)
+    /// and the largest distance; `None` without a vertex in between or without width.
     fn measure(&self, errors: &mut [f64]) -> Option<(f64, f64)> {
         let inner = errors.len();
         let (left, right) = (self.x.first()? * self.scale, self.x.last()? * self.scale);

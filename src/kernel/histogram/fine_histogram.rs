@@ -46,7 +46,8 @@ impl Leaf {
         }
     }
 
-    /// `count` elements of which `member` is one and which share all its bits but the low `free` ones.
+    /// `count` elements of which `member` is one and which share all its bits but the low `free`
+    /// ones.
     pub(crate) fn around(member: f64, free: u32, count: u64) -> Leaf {
         Leaf {
             key: key_of(member) & mask(free),
@@ -70,10 +71,12 @@ pub(super) fn mask(free: u32) -> u64 {
     u64::MAX.checked_shl(free).unwrap_or(0)
 }
 
-/// What lies within this part of the range and holds less than this part of the elements is not told apart: a fifth of a bin.
+/// What lies within this part of the range and holds less than this part of the elements is not
+/// told apart: a fifth of a bin.
 pub(crate) const TOLD_APART: f64 = 150.0;
-/// A sorted, sparse histogram of finite values over dyadic pieces of the float line (sign, exponent, leading bits of
-/// mantissa), finer where much of the mass is. Edges and counts are exact.
+/// A sorted, sparse histogram of finite values over dyadic pieces of the float line (sign,
+/// exponent, leading bits of mantissa), finer where much of the mass is. Edges and counts are
+/// exact.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct FineHistogram {
     /// Sorted by key, disjoint, no count of zero.
@@ -81,12 +84,14 @@ pub(crate) struct FineHistogram {
     /// Smallest and largest value; of no meaning without leaves.
     pub(super) min: f64,
     pub(super) max: f64,
-    /// Low bits that are zero in the `f64` of every value: the grid on which the values stand (29 for `f32`).
+    /// Low bits that are zero in the `f64` of every value: the grid on which the values stand (29
+    /// for `f32`).
     pub(super) grid: u32,
 }
 
 impl FineHistogram {
-    /// Takes disjoint leaves in any order; `min` and `max` are the extremes of the values behind them.
+    /// Takes disjoint leaves in any order; `min` and `max` are the extremes of the values behind
+    /// them.
     pub(crate) fn new(mut leaves: Vec<Leaf>, min: f64, max: f64, grid: u32) -> FineHistogram {
         // They come in runs, which the stable sort merges.
         leaves.sort_by_key(|leaf| leaf.key);
@@ -111,7 +116,8 @@ impl FineHistogram {
         self.leaves.len()
     }
 
-    /// Adds the values behind `other`. Where a leaf of one holds finer leaves of the other, the coarse one takes them in.
+    /// Adds the values behind `other`. Where a leaf of one holds finer leaves of the other, the
+    /// coarse one takes them in.
     pub(crate) fn merge(&mut self, other: &FineHistogram) {
         if other.leaves.is_empty() {
             return;
@@ -124,7 +130,8 @@ impl FineHistogram {
         self.max = self.max.max(other.max);
         self.grid = self.grid.min(other.grid);
         self.leaves.extend_from_slice(&other.leaves);
-        // Of leaves that begin at the same key the largest comes first and takes in the ones behind it.
+        // Of leaves that begin at the same key the largest comes first and takes in the ones behind
+        // it.
         self.leaves
             .sort_by_key(|leaf| (leaf.key, std::cmp::Reverse(leaf.free)));
         self.leaves.dedup_by(|leaf, kept| {
@@ -136,8 +143,8 @@ impl FineHistogram {
         });
     }
 
-    /// Makes the counts of a sample those of a whole that is `factor` times as large. They stay whole numbers, rounded so
-    /// that sums over neighbours are off by less than one.
+    /// Makes the counts of a sample those of a whole that is `factor` times as large. They stay
+    /// whole numbers, rounded so that sums over neighbours are off by less than one.
     pub(crate) fn scale(&mut self, factor: f64) {
         let (mut sampled, mut told) = (0.0, 0.0);
         for leaf in &mut self.leaves {

@@ -3,16 +3,18 @@
 use crate::kernel::histogram::curve::Curve;
 use crate::kernel::histogram::fine_histogram::{FineHistogram, ZERO, mask, value_of};
 
-/// Rows for TensorBoard: `[left, right, count]`, finite, sorted, not overlapping, the first beginning at the smallest
-/// element and the last ending at the largest.
+/// Rows for TensorBoard: `[left, right, count]`, finite, sorted, not overlapping, the first
+/// beginning at the smallest element and the last ending at the largest.
 ///
-/// Counts are exact. A row counts the elements `left <= x < right`; a row of zero width counts those equal to `left`; the
-/// last row includes its right edge. The row after a row of zero width begins at the next larger `f64`, so no element
-/// belongs to two rows. Rows without elements stand where the data has a gap worth showing, never first or last.
+/// Counts are exact. A row counts the elements `left <= x < right`; a row of zero width counts
+/// those equal to `left`; the last row includes its right edge. The row after a row of zero width
+/// begins at the next larger `f64`, so no element belongs to two rows. Rows without elements stand
+/// where the data has a gap worth showing, never first or last.
 ///
-/// One exception for the sake of the picture: a point mass at the very maximum gets a last row that begins a little below
-/// it (in the gap under it, so the count stays exact). TensorBoard computes the right edge of its last bin with rounding,
-/// and in about every fifth case loses a row of zero width there.
+/// One exception for the sake of the picture: a point mass at the very maximum gets a last row that
+/// begins a little below it (in the gap under it, so the count stays exact). TensorBoard computes
+/// the right edge of its last bin with rounding, and in about every fifth case loses a row of zero
+/// width there.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Histogram {
     rows: Vec<[f64; 3]>,
@@ -31,7 +33,8 @@ impl Histogram {
     }
 }
 
-/// The last sixteenth of the rows pays least: it is used where each value has its row, and saved where rows are cut.
+/// The last sixteenth of the rows pays least: it is used where each value has its row, and saved
+/// where rows are cut.
 const SAVED_SHARE: usize = 16;
 
 impl FineHistogram {
@@ -57,8 +60,8 @@ impl FineHistogram {
         Histogram { rows }
     }
 
-    /// A row for each atom, and one for each gap between two: TensorBoard interpolates a percentile from the right edge of the
-    /// row before, not from the left edge of the row it falls into.
+    /// A row for each atom, and one for each gap between two: TensorBoard interpolates a percentile
+    /// from the right edge of the row before, not from the left edge of the row it falls into.
     fn row_of_each_value(&self) -> Vec<[f64; 3]> {
         let mut rows: Vec<[f64; 3]> = Vec::with_capacity(2 * self.leaves.len());
         for leaf in &self.leaves {
@@ -72,7 +75,8 @@ impl FineHistogram {
         rows
     }
 
-    /// Gives a row of zero width at the maximum a little width to the left, in the gap below it: see [`Histogram`].
+    /// Gives a row of zero width at the maximum a little width to the left, in the gap below it:
+    /// see [`Histogram`].
     fn open_last(&self, rows: &mut [[f64; 3]]) {
         let [.., before, last] = rows else { return };
         if last[0] < last[1] {
