@@ -3,7 +3,7 @@
 //! `cargo bench -p tch-tensorboard-benches --no-default-features --bench kernel`. Throughput counts
 //! elements, each with its previous state. The kernel is no public interface, so its sources are
 //! compiled into the bench.
-#![allow(dead_code, unused_imports)]
+#![allow(dead_code, unreachable_pub, unused_imports)]
 
 #[path = "../src/kernel/mod.rs"]
 mod kernel;

@@ -419,6 +419,7 @@ fn a_small_file_system_that_fills_up() {
     let result = std::panic::catch_unwind(|| fill_up(dir.path()));
     // SAFETY: as above.
     assert_eq!(
+        // SAFETY: the path is a string that ends in zero and lives until the call returns.
         unsafe { libc::umount2(place.as_ptr(), libc::MNT_DETACH) },
         0
     );

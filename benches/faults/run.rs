@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tch::nn::{Adam, Optimizer, OptimizerConfig, Sgd, VarStore};
 use tch::{Device, IndexOp, Kind, Tensor};
-use tch_tensorboard::{Cadence, Finding, Logger, Statistic, Verdict, WeightOptions};
+use tch_tensorboard::{Cadence, Finding, Logger, Verdict, WeightOptions};
 
 use crate::digits::Dataset;
 use crate::nets::{Net, Tweak, Words};

@@ -135,7 +135,7 @@ fn members<'a>(group: &str, user_tags: &'a [Box<str>]) -> Vec<&'a str> {
 
 /// A chart for each group of the user's scalars, that of a large one with its first [`LINES`].
 fn user_charts(user_groups: &[Box<str>], user_tags: &[Box<str>]) -> Vec<Chart> {
-    let chart = |name: &Box<str>| {
+    let chart = |name: &str| {
         let members = members(name, user_tags);
         match members.get(..LINES) {
             Some(first) if members.len() > LINES => lines(
@@ -145,14 +145,18 @@ fn user_charts(user_groups: &[Box<str>], user_tags: &[Box<str>]) -> Vec<Chart> {
             _ => group(name, name),
         }
     };
-    user_groups.iter().map(chart).collect()
+    let names = user_groups.iter().map(|name| &**name);
+    names.map(chart).collect()
 }
 
 /// The large groups as a whole.
 fn large_groups(user_groups: &[Box<str>], user_tags: &[Box<str>]) -> Vec<Chart> {
-    let is_large = |name: &&Box<str>| members(name, user_tags).len() > LINES;
-    let large = user_groups.iter().filter(is_large);
-    large.map(|name| group(name, name)).collect()
+    let is_large = |name: &&str| members(name, user_tags).len() > LINES;
+    let names = user_groups.iter().map(|name| &**name);
+    names
+        .filter(is_large)
+        .map(|name| group(name, name))
+        .collect()
 }
 
 struct Board<'a> {

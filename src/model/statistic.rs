@@ -201,6 +201,7 @@ macro_rules! statistics {
         pub(crate) enum GradientStatistic { $($gradient),+ }
 
         /// All rows: weights, gradients, counts.
+        #[allow(clippy::needless_update, reason = "a row may name each column")]
         pub(crate) static TABLE: &[StatisticRow] = &[
             $(StatisticRow {
                 quantity: Quantity::Statistic(Statistic::$weight),
@@ -489,7 +490,7 @@ mod tests {
                 .map_or(&[][..], |spread| spread.quantiles);
             let written = |tag: &&str| spread.iter().any(|(known, _)| known == tag);
             if let Some(attention) = &row.attention {
-                assert!(attention.tags.iter().all(|tag| written(tag)), "{}", row.tag);
+                assert!(attention.tags.iter().all(written), "{}", row.tag);
             }
             if let Some(chart) = &row.chart {
                 assert!(!chart.shows_whole || row.aggregate.is_some(), "{}", row.tag);

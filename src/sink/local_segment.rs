@@ -107,9 +107,7 @@ impl Segment for LocalSegment {
         if self.counts_links && links(&found) == 0 {
             return Err(Loss::Deleted);
         }
-        let gives_length = *self
-            .gives_length
-            .get_or_insert_with(|| found.len() == written);
+        let gives_length = *self.gives_length.get_or_insert(found.len() == written);
         if gives_length && found.len() < written {
             return Err(Loss::CutShort);
         }

@@ -88,7 +88,7 @@ fn calls_wait_for_the_copies_that_there_is_memory_for() {
             report.contains(&format!("of which {copies} exist")),
             "{report}"
         );
-        let scalars = read_scalars(&dir.path().join("run"));
+        let scalars = read_scalars(dir.path().join("run"));
         assert_eq!(scalars["weight_mean/large/w"].len(), 4);
         let deltas = scalars.get("weight_delta_mean/large/w");
         assert_eq!(deltas.map_or(0, Vec::len), if copies > 1 { 3 } else { 0 });

@@ -89,7 +89,8 @@ fn two_networks_that_are_frozen_in_turn_learn() {
     let run = Run::with(every_call());
     let (g_scope, d_scope) = (run.scoped("G").unwrap(), run.scoped("D").unwrap());
     for step in 0..80 {
-        (d.unfreeze(), g.freeze());
+        d.unfreeze();
+        g.freeze();
         let real = Tensor::randn([32, 4], (Kind::Float, d.device())) * 0.5 + 1.0;
         let fake = generator.forward(&batch().0).detach();
         let loss = (discriminator.forward(&real) - 1.0)
@@ -97,7 +98,8 @@ fn two_networks_that_are_frozen_in_turn_learn() {
             .mean(Kind::Float)
             + discriminator.forward(&fake).square().mean(Kind::Float);
         d_optimizer.backward_step(&loss);
-        (d.freeze(), g.unfreeze());
+        d.freeze();
+        g.unfreeze();
         let fooled = discriminator.forward(&generator.forward(&batch().0));
         g_optimizer.backward_step(&(fooled - 1.0).square().mean(Kind::Float));
         g_scope.log_weights(&g, step).unwrap();

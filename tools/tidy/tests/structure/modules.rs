@@ -137,8 +137,8 @@ fn imports(module: &[String], code: &str) -> Vec<Import> {
         });
     };
     let mut rest = String::new();
-    let mut statements = code.split_inclusive(';');
-    while let Some(statement) = statements.next() {
+    let statements = code.split_inclusive(';');
+    for statement in statements {
         let Some(start) = statement
             .rfind("use ")
             .filter(|start| is_use(statement, *start))
