@@ -65,8 +65,8 @@ impl LogDir {
         Ok(log)
     }
 
-    /// Looks for the runs again: those of training that has begun meanwhile. A [`RunReader`] looks
-    /// for new files of its run by itself.
+    /// Looks for the runs again: those of training that has begun meanwhile. A
+    /// [`RunReader`](crate::RunReader) looks for new files of its run by itself.
     ///
     /// # Errors
     ///

@@ -25,7 +25,7 @@ impl Run {
         &self.name
     }
 
-    /// The directory, or the event file that [`LogDir::open`] was given.
+    /// The directory, or the event file that [`LogDir::open`](crate::LogDir::open) was given.
     pub fn path(&self) -> &Path {
         match &self.location {
             RunLocation::Directory(path) | RunLocation::File(path) => path,
