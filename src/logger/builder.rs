@@ -89,7 +89,8 @@ impl LoggerBuilder {
     /// its own.
     ///
     /// Weight deltas start anew: the first call of `log_weights` writes none, and drift counts from
-    /// that call. Sub-runs are resumed at the same step. [`existing`](Self::existing) has no say.
+    /// that call. Sub-runs are resumed at the same step. [`existing`](Self::existing) is
+    /// ignored.
     pub fn resume(mut self) -> LoggerBuilder {
         self.resume = Some(Resume::AtTheirEnd);
         self

@@ -451,10 +451,10 @@ impl Logger {
         })
     }
 
-    /// Tells the learning rate, which tch tells no one: written as the scalar `learning_rate` with
-    /// the next call of `log_weights`, and used by the verdicts of this scope to tell a rate of 0
-    /// and updates lost to rounding from an optimizer that does not know a variable. With several
-    /// parameter groups, tell that of the first.
+    /// Sets the learning rate that the diagnosis of this scope uses, since tch does not expose it:
+    /// with it a rate of 0 and updates lost to rounding are distinguished from an optimizer that
+    /// does not have the variable. The next call of `log_weights` writes it as the scalar
+    /// `learning_rate`. With several parameter groups, set that of the first.
     pub fn set_learning_rate(&self, rate: f64) {
         let mut known = lock(&self.models.learning_rate);
         (known.value, known.is_new) = (Some(rate), true);
@@ -487,14 +487,17 @@ impl Logger {
         lock(&self.core.shared.report).as_deref().cloned()
     }
 
-    /// What was found wrong since the last call, over all scopes and sub-runs, without waiting: for
-    /// a loop that stops, or lowers the rate. A finding is told once, when it has become sure; it
-    /// follows the step by the time that the writer thread needs. At most 10 000 wait.
+    /// What was found since the last call, over all scopes and sub-runs, without waiting: for a
+    /// loop that stops, or lowers the rate. A finding is returned once when it is confirmed, and
+    /// once more, with [`over_since`](Finding::over_since) set, when the fault has ended: leave
+    /// those out before you stop a run. It follows the step by the time that the writer thread
+    /// needs. At most 10 000 wait.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
     /// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
-    /// for finding in logger.take_findings() {
+    /// let begun = |finding: &tch_tensorboard::Finding| finding.over_since.is_none();
+    /// for finding in logger.take_findings().into_iter().filter(begun) {
     ///     eprintln!("{finding}");
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
