@@ -279,6 +279,8 @@ pub(crate) struct History {
     pub(crate) jumps: u32,
     /// Each step changes a few rows, and not the same ones: a table of which each batch takes what it needs.
     pub(crate) is_sparse: bool,
+    /// More and more of its rows have come to be changed, each as a whole.
+    pub(crate) is_table: bool,
     pub(crate) newest_glimpse: Glimpse,
     /// What was seen of its gradient since the first call.
     pub(crate) trail: GradientTrail,
@@ -600,14 +602,17 @@ impl History {
         self.spreads.value()
     }
 
-    /// Of few rows that the oldest step of the window changed, more and more have come to be changed.
+    /// Of few rows that the oldest step of the window changed, more and more have come to be changed, and each as a whole: where
+    /// updates are next to nothing, single elements flicker, in other rows from step to step.
     pub(crate) fn has_more_rows(&self) -> bool {
         const FEW: f64 = 0.25;
         const MORE: f64 = 1.5;
         let oldest = self.entries.front().and_then(|entry| entry.rows);
         let newest = self.entries.back().and_then(|entry| entry.rows);
+        const WHOLE: f64 = 0.5;
         let both = std::iter::zip(oldest, newest).next();
-        both.is_some_and(|(oldest, newest)| oldest < FEW && newest > MORE * oldest)
+        let is_whole = self.sums.changed().is_some_and(|changed| changed > WHOLE);
+        is_whole && both.is_some_and(|(oldest, newest)| oldest < FEW && newest > MORE * oldest)
     }
 
     /// Over the window, the share of its way that has led towards zero; `None` where it did not move or was not measured.

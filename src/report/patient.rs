@@ -71,6 +71,7 @@ impl Patient {
     pub(crate) fn push(&mut self, step: i64, observation: &Observation, scale: Scale) {
         let window = scale.window as u64;
         self.history.push(step, observation, scale);
+        self.history.is_table |= self.history.has_more_rows();
         self.history.is_sparse = self.is_sparse(window);
     }
 
@@ -260,7 +261,7 @@ impl Patient {
         }
         let a_step = self.history.sums.rows();
         // Momentum keeps each row moving that was ever touched: more from step to step, until all are.
-        if self.history.is_sparse || self.history.has_more_rows() {
+        if self.history.is_table {
             return true;
         }
         let Some(a_step) = a_step.filter(|share| *share < 0.5) else {

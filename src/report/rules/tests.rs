@@ -401,6 +401,31 @@ fn rounding_shows_in_the_last_place() {
     );
 }
 
+// Both change a few rows at first, and then more: a table row by row, lost updates element by element.
+#[test]
+fn flickering_rows_are_no_table() {
+    let mut facts = facts();
+    facts.shape = vec![200, 50];
+    let at = |rows: u64, changed: u64| {
+        let life = Life {
+            rows,
+            changed,
+            glimpse: Glimpse::NonZero(Some(1e-5)),
+            ..HEALTHY
+        };
+        (1, life)
+    };
+    let table: Vec<(usize, Life)> = (0..40)
+        .map(|step| at(10 + step, 100 * (10 + step)))
+        .collect();
+    let found = patient(&facts, &table, Beside::Moves);
+    assert!(found.history.is_sparse);
+    assert_eq!(judged(&found, &context()), Verdict::Learning);
+    let flicker: Vec<(usize, Life)> = (0..40).map(|step| at(10 + step, 10 + step)).collect();
+    let found = patient(&facts, &flicker, Beside::Moves);
+    assert!(!found.history.is_table);
+}
+
 #[test]
 fn sizes_and_directions() {
     let with = |ratio, cosine| {
