@@ -217,9 +217,12 @@ pub(super) trait Element: bytemuck::NoUninit {
     fn is_next_to(one: Self::Image, other: Self::Image) -> bool;
     /// True when the element has other bits than `before`.
     fn differs(self, before: Self) -> bool;
-    /// What [`Element::is_next_to`] tells, for a finite element other than zero: its neighbours
-    /// have its sign, and the bits next to its own.
+    /// As [`Element::is_next_to`], for a finite element whose magnitude is above that of
+    /// [`Element::smallest`]: its neighbours have its sign, and the bits next to its own.
     fn is_next_to_plain(self, before: Self) -> bool;
+    /// The magnitude, as bits of the wide type, of the smallest subnormal number: one of its
+    /// neighbours is a zero, which may have the other sign. Zero for integers.
+    fn smallest() -> u64;
 
     /// The block in the wide type: itself where it is of that type already, else in `scratch`.
     #[inline(always)]
@@ -254,6 +257,15 @@ macro_rules! is_next_to_plain {
     };
 }
 
+macro_rules! smallest {
+    (integer, $kind:ty) => {
+        0
+    };
+    (float, $kind:ty) => {
+        <$kind>::from_bits(1).widened().magnitude()
+    };
+}
+
 macro_rules! impl_element {
     ($kind:ty, $wide:ty, $image:ty, $family:ident, |$x:ident| $widened:expr, $to_image:expr $(, $whole:item)?) => {
         impl Element for $kind {
@@ -280,6 +292,10 @@ macro_rules! impl_element {
             #[inline(always)]
             fn is_next_to_plain(self, before: $kind) -> bool {
                 is_next_to_plain!($family, self, before)
+            }
+            #[inline(always)]
+            fn smallest() -> u64 {
+                smallest!($family, $kind)
             }
             $($whole)?
         }

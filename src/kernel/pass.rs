@@ -141,10 +141,11 @@ impl<F: Wide> Scratch<F> {
         for (block, before) in paired_blocks(current, previous) {
             let (wide, deltas) = self.blocks.load(block, before);
             let (next, next_before) = ahead.next().unwrap_or_default();
-            let is_plain = self.weights.add(wide, count, bytemuck::cast_slice(next));
+            let least_less_one = self.weights.add(wide, count, bytemuck::cast_slice(next));
             if let Some(before) = before {
                 let next = bytemuck::cast_slice(next_before.unwrap_or_default());
                 self.deltas.add(deltas, count, next);
+                let is_plain = least_less_one.is_some_and(|least| least >= E::smallest());
                 let (moved, by_one) = compare(block, before, is_plain);
                 changed += u64::from(moved);
                 one_ulp += u64::from(by_one);
@@ -155,7 +156,7 @@ impl<F: Wide> Scratch<F> {
 }
 
 /// Elements of a block whose bits changed, and those that moved to a neighbour. `is_plain` when all
-/// are finite and none is zero: then half the work will do.
+/// are finite and none is next to a zero or one: then half the work will do.
 #[inline(always)]
 fn compare<E: Element>(current: &[E], previous: &[E], is_plain: bool) -> (u32, u32) {
     let (mut changed, mut one_ulp) = (0, 0);
@@ -181,9 +182,10 @@ impl<F: Wide> Side<F> {
         self.spread = Spread::default();
     }
 
-    /// Adds a block; true when all its values are finite and none is zero.
+    /// Adds a block; returns its least magnitude less one when all its values are finite and none
+    /// is zero.
     #[inline(always)]
-    fn add(&mut self, block: &[F], count: bool, ahead: &[u8]) -> bool {
+    fn add(&mut self, block: &[F], count: bool, ahead: &[u8]) -> Option<u64> {
         let scan = F::scan(block);
         let all_finite = scan.min.is_finite() && scan.max.is_finite();
         if all_finite {
@@ -191,7 +193,7 @@ impl<F: Wide> Side<F> {
         } else {
             self.add_some_finite(block, count);
         }
-        all_finite && scan.zeros == 0
+        (all_finite && scan.zeros == 0).then_some(scan.least_less_one)
     }
 
     #[inline(always)]

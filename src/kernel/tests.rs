@@ -490,6 +490,28 @@ fn steps_of_one_ulp_are_told_apart_in_every_float_type() {
 }
 
 #[test]
+fn the_smallest_subnormals_are_next_to_both_zeros() {
+    macro_rules! check {
+        ($variant:ident, $kind:ty) => {
+            let least = <$kind>::from_bits(1);
+            let now = [least, -least, least, -least];
+            let zero = <$kind>::from_bits(0);
+            let before = [zero, zero, -zero, -zero];
+            let (now, before) = (Elements::$variant(&now), Elements::$variant(&before));
+            let change = Kernel::new()
+                .analyse(now, Some(before), 1, false)
+                .change
+                .unwrap();
+            assert_eq!((change.changed, change.one_ulp), (4, 4), stringify!($kind));
+        };
+    }
+    check!(F16, half::f16);
+    check!(BF16, half::bf16);
+    check!(F32, f32);
+    check!(F64, f64);
+}
+
+#[test]
 fn point_masses_are_rows_of_zero_width() {
     let mut random = Random(3);
     let values: Vec<f32> = (0..20_000)
