@@ -1,9 +1,10 @@
-//! Watch whether a tch (libtorch) model's weights are really learning, in the TensorBoard you already have.
+//! Watch whether a tch (libtorch) model's weights are really learning, in the TensorBoard you
+//! already have.
 //!
-//! A loss that falls does not say that every layer learns: one that was never given to the optimizer, or whose updates are
-//! rounded away in bf16, costs a point of accuracy and no error message. This crate copies the weights of a model at each
-//! training step and writes what they are, and what the step changed, into event files that plain
-//! `tensorboard --logdir runs` shows.
+//! A loss that falls does not say that every layer learns: one that was never given to the
+//! optimizer, or whose updates are rounded away in bf16, costs a point of accuracy and no error
+//! message. This crate copies the weights of a model at each training step and writes what they
+//! are, and what the step changed, into event files that plain `tensorboard --logdir runs` shows.
 //!
 //! # A training loop, step by step
 //!
@@ -23,7 +24,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`Logger::log_weights`] is what the crate is for. It takes a `VarStore`, or anything that can name its tensors:
+//! [`Logger::log_weights`] is what the crate is for. It takes a `VarStore`, or anything that can
+//! name its tensors:
 //!
 //! ```
 //! # let dir = tempfile::tempdir()?;
@@ -48,46 +50,54 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`Logger::log_gradients`] does the same for gradients, [`Logger::subrun`] puts validation beside training in one chart,
-//! [`Logger::scoped`] keeps two models of one run apart, [`WeightOptions`] says what is written and how often, and
-//! [`Logger::board_url`] opens the page with the telling charts pinned.
+//! [`Logger::log_gradients`] does the same for gradients, [`Logger::subrun`] puts validation beside
+//! training in one chart, [`Logger::scoped`] keeps two models of one run apart, [`WeightOptions`]
+//! says what is written and how often, and [`Logger::board_url`] opens the page with the telling
+//! charts pinned.
 //!
 //! # Verdicts
 //!
-//! [`Logger::weight_report`] says of each variable whether it learns and if not, why: a [`Verdict`] with its [`Evidence`], the
-//! first step at which it held, and what to do. `log_weights` is all it needs: gradients are glanced at where they lie, so call it
-//! before they are cleared. [`Logger::take_findings`] hands each fault to the training thread once, and
-//! [`Logger::set_learning_rate`] narrows causes down. Numbers that decide are in [`Thresholds`]. [`Run::weight_report`] recomputes the
-//! report from a log directory.
+//! [`Logger::weight_report`] says of each variable whether it learns and if not, why: a [`Verdict`]
+//! with its [`Evidence`], the first step at which it held, and what to do. `log_weights` is all it
+//! needs: gradients are glanced at where they lie, so call it before they are cleared.
+//! [`Logger::take_findings`] hands each fault to the training thread once, and
+//! [`Logger::set_learning_rate`] narrows causes down. Numbers that decide are in [`Thresholds`].
+//! [`Run::weight_report`] recomputes the report from a log directory.
 //!
 //! # Why not call `mean()`, `std()` and `histc()` oneself
 //!
-//! Each of these is a pass over the tensor on the training thread and, on an accelerator, a synchronisation; a difference
-//! from the step before needs a copy anyway. Here the training thread makes that one copy, into memory that is reused, and
-//! a fused pass on another thread gives all moments, changes and both histograms at once.
+//! Each of these is a pass over the tensor on the training thread and, on an accelerator, a
+//! synchronisation; a difference from the step before needs a copy anyway. Here the training thread
+//! makes that one copy, into memory that is reused, and a fused pass on another thread gives all
+//! moments, changes and both histograms at once.
 //!
 //! # Errors and panics
 //!
 //! `log_*` calls return an [`Error`] only for a mistake in the call. A disk error is reported once
-//! through [`LoggerBuilder::on_error`] and counted in [`Logger::stats`]; unwritten records are kept and tried again.
-//! [`Logger::flush`] returns an error while something waits or when something was lost, [`Logger::close`] when something
-//! was lost. Neither data nor disk errors cause a panic.
+//! through [`LoggerBuilder::on_error`] and counted in [`Logger::stats`]; unwritten records are kept
+//! and tried again. [`Logger::flush`] returns an error while something waits or when something was
+//! lost, [`Logger::close`] when something was lost. Neither data nor disk errors cause a panic.
 //!
 //! # Accuracy
 //!
-//! Moments are summed block by block around a value of the data, four elements at a time in `f32` and these sums in `f64` (all
-//! in `f64` for `f64` tensors), and merged by Chan's formula: relative errors of mean, spread and norm stay below 1e-6 also for ten million elements whose mean is 10 000 times their spread. f16 and bf16
-//! widen to f32, deltas are differences in the widened type. NaN and infinite elements are counted, and left out of every
-//! other number. Row counts of histograms are exact (under [`WeightOptions::sample_limit`] those of the sample, scaled to the
-//! whole); what TensorBoard draws from 64 rows differs from the exact 30 bins
-//! by 0.1 % of the mass for a normal distribution. TensorBoard keeps scalars as `f32`.
+//! Moments are summed block by block around a value of the data, four elements at a time in `f32`
+//! and these sums in `f64` (all in `f64` for `f64` tensors), and merged by Chan's formula: relative
+//! errors of mean, spread and norm stay below 1e-6 also for ten million elements whose mean is
+//! 10 000 times their spread. f16 and bf16 widen to f32, deltas are differences in the widened
+//! type. NaN and infinite elements are counted, and left out of every other number. Row counts of
+//! histograms are exact (under [`WeightOptions::sample_limit`] those of the sample, scaled to the
+//! whole); what TensorBoard draws from 64 rows differs from the exact 30 bins by 0.1 % of the mass
+//! for a normal distribution. TensorBoard keeps scalars as `f32`.
 //!
 //! # Limitations
 //!
-//! - A delta is that between two calls: if you log every tenth step yourself, it spans ten. Let [`Cadence`] thin out instead.
-//! - Drift is estimated from 4096 elements where a variable has more, and is not defined for one that began all zero.
+//! - A delta is that between two calls: if you log every tenth step yourself, it spans ten. Let
+//!   [`Cadence`] thin out instead.
+//! - Drift is estimated from 4096 elements where a variable has more, and is not defined for one
+//!   that began all zero.
 //! - [`LoggerBuilder::resume`] starts deltas and drift anew, and thins out as a new run does.
-//! - One writer a directory. Two processes that log the same run need two directories; [`Logger::create`] sees to it.
+//! - One writer a directory. Two processes that log the same run need two directories;
+//!   [`Logger::create`] sees to it.
 //!
 //! # Features
 //!
@@ -126,7 +136,8 @@ pub use error::{Error, Result};
 pub use format::event_file::{EventReader, ReadError};
 pub use format::proto;
 pub use log_report::{LoggedReport, RecordedVerdict, ReportReader};
-pub use logger::{Logger, LoggerBuilder};
+pub use logger::Logger;
+pub use logger::builder::LoggerBuilder;
 pub use model::statistic::Statistic;
 pub use model::types::{DType, Existing, OnFull, Step, SyncPolicy};
 pub use model::variable_info::Role;

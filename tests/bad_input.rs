@@ -1,5 +1,5 @@
-//! Mistakes in a call: each is an error at once that names the path, tag or variable and says what to do, or is written
-//! as it is and read back. Nothing panics.
+//! Mistakes in a call: each is an error at once that names the path, tag or variable and says what
+//! to do, or is written as it is and read back. Nothing panics.
 
 mod common;
 
@@ -47,7 +47,8 @@ fn message<T>(result: Result<T>, words: &[&str]) -> String {
     text
 }
 
-// ------------------------------------------------------------------------------------------------------- directories
+// ---------------------------------------------------------------------------------------
+// directories
 
 #[test]
 fn an_empty_path() {
@@ -141,7 +142,8 @@ fn names_of_scopes_and_sub_runs() {
     );
 }
 
-// --------------------------------------------------------------------------------------------------- tags and steps
+// ---------------------------------------------------------------------------------------
+// tags and steps
 
 #[test]
 fn an_empty_tag() {
@@ -190,7 +192,8 @@ fn odd_tags_are_kept_as_they_are() {
             .log_histogram(&format!("{tag}#"), &[step as f64], step)
             .unwrap();
     }
-    // The tag needs quotes, control characters and the like written as JSON and as part of an address.
+    // The tag needs quotes, control characters and the like written as JSON and as part of an
+    // address.
     let url = logger.board_url("http://localhost:6006/");
     assert!(
         url.is_ascii() && !url.contains(char::is_whitespace),
@@ -336,7 +339,8 @@ fn empty_values_are_an_empty_histogram() {
     assert_eq!(histograms, [(0, vec![]), (1, vec![])]);
 }
 
-// ------------------------------------------------------------------------------------------------------- variables
+// ---------------------------------------------------------------------------------------
+// variables
 
 #[test]
 fn names_of_variables() {
@@ -394,7 +398,8 @@ fn a_source_that_panics_does_not_stop_the_logger() {
     assert_eq!(*means, [(0, 1.5), (1, 2.5), (2, 3.5)]);
 }
 
-// --------------------------------------------------------------------------------------------------------- options
+// ---------------------------------------------------------------------------------------
+// options
 
 #[test]
 fn options_out_of_range() {
@@ -467,7 +472,8 @@ fn a_run_that_exists() {
     drop((first, second, third));
 }
 
-// ----------------------------------------------------------------------------------------------------------- closed
+// ---------------------------------------------------------------------------------------
+// closed
 
 #[test]
 fn a_closed_logger_names_its_directory() {
@@ -497,7 +503,8 @@ fn a_closed_logger_names_its_directory() {
     assert!(!path.is_empty() && !logger.logdir().join("x").exists());
 }
 
-// --------------------------------------------------------------------------------------------------------- on_error
+// ---------------------------------------------------------------------------------------
+// on_error
 
 /// Makes the writer call `on_error`.
 fn clash(logger: &Logger, tag: &str) {
@@ -522,7 +529,8 @@ fn a_callback_that_panics_is_contained() {
     assert_eq!(logger.stats().errors, 2);
 }
 
-/// A callback may log. What would wait for the thread that it runs on is an error there, and nothing hangs.
+/// A callback may log. What would wait for the thread that it runs on is an error there, and
+/// nothing hangs.
 #[test]
 fn a_callback_that_calls_the_logger() {
     for on_full in [OnFull::Block, OnFull::Drop] {
@@ -582,7 +590,8 @@ fn a_callback_that_calls_the_logger() {
         message(logger.close(), &["\"a\""]);
         let scalars = read_scalars(logger.logdir());
         assert_eq!(scalars["from/callback"], [(1, 1.0)]);
-        // All that was taken is there, and what was not is counted; so is the histogram of the clash.
+        // All that was taken is there, and what was not is counted; so is the histogram of the
+        // clash.
         let stats = logger.stats();
         let many = scalars["from/many"].len() + scalars.get("G/loss").map_or(0, Vec::len);
         let histograms = read_tag(logger.logdir(), "from/histogram").len();

@@ -1,7 +1,7 @@
 //! Runs the examples as programs, as a user does, and checks what they print and write.
 //!
-//! Cargo builds the examples for `cargo test`; a single `cargo test --test examples` does not, so build them before it
-//! with `cargo build --examples`.
+//! Cargo builds the examples for `cargo test`; a single `cargo test --test examples` does not, so
+//! build them before it with `cargo build --examples`.
 
 use std::collections::BTreeMap;
 use std::env::consts::EXE_SUFFIX;
@@ -368,7 +368,8 @@ mod with_tch {
         assert!((training.scalar("learning_rate", 1) - 0.002).abs() < 1e-9);
         for name in VARIABLES {
             assert!(out.contains(name), "{name} is not in the report:\n{out}");
-            // A bias of a convolution begins all zero: its first update has nothing to be a ratio of.
+            // A bias of a convolution begins all zero: its first update has nothing to be a ratio
+            // of.
             let ratios: &[i64] = match name.ends_with(".bias") && name.starts_with("conv") {
                 true => &[2, 3],
                 false => &[1, 2, 3],
@@ -474,7 +475,8 @@ mod with_tch {
         assert!(err.contains("missing-from-optimizer"), "{err}");
     }
 
-    /// The check against an independent reading of the same weights: written to files, read again, computed by libtorch.
+    /// The check against an independent reading of the same weights: written to files, read again,
+    /// computed by libtorch.
     #[test]
     fn what_cnn_logs_is_true_of_the_weights_it_dumps() {
         let dir = tempfile::tempdir().unwrap();
@@ -510,7 +512,8 @@ mod with_tch {
                     let tag = format!("{statistic}/{name}");
                     let (logged, expected) =
                         (written.scalar(&tag, step), expected.double_value(&[]));
-                    // Scalars are stored in 24 bits of mantissa; a mean may cancel nearly to nothing.
+                    // Scalars are stored in 24 bits of mantissa; a mean may cancel nearly to
+                    // nothing.
                     let tolerance = 1e-6 * expected.abs() + 1e-9;
                     assert!(
                         (logged - expected).abs() <= tolerance,
@@ -601,7 +604,8 @@ mod with_tch {
         assert!(accuracy >= 0.98, "{accuracy}");
     }
 
-    /// Images of 20x16 with three classes: another size, another number of classes, and the other spelling of names.
+    /// Images of 20x16 with three classes: another size, another number of classes, and the other
+    /// spelling of names.
     fn write_other_data(dir: &Path) {
         for (part, count) in [("train", 12u8), ("t10k", 6)] {
             let mut images = vec![0, 0, 8, 3, 0, 0, 0, count, 0, 0, 0, 20, 0, 0, 0, 16];

@@ -6,7 +6,8 @@
 //! from tensorboard.compat.proto.event_pb2 import Event
 //! from tensorboard.summary.writer.record_writer import RecordWriter
 //! import io
-//! out = io.BytesIO(); RecordWriter(out).write(Event(...).SerializeToString()); print(out.getvalue().hex())
+//! out = io.BytesIO(); RecordWriter(out).write(Event(...).SerializeToString())
+//! print(out.getvalue().hex())
 //! ```
 
 use prost::Message;
@@ -71,7 +72,8 @@ fn vectors() -> [(Event, &'static str); 4] {
         ),
         (
             loss(summary::value::Value::Tensor(tensor), Some(scalars)),
-            "300000000000000095f5d05f09000000000000004010072a230a210a046c6f7373420a080112002a040000003f4a0d0a090a07\
+            "300000000000000095f5d05f09000000000000004010072a230a210a046c6f7373420a080112002a04000\
+            0003f4a0d0a090a07\
              7363616c6172732001c7c242c6",
         ),
         (Event::default(), "000000000000000029039807d8ea82a2"),
@@ -179,7 +181,8 @@ fn values() {
     ];
     assert_wire(
         &Summary { value },
-        "0a0e0a017422090801100218032201340a140a0175320f0d0000803f100218032201342a01350a1a0a0176150000803f4a100a060a01\
+        "0a0e0a017422090801100218032201340a140a0175320f0d0000803f100218032201342a01350a1a0a0176150\
+        000803f4a100a060a01\
          311201321201321a01332003",
     );
 }
@@ -212,7 +215,8 @@ fn tensors_and_histograms() {
     };
     assert_wire(
         &tensor,
-        "080112091205080212016e180118012201632a040000a040320800000000000018403a01074201384a040000104152010a5a01016208\
+        "080112091205080212016e180118012201632a040000a040320800000000000018403a01074201384a0400001\
+        04152010a5a01016208\
          00000000000028406a010d820101108a010111",
     );
     let histogram = HistogramProto {
@@ -226,7 +230,8 @@ fn tensors_and_histograms() {
     };
     assert_wire(
         &histogram,
-        "09000000000000f03f110000000000000040190000000000000840210000000000001040290000000000001440321000000000000018\
+        "09000000000000f03f11000000000000004019000000000000084021000000000000104029000000000000144\
+        0321000000000000018\
          400000000000001a403a100000000000001c400000000000001e40",
     );
 }

@@ -1,8 +1,9 @@
 //! Logs that version 0.1 has written, which every later version reads as it did.
 //!
-//! `tests/data/v0_1/faults` is a run of twelve steps in which most variables have a fault, `healthy` one of two scopes and a
-//! sub-run. Fixed are what is parsed from the files (types, shapes, roles, points) and the verdicts that the runs have recorded;
-//! verdicts that are recomputed may become better.
+//! `tests/data/v0_1/faults` is a run of twelve steps in which most variables have a fault,
+//! `healthy` one of two scopes and a sub-run. Fixed are what is parsed from the files (types,
+//! shapes, roles, points) and the verdicts that the runs have recorded; verdicts that are
+//! recomputed may become better.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -158,8 +159,9 @@ fn values_keep_their_bits() {
     assert_eq!(rows.iter().map(|row| row[2]).sum::<f64>(), 12.0);
 }
 
-/// A recorded verdict is given wherever the recomputed one says otherwise, and either of them is a fault. So each is there in
-/// one of the two ways, and those that need gradients or the optimizer's list are known from the record only.
+/// A recorded verdict is given wherever the recomputed one says otherwise, and either of them is a
+/// fault. So each is there in one of the two ways, and those that need gradients or the optimizer's
+/// list are known from the record only.
 fn assert_recorded(name: &str, expected: &[(&str, Verdict)]) {
     let found = report(name);
     for (variable, verdict) in expected {
@@ -238,8 +240,8 @@ fn what_only_the_run_has_seen_is_given_as_recorded() {
     assert!(found.faults().any(|fault| fault == Verdict::Detached));
 }
 
-/// Not a test: wrote the files, when the crate was of version 0.1. Needs a folder, which must not be there yet, so that the files
-/// are never overwritten by what a later version writes:
+/// Not a test: wrote the files, when the crate was of version 0.1. Needs a folder, which must not
+/// be there yet, so that the files are never overwritten by what a later version writes:
 ///
 /// `GOLDEN_LOGS=target/v0_1 cargo test --test golden_v0_1 -- --ignored`
 #[cfg(feature = "tch")]

@@ -1,4 +1,5 @@
-//! Numbers that are written against plain double-precision arithmetic over the same elements, and the ends of every type.
+//! Numbers that are written against plain double-precision arithmetic over the same elements, and
+//! the ends of every type.
 
 mod common;
 
@@ -39,16 +40,20 @@ fn normals(count: usize, mean: f64, std: f64) -> Vec<f64> {
     (0..count).map(|_| mean + std * random.normal()).collect()
 }
 
-// --------------------------------------------------------------------------------------------------------- scalars
+// ---------------------------------------------------------------------------------------
+// scalars
 
 #[test]
 fn scalars_of_every_number_type() {
     let (_dir, logger) = logger();
     macro_rules! log {
-        ($($tag:literal: $value:expr),* $(,)?) => {$(logger.log_scalar($tag, $value, 0).unwrap();)*};
+        ($($tag:literal: $value:expr),* $(,)?) => {
+            $(logger.log_scalar($tag, $value, 0).unwrap();)*
+        };
     }
     log! {
-        "bool": true, "u8": 255_u8, "u16": 65_535_u16, "u32": u32::MAX, "u64": u64::MAX, "usize": 1_usize << 40,
+        "bool": true, "u8": 255_u8, "u16": 65_535_u16, "u32": u32::MAX, "u64": u64::MAX,
+        "usize": 1_usize << 40,
         "i8": i8::MIN, "i16": i16::MIN, "i32": i32::MIN, "i64": i64::MIN, "isize": -7_isize,
         "f16": f16::from_f32(0.1), "bf16": bf16::from_f32(0.1), "f32": 0.1_f32, "f64": 0.1_f64,
         "reference": &0.25_f64, "2^24 + 1": 16_777_217_i32,
@@ -80,7 +85,8 @@ fn scalars_of_every_number_type() {
     }
 }
 
-/// Rounded to the nearest f32, ties to even; beyond its range infinite, which charts mark instead of drawing.
+/// Rounded to the nearest f32, ties to even; beyond its range infinite, which charts mark instead
+/// of drawing.
 #[test]
 fn scalars_at_the_ends_of_f32() {
     let (_dir, logger) = logger();
@@ -119,7 +125,8 @@ fn scalars_at_the_ends_of_f32() {
     assert_eq!(scalars["nan"].len(), 2);
 }
 
-// --------------------------------------------------------------------------------------------------------- moments
+// ---------------------------------------------------------------------------------------
+// moments
 
 fn check_moments(what: &str, scalars: &BTreeMap<String, Vec<(i64, f32)>>, values: &[f64]) {
     let (mean, std, norm) = naive_moments(values);
@@ -323,7 +330,8 @@ fn the_ends_of_floats() {
     assert!((f64::from(scalars["weight_std/w"][0].1) - std).abs() <= f64::from(tiny));
 }
 
-// ------------------------------------------------------------------------------------------------------ histograms
+// ---------------------------------------------------------------------------------------
+// histograms
 
 /// Rows of slices of every type against counting.
 #[test]
@@ -346,8 +354,9 @@ fn histograms_of_every_number_type() {
         })*};
     }
     log_as! {
-        u8: f64::from, i8: f64::from, u16: f64::from, i16: f64::from, u32: f64::from, i32: f64::from,
-        u64: |x| x as f64, i64: |x| x as f64, usize: |x| x as f64, isize: |x| x as f64, f32: f64::from, f64: |x| x,
+        u8: f64::from, i8: f64::from, u16: f64::from, i16: f64::from, u32: f64::from,
+        i32: f64::from, u64: |x| x as f64, i64: |x| x as f64, usize: |x| x as f64,
+        isize: |x| x as f64, f32: f64::from, f64: |x| x,
     }
     let halves: Vec<f16> = base.iter().map(|&x| f16::from_f64(x)).collect();
     let doubles = halves.iter().map(|&x| f64::from(x)).collect();

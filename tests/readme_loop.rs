@@ -1,5 +1,5 @@
-//! The loop of the README, word for word and with its `?`, on disks that fail: it goes on to its last step, whatever the disk
-//! does, and says at the end what happened.
+//! The loop of the README, word for word and with its `?`, on disks that fail: it goes on to its
+//! last step, whatever the disk does, and says at the end what happened.
 #![cfg(all(unix, feature = "tch"))]
 
 mod common;
@@ -22,11 +22,11 @@ fn train(batches: &[(Tensor, Tensor)]) -> Result<(), Box<dyn std::error::Error>>
     let vs = nn::VarStore::new(Device::cuda_if_available());
     let model = nn::linear(vs.root() / "fc", 64, 10, Default::default());
     let mut opt = nn::Adam::default().build(&vs, 1e-3)?;
-    let logger = Logger::create("runs/mlp")?; // runs/mlp, or runs/mlp_2 when that one holds a run already
+    let logger = Logger::create("runs/mlp")?; // runs/mlp, or runs/mlp_2 if that is taken
     for (step, (x, y)) in batches.iter().enumerate() {
         let loss = model.forward(x).cross_entropy_for_logits(y);
         opt.backward_step(&loss);
-        logger.log_scalar("loss/train", &loss, step)?; // a number, or a tensor of one element on any device
+        logger.log_scalar("loss/train", &loss, step)?; // a number, or a one-element tensor
         logger.log_weights(&vs, step)?; // weights and weight deltas of every variable
     }
     println!("{}", logger.weight_report()?); // a table: one verdict for each variable

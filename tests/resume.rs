@@ -56,7 +56,8 @@ fn a_crashed_run_repeats_its_newest_step_and_a_closed_one_does_not() {
     logger.close().unwrap();
     let files = event_files(&run);
     assert_eq!(files.len(), 3);
-    // The Python loader takes the first start of a run for its beginning: only the second one counts.
+    // The Python loader takes the first start of a run for its beginning: only the second one
+    // counts.
     assert_eq!(sessions(&files[0]), []);
     let (start, stop) = (SessionStatus::Start, SessionStatus::Stop);
     assert_eq!(sessions(&files[1]), [(start, 9), (start, 9), (stop, 19)]);
@@ -178,7 +179,8 @@ fn tags_keep_their_meaning() {
     );
 }
 
-/// What the crate writes of its own has steps that were logged, however often it is written at one of them.
+/// What the crate writes of its own has steps that were logged, however often it is written at one
+/// of them.
 #[test]
 fn the_step_after_the_newest_follows_whatever_the_layout_and_the_report_did() {
     let dir = tempfile::tempdir().unwrap();

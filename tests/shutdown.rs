@@ -1,5 +1,5 @@
-//! The ways a run can end: closed, dropped, by a panic, by `exit`, by being killed. What was flushed is in the file, and so
-//! is all the rest wherever destructors run.
+//! The ways a run can end: closed, dropped, by a panic, by `exit`, by being killed. What was
+//! flushed is in the file, and so is all the rest wherever destructors run.
 
 mod common;
 

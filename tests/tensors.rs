@@ -1,5 +1,5 @@
-//! Tensors of every kind and layout that tch can make: what is written is what an independent reading of them gives, or
-//! there is an error that names them.
+//! Tensors of every kind and layout that tch can make: what is written is what an independent
+//! reading of them gives, or there is an error that names them.
 #![cfg(feature = "tch")]
 
 mod common;
@@ -43,7 +43,8 @@ fn elements(tensor: &Tensor) -> Vec<f64> {
         .collect()
 }
 
-/// Panics unless every way of logging the tensor gives what `expected` says: its elements, row-major.
+/// Panics unless every way of logging the tensor gives what `expected` says: its elements,
+/// row-major.
 fn check_values(name: &str, tensor: &Tensor, expected: &[f64]) {
     let (_dir, logger) = logger();
     let run = logger.logdir().to_owned();
@@ -699,7 +700,8 @@ fn a_variable_that_changes_between_calls() {
     assert_eq!(deltas, [1, 2, 3, 4, 5, 11, 12, 13]);
 }
 
-/// Fresh tensors often lie where the one before lay, and libtorch counts the writes of each from zero.
+/// Fresh tensors often lie where the one before lay, and libtorch counts the writes of each from
+/// zero.
 #[test]
 fn a_new_tensor_at_each_call_is_a_step() {
     for transposed in [false, true] {
@@ -739,8 +741,8 @@ fn a_frozen_variable_that_grows_a_little_is_no_movement() {
 
 const MODE: &str = "TCH_TENSORBOARD_STDERR_TEST";
 
-/// What libtorch prints while tensors are logged: nothing. Making some of them prints warnings, so that both is run in
-/// processes of their own and compared.
+/// What libtorch prints while tensors are logged: nothing. Making some of them prints warnings, so
+/// that both is run in processes of their own and compared.
 #[test]
 fn libtorch_prints_nothing_while_logging() {
     let stderr = |mode: &str| {
@@ -842,7 +844,8 @@ fn gradients_of_every_layout() {
     assert!(!scalars.contains_key("weight_gradient_norm/unused"));
 }
 
-/// A panic of the user's own while a store is being built poisons its lock; the weights are whole all the same.
+/// A panic of the user's own while a store is being built poisons its lock; the weights are whole
+/// all the same.
 #[test]
 fn a_store_whose_lock_is_poisoned() {
     let store = VarStore::new(Device::Cpu);

@@ -2,8 +2,8 @@
 //! taken for faulty.
 //!
 //! ```sh
-//! make bench-faults                                          # all, written to benches/results/faults.md
-//! make bench-faults BENCH_ARGS="--fault stalled --verbose"    # one fault, each miss with its report
+//! make bench-faults                                       # all, to benches/results/faults.md
+//! make bench-faults BENCH_ARGS="--fault stalled --verbose" # one fault, each miss with its report
 //! ```
 //!
 //! Thresholds were chosen on the tuning part (two networks, three seeds). The rest is only

@@ -22,8 +22,8 @@ pub(crate) fn rate(net: &str, optimizer: &str) -> f64 {
 pub(crate) const STEPS: i64 = 150;
 pub(crate) const MIDDLE: i64 = 70;
 
-/// Steps of a run with a fault. A model that never moves, with gradients and an unknown rate, may accumulate them over many
-/// calls: it is a fault after 200.
+/// Steps of a run with a fault. A model that never moves, with gradients and an unknown rate, may
+/// accumulate them over many calls: it is a fault after 200.
 pub(crate) fn steps(fault: &str) -> i64 {
     match fault {
         "lr-zero" => 2 * STEPS,

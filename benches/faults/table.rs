@@ -10,13 +10,16 @@ use crate::scenario::{FAULTS, HEALTHY, not_applicable};
 /// Everything there is to say, with the command that makes it.
 pub(crate) fn tables(outcomes: &[Outcome]) -> String {
     let mut text = String::from(
-        "# Verdicts on a labelled suite\n\nMade by `make bench-faults`. Each run trains 150 steps (300 for `lr-zero`, since \
-         stillness of unknown cause is a fault after 200 calls) on the digits of this repository and logs with `log_weights` alone; `set_learning_rate` is called in every other faulty run. The tuning \
-         part (networks `cnn` and `mlp`, seeds 0 to 2) is what thresholds were chosen on; the held-out part is only reported. \
-         `right`: the variables named and, where there is one, the cause. `wrong`: findings that the fault does not explain, \
-         by place, verdict or step. `injected as said`: runs in which tensors, gradients and losses, looked at directly, do \
-         what the list below says of the fault. Steps are counted from the end of the warm-up (10 steps) or from the \
-         injection to the last variable that had to be named.\n",
+        "# Verdicts on a labelled suite\n\nMade by `make bench-faults`. Each run trains 150 steps \
+         (300 for `lr-zero`, since stillness of unknown cause is a fault after 200 calls) on the \
+         digits of this repository and logs with `log_weights` alone; `set_learning_rate` is \
+         called in every other faulty run. The tuning part (networks `cnn` and `mlp`, seeds 0 to \
+         2) is what thresholds were chosen on; the held-out part is only reported. `right`: the \
+         variables named and, where there is one, the cause. `wrong`: findings that the fault \
+         does not explain, by place, verdict or step. `injected as said`: runs in which tensors, \
+         gradients and losses, looked at directly, do what the list below says of the fault. \
+         Steps are counted from the end of the warm-up (10 steps) or from the injection to the \
+         last variable that had to be named.\n",
     );
     for part in ["tuning", "held-out"] {
         let chosen: Vec<&Outcome> = outcomes.iter().filter(|one| one.part == part).collect();
@@ -36,7 +39,10 @@ fn percent(part: usize, all: usize) -> String {
 }
 
 fn faults(text: &mut String, outcomes: &[&Outcome]) {
-    text.push_str("| fault | runs | found | right | wrong findings | steps until found: median | most | injected as said | bar |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|\n");
+    text.push_str(
+        "| fault | runs | found | right | wrong findings | steps until found: median | most | \
+         injected as said | bar |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|\n",
+    );
     for (fault, _) in FAULTS {
         let runs: Vec<_> = outcomes.iter().filter(|one| one.fault == fault).collect();
         if runs.is_empty() {
@@ -109,7 +115,8 @@ fn confusion(text: &mut String, outcomes: &[Outcome]) {
     let columns: Vec<&str> = verdicts.into_iter().collect();
     let _ = writeln!(
         text,
-        "\n## Confusion matrix\n\nRuns by fault and by the verdict that fits, or else the first found.\n"
+        "\n## Confusion matrix\n\nRuns by fault and by the verdict that fits, or else the first \
+         found.\n"
     );
     let _ = writeln!(
         text,

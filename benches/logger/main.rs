@@ -55,7 +55,8 @@ fn main() -> Result {
         .find(|word| !sections.contains(&word.as_str()) && !is_model(word))
     {
         return Err(format!(
-            "{word:?} is neither a section ({}) nor a model ({}, or MxN for M tensors of N elements)",
+            "{word:?} is neither a section ({}) nor a model ({}, or MxN for M tensors of N \
+             elements)",
             sections.join(", "),
             model::NAMES.join(", ")
         )
@@ -141,7 +142,8 @@ impl Between {
 fn caller(names: &[&str]) -> Result {
     println!("\n### Caller's time of `log_weights`, µs\n");
     println!(
-        "| model | between calls | log_weights | of it waiting, mean | memcpy | copy_ | medians: log / better copy | minima |"
+        "| model | between calls | log_weights | of it waiting, mean | memcpy | copy_ | medians: \
+         log / better copy | minima |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
     for name in names {
@@ -229,7 +231,8 @@ fn caller_row(model: &mut Model, between: Between, calls: u64) -> Result {
 fn cpu(names: &[&str]) -> Result {
     println!("\n### CPU time of all threads a step, ms\n");
     println!(
-        "| model | log_weights and all that follows | one single-threaded copy | medians: ratio | minima |"
+        "| model | log_weights and all that follows | one single-threaded copy | medians: ratio | \
+         minima |"
     );
     println!("| --- | --- | --- | --- | --- |");
     for name in names {

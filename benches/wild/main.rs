@@ -62,7 +62,7 @@ enum Half {
 }
 
 /// One row of the table.
-struct Row {
+struct ProgramRow {
     program: &'static Program,
     outcome: Outcome,
     mistakes: Vec<String>,
@@ -85,7 +85,7 @@ fn run(args: &Args) -> Result<()> {
     for program in chosen(args) {
         let (outcome, record) = train(program, args)?;
         let mistakes = judge::mistakes(program, &outcome)?;
-        let row = Row {
+        let row = ProgramRow {
             program,
             outcome,
             mistakes,
@@ -178,8 +178,8 @@ fn outcome(logger: &Logger, failure: Option<String>, secs: f64) -> Result<Outcom
 }
 
 /// What is printed of one program.
-fn lines(row: &Row, record: Option<&Record>, args: &Args) -> Result<String> {
-    let Row {
+fn lines(row: &ProgramRow, record: Option<&Record>, args: &Args) -> Result<String> {
+    let ProgramRow {
         program,
         outcome,
         mistakes,
@@ -228,7 +228,7 @@ fn lines(row: &Row, record: Option<&Record>, args: &Args) -> Result<String> {
 }
 
 /// The table as Markdown.
-fn table(rows: &[Row], args: &Args) -> Result<String> {
+fn table(rows: &[ProgramRow], args: &Args) -> Result<String> {
     let right = rows.iter().filter(|row| row.mistakes.is_empty()).count();
     let alike = rows
         .iter()

@@ -162,7 +162,7 @@ struct Contents<'a> {
     models: Vec<Model<'a>>,
     variables: Vec<Variable<'a>>,
     /// What the report that the run itself wrote says otherwise.
-    recorded: Vec<Recorded<'a>>,
+    recorded: Vec<RecordedRow<'a>>,
     notes: &'a [String],
 }
 
@@ -198,7 +198,7 @@ struct Variable<'a> {
 }
 
 #[derive(Serialize)]
-struct Recorded<'a> {
+struct RecordedRow<'a> {
     variable: &'a str,
     step: i64,
     verdict: &'static str,
@@ -213,7 +213,7 @@ impl<'a> Contents<'a> {
             step: model.step,
             trend: model.trend.map(|trend| trend.to_string()),
         });
-        let recorded = found.recorded.iter().map(|recorded| Recorded {
+        let recorded = found.recorded.iter().map(|recorded| RecordedRow {
             variable: &recorded.variable,
             step: recorded.step,
             verdict: recorded.verdict.name(),

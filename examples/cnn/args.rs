@@ -12,15 +12,22 @@ use tch_tensorboard::Cadence;
 /// weight deltas and gradients for TensorBoard.
 #[derive(Debug, Parser)]
 #[command(
-    after_help = "Run it twice, with different options, to compare the two runs: runs/cnn and runs/cnn_2.\n\
+    after_help = "Run it twice, with different options, to compare the two runs: \
+                  runs/cnn and runs/cnn_2.\n\
     Then look at them with: tensorboard --logdir runs"
 )]
 pub(crate) struct Args {
     /// How often to go through the training images
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long, value_name = "N", default_value_t = 20, 
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     pub(crate) epochs: u32,
     /// Images in a training step
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long, value_name = "N", default_value_t = 32, 
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     pub(crate) batch_size: u32,
     /// Learning rate at the start; it falls along a cosine to a hundredth of it
     /// [default: 0.002 for adam and adamw, 0.2 for sgd, 0.05 for momentum]
@@ -55,7 +62,10 @@ pub(crate) struct Args {
     pub(crate) device: DeviceKind,
     /// CPU threads of libtorch. One is nearly as fast for small images, leaves the other cores
     /// alone, and gives the same result on machines with different numbers of cores
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(
+        long, value_name = "N", default_value_t = 1, 
+        value_parser = clap::value_parser!(i32).range(1..)
+    )]
     pub(crate) threads: i32,
     /// For checking what is logged: also write the trainable variables of each step to
     /// DIR/step_000000.safetensors and so on

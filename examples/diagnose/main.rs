@@ -1,8 +1,8 @@
 //! Shows what the logger says of a training run in which something is wrong:
 //!
 //! ```sh
-//! cargo run --release --example diagnose                       # a healthy run, and one whose conv2 never learns
-//! cargo run --release --example diagnose -- --fault dead-relu  # a fault of your choice; --help has the list
+//! cargo run --release --example diagnose                      # a healthy run, and a broken conv2
+//! cargo run --release --example diagnose -- --fault dead-relu # another fault; --help lists them
 //! tensorboard --logdir runs
 //! ```
 //!
@@ -45,7 +45,10 @@ struct Args {
     #[arg(long, value_name = "DIR")]
     logdir: Option<PathBuf>,
     /// Training steps
-    #[arg(long, value_name = "N", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long, value_name = "N", default_value_t = 600, 
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     steps: u32,
     /// Fixes initial weights, order, shifts and dropout
     #[arg(long, default_value_t = 1)]
@@ -63,7 +66,8 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    tch::set_num_threads(1); // nearly as fast for small images, and the logger's thread has a core of its own
+    // Nearly as fast for small images, and the logger's thread has a core of its own.
+    tch::set_num_threads(1);
     let data = Dataset::embedded()?;
     let Some(fault) = args.fault else {
         let dir = args.logdir.clone().unwrap_or("runs/diagnose".into());
@@ -154,6 +158,7 @@ fn how_to_look(dir: &Path) -> Result<()> {
     let dir = dir.display();
     Ok(writeln!(
         io::stdout(),
-        "look at it with\n\n    tensorboard --logdir {dir}\n\nand open Custom scalars: Needs attention comes first"
+        "look at it with\n\n    tensorboard --logdir {dir}\n\nand open Custom scalars: Needs \
+         attention comes first"
     )?)
 }

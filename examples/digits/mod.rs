@@ -37,9 +37,11 @@ pub struct Dataset {
 pub enum DataError {
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("no {name} in {}; expected are the four files of MNIST, unpacked: {{train,t10k}}-images-idx3-ubyte and {{train,t10k}}-labels-idx1-ubyte", dir.display())]
+    #[error("no {name} in {}; expected are the four files of MNIST, unpacked: \
+             {{train,t10k}}-images-idx3-ubyte and {{train,t10k}}-labels-idx1-ubyte", dir.display())]
     Missing { dir: PathBuf, name: String },
-    #[error("{name} in {} is packed; only plain IDX is read, so unpack it first (gunzip)", dir.display())]
+    #[error("{name} in {} is packed; only plain IDX is read, so unpack it first (gunzip)",
+        dir.display())]
     Packed { dir: PathBuf, name: String },
     #[error("cannot use {}", path.display())]
     Idx { path: PathBuf, source: IdxError },
@@ -88,7 +90,8 @@ impl Dataset {
         let size = (train.images.rows, train.images.cols);
         if size.0.min(size.1) < SMALLEST_SIDE {
             let reason = format!(
-                "images of {}x{} are too small for this model: {SMALLEST_SIDE}x{SMALLEST_SIDE} is the least",
+                "images of {}x{} are too small for this model: {SMALLEST_SIDE}x{SMALLEST_SIDE} is \
+                 the least",
                 size.0, size.1
             );
             return mismatch(&train_files.images, reason);

@@ -1,8 +1,8 @@
-//! Points over many variables: the whole model, a group, a role.
+//! PointBatch over many variables: the whole model, a group, a role.
 
 use std::sync::Arc;
 
-use crate::analysis::points::{HistogramPoint, Points, ScalarPoint};
+use crate::analysis::points::{HistogramPoint, PointBatch, ScalarPoint};
 use crate::analysis::state::State;
 use crate::analysis::tags::{Aggregate, PointTag};
 use crate::capture::plan::Due;
@@ -19,7 +19,7 @@ pub(crate) fn aggregate_points(
     due: Due,
     rows: usize,
     curve: &mut Curve,
-    points: &mut Points,
+    points: &mut PointBatch,
 ) {
     let Aggregate {
         members,

@@ -40,7 +40,7 @@ impl HistogramPoint {
 
 /// What one call writes.
 #[derive(Debug)]
-pub(crate) struct Points {
+pub(crate) struct PointBatch {
     pub(crate) step: i64,
     pub(crate) wall_time: WallTime,
     pub(crate) scalars: Vec<ScalarPoint>,

@@ -12,7 +12,7 @@ use crate::analysis::checkup::Checkup;
 use crate::analysis::dashboard::ScopeBoard;
 use crate::analysis::description::Description;
 use crate::analysis::origin::Origin;
-use crate::analysis::points::{Points, ScalarPoint};
+use crate::analysis::points::{PointBatch, ScalarPoint};
 use crate::analysis::record::{Diagnosed, model_record};
 use crate::analysis::state::{State, elements};
 use crate::analysis::tag_parts::FINDINGS;
@@ -102,7 +102,11 @@ impl Watch {
     }
 
     /// Takes a snapshot: analyses it and says what is to be written. `None` when nothing is.
-    pub(crate) fn observe(&mut self, kernels: &mut Kernels, snapshot: Snapshot) -> Option<Points> {
+    pub(crate) fn observe(
+        &mut self,
+        kernels: &mut Kernels,
+        snapshot: Snapshot,
+    ) -> Option<PointBatch> {
         let same_plan = !self.adopt(&snapshot.plan);
         self.has_new_board |= !same_plan;
         if !same_plan {
@@ -147,7 +151,7 @@ impl Watch {
 
     /// The points of the newest snapshot that its cadence left out, so that a run ends with its
     /// last weights.
-    pub(crate) fn finish(&mut self, kernels: &mut Kernels) -> Option<Points> {
+    pub(crate) fn finish(&mut self, kernels: &mut Kernels) -> Option<PointBatch> {
         let newest = self.newest.take()?;
         let plan = self.plan.clone()?;
         let buffer = newest.pool.take_kept(newest.stamp)?;
@@ -312,8 +316,8 @@ impl Watch {
         }
     }
 
-    fn points(&mut self, snapshot: &Snapshot, before: Option<&Buffer>) -> Option<Points> {
-        let mut points = Points {
+    fn points(&mut self, snapshot: &Snapshot, before: Option<&Buffer>) -> Option<PointBatch> {
+        let mut points = PointBatch {
             step: snapshot.step,
             wall_time: snapshot.wall_time,
             scalars: Vec::new(),

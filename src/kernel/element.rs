@@ -91,7 +91,10 @@ macro_rules! ordered {
 }
 
 macro_rules! impl_wide {
-    ($float:ty, $bits:ty, $signed:ty, $free:expr, |$values:ident, $pivot:ident| $quick_sums:expr) => {
+    (
+        $float:ty, $bits:ty, $signed:ty, $free:expr,
+        |$values:ident, $pivot:ident| $quick_sums:expr
+    ) => {
         impl Wide for $float {
             type Table = [[u32; TURNS]; 1 << (<$bits>::BITS - $free)];
             const ZERO: $float = 0.0;
@@ -267,7 +270,10 @@ macro_rules! smallest {
 }
 
 macro_rules! impl_element {
-    ($kind:ty, $wide:ty, $image:ty, $family:ident, |$x:ident| $widened:expr, $to_image:expr $(, $whole:item)?) => {
+    (
+        $kind:ty, $wide:ty, $image:ty, $family:ident,
+        |$x:ident| $widened:expr, $to_image:expr $(, $whole:item)?
+    ) => {
         impl Element for $kind {
             type Wide = $wide;
             type Image = $image;

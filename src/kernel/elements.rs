@@ -80,6 +80,8 @@ impl<'a> Elements<'a> {
 
     /// The element as `f64`; NaN behind the end.
     pub(crate) fn get(&self, index: usize) -> f64 {
-        with_slice!(self, slice => slice.get(index).map_or(f64::NAN, |element| element.widened().to_f64()))
+        with_slice!(self, slice => slice
+            .get(index)
+            .map_or(f64::NAN, |element| element.widened().to_f64()))
     }
 }

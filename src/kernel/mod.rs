@@ -4,13 +4,13 @@
 //! # The pass
 //!
 //! ```text
-//! for each block of 2048 elements                          (the block, its previous state and d stay in the first cache)
-//!     w = widened(current)                                  f16, bf16 -> f32; f32 and f64 as they are; others -> f64
+//! for each block of 2048 elements             (it, its previous state and d stay in L1)
+//!     w = widened(current)                     f16, bf16 -> f32; f32, f64 as is; others -> f64
 //!     d = w - widened(previous)                             in that type
 //!     changed, one ulp = compare(current, previous)         as integers of the element's own width
 //!     for x in (w, d):
 //!         min, max, zeros, least magnitude, or of all bits  as integers
-//!         if min or max is not finite: count NaN and infinities, x = the finite elements moved together
+//!         if min or max is not finite: count NaN and infinities, x = the finite elements
 //!         pivot = mean so far
 //!         for each four elements far apart:                 in f32, except in f64 tensors
 //!             s1 += x - pivot;  s2 += (x - pivot)^2         sums of four in f32, of fours in f64
@@ -18,7 +18,8 @@
 //!         moments of the block, merged into those of the tensor (Chan)
 //!         for each element: table[top bits of x][turn] += 1
 //! leaves = non-empty buckets of the table
-//! while a leaf holds too much: one more pass splits these leaves by their next 6 bits (9 in large tensors)
+//! while a leaf holds too much: one more pass splits these leaves by their next 6 bits (9 in large
+//! tensors)
 //! ```
 //!
 //! # Why

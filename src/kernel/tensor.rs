@@ -48,7 +48,10 @@ impl Kernel {
         let (single, double) = (&mut self.single, &mut self.double);
         macro_rules! run {
             ($scratch:expr, $current:expr, $($kind:pat => $previous:expr),+) => {
-                whole($scratch, simd, $current, match previous { $($kind => Some($previous),)+ _ => None }, rows, want_histograms)
+                {
+                    let previous = match previous { $($kind => Some($previous),)+ _ => None };
+                    whole($scratch, simd, $current, previous, rows, want_histograms)
+                }
             };
         }
         match current {

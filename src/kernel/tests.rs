@@ -249,14 +249,25 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn any_slice_equals_the_naive_twin(kind in 0..DType::ALL.len(), len in 0usize..700, skip in 0usize..19, rows in 1usize..9, seed: u64) {
+    fn any_slice_equals_the_naive_twin(
+        kind in 0..DType::ALL.len(),
+        len in 0usize..700,
+        skip in 0usize..19,
+        rows in 1usize..9,
+        seed: u64,
+    ) {
         let (dtype, len) = (DType::ALL[kind], len / rows * rows);
         let (current, previous) = bytes(dtype, skip + len, seed);
-        check(&mut Kernel::new(), view(dtype, &current, skip, len), view(dtype, &previous, skip, len), rows);
+        let (current, previous) =
+            (view(dtype, &current, skip, len), view(dtype, &previous, skip, len));
+        check(&mut Kernel::new(), current, previous, rows);
     }
 
     #[test]
-    fn any_bits_give_an_exact_histogram(words in proptest::collection::vec(any::<u64>(), 0..300), and: u64) {
+    fn any_bits_give_an_exact_histogram(
+        words in proptest::collection::vec(any::<u64>(), 0..300),
+        and: u64,
+    ) {
         let words: Vec<u64> = words.iter().map(|word| word & and).collect();
         let mut kernel = Kernel::new();
         for dtype in [DType::F32, DType::F64, DType::F16, DType::I64] {
@@ -266,17 +277,22 @@ proptest! {
     }
 
     #[test]
-    fn merged_histograms_stay_exact(lens in proptest::collection::vec(1usize..400, 1..5), seed: u64) {
+    fn merged_histograms_stay_exact(
+        lens in proptest::collection::vec(1usize..400, 1..5),
+        seed: u64,
+    ) {
         let mut kernel = Kernel::new();
         let (mut merged, mut all) = (FineHistogram::default(), Vec::new());
         for (index, &len) in lens.iter().enumerate() {
-            let dtype = [DType::F32, DType::F64, DType::BF16, DType::I8][(seed as usize + index) % 4];
+            let kinds = [DType::F32, DType::F64, DType::BF16, DType::I8];
+            let dtype = kinds[(seed as usize + index) % 4];
             let (current, _) = bytes(dtype, len, seed ^ index as u64);
             let elements = view(dtype, &current, 0, len);
             all.extend((0..len).map(|i| elements.get(i)));
             merged.merge(&kernel.analyse(elements, None, 1, true).weight_histogram.unwrap());
         }
-        prop_assert_eq!(merged.total(), all.iter().filter(|value| value.is_finite()).count() as u64);
+        let finite = all.iter().filter(|value| value.is_finite()).count();
+        prop_assert_eq!(merged.total(), finite as u64);
         assert_exact(&merged.to_histogram(64), &all, 64, "merged");
     }
 
@@ -284,7 +300,10 @@ proptest! {
     fn segments_merge_to_the_whole(len in 1usize..500, segment in 1usize..200, seed: u64) {
         let (current, previous) = bytes(DType::F32, len, seed);
         let (Elements::F32(now), Elements::F32(before)) =
-            (view(DType::F32, &current, 0, len), view(DType::F32, &previous, 0, len)) else { unreachable!() };
+            (view(DType::F32, &current, 0, len), view(DType::F32, &previous, 0, len))
+        else {
+            unreachable!()
+        };
         let mut scratch = Scratch::default();
         let parts = segments(&mut scratch, Simd::detect(), now, Some(before), true, segment);
         let (weights, change) = naive::analyse(Elements::F32(now), Some(Elements::F32(before)), 1);

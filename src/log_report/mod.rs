@@ -7,12 +7,15 @@ mod index;
 mod limits;
 mod model;
 mod recorded;
+mod recorded_verdict;
 mod sessions;
 mod sighting;
 mod v0_1;
 mod variable;
 
 use std::path::{Path, PathBuf};
+
+pub use crate::log_report::recorded_verdict::RecordedVerdict;
 
 use crate::analysis::tag_parts::WEIGHT_REPORT;
 use crate::error::Result;
@@ -50,18 +53,6 @@ impl LoggedReport {
             .chain(recorded)
             .filter(|verdict| verdict.is_fault())
     }
-}
-
-/// A verdict in the report that a run itself has written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RecordedVerdict {
-    /// The variable, behind its scope and a slash where there is one.
-    pub variable: String,
-    /// The step of the report.
-    pub step: i64,
-    /// What it says.
-    pub verdict: Verdict,
 }
 
 /// Recomputes the weight report of a run event by event, with an eye on errors and on how far it
@@ -361,7 +352,10 @@ mod tests {
         // Whatever a file says: a report comes of it, and its numbers are numbers.
         #[test]
         fn any_values_give_a_report(
-            events in prop::collection::vec((0..40_i64, prop::collection::vec(value(), 0..12)), 0..60)
+            events in prop::collection::vec(
+                (0..40_i64, prop::collection::vec(value(), 0..12)),
+                0..60,
+            )
         ) {
             let mut judge = Judge::new();
             for (step, value) in events {

@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::log_report::declared::Declared;
-use crate::log_report::{RecordedVerdict, v0_1};
+use crate::log_report::recorded_verdict::RecordedVerdict;
+use crate::log_report::v0_1;
 use crate::report::{ParameterReport, Verdict, WeightReport, full_name};
 
 /// The newest verdicts in a log.

@@ -164,10 +164,12 @@ mod tests {
 
     #[test]
     fn verdicts_are_read_from_the_table() {
-        let text = "**5 variables**\n\n- G/\\| x \\| frozen \\|: detached since step 1: | y | frozen |; advice\n\n\
+        let text = "**5 variables**\n\n\
+            - G/\\| x \\| frozen \\|: detached since step 1: | y | frozen |; advice\n\n\
             | variable | shape | norm | update ratio | changed | drift | verdict |\n\
             |---|---|--:|--:|--:|--:|---|\n\
-            | **G/a&#124;b\\*c\\_d&lt;s&gt;\\# h\\\\** | 2x3 | 1 | 0 | 0 % | 0 | not updated: learning rate 0, step is not \
+            | **G/a&#124;b\\*c\\_d&lt;s&gt;\\# h\\\\** | 2x3 | 1 | 0 | 0 % | 0 | not updated: \
+            learning rate 0, step is not \
             called, not in the optimizer or updates below half a unit in the last place |\n\
             | &amp;lt; | 2 | 1 | 1e-3 | 100 % | 0.1 | learning, 25 % of its units still |\n\
             | w | 2 | 1 | 1e-3 | 100 % | 0.1 | moving while frozen |\n\

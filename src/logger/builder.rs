@@ -16,8 +16,9 @@ use crate::model::types::{Existing, OnFull, SyncPolicy};
 use crate::options::{Selection, WeightOptions};
 use crate::run::FileOptions;
 use crate::run::health::{Health, OnError};
+use crate::worker::Worker;
 use crate::worker::queue::Queue;
-use crate::worker::{Shared, Worker};
+use crate::worker::shared::Shared;
 
 /// Commands that may wait. Snapshots and values are bounded by their memory before they get here.
 const QUEUE: usize = 1024;
@@ -43,6 +44,22 @@ pub struct LoggerBuilder {
     flush_interval: Duration,
     files: FileOptions,
     on_error: OnError,
+}
+
+impl Logger {
+    /// Logs to a directory with the defaults: `runs/cnn`, or `runs/cnn_2` when that one holds a run
+    /// already.
+    ///
+    /// # Errors
+    /// See [`LoggerBuilder::create`].
+    pub fn create(logdir: impl AsRef<Path>) -> Result<Logger> {
+        Logger::builder(logdir).create()
+    }
+
+    /// Chooses how to log.
+    pub fn builder(logdir: impl AsRef<Path>) -> LoggerBuilder {
+        LoggerBuilder::new(logdir.as_ref())
+    }
 }
 
 impl LoggerBuilder {

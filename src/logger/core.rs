@@ -18,7 +18,8 @@ use crate::run::Opened;
 use crate::run::health::Health;
 use crate::summary::TaggedPayload;
 use crate::worker::queue::Pushed;
-use crate::worker::{Closing, Command, Shared};
+use crate::worker::shared::Shared;
+use crate::worker::{Closing, Command};
 
 /// What all clones share.
 pub(super) struct Core {

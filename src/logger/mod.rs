@@ -1,7 +1,7 @@
 //! The front door: what a training loop calls.
 
 mod board_url;
-mod builder;
+pub(crate) mod builder;
 mod core;
 mod models;
 mod opening;
@@ -12,8 +12,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
-
-pub use crate::logger::builder::LoggerBuilder;
 
 use crate::analysis::tag_parts::LEARNING_RATE;
 use crate::capture::{Captured, Subject};
@@ -41,9 +39,9 @@ use crate::worker::queue::Pushed;
 ///
 /// The `log_*` calls return an error only for a mistake in the call (an empty tag, a complex
 /// tensor, a closed logger). What data or a disk can cause is reported to
-/// [`on_error`](LoggerBuilder::on_error) and counted in [`stats`](Logger::stats), so that `?` in a
-/// training loop never ends it. [`flush`](Logger::flush) and [`close`](Logger::close) return it
-/// where something waits or is lost.
+/// [`on_error`](crate::LoggerBuilder::on_error) and counted in [`stats`](Logger::stats), so that
+/// `?` in a training loop never ends it. [`flush`](Logger::flush) and [`close`](Logger::close)
+/// return it where something waits or is lost.
 pub struct Logger {
     core: Arc<Core>,
     run: Arc<RunHandle>,
@@ -65,27 +63,13 @@ impl UnwindSafe for Logger {}
 impl RefUnwindSafe for Logger {}
 
 impl Logger {
-    /// Logs to a directory with the defaults: `runs/cnn`, or `runs/cnn_2` when that one holds a run
-    /// already.
-    ///
-    /// # Errors
-    /// See [`LoggerBuilder::create`].
-    pub fn create(logdir: impl AsRef<Path>) -> Result<Logger> {
-        Logger::builder(logdir).create()
-    }
-
-    /// Chooses how to log.
-    pub fn builder(logdir: impl AsRef<Path>) -> LoggerBuilder {
-        LoggerBuilder::new(logdir.as_ref())
-    }
-
     /// The directory this logger writes to.
     pub fn logdir(&self) -> &Path {
         &self.run.directory
     }
 
-    /// The step to go on with after [`resume`](LoggerBuilder::resume): the first one that may be
-    /// logged. `None` when the run is a new one.
+    /// The step to go on with after [`resume`](crate::LoggerBuilder::resume): the first one that
+    /// may be logged. `None` when the run is a new one.
     pub fn resumed_at(&self) -> Option<i64> {
         self.run.resumed_at
     }
@@ -535,7 +519,7 @@ impl Logger {
     /// acknowledges a checkpoint: all that was logged before it can be read.
     ///
     /// A fault that is over and cost nothing is no error here; [`stats`](Logger::stats) counts it
-    /// and [`on_error`](LoggerBuilder::on_error) has reported it.
+    /// and [`on_error`](crate::LoggerBuilder::on_error) has reported it.
     ///
     /// # Errors
     /// [`Error::Io`] while something logged before waits in memory for a disk that refuses it; it

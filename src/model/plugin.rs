@@ -20,11 +20,11 @@ pub(crate) enum Plugin {
 }
 
 /// The plugin, its name, and why a tag of it takes no values of another one.
-struct Row(Plugin, &'static str, &'static str);
+struct PluginRow(Plugin, &'static str, &'static str);
 
 macro_rules! row {
     ($plugin:ident, $name:literal, $held:literal) => {
-        Row(
+        PluginRow(
             Plugin::$plugin,
             $name,
             concat!(
@@ -37,7 +37,7 @@ macro_rules! row {
 }
 
 /// All but [`Plugin::Other`].
-const ROWS: [Row; 11] = [
+const ROWS: [PluginRow; 11] = [
     row!(Scalars, "scalars", "scalars"),
     row!(Histograms, "histograms", "histograms"),
     row!(Text, "text", "texts"),
@@ -74,7 +74,7 @@ impl Plugin {
         self.row().map_or(unknown, |row| row.2)
     }
 
-    fn row(self) -> Option<&'static Row> {
+    fn row(self) -> Option<&'static PluginRow> {
         ROWS.iter().find(|row| row.0 == self)
     }
 }

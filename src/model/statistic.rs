@@ -182,7 +182,8 @@ macro_rules! statistics {
         /// ```
         /// use tch_tensorboard::{Statistic, WeightOptions};
         ///
-        /// let options = WeightOptions::new().statistics([Statistic::WeightNorm, Statistic::WeightDrift]);
+        /// let wanted = [Statistic::WeightNorm, Statistic::WeightDrift];
+        /// let options = WeightOptions::new().statistics(wanted);
         /// assert_eq!(Statistic::WeightDrift.tag(), "weight_drift");
         /// # let _ = options;
         /// ```
@@ -213,7 +214,9 @@ macro_rules! statistics {
                 $($gradient_field: $gradient_value,)+
                 ..PLAIN
             },)+
-            $(StatisticRow { quantity: Quantity::$count, $($count_field: $count_value,)+ ..PLAIN },)+
+            $(StatisticRow {
+                quantity: Quantity::$count, $($count_field: $count_value,)+ ..PLAIN
+            },)+
         ];
     };
 }
@@ -253,7 +256,9 @@ statistics! {
             tag: "weight_delta_mean",
             text: "Mean of w(t) - w(t-1). Far from zero against its spread: all weights drift one \
                 way.",
-            value: |measured| measured.deltas().and_then(|deltas| deltas.std().map(|_| deltas.mean)),
+            value: |measured| {
+                measured.deltas().and_then(|deltas| deltas.std().map(|_| deltas.mean))
+            },
         }
         /// `weight_delta_std/…`: population standard deviation of w(t) - w(t-1).
         WeightDeltaStd {

@@ -375,7 +375,8 @@ impl Selection {
     /// True when the user pointed at this variable by more than "all": it is written one by one in
     /// a huge model.
     pub(crate) fn singles_out(&self, name: &str) -> bool {
-        let pointed = |pattern: &Pattern| !matches!(pattern, Pattern::Glob(glob) if glob == "*" || glob == "**");
+        let all = |glob: &str| glob == "*" || glob == "**";
+        let pointed = |pattern: &Pattern| !matches!(pattern, Pattern::Glob(glob) if all(glob));
         let by_include = std::iter::zip(&self.options.include, &self.include)
             .any(|(pattern, matcher)| pointed(pattern) && matcher.is_match(name));
         by_include || self.layers.iter().any(|matcher| matcher.is_match(name))

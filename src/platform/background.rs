@@ -17,11 +17,11 @@ const RHYTHM: Duration = Duration::from_millis(20);
 /// the writer therefore sleeps by the clock and looks for the next ones by itself. There are
 /// buffers enough for those that come meanwhile.
 #[derive(Default)]
-pub(crate) struct Rhythm {
+pub(crate) struct WakeRhythm {
     newest: Option<Instant>,
 }
 
-impl Rhythm {
+impl WakeRhythm {
     /// A snapshot came, small enough to be looked for (`are_plenty` of its buffers), or not.
     pub(crate) fn beat(&mut self, are_plenty: bool) {
         self.newest = are_plenty.then(Instant::now);
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn naps_are_taken_while_small_snapshots_come() {
-        let mut rhythm = Rhythm::default();
+        let mut rhythm = WakeRhythm::default();
         assert!(!rhythm.nap(RHYTHM));
         rhythm.beat(true);
         assert!(rhythm.newest.is_some());

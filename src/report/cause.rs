@@ -6,7 +6,8 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cause {
-    /// No optimizer that is built from its store has it: the store does not list it as trainable, or it is in no store.
+    /// No optimizer that is built from its store has it: the store does not list it as trainable,
+    /// or it is in no store.
     NotInOptimizer,
     /// Its learning rate, or that of its parameter group, is zero.
     LearningRateZero,
@@ -65,8 +66,8 @@ impl Cause {
     pub(crate) fn advice(self) -> &'static str {
         match self {
             Cause::NotInOptimizer => {
-                "create it through the store that the optimizer is built from, with requires_grad set there, or give it an \
-                 optimizer of its own"
+                "create it through the store that the optimizer is built from, with requires_grad \
+                 set there, or give it an optimizer of its own"
             }
             Cause::LearningRateZero => "raise the learning rate (set_lr, set_lr_group)",
             Cause::StepNotCalled => "call the optimizer's step after backward",
@@ -78,8 +79,9 @@ impl Cause {
             Cause::PinnedAtBound => "widen the clamp, or initialise it within the bounds",
             Cause::Rounding => "raise the learning rate, or keep weights in a longer type",
             Cause::OneOf(_) => {
-                "check that the optimizer is built from the store that holds it, that step is called, and its group's \
-                 learning rate; set_learning_rate() and calling log_weights before gradients are cleared tell more"
+                "check that the optimizer is built from the store that holds it, that step is \
+                 called, and its group's learning rate; set_learning_rate() and calling \
+                 log_weights before gradients are cleared tell more"
             }
         }
     }

@@ -10,6 +10,7 @@ use crate::kernel::Analysis;
 use crate::report::cause::Cause;
 use crate::report::evidence_table::Outcome;
 use crate::report::facts::Facts;
+use crate::report::gradient_state::GradientState;
 use crate::report::history::{Idle, Observation, Scale, VIEW};
 use crate::report::ledger::{Found, Ledger};
 use crate::report::patient::Patient;
@@ -18,7 +19,7 @@ use crate::report::rhythm::Rhythm;
 use crate::report::rules::{Context, collapse, relative_gradient};
 use crate::report::signs::gradient_patience;
 use crate::report::thresholds::Thresholds;
-use crate::report::verdict::{Evidence, GradientState, Trend, Verdict};
+use crate::report::verdict::{Evidence, Trend, Verdict};
 use crate::source::named_tensors::Role;
 use crate::source::values::Glimpse;
 
@@ -565,14 +566,15 @@ impl Diagnosis {
         let mut notes = Vec::new();
         if self.model.switches >= IN_TURN {
             notes.push(format!(
-                "log_weights was given another model {} times under one scope, so its steps cannot be compared: give each \
-                 its own, logger.scoped(\"name\")",
+                "log_weights was given another model {} times under one scope, so its steps \
+                 cannot be compared: give each its own, logger.scoped(\"name\")",
                 self.model.switches
             ));
         }
         if let Some(step) = self.model.replaced {
             notes.push(format!(
-                "all weights changed at once at step {step}, as when a checkpoint is loaded: new_baseline() says so"
+                "all weights changed at once at step {step}, as when a checkpoint is loaded: \
+                 new_baseline() says so"
             ));
         }
         let moving = self.model.moved.iter().any(|&moved| moved);
@@ -587,8 +589,8 @@ impl Diagnosis {
         });
         if full && moving && all_gone && !copies {
             notes.push(
-                "no variable has a gradient when log_weights is called, so rules about gradients are silent: call it before \
-                 gradients are cleared"
+                "no variable has a gradient when log_weights is called, so rules about gradients \
+                 are silent: call it before gradients are cleared"
                     .into(),
             );
         }

@@ -1,10 +1,10 @@
-//! What was seen of a variable, in few words, and what follows from it: one row for each kind of case. The rules that look at
-//! sizes come after it.
+//! What was seen of a variable, in few words, and what follows from it: one row for each kind of
+//! case. The rules that look at sizes come after it.
 //!
-//! "Not observed" is a value of every kind of evidence. A row that leads to *learning* names each of its values: nothing is taken
-//! for learning because no row speaks against it.
+//! "Not observed" is a value of every kind of evidence. A row that leads to *learning* names each
+//! of its values: nothing is taken for learning because no row speaks against it.
 
-use crate::report::verdict::GradientState;
+use crate::report::gradient_state::GradientState;
 
 /// Whether its values changed, over a span as long as its own rhythm and that of its model ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -479,8 +479,9 @@ pub(crate) mod tests {
             words.collect::<Vec<_>>().join(", ")
         }
         let mut text = String::from(
-            "| case | moved | course | gradient | required | rest of the model | other gradients | company | in the \
-             store's list | leads to |\n|---|---|---|---|---|---|---|---|---|---|\n",
+            "| case | moved | course | gradient | required | rest of the model | other gradients \
+             | company | in the store's list | leads to \
+             |\n|---|---|---|---|---|---|---|---|---|---|\n",
         );
         for row in &ROWS {
             let cells = [
@@ -890,7 +891,8 @@ pub(crate) mod tests {
         }
     }
 
-    // Mutation: a row that says something else, or is not there, is noticed by its example, by name.
+    // Mutation: a row that says something else, or is not there, is noticed by its example, by
+    // name.
     #[test]
     fn each_row_matters() {
         for place in 0..ROWS.len() {

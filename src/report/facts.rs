@@ -18,8 +18,9 @@ pub(crate) struct Facts {
     pub(crate) looks_embedded: bool,
 }
 
-/// The norm of a fresh matrix of this shape with He's spread, sqrt(2 / fan-in) an element; 0 below two dimensions. A table with a
-/// leading 1, `[1, positions, width]`, has as many rows as positions.
+/// The norm of a fresh matrix of this shape with He's spread, sqrt(2 / fan-in) an element; 0 below
+/// two dimensions. A table with a leading 1, `[1, positions, width]`, has as many rows as
+/// positions.
 pub(crate) fn reference_norm(shape: &[i64]) -> f64 {
     let rows = match shape {
         [1, rows, _] => *rows as f64,
@@ -86,7 +87,8 @@ impl Facts {
         Some(moments.std()? * self.fan_in()?.sqrt())
     }
 
-    /// Largest relative distance of a number of this type from the next, halved: what a smaller step cannot cross.
+    /// Largest relative distance of a number of this type from the next, halved: what a smaller
+    /// step cannot cross.
     pub(crate) fn half_ulp(&self) -> f64 {
         match self.dtype {
             DType::F64 => f64::EPSILON / 2.0,

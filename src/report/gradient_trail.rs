@@ -1,7 +1,7 @@
 //! What was seen of one variable's gradient, from the first call on.
 
+use crate::report::gradient_state::GradientState;
 use crate::report::rhythm::Rhythm;
-use crate::report::verdict::GradientState;
 use crate::source::values::Glimpse;
 
 /// Looks in a row of one kind after which those of another kind before them no longer count.
@@ -79,7 +79,8 @@ impl GradientTrail {
         }
     }
 
-    /// What the looks come to. `is_still`: nothing moves it, so that zeros of which not all were seen are all.
+    /// What the looks come to. `is_still`: nothing moves it, so that zeros of which not all were
+    /// seen are all.
     pub(crate) fn state(&self, patience: Patience, is_still: bool) -> GradientState {
         if self.looks == 0 {
             return GradientState::Unseen;
@@ -115,7 +116,8 @@ impl GradientTrail {
         self.looks
     }
 
-    /// The share of its highest norm that the newest gradient had before it came to rest at zero, or has.
+    /// The share of its highest norm that the newest gradient had before it came to rest at zero,
+    /// or has.
     pub(crate) fn fall(&self) -> Option<f64> {
         Some((self.newest? - self.highest?).exp())
     }

@@ -1,4 +1,5 @@
-//! What was seen of one variable: its newest steps, summed up as they come and go, and what is kept from further back.
+//! What was seen of one variable: its newest steps, summed up as they come and go, and what is kept
+//! from further back.
 
 use std::collections::VecDeque;
 
@@ -15,7 +16,8 @@ pub(crate) struct Observation {
     pub(crate) glimpse: Glimpse,
     /// Whether it required a gradient at the call; `None` where that is not known.
     pub(crate) required: Option<bool>,
-    /// It moved towards another variable of its model that is trained and has its shape; `None` where nobody looked.
+    /// It moved towards another variable of its model that is trained and has its shape; `None`
+    /// where nobody looked.
     pub(crate) follows: Option<bool>,
     /// Its elements are next to those of such a variable; `None` where nobody looked.
     pub(crate) is_copy: Option<bool>,
@@ -247,8 +249,8 @@ impl Sums {
 /// What stands out from before the window.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peak {
-    /// Natural logarithm of the highest geometric mean, over a window, of the norm of the change. Not of the update ratio,
-    /// which is huge for a variable that begins at zero.
+    /// Natural logarithm of the highest geometric mean, over a window, of the norm of the change.
+    /// Not of the update ratio, which is huge for a variable that begins at zero.
     pub(crate) log_delta: f64,
     /// Of the gradient's norm at that time.
     pub(crate) log_gradient: Option<f64>,
@@ -273,11 +275,13 @@ pub(crate) struct History {
     pub(crate) still: u64,
     /// The first of these.
     pub(crate) still_since: Option<i64>,
-    /// A bit for each of the newest steps, the newest the lowest: the update was as large as the variable.
+    /// A bit for each of the newest steps, the newest the lowest: the update was as large as the
+    /// variable.
     pub(crate) huge: u64,
     /// How often that was so.
     pub(crate) jumps: u32,
-    /// Each step changes a few rows, and not the same ones: a table of which each batch takes what it needs.
+    /// Each step changes a few rows, and not the same ones: a table of which each batch takes what
+    /// it needs.
     pub(crate) is_sparse: bool,
     /// More and more of its rows have come to be changed, each as a whole.
     pub(crate) is_table: bool,
@@ -288,7 +292,8 @@ pub(crate) struct History {
     pub(crate) moves: Rhythm,
     /// As of the newest call, before enough of them are there to be summed up.
     required_now: Option<bool>,
-    /// The first of the calls in a row, the newest included, at which it did not require a gradient.
+    /// The first of the calls in a row, the newest included, at which it did not require a
+    /// gradient.
     pub(crate) unrequired_since: Option<i64>,
     /// Another variable began at the step at which it stopped.
     pub(crate) is_handed_over: bool,
@@ -303,7 +308,8 @@ pub(crate) struct History {
     visits_at_rest: u32,
     /// Steps at which anything of it was seen.
     seen: Rhythm,
-    /// Elements compared since the first step, those that changed, and those by one unit in the last place.
+    /// Elements compared since the first step, those that changed, and those by one unit in the
+    /// last place.
     elements: f64,
     changed: f64,
     one_ulp: f64,
@@ -311,7 +317,8 @@ pub(crate) struct History {
     pub(crate) equal_rows: u64,
     /// Steps in a row over which the update ratio was next to nothing.
     pub(crate) slow: u64,
-    /// The norm of the newest gradient that was not zero, to tell a new one from one that was left behind.
+    /// The norm of the newest gradient that was not zero, to tell a new one from one that was left
+    /// behind.
     gradient_norm: Option<f64>,
     /// Of the first ten steps, those at which the update was as large as the variable.
     pub(crate) early_jumps: u32,
@@ -334,7 +341,8 @@ pub(crate) struct Scale {
     pub(crate) huge: f64,
     /// No variable of the model has a gradient yet.
     pub(crate) is_fresh: bool,
-    /// The norm that a fresh initialisation would give: what a change of weights that began at zero is measured with.
+    /// The norm that a fresh initialisation would give: what a change of weights that began at zero
+    /// is measured with.
     pub(crate) reference_norm: f64,
     /// An update ratio below this is next to nothing.
     pub(crate) slow: f64,
@@ -447,8 +455,8 @@ impl History {
         need
     }
 
-    /// Takes how many moves of the model ago some variable began that had been at rest: it has taken over where this one stops at
-    /// that step.
+    /// Takes how many moves of the model ago some variable began that had been at rest: it has
+    /// taken over where this one stops at that step.
     pub(crate) fn hand_over(&mut self, awakening: Option<u64>) {
         if self.still == 0 {
             self.is_handed_over = false;
@@ -496,7 +504,8 @@ impl History {
         }
     }
 
-    /// Whether it required a gradient over the window, or at the newest call before anything was compared.
+    /// Whether it required a gradient over the window, or at the newest call before anything was
+    /// compared.
     pub(crate) fn required(&self) -> Required {
         match (self.sums.steps, self.required_now) {
             (0, Some(true)) => Required::Always,
@@ -572,12 +581,14 @@ impl History {
         self.visits_at_rest >= FEWEST && 2 * self.visits_at_rest >= self.looks_at_rest
     }
 
-    /// Nothing has been seen of it for longer than there were pauses before: what is known of it is old.
+    /// Nothing has been seen of it for longer than there were pauses before: what is known of it is
+    /// old.
     pub(crate) fn is_out_of_sight(&self, least: u64) -> bool {
         self.seen.since() >= self.seen.patience(least)
     }
 
-    /// Since the first step, few elements have changed at a step, and those mostly by the smallest step there is.
+    /// Since the first step, few elements have changed at a step, and those mostly by the smallest
+    /// step there is.
     pub(crate) fn has_flickered(&self, one_ulp: f64) -> bool {
         const FEW: f64 = 0.02;
         self.changed > 0.0
@@ -585,7 +596,8 @@ impl History {
             && self.one_ulp >= one_ulp * self.changed
     }
 
-    /// Takes how many elements have changed over some steps, beside how many each of them has changed.
+    /// Takes how many elements have changed over some steps, beside how many each of them has
+    /// changed.
     fn take_spread(&mut self, since: ChangedSince) {
         let Some(a_step) = self.sums.changed_of_all() else {
             return;
@@ -595,15 +607,17 @@ impl History {
         self.spreads.add((most > 0.0).then(|| since.share / most));
     }
 
-    /// The elements that some steps have changed together, as a part of what they would have changed had each drawn its own. Near 1
-    /// in a short view of weights that are kept in a longer type, of which no step is lost: each element has its turn. Where updates
-    /// are lost, those elements change at each step that are near enough to zero, and the others never.
+    /// The elements that some steps have changed together, as a part of what they would have
+    /// changed had each drawn its own. Near 1 in a short view of weights that are kept in a longer
+    /// type, of which no step is lost: each element has its turn. Where updates are lost, those
+    /// elements change at each step that are near enough to zero, and the others never.
     pub(crate) fn spread(&self) -> Option<f64> {
         self.spreads.value()
     }
 
-    /// Of few rows that the oldest step of the window changed, more and more have come to be changed, and each as a whole: where
-    /// updates are next to nothing, single elements flicker, in other rows from step to step.
+    /// Of few rows that the oldest step of the window changed, more and more have come to be
+    /// changed, and each as a whole: where updates are next to nothing, single elements flicker, in
+    /// other rows from step to step.
     pub(crate) fn has_more_rows(&self) -> bool {
         const FEW: f64 = 0.25;
         const MORE: f64 = 1.5;
@@ -615,7 +629,8 @@ impl History {
         is_whole && both.is_some_and(|(oldest, newest)| oldest < FEW && newest > MORE * oldest)
     }
 
-    /// Over the window, the share of its way that has led towards zero; `None` where it did not move or was not measured.
+    /// Over the window, the share of its way that has led towards zero; `None` where it did not
+    /// move or was not measured.
     pub(crate) fn shrinking(&self) -> Option<f64> {
         let (first, last) = (self.entries.front()?, self.entries.back()?);
         let way: f64 = self.entries.iter().skip(1).map(|entry| entry.delta).sum();

@@ -54,8 +54,9 @@ impl Ledger {
         self.faults.clear();
     }
 
-    /// Takes what is wrong now. `covered` are variables whose own faults are part of the model's. Returns what is news: faults that
-    /// began, that are over, or that turn out to be another one of the same kind.
+    /// Takes what is wrong now. `covered` are variables whose own faults are part of the model's.
+    /// Returns what is news: faults that began, that are over, or that turn out to be another one
+    /// of the same kind.
     pub(crate) fn update(
         &mut self,
         step: i64,

@@ -2,14 +2,23 @@
 
 use std::fmt::Write;
 
-use crate::report::WeightReport;
 use crate::report::table::{cells, full_name, remarks, summary};
+use crate::report::weight_report::WeightReport;
 
-/// Rows of the table at most: TensorBoard lays out a table of thousands slowly, and faults come first.
+/// Rows of the table at most: TensorBoard lays out a table of thousands slowly, and faults come
+/// first.
 const ROWS: usize = 300;
 
+impl WeightReport {
+    /// As Markdown, faults first: what the Text dashboard shows, for a pull request or a page of
+    /// results. Names are escaped.
+    pub fn to_markdown(&self) -> String {
+        markdown(self)
+    }
+}
+
 /// The report: what is wrong and what to do, then the table.
-pub(crate) fn markdown(report: &WeightReport) -> String {
+fn markdown(report: &WeightReport) -> String {
     let mut text = format!("**{}**\n", escaped(&summary(report)));
     if !report.findings.is_empty() {
         text.push('\n');
@@ -19,7 +28,8 @@ pub(crate) fn markdown(report: &WeightReport) -> String {
         let _ = writeln!(text, "- {}", escaped(&finding.to_string()));
     }
     text.push_str(
-        "\n| variable | shape | norm | update ratio | changed | drift | verdict |\n|---|---|--:|--:|--:|--:|---|\n",
+        "\n| variable | shape | norm | update ratio | changed | drift | verdict \
+         |\n|---|---|--:|--:|--:|--:|---|\n",
     );
     let mut parameters: Vec<_> = report.parameters.iter().collect();
     parameters.sort_by_key(|parameter| !parameter.verdict.is_fault());
@@ -48,7 +58,8 @@ pub(crate) fn markdown(report: &WeightReport) -> String {
     text
 }
 
-/// Names come from models: none of their letters may be taken for Markdown, a table's bar, HTML or a line's end.
+/// Names come from models: none of their letters may be taken for Markdown, a table's bar, HTML or
+/// a line's end.
 fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for letter in text.chars() {

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use crate::kernel::Analysis;
+use crate::report::case::Standpoint;
 use crate::report::evidence_table::{Outcome, Required};
 use crate::report::facts::Facts;
+use crate::report::gradient_state::GradientState;
 use crate::report::gradient_trail::Patience;
 use crate::report::history::{History, Observation, Scale};
 use crate::report::remarks::remarks;
 use crate::report::rules::{Case, Context, decide, rule};
-use crate::report::signs::Standpoint;
 use crate::report::thresholds::Thresholds;
-use crate::report::verdict::{Evidence, GradientState, Verdict};
+use crate::report::verdict::{Evidence, Verdict};
 use crate::source::named_tensors::Role;
 
 /// See the module.
@@ -22,15 +23,16 @@ pub(crate) struct Patient {
     pub(crate) history: History,
     pub(crate) verdict: Verdict,
     pub(crate) since: Option<i64>,
-    /// What the rules say of late where that is not the verdict, since when, and how often in a row.
+    /// What the rules say of late where that is not the verdict, since when, and how often in a
+    /// row.
     candidate: (Verdict, i64, u32),
     /// What its gradient comes to.
     pub(crate) gradient: GradientState,
     /// The matrix of its layer, or itself, began as a copy of a trained one; has a gradient.
     pub(crate) is_copy: bool,
     pub(crate) is_beside_gradient: bool,
-    /// For each output unit the last compared step that changed it and not all; empty below two dimensions, and before any
-    /// change was taken.
+    /// For each output unit the last compared step that changed it and not all; empty below two
+    /// dimensions, and before any change was taken.
     units: Vec<u64>,
     /// The last compared step that changed all.
     all_units: u64,
@@ -148,7 +150,8 @@ impl Patient {
             (true, false) if self.says_still() && self.history.moves.since() == 0 => {
                 thresholds.confirm
             }
-            // Coming back from a fault takes longer than getting into it, or a report would flicker.
+            // Coming back from a fault takes longer than getting into it, or a report would
+            // flicker.
             (true, false) => thresholds.window / 2,
             (false, false) => 1,
         };
@@ -250,7 +253,8 @@ impl Patient {
         }
     }
 
-    /// See [`History::is_sparse`]. Units that never fire leave rows untouched, too, but always the same ones.
+    /// See [`History::is_sparse`]. Units that never fire leave rows untouched, too, but always the
+    /// same ones.
     fn is_sparse(&self, window: u64) -> bool {
         // A table has more rows than columns.
         let [rows, columns] = self.facts.shape.as_slice() else {
@@ -260,7 +264,8 @@ impl Patient {
             return false;
         }
         let a_step = self.history.sums.rows();
-        // Momentum keeps each row moving that was ever touched: more from step to step, until all are.
+        // Momentum keeps each row moving that was ever touched: more from step to step, until all
+        // are.
         if self.history.is_table {
             return true;
         }
@@ -277,7 +282,8 @@ impl Patient {
         self.share_still_for(window).filter(|_| full)
     }
 
-    /// Share of the units that the newest steps, so many of them, left as they were; `None` where they are not told apart.
+    /// Share of the units that the newest steps, so many of them, left as they were; `None` where
+    /// they are not told apart.
     fn share_still_for(&self, steps: u64) -> Option<f64> {
         let now = self.history.steps;
         if self.units.is_empty() {

@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::report::number::significant;
 
-/// Something that is worth knowing of a variable beside its verdict: a number out of the ordinary without a sign of harm, or
-/// what could not be seen. No fault.
+/// Something that is worth knowing of a variable beside its verdict: a number out of the ordinary
+/// without a sign of harm, or what could not be seen. No fault.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Remark {
@@ -14,8 +14,9 @@ pub enum Remark {
         /// The other name.
         with: String,
     },
-    /// It has not moved since the first call, and gradients or their absence do not say why: gradients are accumulated over many
-    /// calls, or `step` is not called. A fault after [`Thresholds::patience`](crate::Thresholds::patience) calls.
+    /// It has not moved since the first call, and gradients or their absence do not say why:
+    /// gradients are accumulated over many calls, or `step` is not called. A fault after
+    /// [`Thresholds::patience`](crate::Thresholds::patience) calls.
     NotMovedYet {
         /// Calls so far.
         calls: u64,
@@ -32,8 +33,8 @@ pub enum Remark {
         /// Geometric mean of the update ratio over the window.
         update_ratio: f64,
     },
-    /// Its first spread is not what Xavier or He give for its fan-in. Tables, images and other variables that are no layer are
-    /// meant to be so.
+    /// Its first spread is not what Xavier or He give for its fan-in. Tables, images and other
+    /// variables that are no layer are meant to be so.
     PoorInit {
         /// Standard deviation of the first weights times the square root of the fan-in.
         scale: f64,
@@ -57,7 +58,8 @@ pub enum Remark {
         /// Its gradient against the highest that it had.
         gradient_fall: f64,
     },
-    /// It moves, and no gradient was seen: gradients are cleared before the call, or the values are no tensors.
+    /// It moves, and no gradient was seen: gradients are cleared before the call, or the values are
+    /// no tensors.
     GradientNotSeen,
 }
 
@@ -85,7 +87,8 @@ impl fmt::Display for Remark {
             Remark::Tied { with } => write!(formatter, "tied with {with}: one storage, two names"),
             Remark::NotMovedYet { calls } => write!(
                 formatter,
-                "has not moved in {calls} calls yet: gradients are accumulated, or step is not called"
+                "has not moved in {calls} calls yet: gradients are accumulated, or step is not \
+                 called"
             ),
             Remark::HardlyMoving {
                 update_ratio: Some(ratio),

@@ -1,9 +1,10 @@
 //! Which remarks a case deserves.
 
 use crate::report::evidence_table::{Moved, Outcome, Rest};
+use crate::report::gradient_state::GradientState;
 use crate::report::remark::Remark;
 use crate::report::rules::{Case, drift, is_large, is_out_of_band};
-use crate::report::verdict::{GradientState, Verdict};
+use crate::report::verdict::Verdict;
 
 /// Steps over which next to nothing must have moved.
 const SLOW_STEPS: u64 = 100;

@@ -1,13 +1,15 @@
-//! How often something happens, learnt from the run itself, so that a pause is measured against the pauses before it.
+//! How often something happens, learnt from the run itself, so that a pause is measured against the
+//! pauses before it.
 
-/// A pause is long once it is this many times the mean interval: where events come at random, one in so many times, a pause
-/// of ten means has a chance of e^-10.
+/// A pause is long once it is this many times the mean interval: where events come at random, one
+/// in so many times, a pause of ten means has a chance of e^-10.
 const MEANS: f64 = 10.0;
 
 /// Or this many times the longest interval so far, where they come in turn.
 const LONGEST: u64 = 4;
 
-/// When an event happened, counted in whatever its owner counts: calls, moves of a model, looks at a gradient.
+/// When an event happened, counted in whatever its owner counts: calls, moves of a model, looks at
+/// a gradient.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Rhythm {
     now: u64,

@@ -1,23 +1,58 @@
-//! From numbers to the words of the table: what was seen of a variable over a span as long as its rhythm asks for.
+//! From numbers to the words of the table: what was seen of a variable over a span as long as its
+//! rhythm asks for.
 
+use crate::report::case::{Case, Context, Standpoint};
 use crate::report::evidence_table::{
-    Company, Course, Moved, OtherGradients, Required, Rest, Signs,
+    Company, Course, Moved, OtherGradients, Outcome, Required, Rest, Signs, row,
 };
+use crate::report::facts::Facts;
+use crate::report::gradient_state::GradientState;
 use crate::report::gradient_trail::Patience;
-use crate::report::rules::{Case, Context};
+use crate::report::history::History;
 use crate::report::thresholds::Thresholds;
-use crate::report::verdict::GradientState;
+use crate::report::verdict::Verdict;
 use crate::source::named_tensors::Role;
 
-/// Moves of a frozen variable, within the window, that are taken for an edit by hand or a copy now and then.
+/// Moves of a frozen variable, within the window, that are taken for an edit by hand or a copy now
+/// and then.
 const EDITS: u32 = 2;
 
 /// Looks in a row that must have found a variable following another.
 const FOLLOWING: u32 = 2;
 
-/// Share of the way that has led towards zero where nothing but decay moves a variable: all of it under plain descent, 0.8 of it
-/// for normal weights under Adam, whose steps are all alike.
+/// Share of the way that has led towards zero where nothing but decay moves a variable: all of it
+/// under plain descent, 0.8 of it for normal weights under Adam, whose steps are all alike.
 const SHRINKING: f64 = 0.6;
+
+impl<'a> Case<'a> {
+    /// Signs, row and outcome follow from the rest.
+    pub(crate) fn new(
+        (facts, history): (&'a Facts, &'a History),
+        (context, thresholds): (&'a Context, &'a Thresholds),
+        standpoint: Standpoint,
+        current: Verdict,
+        (gradient, is_copy, is_beside_gradient): (GradientState, bool, bool),
+    ) -> Case<'a> {
+        let mut case = Case {
+            facts,
+            history,
+            context,
+            thresholds,
+            standpoint,
+            current,
+            is_copy,
+            is_beside_gradient,
+            gradient,
+            signs: Signs::NOTHING,
+            row: row(&Signs::NOTHING),
+            outcome: Outcome::Undecided,
+        };
+        case.signs = signs(&case);
+        case.row = row(&case.signs);
+        case.outcome = case.row.outcome;
+        case
+    }
+}
 
 /// The words for a case.
 pub(crate) fn signs(case: &Case<'_>) -> Signs {
@@ -135,29 +170,5 @@ fn company(case: &Case<'_>, moved: Moved) -> Company {
         Company::Unknown
     } else {
         Company::Trained
-    }
-}
-
-/// What a variable counts as among those of its model.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Standpoint {
-    /// It is trained, as far as anybody knows.
-    pub(crate) is_trained: bool,
-    /// And nobody knows.
-    pub(crate) is_unknown: bool,
-    pub(crate) is_mover: bool,
-    pub(crate) has_gradient: bool,
-    pub(crate) is_looked_at: bool,
-}
-
-impl Standpoint {
-    pub(crate) fn count(self, context: &mut Context) {
-        if self.is_trained {
-            context.trained += 1;
-            context.unknown += usize::from(self.is_unknown);
-            context.movers += usize::from(self.is_mover);
-            context.with_gradient += usize::from(self.has_gradient);
-            context.looked += usize::from(self.is_looked_at);
-        }
     }
 }

@@ -4,7 +4,9 @@ use std::fmt;
 
 use crate::report::number::significant;
 use crate::report::printable::printable;
-use crate::report::{ParameterReport, Remark, Verdict, WeightReport};
+use crate::report::remark::Remark;
+use crate::report::verdict::Verdict;
+use crate::report::weight_report::{ParameterReport, WeightReport};
 
 const HEADINGS: [&str; 7] = [
     "variable",
@@ -145,7 +147,8 @@ pub(crate) fn summary(report: &WeightReport) -> String {
     )
 }
 
-/// What is worth a word and is in no cell: one line a kind of remark, with the variables that it is about.
+/// What is worth a word and is in no cell: one line a kind of remark, with the variables that it is
+/// about.
 pub(crate) fn remarks(report: &WeightReport) -> Vec<String> {
     const NAMED: usize = 5;
     let mut kinds: Vec<(&Remark, Vec<String>)> = Vec::new();
@@ -296,11 +299,14 @@ pub(crate) mod tests {
         let expected = "\
 variable                     shape    norm  update ratio  changed  drift  verdict
 b                            8\u{d7}1\u{d7}3\u{d7}3  12.3        1.2e-3  100.0 %  0.500  learning
-G/a.much.longer.name.weight  scalar   12.3             -  100.0 %  0.500  learning, 43 % of its units still
-c                            8\u{d7}1\u{d7}3\u{d7}3  12.3        1.2e-3  100.0 %  0.500  not updated: not in the optimizer
+G/a.much.longer.name.weight  scalar   12.3             -  100.0 %  0.500  \
+learning, 43 % of its units still
+c                            8\u{d7}1\u{d7}3\u{d7}3  12.3        1.2e-3  100.0 %  0.500  \
+not updated: not in the optimizer
 3 variables: 2 learning, 1 not updated; steady
-c: not updated: not in the optimizer since step 1: gradient norm 1.0e-1, and no element has changed in 20 steps; create \
-it through the store that the optimizer is built from, with requires_grad set there, or give it an optimizer of its own
+c: not updated: not in the optimizer since step 1: gradient norm 1.0e-1, and no element has \
+changed in 20 steps; create it through the store that the optimizer is built from, with \
+requires_grad set there, or give it an optimizer of its own
 note: read on";
         assert_eq!(report.to_string(), expected);
         let colored = StyledReport {

@@ -4,22 +4,26 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::report::cause::Cause;
+use crate::report::gradient_state::GradientState;
 use crate::report::printable::printable;
 use crate::report::remark::Remark;
-use crate::report::rules::{RULES, Rule, rule};
 
-/// Whether a variable learns, and if not, why. Rules are tried in this order; the first that holds decides.
+/// Whether a variable learns, and if not, why. Rules are tried in this order; the first that holds
+/// decides.
 ///
-/// *Learning* is shown, never assumed: something changed, and its cause was seen, or could not be seen for a reason that a
-/// [`Remark`](crate::Remark) states. What follows from what was seen is this table, in which an empty cell stands for any value. Rules about sizes
-/// come after it: they look at what is *learning* there, or not decided yet.
+/// *Learning* is shown, never assumed: something changed, and its cause was seen, or could not be
+/// seen for a reason that a [`Remark`](crate::Remark) states. What follows from what was seen is
+/// this table, in which an empty cell stands for any value. Rules about sizes come after it: they
+/// look at what is *learning* there, or not decided yet.
 ///
 #[doc = include_str!("evidence_table.md")]
 ///
-/// "Never" moved means: not for longer than the rhythm of the run explains. How many calls lie between two moves of a model is
-/// learnt from the run itself (gradients that are accumulated, models that take turns), and so is how many moves of its model a
-/// variable is left out of (heads in turn, layers of a task that comes now and then). Before the first move of all
-/// [`Thresholds::patience`](crate::Thresholds::patience) decides, or [`Thresholds::window`](crate::Thresholds::window) where a reason is seen.
+/// "Never" moved means: not for longer than the rhythm of the run explains. How many calls lie
+/// between two moves of a model is learnt from the run itself (gradients that are accumulated,
+/// models that take turns), and so is how many moves of its model a variable is left out of (heads
+/// in turn, layers of a task that comes now and then). Before the first move of all
+/// [`Thresholds::patience`](crate::Thresholds::patience) decides, or
+/// [`Thresholds::window`](crate::Thresholds::window) where a reason is seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
@@ -27,11 +31,12 @@ pub enum Verdict {
     NonFinite,
     /// It requires no gradient and does not move, as asked for. No fault.
     Frozen,
-    /// It moves and no gradient moves it, as a copy does that follows by hand: an average of weights, a target network, a
-    /// momentum encoder. So does a whole model without gradients, or a part of one that follows a trained part of the same
-    /// shape; also a buffer. No fault.
+    /// It moves and no gradient moves it, as a copy does that follows by hand: an average of
+    /// weights, a target network, a momentum encoder. So does a whole model without gradients, or a
+    /// part of one that follows a trained part of the same shape; also a buffer. No fault.
     MovedWithoutGradient,
-    /// It requires no gradient and moves all the same, among layers that are trained, and follows none of them.
+    /// It requires no gradient and moves all the same, among layers that are trained, and follows
+    /// none of them.
     MovingWhileFrozen,
     /// No gradient reaches any variable of this model, and none moves. One finding for the model.
     NoGradient,
@@ -43,11 +48,13 @@ pub enum Verdict {
     DecayOnly,
     /// The gradient of each variable of this model is exactly zero. One finding for the model.
     ZeroGradient,
-    /// Its gradient is there and exactly zero, while those of others are not: it stands behind units that never fire.
+    /// Its gradient is there and exactly zero, while those of others are not: it stands behind
+    /// units that never fire.
     DeadGradient,
     /// All its units are the same, and each step keeps them so: it began as a constant.
     IdenticalUnits,
-    /// It moved, and its updates have collapsed against its own past, while its gradient has not and other variables go on.
+    /// It moved, and its updates have collapsed against its own past, while its gradient has not
+    /// and other variables go on.
     Stalled,
     /// Its gradient is orders of magnitude smaller than that of the other layers.
     Vanishing,
@@ -56,9 +63,11 @@ pub enum Verdict {
         /// As far as it can be known.
         cause: Cause,
     },
-    /// Updates are lost to rounding: few elements change, and those by the smallest step that their type has.
+    /// Updates are lost to rounding: few elements change, and those by the smallest step that their
+    /// type has.
     RoundedAway,
-    /// Its first spread was far from what its fan-in asks for (Xavier, He), and harm has come of it.
+    /// Its first spread was far from what its fan-in asks for (Xavier, He), and harm has come of
+    /// it.
     PoorInit,
     /// Steps as large as the weights themselves, or a norm that grows without bound.
     Exploding,
@@ -74,26 +83,8 @@ pub enum Verdict {
     Undecided,
 }
 
-/// What the last backward passes left, over the window, or as many looks as the rhythm of the run asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum GradientState {
-    /// It was not looked at: no tensor, or one that cannot be looked into.
-    #[default]
-    Unseen,
-    /// It requires none.
-    NotRequired,
-    /// There was none.
-    Undefined,
-    /// It was there and exactly zero.
-    Zero,
-    /// It was there and not zero, at least once.
-    NonZero,
-    /// It held NaN or infinities again and again.
-    NonFinite,
-}
-
-/// The numbers behind a verdict. "Over the window" means the newest steps, [`Thresholds::window`](crate::Thresholds) of them.
+/// The numbers behind a verdict. "Over the window" means the newest steps,
+/// [`Thresholds::window`](crate::Thresholds) of them.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct Evidence {
@@ -103,36 +94,42 @@ pub struct Evidence {
     pub moves: u32,
     /// Share of elements whose bits changed, mean over the window.
     pub changed_fraction: Option<f64>,
-    /// Of the elements that changed, the share that moved by exactly one unit in the last place, over the window.
+    /// Of the elements that changed, the share that moved by exactly one unit in the last place,
+    /// over the window.
     pub one_ulp_fraction: Option<f64>,
     /// Geometric mean of the update ratio over the window.
     pub update_ratio: Option<f64>,
     /// The highest that mean has been.
     pub update_ratio_peak: Option<f64>,
-    /// Mean cosine between each step's change and the one before it, over the window, from at most 1024 elements.
+    /// Mean cosine between each step's change and the one before it, over the window, from at most
+    /// 1024 elements.
     pub cosine: Option<f64>,
     /// What was seen of the gradient over the window.
     pub gradient: GradientState,
-    /// L2 norm of the gradient, geometric mean over the window, estimated from at most 128 elements a look.
+    /// L2 norm of the gradient, geometric mean over the window, estimated from at most 128 elements
+    /// a look.
     pub gradient_norm: Option<f64>,
     /// Sum of the norms of all changes: how long the way was that led as far as `drift`.
     pub path: f64,
-    /// Standard deviation of the first weights times the square root of the fan-in: 1 is Xavier, 1.4 He, 0.6 PyTorch's
-    /// default. `None` below two dimensions.
+    /// Standard deviation of the first weights times the square root of the fan-in: 1 is Xavier,
+    /// 1.4 He, 0.6 PyTorch's default. `None` below two dimensions.
     pub initial_scale: Option<f64>,
     /// The same of the newest weights.
     pub scale: Option<f64>,
     /// Share of elements that are exactly zero.
     pub zero_fraction: Option<f64>,
-    /// Share of output units (slices along the first dimension) of which nothing changed over the window.
+    /// Share of output units (slices along the first dimension) of which nothing changed over the
+    /// window.
     pub still_units: Option<f64>,
-    /// The row of the table in [`Verdict`] that what was seen fits now. The verdict may be an earlier one, until this is sure.
+    /// The row of the table in [`Verdict`] that what was seen fits now. The verdict may be an
+    /// earlier one, until this is sure.
     pub row: &'static str,
     /// What is worth a word beside the verdict and is no fault.
     pub remarks: Vec<Remark>,
 }
 
-/// Something that is wrong: reported once when its verdict is reached, and once more when it is over.
+/// Something that is wrong: reported once when its verdict is reached, and once more when it is
+/// over.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Finding {
@@ -167,35 +164,6 @@ pub enum Trend {
     Unstable,
     /// Most variables do not move, or hardly.
     Stagnant,
-}
-
-impl Verdict {
-    /// One of each kind, in the order in which rules are tried. Of `NotUpdated` there are as many as there are causes.
-    pub fn all() -> impl Iterator<Item = Verdict> {
-        RULES.iter().map(|rule| rule.verdict)
-    }
-
-    fn rule(self) -> &'static Rule {
-        rule(self)
-    }
-
-    /// True for what a user should look at; false for `Learning`, `Frozen`, `MovedWithoutGradient` and `Undecided`.
-    pub fn is_fault(self) -> bool {
-        self.rule().is_fault
-    }
-
-    /// One line on what to do; empty where nothing is to be done.
-    pub fn advice(self) -> &'static str {
-        match self {
-            Verdict::NotUpdated { cause } => cause.advice(),
-            other => other.rule().advice,
-        }
-    }
-
-    /// The name in snake case, as `tch-tensorboard report --json` and `--fail-on` spell it.
-    pub fn name(self) -> &'static str {
-        self.rule().name
-    }
 }
 
 impl fmt::Display for Verdict {
@@ -234,24 +202,6 @@ impl fmt::Display for Finding {
         match self.over_since {
             Some(over) => write!(formatter, ", over since step {over}: {reason}"),
             None => write!(formatter, ": {reason}; {}", self.verdict.advice()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_verdict_has_one_rule_with_a_name_of_its_own() {
-        let names: std::collections::HashSet<&str> = Verdict::all().map(Verdict::name).collect();
-        assert_eq!(names.len(), RULES.len());
-        for verdict in Verdict::all().filter(|one| !matches!(one, Verdict::NotUpdated { .. })) {
-            assert_eq!(
-                verdict.is_fault(),
-                !verdict.advice().is_empty(),
-                "{verdict}"
-            );
         }
     }
 }

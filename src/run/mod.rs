@@ -16,7 +16,7 @@ use std::path::Path;
 
 use crate::analysis::dashboard::ScopeBoard;
 use crate::analysis::description::Description;
-use crate::analysis::points::Points;
+use crate::analysis::points::PointBatch;
 use crate::analysis::tag_parts::{self, WEIGHT_REPORT};
 use crate::error::Error;
 use crate::kernel::Kernels;
@@ -29,7 +29,7 @@ use crate::proto::{Event, Summary, event::What};
 use crate::run::files::Files;
 use crate::run::health::Health;
 use crate::run::layout::Layout;
-use crate::run::point_messages::{Needs, Point, PointMessages};
+use crate::run::point_messages::{EncodedPoint, Needs, PointMessages};
 use crate::run::records::Records;
 use crate::run::tags::{Met, Tags};
 use crate::sink::session_event;
@@ -45,7 +45,7 @@ const REPORT_DESCRIPTION: &str =
     "What each variable has come to, and what to do. Written when a verdict changes.";
 
 /// See the module.
-pub(crate) struct Run {
+pub(crate) struct RunWriter {
     files: Files,
     tags: Tags,
     layout: Layout,
@@ -64,15 +64,15 @@ pub(crate) struct Run {
     newest_step: Option<i64>,
 }
 
-impl Run {
-    pub(crate) fn new(opened: Opened) -> Run {
+impl RunWriter {
+    pub(crate) fn new(opened: Opened) -> RunWriter {
         let Opened {
             claim,
             writer,
             history,
             options,
         } = opened;
-        let mut run = Run {
+        let mut run = RunWriter {
             files: Files::new(claim, writer, options),
             tags: Tags::default(),
             layout: Layout::default(),
@@ -170,7 +170,7 @@ impl Run {
     }
 
     /// Adds the points of a model's snapshot: one event of scalars and one of histograms.
-    pub(crate) fn points(&mut self, health: &Health, watch: u32, points: &Points) {
+    pub(crate) fn points(&mut self, health: &Health, watch: u32, points: &PointBatch) {
         self.rotate(health);
         let (mut scalars, mut histograms) = self.kept.remove(&watch).unwrap_or_default();
         self.event_of(health, points, &points.scalars, &mut scalars);
@@ -210,10 +210,10 @@ impl Run {
     }
 
     /// Adds an event of points of one kind.
-    fn event_of<P: Point>(
+    fn event_of<P: EncodedPoint>(
         &mut self,
         health: &Health,
-        points: &Points,
+        points: &PointBatch,
         of_kind: &[P],
         messages: &mut PointMessages,
     ) {
@@ -446,8 +446,8 @@ mod tests {
     use crate::sink::claim::claim_run;
     use std::sync::Arc;
 
-    fn points(tag: &Arc<PointTag>, step: i64) -> Points {
-        Points {
+    fn points(tag: &Arc<PointTag>, step: i64) -> PointBatch {
+        PointBatch {
             step,
             wall_time: WallTime::now(),
             scalars: vec![ScalarPoint::new(tag, 1.0)],
@@ -456,7 +456,7 @@ mod tests {
     }
 
     /// Whether the newest event describes its first value, and how many events wait.
-    fn newest(run: &Run) -> (bool, usize) {
+    fn newest(run: &RunWriter) -> (bool, usize) {
         let events = run.files.waiting();
         let described = match events.last().and_then(|event| event.what.as_ref()) {
             Some(What::Summary(summary)) => summary.value[0].metadata.is_some(),
@@ -471,7 +471,7 @@ mod tests {
         let claim = claim_run(&LocalSink, &parent.path().join("run"), Existing::Fail).unwrap();
         let files = FileOptions::default();
         let opened = Opened::new(claim, RunHistory::default(), None, files).unwrap();
-        let (mut run, health) = (Run::new(opened), Health::new(Box::new(|_| {})));
+        let (mut run, health) = (RunWriter::new(opened), Health::new(Box::new(|_| {})));
         let tag = Arc::new(PointTag {
             name: "weight_mean/w".into(),
             description: Description {
@@ -507,7 +507,7 @@ mod tests {
         let mut history = RunHistory::default();
         history.tags = tags.map(|tag| (tag.into(), Plugin::Scalars)).into();
         let opened = Opened::new(claim, history, None, FileOptions::default()).unwrap();
-        let run = Run::new(opened);
+        let run = RunWriter::new(opened);
         assert_eq!(run.telling(10), ["loss", "weight_decay", "model/loss"]);
     }
 }

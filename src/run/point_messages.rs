@@ -15,7 +15,7 @@ use crate::run::tags::Era;
 use crate::summary;
 
 /// What becomes a message.
-pub(crate) trait Point {
+pub(crate) trait EncodedPoint {
     const PLUGIN: Plugin;
 
     fn tag(&self) -> &Arc<PointTag>;
@@ -24,7 +24,7 @@ pub(crate) trait Point {
     fn refill(&self, message: &mut Value, description: Option<&str>);
 }
 
-impl Point for ScalarPoint {
+impl EncodedPoint for ScalarPoint {
     const PLUGIN: Plugin = Plugin::Scalars;
 
     fn tag(&self) -> &Arc<PointTag> {
@@ -36,7 +36,7 @@ impl Point for ScalarPoint {
     }
 }
 
-impl Point for HistogramPoint {
+impl EncodedPoint for HistogramPoint {
     const PLUGIN: Plugin = Plugin::Histograms;
 
     fn tag(&self) -> &Arc<PointTag> {
@@ -70,7 +70,7 @@ impl PointMessages {
     /// The messages of these points. `needs` is asked for each tag that did not stand at the same
     /// place the last time, and for all of them when that was in another era. Let them come back by
     /// [`PointMessages::keep`].
-    pub(crate) fn of<P: Point>(
+    pub(crate) fn of<P: EncodedPoint>(
         &mut self,
         points: &[P],
         era: Era,

@@ -10,11 +10,11 @@ use crate::summary::private;
 #[derive(Debug, Default)]
 pub(crate) struct Records {
     /// By scope.
-    models: BTreeMap<String, Recorded>,
+    models: BTreeMap<String, Written>,
 }
 
 #[derive(Debug, Default)]
-struct Recorded {
+struct Written {
     /// As it is now, and as it was when it was last written.
     now: ModelRecord,
     written: ModelRecord,
@@ -44,7 +44,7 @@ impl Records {
     }
 }
 
-impl Recorded {
+impl Written {
     fn take(&mut self, file: u32) -> Option<ModelRecord> {
         let is_first = self.whole_in != file;
         let changes = match is_first {

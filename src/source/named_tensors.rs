@@ -11,13 +11,15 @@ use crate::source::values::Values;
 
 #[cfg_attr(
     feature = "tch",
-    doc = "A source of named tensors: a [`tch::nn::VarStore`], a part of one ([`SubStore`](struct.SubStore.html)), a
+    doc = "A source of named tensors: a [`tch::nn::VarStore`], a part of one \
+        ([`SubStore`](struct.SubStore.html)), a
 [`tch::CModule`], a pair `(name, values)`, a map, or a slice, array or vector of any of these. A
 `TrainableCModule` is logged through the `VarStore` that it was loaded into."
 )]
 #[cfg_attr(
     not(feature = "tch"),
-    doc = "A source of named tensors: a pair `(name, values)`, a map, or a slice, array or vector of any of these. With the
+    doc = "A source of named tensors: a pair `(name, values)`, a map, or a slice, array or vector \
+        of any of these. With the
 feature `tch` also a `VarStore`, a part of one, and a `CModule`."
 )]
 ///

@@ -62,7 +62,8 @@ macro_rules! plain_numbers {
     )*};
 }
 plain_numbers!(
-    bool => Bool, u8 => U8, i8 => I8, i16 => I16, i32 => I32, i64 => I64, f16 => F16, bf16 => BF16, f32 => F32,
+    bool => Bool, u8 => U8, i8 => I8, i16 => I16, i32 => I32, i64 => I64, f16 => F16,
+    bf16 => BF16, f32 => F32,
     f64 => F64
 );
 
@@ -81,7 +82,10 @@ macro_rules! widened_numbers {
         }
     )*};
 }
-widened_numbers!(u16 => i32 as I32, u32 => i64 as I64, u64 => f64 as F64, usize => f64 as F64, isize => i64 as I64);
+widened_numbers!(
+    u16 => i32 as I32, u32 => i64 as I64, u64 => f64 as F64, usize => f64 as F64,
+    isize => i64 as I64
+);
 
 macro_rules! impl_values {
     ($($kind:ty),*) => {$(
@@ -146,7 +150,8 @@ macro_rules! scalar_numbers {
     )*};
 }
 scalar_numbers!(
-    bool => |v| f64::from(u8::from(v)), u8 => f64::from, u16 => f64::from, u32 => f64::from, u64 => |v| v as f64,
+    bool => |v| f64::from(u8::from(v)), u8 => f64::from, u16 => f64::from, u32 => f64::from,
+    u64 => |v| v as f64,
     usize => |v| v as f64, i8 => f64::from, i16 => f64::from, i32 => f64::from, i64 => |v| v as f64,
     isize => |v| v as f64, f16 => f64::from, bf16 => f64::from, f32 => f64::from, f64 => |v| v,
 );

@@ -24,9 +24,9 @@ impl ScalarSource for Tensor {
 }
 
 /// A copy of one element on its device.
-struct DeviceScalar(Tensor);
+struct TensorScalar(Tensor);
 
-impl PendingScalar for DeviceScalar {
+impl PendingScalar for TensorScalar {
     fn read(&self, tag: &str) -> Result<f64> {
         read_scalar(tag, &self.0)
     }
@@ -54,7 +54,7 @@ fn fetch_scalar(tag: &str, tensor: &Tensor) -> Result<FetchedScalar> {
         copy.f_copy_(&tensor)?;
         Ok(copy)
     });
-    copy.map(|copy| FetchedScalar::Later(Box::new(DeviceScalar(copy))))
+    copy.map(|copy| FetchedScalar::Later(Box::new(TensorScalar(copy))))
         .map_err(|error| not_copied(tag, &error))
 }
 

@@ -1,28 +1,27 @@
 //! The thread that does everything but the copy: statistics, histograms, messages, files.
 
 pub(crate) mod queue;
+pub(crate) mod shared;
 mod status;
 mod watches;
 
-use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ptr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::analysis::watch::Watch;
-use crate::capture::buffer::{Budget, Pool, are_plenty};
+use crate::capture::buffer::{Pool, are_plenty};
 use crate::capture::{Snapshot, Subject};
 use crate::error::{Error, Result};
 use crate::kernel::Kernels;
 use crate::options::Selection;
-use crate::platform::background::{self, Rhythm};
-use crate::report::{Finding, WeightReport, markdown};
-use crate::run::health::Health;
-use crate::run::{Moment, Opened, Run};
-use crate::worker::queue::{Batch, PayloadEntry, Queue, ScalarEntry};
+use crate::platform::background::{self, WakeRhythm};
+use crate::report::WeightReport;
+use crate::run::{Moment, RunWriter};
+use crate::worker::queue::{Batch, PayloadEntry, ScalarEntry};
+use crate::worker::shared::Shared;
 use crate::worker::status::{keep_findings, weight_report};
 use crate::worker::watches::{Watched, Watches};
 
@@ -95,43 +94,11 @@ pub(crate) struct Closing {
     pub(crate) answer: SyncSender<Result<()>>,
 }
 
-/// What callers and worker share beside the queue.
-pub(crate) struct Shared {
-    pub(crate) queue: Queue,
-    /// Further run directories with their numbers. They are no commands: what is logged to a run
-    /// overtakes those.
-    pub(crate) opened: Mutex<Vec<(u32, Opened)>>,
-    /// For payloads that wait.
-    pub(crate) budget: Budget,
-    pub(crate) health: Health,
-    /// Calls that are handing over a command right now.
-    pub(crate) calls: AtomicUsize,
-    /// The newest report that was made without anybody waiting.
-    pub(crate) report: Mutex<Option<Arc<WeightReport>>>,
-    /// New findings that nobody has taken.
-    pub(crate) findings: Mutex<VecDeque<Finding>>,
-    /// The tags that tell most of each run, as they were at the end.
-    pub(crate) telling: Mutex<BTreeMap<u32, Vec<String>>>,
-}
-
-thread_local! {
-    /// What the worker on this thread serves; null on every other thread.
-    static SERVED: Cell<*const Shared> = const { Cell::new(ptr::null()) };
-}
-
-impl Shared {
-    /// True on the thread of this very worker, which runs `on_error`: nothing must wait for the
-    /// worker there.
-    pub(crate) fn is_worker_thread(&self) -> bool {
-        SERVED.get() == ptr::from_ref(self)
-    }
-}
-
 /// See the module.
 pub(crate) struct Worker {
     shared: Arc<Shared>,
     selection: Arc<Selection>,
-    runs: BTreeMap<u32, Run>,
+    runs: BTreeMap<u32, RunWriter>,
     watches: Watches,
     kernels: Kernels,
     batch: Batch,
@@ -142,7 +109,7 @@ pub(crate) struct Worker {
     text_written: Option<Instant>,
     flush_interval: Duration,
     written: Instant,
-    rhythm: Rhythm,
+    rhythm: WakeRhythm,
 }
 
 impl Worker {
@@ -159,7 +126,7 @@ impl Worker {
             selection,
             flush_interval,
             written: Instant::now(),
-            rhythm: Rhythm::default(),
+            rhythm: WakeRhythm::default(),
             runs: BTreeMap::new(),
             watches: Watches::default(),
             kernels: Kernels::new(threads),
@@ -174,7 +141,7 @@ impl Worker {
     /// Works until it is told to close, or every caller is gone.
     pub(crate) fn run(mut self, commands: &Receiver<Command>) {
         background::enter();
-        SERVED.set(Arc::as_ptr(&self.shared));
+        self.shared.enter_worker_thread();
         let mut tended = Instant::now();
         loop {
             let mut next = self.next(commands);
@@ -310,7 +277,7 @@ impl Worker {
             .unwrap_or_else(PoisonError::into_inner);
         let runs = opened
             .drain(..)
-            .map(|(run, opened)| (run, Run::new(opened)));
+            .map(|(run, opened)| (run, RunWriter::new(opened)));
         self.runs.extend(runs);
     }
 
@@ -379,7 +346,7 @@ impl Worker {
     /// Writes the records and reports that have changed to their runs' files.
     fn write_reports(&mut self, at: Moment) {
         for number in std::mem::take(&mut self.old_texts) {
-            let text = markdown(&self.report(Some(number)));
+            let text = self.report(Some(number)).to_markdown();
             let Some(run) = self.runs.get_mut(&number) else {
                 continue;
             };
@@ -426,7 +393,7 @@ impl Worker {
             .values_mut()
             .for_each(|run| run.record_refused(health));
         // What waits may still be written, so what was lost is returned by a later flush.
-        if let Some(error) = self.runs.values().find_map(Run::unwritten) {
+        if let Some(error) = self.runs.values().find_map(RunWriter::unwritten) {
             return Flushed {
                 result: Err(error),
                 acknowledged,
@@ -443,7 +410,7 @@ impl Worker {
     fn write_rest(&mut self) {
         let give_up_at = Instant::now() + CLOSE_PATIENCE;
         self.write(true);
-        let is_unwritten = |run: &Run| run.unwritten().is_some();
+        let is_unwritten = |run: &RunWriter| run.unwritten().is_some();
         while self.runs.values().any(is_unwritten) && Instant::now() < give_up_at {
             std::thread::sleep(CLOSE_PAUSE);
             for run in self.runs.values_mut().filter(|run| is_unwritten(run)) {
@@ -476,7 +443,7 @@ impl Worker {
         }
         self.refresh(Moment::End);
         if closing.as_ref().is_some_and(|closing| closing.is_complete) {
-            self.runs.values_mut().for_each(Run::end_session);
+            self.runs.values_mut().for_each(RunWriter::end_session);
         }
         self.write_rest();
         let telling = self

@@ -7,8 +7,8 @@ use std::sync::PoisonError;
 use crate::options::Selection;
 use crate::report::WeightReport;
 use crate::report::ledger::Found;
-use crate::run::Run;
-use crate::worker::Shared;
+use crate::run::RunWriter;
+use crate::worker::shared::Shared;
 use crate::worker::watches::Watches;
 
 /// Findings that wait to be taken at most; the oldest go first.
@@ -17,14 +17,14 @@ const FINDINGS: usize = 10_000;
 /// What is known of the models of one run, or of all.
 pub(super) fn weight_report(
     watches: &Watches,
-    runs: &BTreeMap<u32, Run>,
+    runs: &BTreeMap<u32, RunWriter>,
     selection: &Selection,
     only: Option<u32>,
 ) -> WeightReport {
     let mut report = WeightReport::default();
     for watched in watches.weights(only) {
         let watch = &watched.watch;
-        let run = runs.get(&watched.run).map(Run::directory);
+        let run = runs.get(&watched.run).map(RunWriter::directory);
         let run = run.unwrap_or(Path::new(""));
         report.parameters.extend(watch.report(run));
         report.models.extend(watch.model_report(run));

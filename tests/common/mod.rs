@@ -49,7 +49,8 @@ pub fn read_events(path: impl AsRef<Path>) -> Vec<Event> {
 /// The tag of the private record, which has tests of its own: it says again what the others say.
 pub const PRIVATE: &str = "tch_tensorboard";
 
-/// Every value of every summary with its step, in the order of the file, but for the private record.
+/// Every value of every summary with its step, in the order of the file, but for the private
+/// record.
 pub fn read_values(path: impl AsRef<Path>) -> Vec<(i64, summary::Value)> {
     let mut values = Vec::new();
     for event in read_events(path) {

@@ -1,4 +1,5 @@
-//! Event files to lines: framing and meaning are decoded here, so that the crate's own reader is not what is trusted.
+//! Event files to lines: framing and meaning are decoded here, so that the crate's own reader is
+//! not what is trusted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
@@ -20,8 +21,8 @@ const REPORT: &str = "weight_report";
 #[derive(Debug, Default)]
 pub struct Lines {
     pub of: BTreeMap<(String, String), Vec<String>>,
-    /// The scenario does not wait for the writer thread: a second report of one step stands behind it, and the end of the
-    /// session behind that.
+    /// The scenario does not wait for the writer thread: a second report of one step stands behind
+    /// it, and the end of the session behind that.
     pub is_free_running: bool,
 }
 
@@ -38,7 +39,8 @@ impl Lines {
             (file, events)
         };
         let files: Vec<(PathBuf, Vec<Event>)> = event_files(dir).into_iter().map(decoded).collect();
-        // Where files follow each other by their size, what the clock adds decides which points are described again.
+        // Where files follow each other by their size, what the clock adds decides which points are
+        // described again.
         let mut later = files.iter().skip(1);
         let rotates = later.any(|(_, events)| !is_start(events));
         let mut session = Session {

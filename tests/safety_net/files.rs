@@ -95,7 +95,8 @@ fn resume() {
     });
 }
 
-/// Where a file ends is not compared, but each is described (see `canonical.rs`), and none exceeds its size by much.
+/// Where a file ends is not compared, but each is described (see `canonical.rs`), and none exceeds
+/// its size by much.
 #[test]
 fn rotation() {
     scenario("rotation", |net| {

@@ -1,26 +1,29 @@
 //! What the crate writes, fixed value by value: a net under changes of its inside.
 //!
-//! Each scenario logs numbers that are made here, decodes the files with code of its own, and compares a digest for each tag
-//! with `tests/data/net/<scenario>.txt`, whose columns are tag, class, points and digest. A class is a plugin name, or:
+//! Each scenario logs numbers that are made here, decodes the files with code of its own, and
+//! compares a digest for each tag with `tests/data/net/<scenario>.txt`, whose columns are tag,
+//! class, points and digest. A class is a plugin name, or:
 //!
-//! - `text`: what people read, descriptions by the first part of the tag, reports, titles, reasons, messages;
+//! - `text`: what people read, descriptions by the first part of the tag, reports, titles, reasons,
+//!   messages;
 //! - `report`: verdicts and numbers of `Logger::weight_report`;
 //! - `judged`: verdicts of `Run::weight_report`, recomputed from the log;
 //! - `net`: sessions, events, errors and pinned charts.
 //!
 //! ```sh
 //! cargo test --no-default-features --test safety_net                      # compare
-//! UPDATE_NET=1 cargo test --test safety_net                               # write all expectations anew
-//! UPDATE_NET=text,judged cargo test --test safety_net                     # these classes only; the others are compared
-//! NET_DUMP=/some/folder cargo test --test safety_net                      # write the lines behind the digests, for diff
+//! UPDATE_NET=1 cargo test --test safety_net               # write all expectations anew
+//! UPDATE_NET=text,judged cargo test --test safety_net     # these classes only
+//! NET_DUMP=/some/folder cargo test --test safety_net      # write the lines behind the digests
 //! ```
 //!
-//! What only the clock decides is left out: wall times; how often the layout and the text of the report are written before
-//! the end of a session, and at which step (the writer thread writes both at most every two seconds); how events of
-//! different tags interleave, since scalars wait in a queue of their own; and where a file ends, since layouts and reports
-//! fill it, too. Each call is followed by a flush unless a scenario says otherwise: a frozen variable is logged in full from
-//! the call after the writer thread saw it move, and the last deltas are written only while the pool has kept the snapshot
-//! before.
+//! What only the clock decides is left out: wall times; how often the layout and the text of the
+//! report are written before the end of a session, and at which step (the writer thread writes both
+//! at most every two seconds); how events of different tags interleave, since scalars wait in a
+//! queue of their own; and where a file ends, since layouts and reports fill it, too. Each call is
+//! followed by a flush unless a scenario says otherwise: a frozen variable is logged in full from
+//! the call after the writer thread saw it move, and the last deltas are written only while the
+//! pool has kept the snapshot before.
 #![allow(unreachable_pub, reason = "modules of one program")]
 
 mod calls;

@@ -203,8 +203,8 @@ impl Net {
         let differences = differences(&expected, &actual);
         assert!(
             differences.is_empty(),
-            "{}: {} differences from {}; NET_DUMP=folder writes the lines behind the digests, to be compared with those \
-             of an older commit\n{}",
+            "{}: {} differences from {}; NET_DUMP=folder writes the lines behind the digests, to \
+             be compared with those of an older commit\n{}",
             self.name,
             differences.len(),
             path.display(),

@@ -1,7 +1,8 @@
-//! What needs tensors: gradients, stores and their roles, shapes of two and more dimensions, and the verdicts that hang on them.
+//! What needs tensors: gradients, stores and their roles, shapes of two and more dimensions, and
+//! the verdicts that hang on them.
 //!
-//! Weights are copied in, and gradients are those of a sum of products, which are the factors themselves: no number depends on
-//! how libtorch computes.
+//! Weights are copied in, and gradients are those of a sum of products, which are the factors
+//! themselves: no number depends on how libtorch computes.
 
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
@@ -25,7 +26,8 @@ struct Life {
     scale: f32,
     /// The change of each element at a step, in random directions.
     change: fn(i64) -> f32,
-    /// Elements of the gradient, in random directions; `None` where the loss does not reach the variable.
+    /// Elements of the gradient, in random directions; `None` where the loss does not reach the
+    /// variable.
     gradient: fn(i64) -> Option<f32>,
 }
 
@@ -210,7 +212,8 @@ fn tensor_verdicts() {
             lives.backward(step);
             lives.update(step);
             tch::no_grad(|| {
-                // There and back again, and ever smaller: no rounding that a processor could do in another way.
+                // There and back again, and ever smaller: no rounding that a processor could do in
+                // another way.
                 let by = if step % 2 == 0 { 5.0 } else { -5.0 };
                 let _ = swings.shallow_clone().g_add_scalar_(by / 128.0);
                 if step % 8 == 0 {

@@ -1,4 +1,5 @@
-//! The end of a run: its last weights are there, nothing is there twice, and what may still be asked.
+//! The end of a run: its last weights are there, nothing is there twice, and what may still be
+//! asked.
 
 use std::collections::HashSet;
 

@@ -304,7 +304,8 @@ fn the_order_of_a_source_does_not_matter() {
 
 #[test]
 fn changes_that_a_glance_misses_do_not_add_up() {
-    // Of so many elements only a few are looked at between distant points, and this one is not among them.
+    // Of so many elements only a few are looked at between distant points, and this one is not
+    // among them.
     let embedding = |step: i64| -> Vec<f32> {
         let mut values = vec![1.0; 10_000];
         values[1] = (step * step) as f32;

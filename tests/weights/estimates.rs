@@ -60,8 +60,9 @@ fn estimates_lie_within_five_standard_errors() {
             .collect();
         let (_, _, delta_norm) = exact(&deltas);
         let (_, _, norm_before) = exact(&before);
-        // Of a mean std / sqrt(n), of a standard deviation std / sqrt(2 n), of a share sqrt(p (1 - p) / n); the sum of squares of
-        // half of the elements spreads by sqrt((2 * 3 - 1) / n), and its root by half of that.
+        // Of a mean std / sqrt(n), of a standard deviation std / sqrt(2 n), of a share sqrt(p (1 -
+        // p) / n); the sum of squares of half of the elements spreads by sqrt((2 * 3 - 1) / n), and
+        // its root by half of that.
         let n = LIMIT as f64;
         let close = |what: &str, found: Option<f64>, truth: f64, error: f64| {
             let found = found.unwrap();

@@ -56,7 +56,8 @@ fn norms_and_histograms_are_those_of_the_gradients() {
     }
 }
 
-/// Without weights, gradients are in the private record, or a reader would take them for another writer's histograms.
+/// Without weights, gradients are in the private record, or a reader would take them for another
+/// writer's histograms.
 #[test]
 fn gradients_alone_are_no_variables_of_a_report() {
     let vs = cpu_store();

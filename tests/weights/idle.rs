@@ -1,4 +1,5 @@
-//! Calls between which nothing moved: gradient accumulation, the other model's turn, a rate of zero.
+//! Calls between which nothing moved: gradient accumulation, the other model's turn, a rate of
+//! zero.
 
 use tch_tensorboard::{Cadence, WeightOptions};
 
@@ -220,7 +221,8 @@ mod with_optimizers {
 
     #[test]
     fn tensors_made_anew_at_each_call_are_no_idle_calls() {
-        // Their memory is often that of the call before, and libtorch's write counter starts at the same number.
+        // Their memory is often that of the call before, and libtorch's write counter starts at the
+        // same number.
         let mut w = tensor(&[1000], 60);
         let run = Run::of_every_call();
         for step in 0..10_i64 {

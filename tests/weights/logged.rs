@@ -1,4 +1,5 @@
-//! The report recomputed from logs of every shape: scopes, roles, resumed runs, damage, other writers. Without libtorch.
+//! The report recomputed from logs of every shape: scopes, roles, resumed runs, damage, other
+//! writers. Without libtorch.
 
 use std::fs;
 use std::path::Path;

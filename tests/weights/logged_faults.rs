@@ -1,4 +1,5 @@
-//! The report recomputed from a log agrees with the one that the run itself came to: the same faults, made in real training.
+//! The report recomputed from a log agrees with the one that the run itself came to: the same
+//! faults, made in real training.
 
 use tch::{Kind, Tensor};
 use tch_tensorboard::{Cause, LogDir, LoggedReport, Verdict, WeightOptions, WeightReport};
@@ -15,8 +16,8 @@ fn both(run: Run) -> (WeightReport, LoggedReport) {
     (live, log.runs()[0].weight_report().unwrap())
 }
 
-/// The same, but for what a log cannot hold: without `log_gradients` it does not say whether there was a gradient, so that its list
-/// of causes has those that a gradient rules out.
+/// The same, but for what a log cannot hold: without `log_gradients` it does not say whether there
+/// was a gradient, so that its list of causes has those that a gradient rules out.
 fn agree(live: Verdict, logged: Verdict) -> bool {
     match (live, logged) {
         (Verdict::NotUpdated { cause: live }, Verdict::NotUpdated { cause: logged }) => {
@@ -31,7 +32,8 @@ fn agree(live: Verdict, logged: Verdict) -> bool {
     }
 }
 
-/// Asserts that each variable of the log has the verdict of the run, since the same step, with the same numbers.
+/// Asserts that each variable of the log has the verdict of the run, since the same step, with the
+/// same numbers.
 fn assert_agrees(live: &WeightReport, logged: &LoggedReport) {
     assert_eq!(logged.recorded, [], "{live}\n\n{}", logged.report);
     assert!(!logged.report.parameters.is_empty());

@@ -1,5 +1,6 @@
-//! What `log_weights` and `log_gradients` promise, read back from the event files: one module a behaviour. Plain slices
-//! stand for a model wherever libtorch is not the point, so that most of it runs without the `tch` feature.
+//! What `log_weights` and `log_gradients` promise, read back from the event files: one module a
+//! behaviour. Plain slices stand for a model wherever libtorch is not the point, so that most of it
+//! runs without the `tch` feature.
 #![allow(unreachable_pub, reason = "modules of one program")]
 
 #[path = "../common/mod.rs"]

@@ -1,4 +1,5 @@
-//! Models for whose copies there is hardly any memory, each in a process of its own that limits itself.
+//! Models for whose copies there is hardly any memory, each in a process of its own that limits
+//! itself.
 #![cfg(target_os = "linux")]
 
 use std::fs;

@@ -1,4 +1,5 @@
-//! Small tch models whose weights do not hang on libtorch's global random numbers, which parallel tests share.
+//! Small tch models whose weights do not hang on libtorch's global random numbers, which parallel
+//! tests share.
 
 use std::collections::BTreeMap;
 

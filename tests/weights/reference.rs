@@ -1,4 +1,5 @@
-//! The statistics computed anew, one number at a time in `f64`, from the definitions in the documentation.
+//! The statistics computed anew, one number at a time in `f64`, from the definitions in the
+//! documentation.
 #![cfg_attr(
     not(feature = "tch"),
     allow(dead_code, reason = "tests with libtorch use the rest")

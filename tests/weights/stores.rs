@@ -1,4 +1,5 @@
-//! Where libtorch keeps named tensors: stores, parts of stores, TorchScript modules, and stores in odd states.
+//! Where libtorch keeps named tensors: stores, parts of stores, TorchScript modules, and stores in
+//! odd states.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -13,7 +14,8 @@ use crate::model::{Net, add_variable, cpu_store, nudge, snapshot, tensor, to_vec
 use crate::reference::{assert_close, assert_counts, deltas, norm, wide};
 use crate::run::{Run, Written, every_call};
 
-/// Logs a source twice with every variable of the store moved in between; the names with a delta, in the report's order.
+/// Logs a source twice with every variable of the store moved in between; the names with a delta,
+/// in the report's order.
 fn names<S: NamedTensors + ?Sized>(stores: &[&VarStore], source: &S) -> Vec<String> {
     let run = Run::with(every_call());
     run.log_weights(source, 0).unwrap();

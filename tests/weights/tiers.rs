@@ -149,7 +149,8 @@ fn a_role_is_whole_whatever_the_cadence_of_its_members() {
     assert!(!written.has("weights/h.1.weight"));
 }
 
-/// The last step's role histogram is made when the run ends; some members had theirs at the step itself.
+/// The last step's role histogram is made when the run ends; some members had theirs at the step
+/// itself.
 #[test]
 fn the_last_role_is_whole_whatever_was_written_before() {
     let often = LayerOptions::new().histograms(Cadence::EveryCall);

@@ -1,5 +1,6 @@
-//! What the report says of variables that learn and of such that do not. One small net and plain descent, so that each fault
-//! does exactly what its test says; whole architectures and optimizers are tried by `make bench-faults`.
+//! What the report says of variables that learn and of such that do not. One small net and plain
+//! descent, so that each fault does exactly what its test says; whole architectures and optimizers
+//! are tried by `make bench-faults`.
 
 use prost::Message;
 use tch::{Kind, Tensor};
@@ -165,7 +166,8 @@ fn a_unit_that_never_fires_has_a_dead_gradient() {
             .fill_(-1e3);
     });
     training.train(30);
-    // Nothing comes through: neither what stands before the dead units nor what is behind them gets a gradient.
+    // Nothing comes through: neither what stands before the dead units nor what is behind them gets
+    // a gradient.
     for name in ["c2.weight", "c2.bias", "c10.weight"] {
         assert_eq!(training.verdict(name), Verdict::DeadGradient, "{name}");
     }

@@ -1,4 +1,5 @@
-//! What the report says of programs that people have written: each made after a public report, with the right answer.
+//! What the report says of programs that people have written: each made after a public report, with
+//! the right answer.
 
 use tch::nn::{self, Adam, Module, Optimizer, OptimizerConfig, Sgd, VarStore};
 use tch::{Kind, Tensor, no_grad};

@@ -1,8 +1,9 @@
 //! The rule for `all_zero`.
 
 use crate::report::evidence_table::{Moved, OtherGradients, Outcome};
+use crate::report::gradient_state::GradientState;
 use crate::report::rules::{Case, Rule, RuleKind};
-use crate::report::verdict::{GradientState, Verdict};
+use crate::report::verdict::Verdict;
 
 pub(super) const RULE: Rule = Rule {
     verdict: Verdict::AllZero,
@@ -23,7 +24,8 @@ fn decide(case: &Case<'_>) -> Option<Verdict> {
         Outcome::NotUpdated => case.gradient == GradientState::Unseen,
         _ => false,
     };
-    // Where no gradient of the model is other than zero, zeros are the reason only if there is nothing else.
+    // Where no gradient of the model is other than zero, zeros are the reason only if there is
+    // nothing else.
     let is_reason = case.signs.others != OtherGradients::None || case.context.is_all_zero;
     let holds =
         case.is_matrix() && is_zero && no_gradient && is_reason && case.signs.moved == Moved::Never;

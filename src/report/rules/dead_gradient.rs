@@ -11,8 +11,9 @@ pub(super) const RULE: Rule = Rule {
     kind: RuleKind::Gradient,
     decide,
     reason,
-    advice: "look for ReLUs that never fire before or behind it (lower the rate, use a leaky ReLU, check the input's scale), and \
-             for rounding, a state of zeros or a factor of 0 on the way",
+    advice: "look for ReLUs that never fire before or behind it (lower the rate, use a leaky \
+             ReLU, check the input's scale), and for rounding, a state of zeros or a factor of 0 \
+             on the way",
 };
 
 fn decide(case: &Case<'_>) -> Option<Verdict> {
@@ -40,7 +41,8 @@ fn reason(case: &Case<'_>) -> String {
             history.still
         ),
         moves => format!(
-            "the gradient is exactly zero; momentum or weight decay still moved it at {moves} of {} steps",
+            "the gradient is exactly zero; momentum or weight decay still moved it at {moves} of \
+             {} steps",
             sums.steps
         ),
     }

@@ -11,7 +11,8 @@ pub(super) const RULE: Rule = Rule {
     kind: RuleKind::Gradient,
     decide: |case| of_row(case, Outcome::DecayOnly, Verdict::DecayOnly),
     reason,
-    advice: "look at the loss: a factor of 0, a mask, a clamp or rounding on the way from it; weight decay alone moves it",
+    advice: "look at the loss: a factor of 0, a mask, a clamp or rounding on the way from it; \
+             weight decay alone moves it",
 };
 
 fn reason(case: &Case<'_>) -> String {

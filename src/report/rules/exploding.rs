@@ -13,7 +13,8 @@ pub(super) const RULE: Rule = Rule {
     advice: "lower the learning rate or warm it up, clip gradients, normalise the input",
 };
 
-/// Steps of the first ten that were as large as the variable, where it has come out far larger than any initialisation.
+/// Steps of the first ten that were as large as the variable, where it has come out far larger than
+/// any initialisation.
 const EARLY_JUMPS: u32 = 2;
 
 /// How much larger.

@@ -11,7 +11,8 @@ pub(super) const RULE: Rule = Rule {
     kind: RuleKind::Values,
     decide,
     reason,
-    advice: "initialise it at random (Xavier, He): units that begin alike get the same gradient and stay alike",
+    advice: "initialise it at random (Xavier, He): units that begin alike get the same gradient \
+             and stay alike",
 };
 
 fn decide(case: &Case<'_>) -> Option<Verdict> {

@@ -16,7 +16,8 @@ pub(super) const RULE: Rule = Rule {
 /// Steps that go back and forth.
 const TURNING: f64 = -0.3;
 
-/// Large updates are a number. They are a fault where the weights swing or outgrow their beginning, or the model is hurt.
+/// Large updates are a number. They are a fault where the weights swing or outgrow their beginning,
+/// or the model is hurt.
 fn decide(case: &Case<'_>) -> Option<Verdict> {
     (is_large(case) && harm(case).is_some()).then_some(Verdict::LargeUpdates)
 }

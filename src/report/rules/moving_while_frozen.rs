@@ -11,13 +11,15 @@ pub(super) const RULE: Rule = Rule {
     kind: RuleKind::Values,
     decide: |case| of_row(case, Outcome::MovingWhileFrozen, Verdict::MovingWhileFrozen),
     reason,
-    advice: "call zero_grad after freezing; or leave it out with exclude() if something else writes it on purpose",
+    advice: "call zero_grad after freezing; or leave it out with exclude() if something else \
+             writes it on purpose",
 };
 
 fn reason(case: &Case<'_>) -> String {
     let sums = &case.history.sums;
     format!(
-        "it changed at {} of {} steps and requires no gradient, nor does it follow another variable",
+        "it changed at {} of {} steps and requires no gradient, nor does it follow another \
+         variable",
         sums.moves, sums.steps
     )
 }

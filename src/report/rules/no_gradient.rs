@@ -11,8 +11,8 @@ pub(super) const RULE: Rule = Rule {
     kind: RuleKind::Gradient,
     decide: |case| of_row(case, Outcome::NoGradient, Verdict::NoGradient),
     reason,
-    advice: "use its output in the loss, log the store that is trained, look for detach(), no_grad and copies, and for zero_grad \
-             between backward and step",
+    advice: "use its output in the loss, log the store that is trained, look for detach(), \
+             no_grad and copies, and for zero_grad between backward and step",
 };
 
 fn reason(case: &Case<'_>) -> String {

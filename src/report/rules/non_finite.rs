@@ -11,7 +11,8 @@ pub(super) const RULE: Rule = Rule {
     kind: RuleKind::Values,
     decide,
     reason,
-    advice: "lower the learning rate, clip gradients, look for log(0), sqrt(0) and divisions; start again from a checkpoint",
+    advice: "lower the learning rate, clip gradients, look for log(0), sqrt(0) and divisions; \
+             start again from a checkpoint",
 };
 
 fn decide(case: &Case<'_>) -> Option<Verdict> {

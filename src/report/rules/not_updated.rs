@@ -2,8 +2,9 @@
 
 use crate::report::cause::Cause;
 use crate::report::evidence_table::{Outcome, Rest};
+use crate::report::gradient_state::GradientState;
 use crate::report::rules::{Case, Rule, RuleKind};
-use crate::report::verdict::{GradientState, Verdict};
+use crate::report::verdict::Verdict;
 
 pub(super) const RULE: Rule = Rule {
     verdict: Verdict::NotUpdated {
@@ -44,7 +45,8 @@ fn decide(case: &Case<'_>) -> Option<Verdict> {
     Some(Verdict::NotUpdated { cause })
 }
 
-/// Each element is the smallest or the largest of all: a clamp holds them, or they are made of two values.
+/// Each element is the smallest or the largest of all: a clamp holds them, or they are made of two
+/// values.
 fn is_pinned(case: &Case<'_>) -> bool {
     const FEWEST: u64 = 8;
     let Some(newest) = case
@@ -64,8 +66,8 @@ fn is_pinned(case: &Case<'_>) -> bool {
     (pinned_share(case) - 1.0).abs() < 1e-5
 }
 
-/// The variance against the largest that its mean and its bounds allow: 1 where there are two values, a third where all between
-/// them are alike.
+/// The variance against the largest that its mean and its bounds allow: 1 where there are two
+/// values, a third where all between them are alike.
 pub(super) fn pinned_share(case: &Case<'_>) -> f64 {
     let Some(newest) = case.history.newest else {
         return 0.0;
@@ -102,8 +104,8 @@ use Cause::{
     StepNotCalled,
 };
 
-/// The lists that evidence may leave, with a bit each of the place for: a rate that may be zero, a gradient that was not seen,
-/// updates that may be lost to rounding.
+/// The lists that evidence may leave, with a bit each of the place for: a rate that may be zero, a
+/// gradient that was not seen, updates that may be lost to rounding.
 pub(crate) const LISTS: [&[Cause]; 8] = [
     &[NotInOptimizer, StepNotCalled, Overwritten],
     &[NotInOptimizer, LearningRateZero, StepNotCalled, Overwritten],

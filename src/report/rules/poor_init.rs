@@ -23,8 +23,9 @@ const SLOWER: f64 = 0.05;
 /// A first step that is so many times the variable has nothing to do with how it began.
 const REPLACED: f64 = 3.0;
 
-/// A first spread is a number. It is a fault where something comes of it: steps next to those of the other layers are next to
-/// nothing, or the first step is many times the variable, or the model is hurt.
+/// A first spread is a number. It is a fault where something comes of it: steps next to those of
+/// the other layers are next to nothing, or the first step is many times the variable, or the model
+/// is hurt.
 fn decide(case: &Case<'_>) -> Option<Verdict> {
     let scale = is_out_of_band(case)?;
     let history = case.history;
@@ -47,7 +48,8 @@ pub(crate) fn is_out_of_band(case: &Case<'_>) -> Option<f64> {
     let thresholds = case.thresholds;
     let first = case.history.first?;
     let scale = case.facts.scale(&first)?;
-    // Weights that begin at zero are small after the first step: only what was seen before it tells.
+    // Weights that begin at zero are small after the first step: only what was seen before it
+    // tells.
     let too_small = scale > 0.0 && scale < thresholds.init_scale_min && case.history.is_fresh;
     // Embeddings begin with a spread of one whatever their width.
     let is_table = case.facts.looks_embedded && (0.5..2.0).contains(&first.std()?);

@@ -1,10 +1,11 @@
 //! The rule for `rounded_away`.
 
 use crate::report::evidence_table::Outcome;
+use crate::report::gradient_state::GradientState;
 use crate::report::history::VIEW;
 use crate::report::number::significant;
 use crate::report::rules::{Case, Rule, RuleKind, percent};
-use crate::report::verdict::{GradientState, Verdict};
+use crate::report::verdict::Verdict;
 
 pub(super) const RULE: Rule = Rule {
     verdict: Verdict::RoundedAway,
@@ -13,7 +14,8 @@ pub(super) const RULE: Rule = Rule {
     kind: RuleKind::Rest,
     decide,
     reason,
-    advice: "raise the learning rate, or keep weights in a longer type (f32 for bf16 and f16, which are for computing)",
+    advice: "raise the learning rate, or keep weights in a longer type (f32 for bf16 and f16, \
+             which are for computing)",
 };
 
 /// An update ratio of this share of what the type resolves leaves nearly all elements as they are.
@@ -37,7 +39,8 @@ fn decide(case: &Case<'_>) -> Option<Verdict> {
     holds.then_some(Verdict::RoundedAway)
 }
 
-/// Now and then an element changes by the smallest step of its type, and its gradient is there all the time.
+/// Now and then an element changes by the smallest step of its type, and its gradient is there all
+/// the time.
 fn by_flicker(case: &Case<'_>) -> bool {
     let thresholds = case.thresholds;
     case.history.has_flickered(thresholds.one_ulp_fraction)
@@ -94,8 +97,8 @@ fn reason(case: &Case<'_>) -> String {
             wanted(factor, case.context.learning_rate)
         );
     }
-    // Half of the elements of a normal variable lie above 0.67 of its spread, and a share p next to zero that 1.25 p of it holds
-    // changes now.
+    // Half of the elements of a normal variable lie above 0.67 of its spread, and a share p next to
+    // zero that 1.25 p of it holds changes now.
     let factor = sums.changed().filter(|&changed| changed > 0.0);
     format!(
         "only {} of the elements change, and {} of these by one unit in the last place{}",

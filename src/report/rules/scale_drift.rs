@@ -20,8 +20,8 @@ const LOW: f64 = 0.02;
 /// What begins near zero and grows into this band is on its way.
 const HIGH: f64 = 5.0;
 
-/// A spread that has changed much is a number. It is a fault where next to nothing passes the layer any more, or where it grows
-/// while the model is hurt.
+/// A spread that has changed much is a number. It is a fault where next to nothing passes the layer
+/// any more, or where it grows while the model is hurt.
 fn decide(case: &Case<'_>) -> Option<Verdict> {
     let (_, now) = drift(case)?;
     let harmed = now < LOW || case.context.is_hurt;

@@ -50,7 +50,8 @@ fn decide(case: &Case<'_>) -> Option<Verdict> {
 fn reason(case: &Case<'_>) -> String {
     let fall = case.collapse().map_or(0.0, f64::exp);
     format!(
-        "its changes have shrunk to {fall:.1e} of their highest, the other variables' to {:.2}, and its gradient has not ({})",
+        "its changes have shrunk to {fall:.1e} of their highest, the other variables' to {:.2}, \
+         and its gradient has not ({})",
         case.context.collapse.map_or(1.0, f64::exp),
         case.gradient_text()
     )

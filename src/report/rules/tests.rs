@@ -6,9 +6,12 @@ use super::*;
 use crate::kernel::stats::{Change, Moments};
 use crate::model::types::DType;
 use crate::report::cause::Cause;
+use crate::report::facts::Facts;
+use crate::report::gradient_state::GradientState;
 use crate::report::gradient_trail::Patience;
 use crate::report::history::{Idle, Observation, Scale, Seen};
 use crate::report::patient::Patient;
+use crate::report::thresholds::Thresholds;
 use crate::source::named_tensors::Role;
 use crate::source::values::Glimpse;
 
@@ -84,7 +87,8 @@ fn facts() -> Facts {
     }
 }
 
-/// A model that trains beside the variable, with gradients a thousandth of the weights: four others, of which it knows.
+/// A model that trains beside the variable, with gradients a thousandth of the weights: four
+/// others, of which it knows.
 fn context() -> Context {
     Context {
         has_moved: true,
@@ -401,7 +405,8 @@ fn rounding_shows_in_the_last_place() {
     );
 }
 
-// Both change a few rows at first, and then more: a table row by row, lost updates element by element.
+// Both change a few rows at first, and then more: a table row by row, lost updates element by
+// element.
 #[test]
 fn flickering_rows_are_no_table() {
     let mut facts = facts();
@@ -729,5 +734,18 @@ proptest! {
             _ => true,
         };
         prop_assert!(contradicts, "{found} {history:?}");
+    }
+}
+
+#[test]
+fn each_verdict_has_one_rule_with_a_name_of_its_own() {
+    let names: std::collections::HashSet<&str> = Verdict::all().map(Verdict::name).collect();
+    assert_eq!(names.len(), RULES.len());
+    for verdict in Verdict::all().filter(|one| !matches!(one, Verdict::NotUpdated { .. })) {
+        assert_eq!(
+            verdict.is_fault(),
+            !verdict.advice().is_empty(),
+            "{verdict}"
+        );
     }
 }

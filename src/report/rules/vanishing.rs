@@ -12,7 +12,8 @@ pub(super) const RULE: Rule = Rule {
     kind: RuleKind::Gradient,
     decide,
     reason,
-    advice: "use ReLU-like activations, normalisation or residual connections between it and the loss",
+    advice: "use ReLU-like activations, normalisation or residual connections between it and the \
+             loss",
 };
 
 fn decide(case: &Case<'_>) -> Option<Verdict> {

@@ -11,8 +11,8 @@ pub(super) const RULE: Rule = Rule {
     kind: RuleKind::Gradient,
     decide,
     reason,
-    advice: "look at the loss: it does not depend on the model (one class, a factor of 0, a clamp, a mask), or gradients are set \
-             to zero before step",
+    advice: "look at the loss: it does not depend on the model (one class, a factor of 0, a \
+             clamp, a mask), or gradients are set to zero before step",
 };
 
 fn decide(case: &Case<'_>) -> Option<Verdict> {
