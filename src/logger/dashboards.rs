@@ -40,8 +40,8 @@ impl Logger {
     /// [`Error::InvalidValue`] for lengths that differ, no labels, and
     /// fewer than 2 or more than 1000 thresholds;
     /// [`Error::UnsupportedTensor`], and as
-    /// [`log_text`](Logger::log_text). Scores beyond 0 to 1 and labels that are neither are reported
-    /// to [`on_error`](crate::LoggerBuilder::on_error).
+    /// [`log_text`](Logger::log_text). Scores beyond 0 to 1 and labels that are neither are
+    /// reported to [`on_error`](crate::LoggerBuilder::on_error).
     pub fn log_pr_curve(&self, tag: &str, curve: PrCurve<'_>, step: impl Step) -> Result<()> {
         let call = self.begin(tag, step)?;
         let curve = curve.inspect(tag, None)?;
@@ -119,8 +119,8 @@ impl Logger {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidValue`] for none at all, one without a name, a number that is not finite, and
-    /// a second call for one run; [`Error::Closed`] for a closed logger.
+    /// [`Error::InvalidValue`] for none at all, one without a name, a number that is not finite,
+    /// and a second call for one run; [`Error::Closed`] for a closed logger.
     pub fn log_hparams(&self, params: HParams) -> Result<()> {
         let call = self.begin_of_run(hparams::START)?;
         params.check()?;
@@ -233,8 +233,8 @@ impl Logger {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidValue`] for a category or chart without a title, one that would stay empty, a
-    /// pattern that cannot be read, and more than 1000 charts; [`Error::Closed`] for a closed
+    /// [`Error::InvalidValue`] for a category or chart without a title, one that would stay empty,
+    /// a pattern that cannot be read, and more than 1000 charts; [`Error::Closed`] for a closed
     /// logger.
     pub fn log_layout(&self, layout: &[ChartCategory]) -> Result<()> {
         let call = self.begin_of_run(custom_scalars::TAG)?;
@@ -242,11 +242,11 @@ impl Logger {
         call.send_entry(0, || Ok(RunEntry::Charts(categories)))
     }
 
-    /// Logs points in space, with triangles and colours or without, shown in the Mesh dashboard. Its
-    /// parts have tags of their own: `<tag>_VERTEX`, `<tag>_FACE` and `<tag>_COLOR`.
+    /// Logs points in space, with triangles and colours or without, shown in the Mesh dashboard.
+    /// Its parts have tags of their own: `<tag>_VERTEX`, `<tag>_FACE` and `<tag>_COLOR`.
     ///
-    /// TensorBoard gives the page each coordinate as text: a mesh of more than 100 000 vertices takes
-    /// seconds to show. Its fast loader keeps 100 of a tag, its Python loader 10.
+    /// TensorBoard gives the page each coordinate as text: a mesh of more than 100 000 vertices
+    /// takes seconds to show. Its fast loader keeps 100 of a tag, its Python loader 10.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -260,10 +260,10 @@ impl Logger {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidValue`] for shapes that are not `[n, 3]` or `[batch, n, 3]` or do not fit each
-    /// other, no vertices, more than 2 000 000, and a configuration that is no JSON object;
-    /// [`Error::UnsupportedTensor`], and as [`log_text`](Logger::log_text). Coordinates that are not
-    /// finite and places that no vertex has are reported to
+    /// [`Error::InvalidValue`] for shapes that are not `[n, 3]` or `[batch, n, 3]` or do not fit
+    /// each other, no vertices, more than 2 000 000, and a configuration that is no JSON object;
+    /// [`Error::UnsupportedTensor`], and as [`log_text`](Logger::log_text). Coordinates that are
+    /// not finite and places that no vertex has are reported to
     /// [`on_error`](crate::LoggerBuilder::on_error).
     pub fn log_mesh(&self, tag: &str, mesh: Mesh<'_>, step: impl Step) -> Result<()> {
         let call = self.begin(tag, step)?;

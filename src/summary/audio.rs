@@ -17,8 +17,8 @@ use crate::summary::Payload;
 /// What errors call it.
 const KIND: &str = "audio";
 
-/// Samples of all channels of a clip at most, 46 minutes of one channel at 48 kHz: TensorBoard reads
-/// a clip as a whole, and browsers stall with long ones.
+/// Samples of all channels of a clip at most, 46 minutes of one channel at 48 kHz: TensorBoard
+/// reads a clip as a whole, and browsers stall with long ones.
 const MOST_SAMPLES: usize = 1 << 27;
 
 /// Samples a second at most: the header of a WAV file has 32 bits for the bytes of a second.
@@ -179,7 +179,8 @@ impl Payload for Clip {
 
     fn into_value(self: Box<Self>, _: &str, _: &mut Kernels) -> Result<Option<value::Value>> {
         let channels: Vec<Vec<i16>> = self.channels.iter().map(samples).collect();
-        // A list of clips: in the form of pairs with labels the Python loader takes these for clips.
+        // A list of clips: in the form of pairs with labels the Python loader takes these for
+        // clips.
         Ok(Some(super::strings(vec![wav(
             &channels,
             self.samples_per_sec,

@@ -119,8 +119,8 @@ impl<'a> PrCurve<'a> {
     /// each label; `None` for one of two classes.
     ///
     /// # Errors
-    /// [`Error::InvalidValue`] for what is no curve, [`Error::UnsupportedTensor`] for what cannot be
-    /// read.
+    /// [`Error::InvalidValue`] for what is no curve, [`Error::UnsupportedTensor`] for what cannot
+    /// be read.
     pub(crate) fn inspect(self, tag: &str, classes: Option<usize>) -> Result<InspectedCurve<'a>> {
         let invalid = |reason: String| Error::value(KIND, tag, reason);
         if !THRESHOLDS.contains(&self.thresholds) {
