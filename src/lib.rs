@@ -149,6 +149,7 @@ pub use report::{
     Thresholds, Trend, Verdict, WeightReport,
 };
 pub use run::health::Stats;
+pub use source::image::{Image, ImageLayout};
 pub use source::named_tensors::{NamedTensors, Visitor};
 pub use source::values::{ScalarValue, Values};
 #[cfg(feature = "tch")]

@@ -4,8 +4,11 @@
 //! A further dashboard is a file with a [`Payload`], a line below, and a method of
 //! [`Logger`](crate::Logger).
 
+pub(crate) mod canvas;
 pub(crate) mod custom_scalars;
 pub(crate) mod histograms;
+pub(crate) mod images;
+pub(crate) mod png;
 pub(crate) mod private;
 pub(crate) mod scalars;
 pub(crate) mod text;
