@@ -90,6 +90,15 @@ pub enum Error {
         /// Why it cannot be logged, and what to do.
         reason: Box<str>,
     },
+    /// A picture that cannot be shown: a wrong shape or type, no pixels, too many, or a file that
+    /// is no picture.
+    #[error("image {tag:?}: {reason}")]
+    InvalidImage {
+        /// The tag as given.
+        tag: Box<str>,
+        /// What is wrong with it, and what to do.
+        reason: Box<str>,
+    },
     /// A variable store that another thread kept locked: the call of `log_weights` was left out.
     #[error(
         "a variable store stayed locked for {:.1} s, so this call was left out; drop a Path::entry \

@@ -150,6 +150,7 @@ pub use report::{
     Thresholds, Trend, Verdict, WeightReport,
 };
 pub use run::health::Stats;
+pub use source::image::{Image, ImageLayout};
 pub use source::named_tensors::{NamedTensors, Visitor};
 pub use source::values::{Scalar, ScalarValue, Values};
 pub use summary::audio::Audio;

@@ -25,11 +25,14 @@ use crate::model::types::{Step, WallTime};
 use crate::report::{Finding, WeightReport};
 use crate::run::entry::RunEntry;
 use crate::run::health::{Health, Stats};
+use crate::source::copied::CopiedValues;
 use crate::source::element_source::{FetchedScalar, PendingScalar};
+use crate::source::image::{CopiedPixels, Image, Inspected, check_size};
 use crate::source::named_tensors::NamedTensors;
 use crate::source::values::{Scalar, ScalarValue, Values};
 use crate::summary::histograms::HistogramValues;
 use crate::summary::hparams::Status;
+use crate::summary::images::{EncodedImage, Grid, PixelImages};
 use crate::summary::scalars::DeviceScalar;
 use crate::summary::text::Markdown;
 use crate::summary::{TagText, TaggedPayload};
@@ -348,6 +351,90 @@ impl Logger {
         call.send(markdown.len(), || Ok(Markdown(markdown.to_owned())))
     }
 
+    /// Logs a picture, shown in the Images and Time Series dashboards: an input with its
+    /// prediction, a feature map, a confusion matrix. It is encoded as PNG on the writer thread;
+    /// the call copies its pixels.
+    ///
+    /// TensorBoard keeps ten pictures of a tag unless it is started with `--samples_per_plugin
+    /// images=100`. See [`Image`] for what becomes of values beyond the range and of NaN.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
+    /// use tch_tensorboard::Image;
+    ///
+    /// let heat: Vec<f32> = (0..28 * 28).map(|n| n as f32 / 783.0).collect();
+    /// logger.log_image("attention/head0", Image::from_pixels(&heat, 28, 28, 1), 0)?;
+    /// // From a tensor: Image::from_tensor(&pixels, ImageLayout::Chw)
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidImage`] for a shape that does not fit its layout, a number of channels other
+    /// than 1, 3 or 4, elements that are neither `u8`, `bool` nor floating, no pixels, more than
+    /// 178 956 970 pixels, a batch of several images, or a file that is neither PNG nor JPEG.
+    /// [`Error::UnsupportedTensor`], and as [`log_text`](Logger::log_text).
+    pub fn log_image(&self, tag: &str, image: Image<'_>, step: impl Step) -> Result<()> {
+        let call = self.begin(tag, step)?;
+        let inspected = image.inspect(tag)?;
+        let bytes = inspected.bytes();
+        match inspected {
+            Inspected::File {
+                file,
+                width,
+                height,
+            } => call.send(bytes, || {
+                Ok(EncodedImage {
+                    width,
+                    height,
+                    file: file.to_vec(),
+                })
+            }),
+            Inspected::Pixels { size, .. } if size.images > 1 => Err(Error::InvalidImage {
+                tag: tag.into(),
+                reason: format!(
+                    "is a batch of {} images; log_images shows them as a grid",
+                    size.images
+                )
+                .into(),
+            }),
+            pixels => call.send(bytes, || Ok(PixelImages(copy_pixels(tag, [pixels])?))),
+        }
+    }
+
+    /// Logs several images as one picture: a grid of eight columns, filled row by row, each cell as
+    /// large as the largest image needs. Batches and single images can be mixed; the rest of a cell
+    /// is black.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
+    /// use tch_tensorboard::Image;
+    ///
+    /// let filters = vec![vec![0.5_f32; 5 * 5]; 16];
+    /// let images = filters.iter().map(|filter| Image::from_pixels(filter, 5, 5, 1));
+    /// logger.log_images("filters/conv1", images, 0)?;
+    /// // A batch: logger.log_images("digits", [Image::from_tensor(&batch, ImageLayout::Nchw)], 0)?
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`log_image`](Logger::log_image), where the number of pixels is that of the grid; no
+    /// images at all, and encoded files.
+    pub fn log_images<'a>(
+        &self,
+        tag: &str,
+        images: impl IntoIterator<Item = Image<'a>>,
+        step: impl Step,
+    ) -> Result<()> {
+        let call = self.begin(tag, step)?;
+        let images = images.into_iter().map(|image| image.inspect(tag));
+        let images: Vec<Inspected<'_>> = images.collect::<Result<_>>()?;
+        check_grid(tag, &images)?;
+        let bytes = images.iter().map(Inspected::bytes).sum();
+        call.send(bytes, || Ok(PixelImages(copy_pixels(tag, images)?)))
+    }
+
     /// Logs the weights of a model, and what changed since the call before: call it after each
     /// optimizer step.
     ///
@@ -609,6 +696,52 @@ impl std::fmt::Debug for Logger {
             .field("scope", &self.models.scope)
             .finish_non_exhaustive()
     }
+}
+
+/// Copies what the worker encodes.
+fn copy_pixels<'a>(
+    tag: &str,
+    images: impl IntoIterator<Item = Inspected<'a>>,
+) -> Result<Vec<CopiedPixels>> {
+    let images = images.into_iter().filter_map(|image| match image {
+        Inspected::Pixels {
+            source,
+            layout,
+            size,
+        } => Some((source, layout, size)),
+        Inspected::File { .. } => None,
+    });
+    let copied = images.map(|(source, layout, size)| {
+        let values = CopiedValues::of(tag, source.elements(), &layout)?;
+        Ok(CopiedPixels { size, values })
+    });
+    copied.collect()
+}
+
+/// The images can be shown as a grid.
+fn check_grid(tag: &str, images: &[Inspected<'_>]) -> Result<()> {
+    let invalid = |reason: String| {
+        Err(Error::InvalidImage {
+            tag: tag.into(),
+            reason: reason.into(),
+        })
+    };
+    let mut sizes = Vec::new();
+    for image in images {
+        match image {
+            Inspected::Pixels { size, .. } => {
+                sizes.extend(std::iter::repeat_n((size.width, size.height), size.images));
+            }
+            Inspected::File { .. } => {
+                return invalid("a grid takes pixels; log an encoded file by log_image".into());
+            }
+        }
+    }
+    if sizes.is_empty() {
+        return invalid("is a grid of no images; log it when there are some".into());
+    }
+    let (width, height) = Grid::of(sizes.into_iter()).size();
+    check_size(width, height).or_else(invalid)
 }
 
 fn fetch<V: ScalarValue>(tag: &str, value: &V) -> Result<FetchedScalar> {

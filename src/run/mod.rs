@@ -17,8 +17,10 @@ use std::path::Path;
 
 use crate::analysis::dashboard::ScopeBoard;
 use crate::analysis::description::Description;
+use crate::analysis::map_picture::MapPng;
 use crate::analysis::points::PointBatch;
 use crate::analysis::tag_parts::{self, WEIGHT_REPORT};
+use crate::analysis::watch::MapPoint;
 use crate::error::Error;
 use crate::kernel::Kernels;
 use crate::model::plugin::Plugin;
@@ -37,6 +39,7 @@ use crate::run::tags::{Met, Tags};
 use crate::sink::session_event;
 use crate::summary::custom_scalars::{self, Categories};
 use crate::summary::hparams::{self, SessionEnd, Status};
+use crate::summary::images::EncodedImage;
 use crate::summary::text::Markdown;
 use crate::summary::{self, TaggedPayload, private};
 
@@ -46,6 +49,15 @@ pub(crate) use crate::run::opened::Opened;
 
 const REPORT_DESCRIPTION: &str =
     "What each variable has come to, and what to do. Written when a verdict changes.";
+
+/// What the pictures of weights of all models may take together.
+const MAP_BYTES: usize = 1 << 20;
+
+const MAP_DESCRIPTION: &str = "What each step changed in each variable, from the first step on. \
+    Colour: log10 of the update ratio, from 1e-5 (dark) to 1e-1 (bright). Grey: did not move. \
+    Hatched: frozen. Red: NaN or infinite. Pale: not observed. A cell is divided by the shares of \
+    its steps, and of the variables of a role (x12: of twelve). A triangle marks where a finding \
+    began; the report under Text names it.";
 
 /// See the module.
 pub(crate) struct RunWriter {
@@ -65,6 +77,8 @@ pub(crate) struct RunWriter {
     reported: Option<(i64, String)>,
     /// The newest step of all.
     newest_step: Option<i64>,
+    /// What the pictures of weights take so far.
+    map_bytes: usize,
 }
 
 impl RunWriter {
@@ -86,6 +100,7 @@ impl RunWriter {
             recorded_step: None,
             reported: None,
             newest_step: None,
+            map_bytes: 0,
         };
         for (tag, plugin) in history.tags {
             // Charts continue to show the user's tags of earlier sessions.
@@ -350,6 +365,41 @@ impl RunWriter {
             self.reported = Some((step, markdown));
         }
         true
+    }
+
+    /// Writes a picture of what a model has done, within what all of them may take. Half of it is
+    /// for the end.
+    pub(crate) fn weight_map(
+        &mut self,
+        health: &Health,
+        kernels: &mut Kernels,
+        map: MapPoint,
+        is_end: bool,
+    ) {
+        let bytes = self.map_bytes + map.picture.file.len();
+        let most = if is_end { MAP_BYTES } else { MAP_BYTES / 2 };
+        if bytes > most {
+            return;
+        }
+        let MapPng {
+            width,
+            height,
+            file,
+        } = map.picture;
+        let picture = TaggedPayload {
+            step: map.step,
+            wall_time: map.wall_time,
+            tag: map.tag,
+            description: MAP_DESCRIPTION,
+            payload: Box::new(EncodedImage {
+                width,
+                height,
+                file,
+            }),
+        };
+        if self.payload(health, kernels, picture) {
+            self.map_bytes = bytes;
+        }
     }
 
     /// Where the event files are.

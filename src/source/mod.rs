@@ -9,5 +9,6 @@ pub(crate) mod copied;
 pub(crate) mod element_source;
 pub(crate) mod gradient_sampler;
 pub(crate) mod host;
+pub(crate) mod image;
 pub(crate) mod named_tensors;
 pub(crate) mod values;

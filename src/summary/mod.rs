@@ -5,12 +5,15 @@
 //! [`Logger`](crate::Logger).
 
 pub(crate) mod audio;
+pub(crate) mod canvas;
 pub(crate) mod charts;
 pub(crate) mod custom_scalars;
 pub(crate) mod graph;
 pub(crate) mod histograms;
 pub(crate) mod hparams;
+pub(crate) mod images;
 pub(crate) mod mesh;
+pub(crate) mod png;
 pub(crate) mod pr_curves;
 pub(crate) mod private;
 pub(crate) mod scalars;

@@ -258,6 +258,9 @@ impl Worker {
             if !found.is_empty() {
                 keep_findings(&self.shared, found, run.directory(), watch.scope());
             }
+            if let Some(map) = watch.take_map(false) {
+                run.weight_map(&self.shared.health, &mut self.kernels, map, false);
+            }
         }
         if watch.take_new_verdict() {
             self.old_texts.insert(run_number);
@@ -435,6 +438,10 @@ impl Worker {
         self.old_texts.extend(diagnosed.map(|watched| watched.run));
         self.write_reports(Moment::End);
         for (number, Watched { run, watch, .. }) in self.watches.iter_mut() {
+            let map = watch.take_map(true);
+            if let (Some(map), Some(run)) = (map, self.runs.get_mut(run)) {
+                run.weight_map(&self.shared.health, &mut self.kernels, map, true);
+            }
             let points = watch.finish(&mut self.kernels);
             if let (Some(points), Some(run)) = (points, self.runs.get_mut(run)) {
                 run.points(&self.shared.health, number, &points);

@@ -22,6 +22,7 @@ mod selection;
 mod sources;
 mod tiers;
 mod traps;
+mod weight_map;
 
 #[cfg(feature = "tch")]
 mod gradients;
