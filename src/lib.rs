@@ -155,9 +155,11 @@ pub use source::named_tensors::{NamedTensors, Visitor};
 pub use source::values::{Scalar, ScalarValue, Values};
 pub use summary::audio::Audio;
 pub use summary::charts::{ChartCategory, CustomChart};
+pub use summary::figure::Drawn;
 pub use summary::hparams::HParams;
 pub use summary::mesh::Mesh;
 pub use summary::pr_curves::PrCurve;
+pub use summary::projector::Embedding;
 pub use summary::text_table::TextTable;
 #[cfg(feature = "tch")]
 pub use tensor::SubStore;

@@ -92,6 +92,10 @@ pub(super) struct PayloadPlace<'a> {
 }
 
 impl PayloadPlace<'_> {
+    pub(super) fn step(self) -> i64 {
+        self.step
+    }
+
     pub(super) fn wall_time(self) -> WallTime {
         self.wall_time
     }
