@@ -58,7 +58,18 @@ pub enum Error {
         /// The name as given.
         tag: Box<str>,
         /// Why it cannot be used, and what to do.
-        reason: &'static str,
+        reason: Box<str>,
+    },
+    /// Values that a dashboard cannot show: a shape that does not fit, lengths that differ, nothing
+    /// at all, or more than there is room for.
+    #[error("{kind} {}: {reason}", quoted(tag))]
+    InvalidValue {
+        /// What was to be shown, in a word: "PR curve", "audio".
+        kind: &'static str,
+        /// The tag.
+        tag: Box<str>,
+        /// Why it cannot be shown, and what to do.
+        reason: Box<str>,
     },
     /// A step that does not fit, or that does not increase.
     #[error("step {step} for {}: {reason}", quoted(what))]
@@ -232,6 +243,14 @@ impl Error {
         }
     }
 
+    pub(crate) fn value(kind: &'static str, tag: &str, reason: impl Into<Box<str>>) -> Error {
+        Error::InvalidValue {
+            kind,
+            tag: tag.into(),
+            reason: reason.into(),
+        }
+    }
+
     /// The path this error is about, if it is about one.
     pub fn path(&self) -> Option<&Path> {
         match self {
@@ -264,7 +283,12 @@ mod tests {
         let errors = [
             Error::InvalidTag {
                 tag: name.clone(),
-                reason,
+                reason: reason.into(),
+            },
+            Error::InvalidValue {
+                kind: "audio",
+                tag: name.clone(),
+                reason: reason.into(),
             },
             Error::InvalidStep {
                 what: name.clone(),

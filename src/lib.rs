@@ -143,12 +143,13 @@ pub use format::proto;
 pub use log_report::{LoggedReport, RecordedVerdict, ReportReader};
 pub use logger::Logger;
 pub use logger::builder::LoggerBuilder;
+pub use model::hparam::HParam;
 pub use model::statistic::Statistic;
 pub use model::types::{DType, Existing, OnFull, Step, SyncPolicy};
 pub use model::variable_info::Role;
 pub use options::cadence::Cadence;
 pub use options::{LayerOptions, Pattern, WeightOptions};
-pub use read::{HParam, LogDir, Point, PointInfo, PointInfos, PointValue, Points, Run, RunReader};
+pub use read::{LogDir, Point, PointInfo, PointInfos, PointValue, Points, Run, RunReader};
 pub use report::{
     Cause, Evidence, Finding, GradientState, ModelReport, ParameterReport, Remark, StyledReport,
     Thresholds, Trend, Verdict, WeightReport,
@@ -156,7 +157,13 @@ pub use report::{
 pub use run::health::Stats;
 pub use source::image::{Image, ImageLayout};
 pub use source::named_tensors::{NamedTensors, Visitor};
-pub use source::values::{ScalarValue, Values};
+pub use source::values::{Scalar, ScalarValue, Values};
+pub use summary::audio::Audio;
+pub use summary::charts::{ChartCategory, CustomChart};
+pub use summary::hparams::HParams;
+pub use summary::mesh::Mesh;
+pub use summary::pr_curves::PrCurve;
+pub use summary::text_table::TextTable;
 #[cfg(feature = "tch")]
 pub use tensor::SubStore;
 

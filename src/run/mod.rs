@@ -1,6 +1,7 @@
 //! One run: its event files, the tags described in them, and the layout of its dashboard, each in a
 //! file of its own.
 
+pub(crate) mod entry;
 pub(crate) mod files;
 pub(crate) mod health;
 pub(crate) mod layout;
@@ -28,6 +29,7 @@ use crate::proto::session_log::SessionStatus;
 use crate::proto::summary::Value;
 use crate::proto::tch_tensorboard::ModelRecord;
 use crate::proto::{Event, Summary, event::What};
+use crate::run::entry::RunEntry;
 use crate::run::files::Files;
 use crate::run::health::Health;
 use crate::run::layout::Layout;
@@ -36,6 +38,7 @@ use crate::run::records::Records;
 use crate::run::tags::{Met, Tags};
 use crate::sink::session_event;
 use crate::summary::custom_scalars::{self, Categories};
+use crate::summary::hparams::{self, SessionEnd, Status};
 use crate::summary::images::EncodedImage;
 use crate::summary::text::Markdown;
 use crate::summary::{self, TaggedPayload, private};
@@ -132,10 +135,34 @@ impl RunWriter {
                 Some(value) => summary::scalars::refill(value, tag, number, description),
                 None => values.push(summary::scalars::value(tag, number, description)),
             }
+            if met != Met::Before && self.tags.has_texts() {
+                let value = values.get_mut(used);
+                let metadata = self.tags.metadata(tag);
+                value
+                    .into_iter()
+                    .for_each(|value| value.metadata.clone_from(&metadata));
+            }
             used += 1;
         }
         values.truncate(used);
         self.spare = self.append(health, wall_time, step, values);
+    }
+
+    /// Writes what a caller has handed over.
+    pub(crate) fn take(&mut self, health: &Health, kernels: &mut Kernels, entry: RunEntry) {
+        match entry {
+            RunEntry::Payloads(payloads) => {
+                for payload in payloads {
+                    self.payload(health, kernels, payload);
+                }
+            }
+            RunEntry::Event(event, _) => {
+                self.event_of_the_run(health, &event);
+            }
+            RunEntry::Text(tag, text) => self.tags.set_text(tag, text),
+            RunEntry::Charts(charts) => self.layout.add_charts(charts),
+            RunEntry::Chart(category, chart) => self.layout.add_chart(&category, chart),
+        }
     }
 
     /// Adds a value of any dashboard; false when it was not written.
@@ -154,6 +181,7 @@ impl RunWriter {
             payload,
         } = tagged;
         let (plugin, repeats_metadata) = (payload.plugin(), payload.repeats_metadata());
+        let (in_metadata, is_of_a_step) = (payload.content(), payload.is_of_a_step());
         let content = match payload.into_value(&tag, kernels) {
             Ok(content) => content,
             Err(error) => {
@@ -175,13 +203,20 @@ impl RunWriter {
         if met == Met::InThisRun && plugin == Plugin::Scalars {
             self.layout.add_user_tag(&tag);
         }
+        if met != Met::Before {
+            self.tags.set_content(&tag, in_metadata);
+        }
         let is_described = met != Met::Before || repeats_metadata;
         let value = Value {
+            metadata: is_described.then(|| self.tags.metadata(&tag)).flatten(),
             tag: tag.into(),
-            metadata: is_described.then(|| summary::metadata(plugin, description)),
             value: Some(content),
         };
-        self.event(health, &summary_event(wall_time, step, vec![value]))
+        let event = summary_event(wall_time, step, vec![value]);
+        match is_of_a_step {
+            true => self.event(health, &event),
+            false => self.event_of_the_run(health, &event),
+        }
     }
 
     /// Adds the points of a model's snapshot: one event of scalars and one of histograms.
@@ -396,13 +431,20 @@ impl RunWriter {
         }
     }
 
-    /// Adds any event; false when it was refused.
+    /// Adds an event of a step that was logged; false when it was refused.
     fn event(&mut self, health: &Health, event: &Event) -> bool {
-        let is_taken = self.files.append(health, event);
+        let is_taken = self.event_of_the_run(health, event);
         if is_taken {
             self.first_step.get_or_insert(event.step);
             self.newest_step = self.newest_step.max(Some(event.step));
-        } else if !self.files.is_lost() {
+        }
+        is_taken
+    }
+
+    /// The same of an event whose step is none that was logged.
+    fn event_of_the_run(&mut self, health: &Health, event: &Event) -> bool {
+        let is_taken = self.files.append(health, event);
+        if !is_taken && !self.files.is_lost() {
             self.forget(event);
         }
         if self.files.is_write_due() {
@@ -453,6 +495,23 @@ impl RunWriter {
                 .files
                 .append_own(&session_event(SessionStatus::Stop, step));
         }
+    }
+
+    /// Records how a run with hyperparameters ended, unless an earlier session has: TensorBoard
+    /// keeps the first.
+    pub(crate) fn end_trial(&mut self, health: &Health, kernels: &mut Kernels, status: Status) {
+        if !self.tags.is_known(hparams::START) || self.tags.is_known(hparams::END) {
+            return;
+        }
+        let wall_time = WallTime::now();
+        let end = TaggedPayload {
+            step: 0,
+            wall_time,
+            tag: hparams::END.into(),
+            description: "",
+            payload: Box::new(SessionEnd { status, wall_time }),
+        };
+        self.payload(health, kernels, end);
     }
 
     /// Counts what never reached the file as dropped: there is no next try.

@@ -20,6 +20,7 @@ use crate::options::Selection;
 use crate::platform::background::{self, WakeRhythm};
 use crate::report::WeightReport;
 use crate::run::{Moment, RunWriter};
+use crate::summary::hparams::Status;
 use crate::worker::queue::{Batch, PayloadEntry, ScalarEntry};
 use crate::worker::shared::Shared;
 use crate::worker::status::{keep_findings, weight_report};
@@ -88,9 +89,10 @@ pub(crate) struct Flushed {
 
 /// How a run ends.
 pub(crate) struct Closing {
-    /// Somebody said so, rather than the last clone going out of scope in the middle of a step: all
-    /// of the newest step has been logged.
-    pub(crate) is_complete: bool,
+    /// A success when somebody said so: all of the newest step has been logged then. A failure when
+    /// a panic let the last clone go out of scope; unknown where that may be the end of the loop,
+    /// or an error in the middle of a step.
+    pub(crate) status: Status,
     pub(crate) answer: SyncSender<Result<()>>,
 }
 
@@ -322,9 +324,9 @@ impl Worker {
     }
 
     fn payload(&mut self, entry: PayloadEntry) {
-        let bytes = entry.payload.payload.bytes();
+        let bytes = entry.entry.bytes();
         if let Some(run) = self.runs.get_mut(&entry.run) {
-            run.payload(&self.shared.health, &mut self.kernels, entry.payload);
+            run.take(&self.shared.health, &mut self.kernels, entry.entry);
         }
         self.shared.budget.put(bytes);
     }
@@ -449,7 +451,13 @@ impl Worker {
             }
         }
         self.refresh(Moment::End);
-        if closing.as_ref().is_some_and(|closing| closing.is_complete) {
+        let status = closing
+            .as_ref()
+            .map_or(Status::Unknown, |closing| closing.status);
+        for run in self.runs.values_mut() {
+            run.end_trial(&self.shared.health, &mut self.kernels, status);
+        }
+        if status == Status::Success {
             self.runs.values_mut().for_each(RunWriter::end_session);
         }
         self.write_rest();
