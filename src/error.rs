@@ -154,6 +154,14 @@ pub enum Error {
         /// The operating system's reason, where it gave one.
         cause: Option<Arc<io::Error>>,
     },
+    /// A checkpoint that cannot be read, or that changed while it was read.
+    #[error("{} {reason}", path.display())]
+    Checkpoint {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        reason: Box<str>,
+    },
     /// A call on a logger that was closed.
     #[error("the logger for {} is closed; make a new one with Logger::create", path.display())]
     Closed {

@@ -102,6 +102,7 @@
 //! # Features
 //!
 //! - `tch` (default): tensors and `VarStore`s. Without it nothing of libtorch is needed.
+//! - `checkpoint`: reading checkpoints of any framework. Pure Rust; it needs no libtorch.
 //! - `download-libtorch`: torch-sys downloads libtorch at build time.
 //! - `doc-only`: checks and documents without libtorch; nothing links.
 //!
@@ -111,6 +112,8 @@
 
 mod analysis;
 mod capture;
+#[cfg(feature = "checkpoint")]
+mod checkpoint;
 mod error;
 mod format;
 #[cfg(any(test, fuzzing))]
@@ -132,6 +135,8 @@ mod summary;
 mod tensor;
 mod worker;
 
+#[cfg(feature = "checkpoint")]
+pub use checkpoint::{Checkpoint, CheckpointFormat, CheckpointTensor, StoredType};
 pub use error::{Error, Result};
 pub use format::event_file::{EventReader, ReadError};
 pub use format::proto;

@@ -46,6 +46,8 @@ pub(crate) struct Context {
     /// Natural logarithm of the upper quartile, over the matrices, of norm(gradient) /
     /// norm(weights).
     pub(crate) relative_gradient: Option<f64>,
+    /// The largest of these.
+    pub(crate) largest_relative_gradient: Option<f64>,
     /// Natural logarithm of the largest gradient norm.
     pub(crate) largest_gradient: Option<f64>,
     /// Median over the variables of how far the size of their changes has fallen from its peak

@@ -372,6 +372,7 @@ impl Diagnosis {
             has_twin: self.elsewhere.has_twin,
             has_copy: self.elsewhere.has_copy,
             has_gradients_elsewhere: self.elsewhere.has_gradients,
+            largest_relative_gradient: relative.iter().copied().max_by(f64::total_cmp),
             relative_gradient: quantile(&mut relative, 0.75),
             largest_gradient: trained()
                 .filter_map(|patient| patient.history.sums.log_gradient())

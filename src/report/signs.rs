@@ -128,7 +128,11 @@ fn is_slow(case: &Case<'_>) -> bool {
 }
 
 fn course(case: &Case<'_>, moved: Moved) -> Course {
-    let asks = matches!(moved, Moved::Some | Moved::Every) && case.gradient == GradientState::Zero;
+    let asks = matches!(moved, Moved::Some | Moved::Every)
+        && matches!(
+            case.gradient,
+            GradientState::Zero | GradientState::Undefined
+        );
     match case.history.shrinking().filter(|_| asks) {
         None => Course::Unknown,
         Some(share) if share > SHRINKING => Course::Shrinks,

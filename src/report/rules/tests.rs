@@ -735,8 +735,16 @@ proptest! {
                 history.still > 0 && patient.gradient == GradientState::Undefined
             }
             Verdict::AllZero => all_zero && history.still > 0,
-            Verdict::ZeroGradient | Verdict::DeadGradient | Verdict::DecayOnly => {
+            Verdict::ZeroGradient | Verdict::DeadGradient => {
                 patient.gradient == GradientState::Zero
+            }
+            Verdict::DecayOnly => {
+                let shrinks = history.shrinking().is_some_and(|share| share > 0.5);
+                shrinks && match patient.gradient {
+                    GradientState::Zero => true,
+                    GradientState::Undefined => context.with_gradient > 0,
+                    _ => false,
+                }
             }
             Verdict::NotUpdated { .. } => history.still > 0,
             Verdict::RoundedAway => history.sums.changed().is_none_or(|changed| changed <= 0.5),
