@@ -102,12 +102,16 @@ impl Net {
     }
 }
 
-/// Two spirals, one of each class.
+/// Two spirals, one of each class, and some points whose class is wrong.
 fn spirals() -> Vec<([f32; 2], bool)> {
     let point = |n: usize| {
         let (turn, label) = (n as f32 / POINTS as f32, n.is_multiple_of(2));
         let angle = 1.2 * TAU * turn + if label { 0.0 } else { TAU / 2.0 };
-        ([2.0 * turn * angle.cos(), 2.0 * turn * angle.sin()], label)
+        let is_wrong = n % 7 == 3;
+        (
+            [2.0 * turn * angle.cos(), 2.0 * turn * angle.sin()],
+            label != is_wrong,
+        )
     };
     (0..POINTS).map(point).collect()
 }
