@@ -10,7 +10,8 @@ Exit status:
   1  damage was found; what is whole was read all the same
   2  something could not be done: a wrong argument, a file that cannot be opened or read, nothing
      to read
-  3  report found a fault in the weights, or diff something else than was expected
+  3  report found a fault in the weights, diff something else than was expected, or history NaN
+     or infinite weights
 Of several, 2 comes before 3 and 3 before 1.";
 
 /// Inspects, checks and exports TensorBoard log directories, whoever wrote them, and reports
@@ -75,6 +76,16 @@ pub(crate) enum Command {
     /// non_finite, retyped, reshaped, transposed, renamed, missing, added, unreadable.
     #[command(after_help = EXIT_CODES)]
     Diff(Diff),
+    /// Writes a series of checkpoints as a run of TensorBoard: any training gets the dashboard
+    /// without a line of code
+    ///
+    /// Weights have the usual tags; changes from one checkpoint to the next have tags of their own
+    /// (checkpoint_change, checkpoint_change_ratio, checkpoint_changed_fraction), since the change
+    /// of a thousand steps is not that of one, and the distance from the first one, or from --base,
+    /// is checkpoint_drift. Verdicts are those that do not depend on how many steps lie between. A
+    /// checkpoint takes up to three copies of its elements in memory.
+    #[command(after_help = EXIT_CODES)]
+    History(History),
 }
 
 #[derive(Debug, clap::Args)]
@@ -222,6 +233,35 @@ pub(crate) enum SortBy {
     Norm,
     /// The most remarkable first
     Verdict,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct History {
+    /// Checkpoints: files, indices of shards, or folders. Their steps come from their names
+    /// (checkpoint-100, epoch=3-step=1200.ckpt), their folders' names, a trainer_state.json beside
+    /// them, or what they say themselves
+    #[arg(value_name = "CKPT")]
+    pub(crate) checkpoints: Vec<PathBuf>,
+    /// The run to write
+    #[arg(long, value_name = "RUN")]
+    pub(crate) logdir: PathBuf,
+    /// The steps of the checkpoints, in their order
+    #[arg(long, value_name = "STEPS", value_delimiter = ',')]
+    pub(crate) steps: Vec<i64>,
+    /// The checkpoint from which the drift is taken [default: the first one]
+    #[arg(long, value_name = "CKPT")]
+    pub(crate) base: Option<PathBuf>,
+    /// Wait for further checkpoints in this folder, those that are there first; whole files only
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) follow: Option<PathBuf>,
+    /// Stop following when nothing has come for so many seconds [default: never]
+    #[arg(long, value_name = "SECONDS", requires = "follow")]
+    pub(crate) until_idle: Option<u64>,
+    #[command(flatten)]
+    pub(crate) select: SelectTensors,
+    /// Threads that read and compare [default: the cores, up to 8]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) threads: Option<usize>,
 }
 
 /// Which tensors of a checkpoint.

@@ -29,8 +29,13 @@ const SCALE: [Colour; 5] = [
     [253, 231, 37],
 ];
 
-/// Logs the picture as `checkpoint_change_map`, and the names of its rows as a text.
-pub(crate) fn log(logger: &Logger, comparison: &Comparison, step: i64) -> Result<(), Failure> {
+/// Logs the picture as `checkpoint_change_map`, and with the first one the names of its rows.
+pub(crate) fn log(
+    logger: &Logger,
+    comparison: &Comparison,
+    step: i64,
+    is_first: bool,
+) -> Result<(), Failure> {
     // By kind, in the order of their first tensors.
     let mut kinds: Vec<(String, Vec<&TensorChange>)> = Vec::new();
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
@@ -65,7 +70,9 @@ pub(crate) fn log(logger: &Logger, comparison: &Comparison, step: i64) -> Result
     let pixels: Vec<u8> = pixels.into_iter().flatten().collect();
     let image = Image::from_pixels(&pixels, width, height, 3);
     logger.log_image("checkpoint_change_map", image, step)?;
-    logger.log_text("checkpoint_change_map_rows", &legend(&kinds), step)?;
+    if is_first {
+        logger.log_text("checkpoint_change_map_rows", &legend(&kinds), step)?;
+    }
     Ok(())
 }
 

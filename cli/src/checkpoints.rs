@@ -54,7 +54,7 @@ pub(crate) fn log_diff(
     let logger = Logger::create(logdir)?;
     logger.log_compared_weights(comparison, from, to)?;
     logger.log_comparison(comparison, from, to)?;
-    change_map::log(&logger, comparison, to)?;
+    change_map::log(&logger, comparison, to, true)?;
     logger.log_text("checkpoint_changes", table, to)?;
     let written = logger.logdir().to_owned();
     logger.close()?;

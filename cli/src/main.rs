@@ -7,6 +7,7 @@ mod change_map;
 mod checkpoints;
 mod diff;
 mod export;
+mod history;
 mod inspect;
 mod media;
 mod output;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Diff(args) => diff::run(&args),
+        Command::History(args) => history::run(&args),
     };
     match done {
         Ok(status) => status.into(),
