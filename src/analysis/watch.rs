@@ -623,7 +623,7 @@ fn findings_tag(model: &Aggregate) -> Arc<PointTag> {
     Arc::new(PointTag {
         name: model.tag_name(FINDINGS),
         description: Description {
-            text: FINDINGS_TEXT,
+            text: FINDINGS_TEXT.into(),
             sample: None,
             variable: None,
         },

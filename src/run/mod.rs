@@ -390,7 +390,7 @@ impl RunWriter {
             step: draft.step,
             wall_time: WallTime::now(),
             tag: custom_scalars::TAG.into(),
-            description: "",
+            description: "".into(),
             payload: Box::new(Categories(draft.categories.clone())),
         };
         if self.payload(health, kernels, layout) {
@@ -425,7 +425,7 @@ impl RunWriter {
             step,
             wall_time: WallTime::now(),
             tag: WEIGHT_REPORT.into(),
-            description: REPORT_DESCRIPTION,
+            description: REPORT_DESCRIPTION.into(),
             payload: Box::new(Markdown(markdown.clone())),
         };
         if self.payload(health, kernels, report) {
@@ -457,7 +457,7 @@ impl RunWriter {
             step: map.step,
             wall_time: map.wall_time,
             tag: map.tag,
-            description: MAP_DESCRIPTION,
+            description: MAP_DESCRIPTION.into(),
             payload: Box::new(EncodedImage {
                 width,
                 height,
@@ -575,7 +575,7 @@ impl RunWriter {
             step: 0,
             wall_time,
             tag: hparams::END.into(),
-            description: "",
+            description: "".into(),
             payload: Box::new(SessionEnd { status, wall_time }),
         };
         self.payload(health, kernels, end);
@@ -651,7 +651,7 @@ mod tests {
         let tag = Arc::new(PointTag {
             name: "weight_mean/w".into(),
             description: Description {
-                text: "Mean of the weights.",
+                text: "Mean of the weights.".into(),
                 sample: None,
                 variable: None,
             },
