@@ -114,6 +114,8 @@ mod analysis;
 mod capture;
 #[cfg(feature = "checkpoint")]
 mod checkpoint;
+#[cfg(feature = "checkpoint")]
+mod comparison;
 mod error;
 mod format;
 #[cfg(any(test, fuzzing))]
@@ -137,6 +139,10 @@ mod worker;
 
 #[cfg(feature = "checkpoint")]
 pub use checkpoint::{Checkpoint, CheckpointFormat, CheckpointTensor, StoredType};
+#[cfg(feature = "checkpoint")]
+pub use comparison::{
+    AdapterChange, ChangeStatistics, ChangeVerdict, CheckpointDiff, Comparison, TensorChange,
+};
 pub use error::{Error, Result};
 pub use format::event_file::{EventReader, ReadError};
 pub use format::proto;

@@ -106,7 +106,7 @@ impl PayloadPlace<'_> {
             step: 0,
             wall_time: self.wall_time,
             tag: tag.into(),
-            description: "",
+            description: "".into(),
             payload: Box::new(payload),
         }
     }
@@ -125,7 +125,7 @@ impl PayloadPlace<'_> {
             step: self.step,
             wall_time: self.wall_time,
             tag: self.logger.full_tag(tag),
-            description: "",
+            description: "".into(),
             payload: Box::new(payload),
         }
     }

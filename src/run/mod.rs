@@ -298,16 +298,16 @@ impl RunWriter {
 
     /// Writes what is new of a model to the private record, at the step of a call: where the model
     /// is like that for the first time, it has no other record at that step.
-    pub(crate) fn record(&mut self, health: &Health, model: ModelRecord) {
+    pub(crate) fn record(&mut self, health: &Health, model: ModelRecord, at: Moment) {
         self.recorded_step = self.recorded_step.max(model.step);
         self.records.set(model);
         self.rotate(health);
-        self.write_records(health);
+        self.write_records(health, at != Moment::Between);
     }
 
     /// Nobody has logged them, and nobody counts them.
-    fn write_records(&mut self, health: &Health) {
-        for record in self.records.take(self.files.number()) {
+    fn write_records(&mut self, health: &Health, exact: bool) {
+        for record in self.records.take(self.files.number(), exact) {
             let tag = private::tag(&record.scope);
             let met = self.describe(health, &tag, Plugin::Private, None, None);
             let (Some(met), Some(step)) = (met, record.step) else {
@@ -390,7 +390,7 @@ impl RunWriter {
             step: draft.step,
             wall_time: WallTime::now(),
             tag: custom_scalars::TAG.into(),
-            description: "",
+            description: "".into(),
             payload: Box::new(Categories(draft.categories.clone())),
         };
         if self.payload(health, kernels, layout) {
@@ -425,7 +425,7 @@ impl RunWriter {
             step,
             wall_time: WallTime::now(),
             tag: WEIGHT_REPORT.into(),
-            description: REPORT_DESCRIPTION,
+            description: REPORT_DESCRIPTION.into(),
             payload: Box::new(Markdown(markdown.clone())),
         };
         if self.payload(health, kernels, report) {
@@ -457,7 +457,7 @@ impl RunWriter {
             step: map.step,
             wall_time: map.wall_time,
             tag: map.tag,
-            description: MAP_DESCRIPTION,
+            description: MAP_DESCRIPTION.into(),
             payload: Box::new(EncodedImage {
                 width,
                 height,
@@ -536,7 +536,7 @@ impl RunWriter {
                 break;
             }
             self.layout.forget_written();
-            self.write_records(health);
+            self.write_records(health, false);
         }
     }
 
@@ -550,7 +550,7 @@ impl RunWriter {
             self.layout.forget_written();
         }
         if self.files.number() != before {
-            self.write_records(health);
+            self.write_records(health, false);
         }
     }
 
@@ -575,7 +575,7 @@ impl RunWriter {
             step: 0,
             wall_time,
             tag: hparams::END.into(),
-            description: "",
+            description: "".into(),
             payload: Box::new(SessionEnd { status, wall_time }),
         };
         self.payload(health, kernels, end);
@@ -651,7 +651,7 @@ mod tests {
         let tag = Arc::new(PointTag {
             name: "weight_mean/w".into(),
             description: Description {
-                text: "Mean of the weights.",
+                text: "Mean of the weights.".into(),
                 sample: None,
                 variable: None,
             },

@@ -24,6 +24,8 @@ pub(crate) mod text;
 pub(crate) mod text_table;
 pub(crate) mod video;
 
+use std::borrow::Cow;
+
 use crate::error::Result;
 use crate::kernel::Kernels;
 use crate::model::plugin::Plugin;
@@ -73,7 +75,7 @@ pub(crate) struct TaggedPayload {
     pub(crate) wall_time: WallTime,
     pub(crate) tag: Box<str>,
     /// Markdown about the tag, empty for none.
-    pub(crate) description: &'static str,
+    pub(crate) description: Cow<'static, str>,
     pub(crate) payload: Box<dyn Payload>,
 }
 
