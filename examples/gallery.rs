@@ -309,7 +309,8 @@ fn pictures(logger: &Logger) -> Result<()> {
 /// ```text
 /// let area = BitMapBackend::with_buffer(rgb, (width as u32, height as u32)).into_drawing_area();
 /// let mut chart = ChartBuilder::on(&area).build_cartesian_2d(0.0..6.3, -1.0..1.0)?;
-/// chart.draw_series(LineSeries::new((0..63).map(|n| n as f64 / 10.0).map(|x| (x, x.sin())), &RED))?;
+/// let sine = (0..63).map(|n| f64::from(n) / 10.0).map(|x| (x, x.sin()));
+/// chart.draw_series(LineSeries::new(sine, &RED))?;
 /// area.present()
 /// ```
 fn draw_sine(rgb: &mut [u8], width: usize, height: usize) {
