@@ -396,6 +396,19 @@ mod with_tch {
         ] {
             assert!(out.contains(told), "{told} is not in:\n{out}");
         }
+        let points = LogDir::open(&run).unwrap();
+        let points = points.runs().iter().flat_map(|run| run.events().points());
+        let kinds: BTreeSet<&str> = points.map(|point| point.unwrap().value.kind()).collect();
+        for kind in [
+            "hparams",
+            "hparams_end",
+            "text",
+            "graph",
+            "images",
+            "pr_curve",
+        ] {
+            assert!(kinds.contains(kind), "{kind}: {kinds:?}");
+        }
         let training = Written::read(&run);
         assert_eq!(training.steps("loss"), [1, 2, 3]);
         assert_eq!(training.steps("accuracy"), [3]);
