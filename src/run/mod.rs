@@ -298,16 +298,16 @@ impl RunWriter {
 
     /// Writes what is new of a model to the private record, at the step of a call: where the model
     /// is like that for the first time, it has no other record at that step.
-    pub(crate) fn record(&mut self, health: &Health, model: ModelRecord) {
+    pub(crate) fn record(&mut self, health: &Health, model: ModelRecord, at: Moment) {
         self.recorded_step = self.recorded_step.max(model.step);
         self.records.set(model);
         self.rotate(health);
-        self.write_records(health);
+        self.write_records(health, at != Moment::Between);
     }
 
     /// Nobody has logged them, and nobody counts them.
-    fn write_records(&mut self, health: &Health) {
-        for record in self.records.take(self.files.number()) {
+    fn write_records(&mut self, health: &Health, exact: bool) {
+        for record in self.records.take(self.files.number(), exact) {
             let tag = private::tag(&record.scope);
             let met = self.describe(health, &tag, Plugin::Private, None, None);
             let (Some(met), Some(step)) = (met, record.step) else {
@@ -536,7 +536,7 @@ impl RunWriter {
                 break;
             }
             self.layout.forget_written();
-            self.write_records(health);
+            self.write_records(health, false);
         }
     }
 
@@ -550,7 +550,7 @@ impl RunWriter {
             self.layout.forget_written();
         }
         if self.files.number() != before {
-            self.write_records(health);
+            self.write_records(health, false);
         }
     }
 
