@@ -12,6 +12,8 @@ use crate::digits::{Batches, Cnn, Split};
 
 /// Digits in a picture of samples.
 const SAMPLES: i64 = 32;
+/// How often each of their pixels is repeated in both directions, and how far they are apart.
+const ENLARGED: i64 = 3;
 /// Pixels of a side of a cell of the confusion matrix.
 const CELL: i64 = 12;
 /// Images that the model looks at together.
@@ -39,8 +41,8 @@ pub(crate) fn log_options(run: &Logger, args: &Args, vs: &VarStore) -> Result<()
     Ok(run.log_graph(vs)?)
 }
 
-/// Logs sample digits (red where the model is wrong), a confusion matrix, and a PR curve of each
-/// digit.
+/// Logs sample digits (those that the model has wrong first, and red), a confusion matrix, and a PR
+/// curve of each digit.
 pub(crate) fn log_predictions(
     run: &Logger,
     model: &Cnn,
@@ -73,15 +75,23 @@ pub(crate) fn log_predictions(
 }
 
 fn log_samples(run: &Logger, images: &Tensor, is_right: &Tensor, step: u64) -> Result<()> {
-    let count = SAMPLES.min(images.size()[0]);
-    let images = images.narrow(0, 0, count).repeat([1, 3, 1, 1]);
+    let is_right = is_right.narrow(0, 0, images.size()[0]);
+    let order = is_right
+        .to_kind(Kind::Int64)
+        .argsort(0, false)
+        .slice(0, 0, SAMPLES, 1);
+    let images = images.index_select(0, &order).repeat([1, 3, 1, 1]);
     let right = is_right
-        .narrow(0, 0, count)
+        .index_select(0, &order)
         .to_kind(Kind::Float)
         .reshape([-1, 1, 1, 1]);
     // Green and blue of a wrong one are dimmed.
     let tint = Tensor::cat(&[right.ones_like(), right.shallow_clone(), right], 1) * 0.8 + 0.2;
-    let images = (images * tint).clamp(0.0, 1.0);
+    let images = (images * tint)
+        .clamp(0.0, 1.0)
+        .repeat_interleave_self_int(ENLARGED, 2, None)
+        .repeat_interleave_self_int(ENLARGED, 3, None)
+        .constant_pad_nd([ENLARGED; 4]);
     Ok(run.log_images(
         "samples",
         [Image::from_tensor(&images, ImageLayout::Nchw)],
