@@ -8,23 +8,22 @@ use crate::capture::buffer::{Buffer, Pool, Refusal};
 use crate::capture::comparer::Comparer;
 use crate::capture::copier::Copier;
 use crate::capture::copy_tuner::CopyTuner;
+use crate::capture::costs::Costs;
 use crate::capture::fingerprint::Fingerprint;
-use crate::capture::plan::{Followed, Plan};
+use crate::capture::plan::{Due, Followed, Plan};
 use crate::capture::planned::Planned;
 use crate::capture::planner::Planner;
+use crate::capture::sampling::Sampling;
 use crate::capture::shape_changes::ShapeChanges;
-use crate::capture::snapshot::{Captured, Snapshot};
+use crate::capture::snapshot::{Captured, Snapshot, Thinning};
+use crate::capture::throttle::Throttle;
 use crate::error::{Error, Result};
 use crate::model::subject::Subject;
 use crate::model::types::{OnFull, WallTime};
 use crate::options::Selection;
+use crate::options::overhead::Overhead;
 use crate::source::named_tensors::{NamedTensors, StoreWait, Visitor};
 use crate::tensor;
-
-/// While the stride between points is at most this, every call is copied, so that the newest call
-/// can be shown when the run ends and verdicts see each step. Above, the two calls that make a
-/// delta are copied and the others cost nothing.
-const DENSE_STRIDE: u64 = 8;
 
 /// The idle call in a row that is taken as a step all the same, with all that follow: a rate of 0
 /// is worth seeing.
@@ -73,6 +72,13 @@ pub(crate) struct Capture {
     steps: u64,
     /// The step number, counted like `steps`, of the newest snapshot.
     copied: Option<u64>,
+    /// Copies made so far.
+    copies: u64,
+    throttle: Throttle,
+    sampling: Sampling,
+    costs: Arc<Costs>,
+    /// Steps of this model that were not observed.
+    unobserved: u64,
     newest: Option<NewestSnapshot>,
     /// Of the call before, where points lie far apart.
     fingerprint: Option<u64>,
@@ -112,8 +118,14 @@ impl Capture {
         scope: Arc<str>,
         selection: Arc<Selection>,
         on_full: OnFull,
+        (overhead, costs): (Overhead, Arc<Costs>),
     ) -> Capture {
         Capture {
+            copies: 0,
+            throttle: Throttle::new(overhead),
+            sampling: Sampling::new(overhead),
+            costs,
+            unobserved: 0,
             subject,
             scope,
             selection,
@@ -232,11 +244,17 @@ impl Capture {
         step: i64,
         wall_time: WallTime,
     ) -> Result<(Captured, Duration)> {
+        if self.is_passed_unseen() {
+            self.count_unobserved();
+            self.count_step(false);
+            return Ok((Captured::Skipped, Duration::ZERO));
+        }
         let looks_idle = self.looks_idle(source)?;
         if self.passes_over(looks_idle) {
             return Ok((Captured::Skipped, Duration::ZERO));
         }
-        let Some(bytes) = self.bytes_to_copy() else {
+        let Some(bytes) = self.bytes_to_copy(looks_idle) else {
+            self.count_unobserved();
             self.count_step(looks_idle);
             return Ok((Captured::Skipped, Duration::ZERO));
         };
@@ -255,8 +273,19 @@ impl Capture {
         if !looks_idle && self.passes_over(is_idle) {
             return Ok((Captured::Skipped, waited));
         }
+        if !self.is_observed(self.steps) && !self.follows() {
+            self.count_unobserved();
+        }
         self.count_step(is_idle);
-        Ok((self.snapshot(step, wall_time, lent.keep()), waited))
+        let snapshot = self.snapshot(step, wall_time, lent.keep());
+        if self
+            .planned
+            .as_ref()
+            .is_some_and(|planned| !planned.plan.is_explicit())
+        {
+            self.throttle.follow(self.steps, &self.costs);
+        }
+        Ok((snapshot, waited))
     }
 
     /// A buffer, and how long the call waited for it; `None` when the worker is behind under
@@ -333,6 +362,15 @@ impl Capture {
         if before.is_some_and(|before| self.followed.compare_roles(&before.plan, &planned.plan)) {
             planned = self.plan_once(source)?;
         }
+        let name = self.name();
+        let is_whole = self.selection.options.sample_limit.is_none();
+        if is_whole && self.sampling.take_size(planned.plan.bytes, &name) {
+            planned = self.plan_once(source)?;
+        }
+        // A plan that was just made is nobody else's.
+        if let (Some(note), Some(plan)) = (self.sampling.note(), Arc::get_mut(&mut planned.plan)) {
+            plan.notes.push(note);
+        }
         let bytes = planned.plan.bytes;
         self.is_starved = self.pool.is_starved(bytes);
         if !self.is_starved && !Buffer::has_room(bytes) {
@@ -344,21 +382,42 @@ impl Capture {
     }
 
     fn plan_once<S: NamedTensors + ?Sized>(&mut self, source: &S) -> Result<Planned> {
-        let mut planner = Planner::new(self.subject, &self.selection, &self.followed);
+        let limit = self.selection.options.sample_limit;
+        let limit = limit.or(self.sampling.limit());
+        let mut planner = Planner::new(self.subject, &self.selection, &self.followed, limit);
         source.visit(&mut Visitor::new(&mut planner, &mut self.store_wait))?;
         planner.finish()
     }
 
     /// The size of the buffer when this call's tensors have to be copied; `None` for the calls
-    /// between points that lie far apart, unless they are what is compared with from now on.
-    fn bytes_to_copy(&self) -> Option<usize> {
-        let plan = &self.planned.as_ref()?.plan;
+    /// between points that lie far apart, unless they are what is compared with from now on. A
+    /// model that came to rest is worth seeing, however few calls are observed.
+    fn bytes_to_copy(&self, looks_idle: bool) -> Option<usize> {
         let wanted = self.rebase
-            || plan.stride(self.steps) <= DENSE_STRIDE
-            || plan.is_due(self.steps)
-            // A delta needs the call before, too; gradients have none.
-            || (self.subject == Subject::Weights && plan.is_due(self.steps + 1));
-        wanted.then_some(plan.bytes)
+            || (looks_idle && self.throttle.stride() > 1)
+            || self.is_observed(self.steps)
+            || self.is_base();
+        wanted.then_some(self.planned.as_ref()?.plan.bytes)
+    }
+
+    fn is_observed(&self, step: u64) -> bool {
+        let planned = self.planned.as_ref();
+        planned.is_some_and(|planned| planned.plan.is_observed(step, self.throttle.stride()))
+    }
+
+    /// A delta needs the call before, too; gradients have none.
+    fn is_base(&self) -> bool {
+        self.subject == Subject::Weights && self.is_observed(self.steps + 1)
+    }
+
+    /// True for a call between two that are observed when these lie so far apart that looking at
+    /// the others would cost too much.
+    fn is_passed_unseen(&self) -> bool {
+        self.throttle.is_blind()
+            && self.planned.is_some()
+            && !self.rebase
+            && !self.is_observed(self.steps)
+            && !self.is_base()
     }
 
     /// True when nothing was seen to have moved since the call before (gradient accumulation, the
@@ -375,7 +434,7 @@ impl Capture {
         if !self.can_be_idle() {
             return Ok(false);
         }
-        let is_dense = planned.plan.stride(self.steps) <= DENSE_STRIDE;
+        let is_dense = planned.plan.is_dense(self.steps, self.throttle.stride());
         let fingerprint = if is_dense {
             None
         } else {
@@ -453,14 +512,15 @@ impl Capture {
                     let method = self.tuner.choose(planned.plan.bytes, tensor::threads());
                     let since = Instant::now();
                     let parts = buffer.parts_mut();
-                    let mut copier = Copier::new(self.subject, planned, method, self.steps, parts);
+                    let mut copier = Copier::new(self.subject, planned, method, self.copies, parts);
                     source.visit(&mut Visitor::new(&mut copier, &mut self.store_wait))?;
                     let owners = copier.owners();
                     if copier.finish()? {
                         let before = self.owners.replace(owners);
                         self.is_other_store = before.is_some_and(|before| before != owners);
                         self.tuner.record(method, since.elapsed());
-                        buffer.stamp = self.steps + 1;
+                        self.copies += 1;
+                        buffer.stamp = self.copies;
                         return Ok(());
                     }
                 }
@@ -493,6 +553,27 @@ impl Capture {
         }
     }
 
+    /// What a call writes. A step at which nothing moved is written whenever it is observed.
+    fn due(&self, plan: &Plan, call: u64) -> Vec<Due> {
+        let stride = self.throttle.stride();
+        let is_at_rest = self.idle_since.is_some();
+        let mut due = plan.due(call, stride);
+        if stride > 1 && is_at_rest && !plan.is_observed(call, stride) {
+            let classes = std::iter::zip(&mut due, &plan.classes);
+            classes.for_each(|(due, class)| due.scalars |= !class.scalars.is_explicit());
+        }
+        due
+    }
+
+    /// Counts a step of which nobody sees what it has changed, unless its cadence asks for no more.
+    fn count_unobserved(&mut self) {
+        let planned = self.planned.as_ref();
+        if planned.is_some_and(|planned| planned.plan.is_observed(self.steps, 1)) {
+            self.unobserved += 1;
+            self.costs.count_unobserved();
+        }
+    }
+
     /// The snapshot of the step that was counted last.
     fn snapshot(&mut self, step: i64, wall_time: WallTime, buffer: Arc<Buffer>) -> Captured {
         let call = self.steps - 1;
@@ -514,7 +595,11 @@ impl Capture {
             learning_rate: self.learning_rate,
             step,
             wall_time,
-            due: plan.due(call),
+            due: self.due(&plan, call),
+            thinning: Thinning {
+                stride: self.throttle.stride(),
+                unobserved: self.unobserved,
+            },
             plan,
             buffer,
             pool: self.pool.clone(),

@@ -30,6 +30,8 @@ struct DeclaredModel {
     variables: Vec<VariableRecord>,
     by_name: HashMap<String, usize>,
     roles: Vec<String>,
+    /// See `ModelRecord::stride`.
+    stride: u64,
 }
 
 impl Declared {
@@ -57,6 +59,7 @@ impl Declared {
                 variables: Vec::new(),
                 by_name: HashMap::new(),
                 roles: Vec::new(),
+                stride: 0,
             });
         }
         let index = known.unwrap_or(self.models.len() - 1);
@@ -68,6 +71,7 @@ impl Declared {
             model.variables.clear();
             model.by_name.clear();
         }
+        model.stride = record.stride;
         model.roles = record.roles.iter().take(MOST).cloned().collect();
         for variable in &record.variables {
             let place = model.by_name.get(&variable.name);
@@ -112,6 +116,12 @@ impl Declared {
     pub(crate) fn is_role(&self, scope: &str, name: &str) -> bool {
         let model = self.model(scope);
         model.is_some_and(|model| model.roles.iter().any(|role| role == name))
+    }
+
+    /// Of so many steps one was observed, of the model that was observed least.
+    pub(crate) fn stride(&self) -> u64 {
+        let strides = self.models.iter().map(|model| model.stride);
+        strides.max().unwrap_or_default()
     }
 
     /// The step of the newest record.

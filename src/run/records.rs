@@ -66,6 +66,8 @@ impl Written {
             roles: self.now.roles.clone(),
             findings: self.now.findings.clone(),
             step: self.now.step,
+            stride: self.now.stride,
+            unobserved: self.now.unobserved,
             trend: self.now.trend.clone(),
         })
     }
@@ -78,7 +80,7 @@ enum Changes {
     Whole,
 }
 
-/// What is new of a model. A step alone is no news.
+/// What is new of a model. A step alone, or one more that was not observed, is no news.
 fn changes(before: &ModelRecord, now: &ModelRecord) -> Changes {
     let mut known: HashMap<&str, &VariableRecord> = before
         .variables
@@ -92,8 +94,13 @@ fn changes(before: &ModelRecord, now: &ModelRecord) -> Changes {
         .cloned()
         .collect();
     let is_same = changed.is_empty()
-        && (&now.roles, &now.findings, &now.trend)
-            == (&before.roles, &before.findings, &before.trend);
+        && (&now.roles, &now.findings, &now.trend, now.stride)
+            == (
+                &before.roles,
+                &before.findings,
+                &before.trend,
+                before.stride,
+            );
     match is_same {
         _ if !known.is_empty() => Changes::Whole,
         true => Changes::Nothing,
@@ -159,6 +166,26 @@ mod tests {
         records.take(1);
         records.set(model("", &[("b", "")]));
         assert_eq!(written(&mut records, 1), ["!: b="]);
+    }
+
+    #[test]
+    fn a_stride_is_news_and_steps_that_were_not_observed_are_none() {
+        let mut records = Records::default();
+        let thinned = |stride, unobserved| ModelRecord {
+            stride,
+            unobserved,
+            ..model("", &[("a", "")])
+        };
+        records.set(thinned(1, 0));
+        records.take(1);
+        records.set(thinned(16, 3));
+        let taken = records.take(1);
+        let [record] = taken.as_slice() else {
+            panic!("one record, not {taken:?}")
+        };
+        assert_eq!((record.stride, record.unobserved), (16, 3));
+        records.set(thinned(16, 200));
+        assert!(records.take(1).is_empty());
     }
 
     #[test]

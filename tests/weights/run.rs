@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use tch_tensorboard::proto::{Event, event::What, summary};
-use tch_tensorboard::{Cadence, Logger, LoggerBuilder, OnFull, WeightOptions};
+use tch_tensorboard::{Cadence, Logger, LoggerBuilder, OnFull, Overhead, WeightOptions};
 use tempfile::TempDir;
 
 use crate::common::read_events;
@@ -38,6 +38,8 @@ impl Run {
     pub fn build(choose: impl FnOnce(LoggerBuilder) -> LoggerBuilder) -> Run {
         let directory = tempfile::tempdir().unwrap();
         let builder = Logger::builder(directory.path().join("run"));
+        // No clock decides what a test sees.
+        let builder = builder.overhead(Overhead::Unlimited);
         let logger = choose(builder).create().unwrap();
         Run { directory, logger }
     }

@@ -33,6 +33,13 @@ pub struct ModelRecord {
     /// steps were seen.
     #[prost(string, tag = "9")]
     pub trend: ::prost::alloc::string::String,
+    /// Of so many steps one is observed, to keep the costs low: a power of two. 0 where that is not
+    /// known.
+    #[prost(uint64, tag = "10")]
+    pub stride: u64,
+    /// Steps so far that were not observed.
+    #[prost(uint64, tag = "11")]
+    pub unobserved: u64,
 }
 /// One variable.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -1,0 +1,52 @@
+//! How much of the process's CPU time logging may take.
+
+use crate::error::{Error, Result};
+
+/// How much of the process's CPU time `log_weights` and `log_gradients` may take, with all that
+/// follows on the writer thread; see [`LoggerBuilder::overhead`](crate::LoggerBuilder::overhead).
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum Overhead {
+    /// At most this share, between 0 and 1, counted from the 20th step on: up to there each call
+    /// is observed. Then as few are as it takes to keep to it: two calls in a row, which make a
+    /// delta of one step, out of 4, 8, 16, … Calls that [`Cadence::EveryCall`] or
+    /// [`Cadence::Every`] ask for are observed whatever they cost.
+    ///
+    /// [`Cadence::EveryCall`]: crate::Cadence::EveryCall
+    /// [`Cadence::Every`]: crate::Cadence::Every
+    AtMost(f64),
+    /// Whatever it takes. No clock decides what is observed, so that two runs that do the same
+    /// write the same.
+    Unlimited,
+}
+
+impl Default for Overhead {
+    /// Two hundredths.
+    fn default() -> Overhead {
+        Overhead::AtMost(0.02)
+    }
+}
+
+impl Overhead {
+    /// The share; `None` where there is no limit.
+    pub(crate) fn share(self) -> Option<f64> {
+        match self {
+            Overhead::AtMost(share) => Some(share),
+            Overhead::Unlimited => None,
+        }
+    }
+
+    pub(crate) fn check(self) -> Result<()> {
+        match self {
+            Overhead::AtMost(share) if !(share > 0.0 && share < 1.0) => Err(Error::InvalidOption {
+                option: "overhead",
+                reason: format!(
+                    "{share} is not between 0 and 1: AtMost(0.02) is two hundredths; \
+                     Overhead::Unlimited sets no limit"
+                )
+                .into(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
