@@ -29,6 +29,10 @@ use crate::tensor;
 /// is worth seeing.
 pub(crate) const IDLE_CALLS: u32 = 20;
 
+/// Steps of a model at rest that are observed however few are: as many as a verdict looks back
+/// over, and some.
+const AT_REST: u32 = 24;
+
 /// The newest snapshot, which the worker reads, too: what the next call is compared with.
 struct NewestSnapshot {
     plan: Arc<Plan>,
@@ -85,6 +89,8 @@ pub(crate) struct Capture {
     idle_calls: u32,
     /// Of these, the ones that the worker knows of.
     idle_told: u32,
+    /// Steps in a row at which nothing moved.
+    rest_steps: u32,
     /// The step of the first of them.
     idle_since: Option<i64>,
     /// The step of the call under way.
@@ -139,6 +145,7 @@ impl Capture {
             fingerprint: None,
             idle_calls: 0,
             idle_told: 0,
+            rest_steps: 0,
             idle_since: None,
             step: 0,
             followed: Followed::default(),
@@ -277,15 +284,7 @@ impl Capture {
             self.count_unobserved();
         }
         self.count_step(is_idle);
-        let snapshot = self.snapshot(step, wall_time, lent.keep());
-        if self
-            .planned
-            .as_ref()
-            .is_some_and(|planned| !planned.plan.is_explicit())
-        {
-            self.throttle.follow(self.steps, &self.costs);
-        }
-        Ok((snapshot, waited))
+        Ok((self.snapshot(step, wall_time, lent.keep()), waited))
     }
 
     /// A buffer, and how long the call waited for it; `None` when the worker is behind under
@@ -394,7 +393,7 @@ impl Capture {
     /// model that came to rest is worth seeing, however few calls are observed.
     fn bytes_to_copy(&self, looks_idle: bool) -> Option<usize> {
         let wanted = self.rebase
-            || (looks_idle && self.throttle.stride() > 1)
+            || (looks_idle && self.is_watched_at_rest())
             || self.is_observed(self.steps)
             || self.is_base();
         wanted.then_some(self.planned.as_ref()?.plan.bytes)
@@ -403,6 +402,11 @@ impl Capture {
     fn is_observed(&self, step: u64) -> bool {
         let planned = self.planned.as_ref();
         planned.is_some_and(|planned| planned.plan.is_observed(step, self.throttle.stride()))
+    }
+
+    /// True for the first steps of a model at rest, which cannot be told from the others later.
+    fn is_watched_at_rest(&self) -> bool {
+        self.throttle.stride() > 1 && self.throttle.has_credit() && self.rest_steps < AT_REST
     }
 
     /// A delta needs the call before, too; gradients have none.
@@ -488,8 +492,9 @@ impl Capture {
 
     fn count_step(&mut self, is_idle: bool) {
         self.steps += 1;
+        self.rest_steps += u32::from(is_idle);
         if !is_idle {
-            (self.idle_calls, self.idle_told) = (0, 0);
+            (self.idle_calls, self.idle_told, self.rest_steps) = (0, 0, 0);
             self.idle_since = None;
         }
     }
@@ -587,6 +592,11 @@ impl Capture {
             plan: plan.clone(),
             buffer: buffer.clone(),
         });
+        let due = self.due(&plan, call);
+        // The next snapshot may be far away: this one says what holds until then.
+        if !plan.is_explicit() {
+            self.throttle.follow(self.steps, &self.costs);
+        }
         let idle_calls = self.idle_calls - self.idle_told;
         self.idle_told = self.idle_calls;
         Captured::Snapshot(Box::new(Snapshot {
@@ -595,7 +605,7 @@ impl Capture {
             learning_rate: self.learning_rate,
             step,
             wall_time,
-            due: self.due(&plan, call),
+            due,
             thinning: Thinning {
                 stride: self.throttle.stride(),
                 unobserved: self.unobserved,
@@ -607,5 +617,99 @@ impl Capture {
             rebase: std::mem::take(&mut self.rebase),
             is_other_store: std::mem::take(&mut self.is_other_store),
         }))
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+    use crate::options::WeightOptions;
+
+    /// A capture that observes one step of so many, and the buffer that its worker keeps.
+    struct Thinned {
+        capture: Capture,
+        step: i64,
+    }
+
+    impl Thinned {
+        fn new(stride: u64) -> Thinned {
+            let selection = Arc::new(Selection::new(WeightOptions::new()).expect("valid"));
+            let limit = (Overhead::Unlimited, Arc::default());
+            let subject = Subject::Weights;
+            let capture = Capture::new(subject, "".into(), selection, OnFull::Drop, limit);
+            Thinned {
+                capture: Capture {
+                    throttle: Throttle::of_stride(stride),
+                    ..capture
+                },
+                step: 0,
+            }
+        }
+
+        /// Logs a weight of this value. What came of the call: whether it was copied, whether it
+        /// follows the copy before, and whether scalars are due.
+        fn log(&mut self, value: f32) -> Option<(bool, bool)> {
+            let source = ("w", vec![value; 100]);
+            let now = WallTime::now();
+            let taken = self
+                .capture
+                .take(&source, self.step, now)
+                .expect("a good call");
+            self.step += 1;
+            let Captured::Snapshot(snapshot) = taken.0 else {
+                return None;
+            };
+            let due = snapshot.due.iter().any(|due| due.scalars);
+            // As the worker does.
+            snapshot.pool.keep(snapshot.buffer);
+            Some((snapshot.follows, due))
+        }
+    }
+
+    #[test]
+    fn two_calls_in_a_row_are_copied_of_each_stride() {
+        let mut thinned = Thinned::new(8);
+        for step in 0..40 {
+            let copied = thinned.log(step as f32);
+            let expected = match step % 8 {
+                7 => Some((false, false)),
+                0 => Some((step > 0, true)),
+                _ => None,
+            };
+            assert_eq!(copied, expected, "step {step}");
+        }
+        assert_eq!(thinned.capture.costs.unobserved(), 40 - 5);
+    }
+
+    #[test]
+    fn a_model_that_comes_to_rest_is_observed_for_a_while_whatever_the_stride() {
+        let mut thinned = Thinned::new(64);
+        (0..100).for_each(|step| assert!(thinned.log(step as f32).is_some() || step > 0));
+        let unobserved = thinned.capture.costs.unobserved();
+        // The first call is news. From the twentieth at rest on each counts, and is compared with
+        // the first of them.
+        let copied: Vec<_> = (0..200).map(|_| thinned.log(-1.0)).collect();
+        let place = copied.iter().position(Option::is_some);
+        assert_eq!(place, Some(IDLE_CALLS as usize));
+        let seen: Vec<_> = copied.into_iter().flatten().collect();
+        assert_eq!(seen[0], (false, true));
+        assert!(
+            seen[1..AT_REST as usize]
+                .iter()
+                .all(|&copy| copy == (true, true))
+        );
+        assert!(seen.len() < 2 * AT_REST as usize, "{}", seen.len());
+        assert!(thinned.capture.costs.unobserved() > unobserved);
+    }
+
+    #[test]
+    fn where_few_steps_are_observed_nothing_is_looked_at_between() {
+        let mut thinned = Thinned::new(1 << 10);
+        thinned.log(0.0);
+        for _ in 1..1023 {
+            assert_eq!(thinned.log(0.5), None);
+        }
+        assert_eq!(thinned.log(1.0), Some((false, false)));
+        assert_eq!(thinned.log(2.0), Some((true, true)));
     }
 }

@@ -7,9 +7,10 @@ use crate::capture::costs::Costs;
 use crate::options::overhead::Overhead;
 use crate::platform::cpu_clock;
 
-/// Steps at the beginning that are all observed: a fault that is there from the start is seen as
-/// early as without a limit.
-const OBSERVED: u64 = 20;
+/// Steps at the beginning that are all observed, so that a fault that is there from the start is
+/// reported as early as without a limit: ten of warm-up, a window of twenty, three that confirm it,
+/// the first one, which has no delta, and two to spare.
+const OBSERVED: u64 = 36;
 
 /// The first of them from which on their costs count: the ones before make plan, tables and files.
 const WARM: u64 = 6;
@@ -23,7 +24,7 @@ const ADVANCE: Duration = Duration::from_millis(20);
 
 /// From this stride on the steps between are not even looked at.
 const BLIND: u64 = 256;
-const LONGEST: u64 = 1 << 16;
+const LONGEST: u64 = 1 << 12;
 
 /// The stride is halved where the costs would stay below this part of the limit, and some: costs
 /// at twice the stride are not quite half as high.
@@ -63,6 +64,8 @@ pub(crate) struct Throttle {
     began: Option<Reading>,
     /// At the decision before.
     decided: Option<Reading>,
+    /// As of then.
+    has_credit: bool,
 }
 
 impl Throttle {
@@ -72,6 +75,7 @@ impl Throttle {
             stride: 1,
             began: None,
             decided: None,
+            has_credit: true,
         }
     }
 
@@ -80,9 +84,23 @@ impl Throttle {
         self.stride
     }
 
+    /// True unless more than the limit has been spent.
+    pub(crate) fn has_credit(&self) -> bool {
+        self.has_credit
+    }
+
     /// True when the steps between those that are observed are so many that none is looked at.
     pub(crate) fn is_blind(&self) -> bool {
         self.stride >= BLIND
+    }
+
+    /// One that stays as it is.
+    #[cfg(test)]
+    pub(crate) fn of_stride(stride: u64) -> Throttle {
+        Throttle {
+            stride,
+            ..Throttle::new(Overhead::Unlimited)
+        }
     }
 
     /// The step from which on the next decision is made.
@@ -114,8 +132,9 @@ impl Throttle {
         };
         let began = *self.began.get_or_insert(now);
         let (recent, all) = (now.share_since(&before), now.share_since(&began));
+        self.has_credit = all < limit;
         let wanted = if recent > limit {
-            let times = (recent / limit).log2().ceil().clamp(1.0, 16.0);
+            let times = (recent / limit).log2().ceil().clamp(1.0, 6.0);
             self.stride << times as u32
         } else if all > limit && recent > limit / 2.0 {
             // What was too much is made up for.

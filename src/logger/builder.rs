@@ -174,9 +174,9 @@ impl LoggerBuilder {
     /// threads' and the writer's together. Default: two hundredths,
     /// [`Overhead::AtMost(0.02)`](Overhead::AtMost).
     ///
-    /// The logger measures what it costs and leaves out what is too much, from the 20th step of a
-    /// model on: calls first, then histograms of those that are left. A delta is always that of one
-    /// step, and what was not observed is neither a gap nor standing still:
+    /// The logger measures what it costs and leaves out what is too much, from the 36th step of a
+    /// model on: verdicts need as many. A delta is always that of one step, and what was not
+    /// observed is neither a gap nor standing still:
     /// [`Stats::unobserved`](crate::Stats::unobserved) counts it, the report has a note on it, and
     /// [`Stats::spent`](crate::Stats::spent) is what was measured. A cadence that you choose
     /// yourself ([`Cadence::EveryCall`](crate::Cadence::EveryCall),

@@ -1,5 +1,6 @@
-//! What depends on the platform: CPU clocks, locks that a scheduler can replace, file locks and signals,
-//! streaming copies, large pages, thread policy.
+//! What depends on the platform: CPU clocks, free memory, locks that a scheduler can replace, file
+//! locks and signals, streaming copies, large pages, thread policy; and on the compiler: whether it
+//! has optimised.
 
 pub(crate) mod aligned;
 pub(crate) mod background;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use tch_tensorboard::{
-    LogDir, Logger, LoggerBuilder, NamedTensors, ParameterReport, WeightOptions,
+    LogDir, Logger, LoggerBuilder, NamedTensors, Overhead, ParameterReport, WeightOptions,
 };
 
 use crate::canonical::Lines;
@@ -75,6 +75,7 @@ impl Net {
     pub fn builder(&self) -> LoggerBuilder {
         let errors = self.errors.clone();
         Logger::builder(self.dir.path().join("run"))
+            .overhead(Overhead::Unlimited)
             .on_error(move |error| errors.lock().unwrap().push(error.to_string()))
     }
 
