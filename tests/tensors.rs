@@ -12,7 +12,7 @@ use common::histograms::{check_close, check_rows, naive_moments, read_histogram,
 use common::{read_scalars, read_tag};
 use tch::nn::{Init, Module, VarStore};
 use tch::{Device, Kind, Tensor};
-use tch_tensorboard::{Error, Logger, Role, WeightOptions};
+use tch_tensorboard::{Error, Image, ImageLayout, Logger, Role, WeightOptions};
 use tempfile::TempDir;
 
 /// A logger whose failures end the test.
@@ -860,4 +860,90 @@ fn a_store_whose_lock_is_poisoned() {
     logger.log_weights(&store, 0).unwrap();
     logger.close().unwrap();
     assert_eq!(read_scalars(logger.logdir())["weight_mean/w"], [(0, 3.0)]);
+}
+
+/// Width, height and levels of the newest picture of a tag.
+fn read_picture(logger: &Logger, tag: &str) -> (u32, u32, Vec<u8>) {
+    logger.flush().unwrap();
+    let (_, value) = read_tag(logger.logdir(), tag).pop().unwrap();
+    let tch_tensorboard::proto::summary::value::Value::Tensor(tensor) = value else {
+        panic!("a tensor");
+    };
+    let file = std::io::Cursor::new(&tensor.string_val[2]);
+    let mut reader = png::Decoder::new(file).read_info().unwrap();
+    let mut data = vec![0; reader.output_buffer_size().unwrap()];
+    let info = reader.next_frame(&mut data).unwrap();
+    (info.width, info.height, data)
+}
+
+#[test]
+fn images_of_any_layout_type_and_stride() {
+    let (_dir, logger) = logger();
+    // Two images of three channels, two rows and four columns.
+    let bytes = Tensor::arange(48, (Kind::Uint8, Device::Cpu)).reshape([2, 3, 2, 4]);
+    let shares = (bytes.to_kind(Kind::Float) + 0.25) / 255.0;
+    let first: Vec<u8> = (0..8)
+        .flat_map(|pixel| [0, 8, 16].map(|plane| plane + pixel))
+        .collect();
+    let log = |tensor: &Tensor, layout| {
+        let image = Image::from_tensor(tensor, layout);
+        logger.log_image("image", image, 0).unwrap();
+        read_picture(&logger, "image")
+    };
+    for tensor in [&bytes, &shares, &shares.to_kind(Kind::Double)] {
+        let chw = tensor.get(0);
+        assert_eq!(log(&chw, ImageLayout::Chw), (4, 2, first.clone()));
+        let hwc = chw.permute([1, 2, 0]);
+        assert_eq!(log(&hwc, ImageLayout::Hwc), (4, 2, first.clone()));
+        assert_eq!(
+            log(&hwc.contiguous(), ImageLayout::Hwc),
+            (4, 2, first.clone())
+        );
+        assert_eq!(log(&chw.get(1), ImageLayout::Hw), (4, 2, (8..16).collect()));
+        let one = tensor.slice(0, 0, 1, 1);
+        assert_eq!(log(&one, ImageLayout::Nchw), (4, 2, first.clone()));
+    }
+    let batches = [
+        (bytes.shallow_clone(), ImageLayout::Nchw),
+        (bytes.permute([0, 2, 3, 1]), ImageLayout::Nhwc),
+    ];
+    let mut grids = batches.iter().map(|(batch, layout)| {
+        let image = Image::from_tensor(batch, *layout);
+        logger.log_images("grid", [image], 0).unwrap();
+        read_picture(&logger, "grid")
+    });
+    let (width, height, grid) = grids.next().unwrap();
+    assert_eq!((width, height), (8, 2));
+    assert_eq!(grid[..12], first[..12], "the first row of the first image");
+    assert_eq!(grid[12..15], [24, 32, 40], "the first pixel of the second");
+    assert_eq!(grids.next().unwrap().2, grid);
+    let gray = batches[0].0.select(1, 0);
+    let gray = Image::from_tensor(&gray, ImageLayout::Nhw);
+    logger.log_images("gray", [gray], 0).unwrap();
+    let (width, height, levels) = read_picture(&logger, "gray");
+    assert_eq!((width, height), (8, 2));
+    assert_eq!(levels[..8], [0, 1, 2, 3, 24, 25, 26, 27]);
+}
+
+#[test]
+fn tensors_that_are_no_images_are_errors() {
+    let (_dir, logger) = logger();
+    let float = |shape: &[i64]| Tensor::zeros(shape, (Kind::Float, Device::Cpu));
+    let long = Tensor::zeros([4, 4], (Kind::Int64, Device::Cpu));
+    for (tensor, layout, wanted) in [
+        (&float(&[3, 224, 224]), ImageLayout::Hwc, "has 224 channels"),
+        (&float(&[8, 3, 4, 4]), ImageLayout::Chw, "which is not Chw"),
+        (&float(&[8, 3, 4, 4]), ImageLayout::Nchw, "log_images"),
+        (&float(&[0, 3, 4, 4]), ImageLayout::Nchw, "no images"),
+        (&float(&[3, 0, 4]), ImageLayout::Chw, "empty"),
+        (&long, ImageLayout::Hw, "convert them to u8"),
+        (&Tensor::new(), ImageLayout::Hw, "is undefined"),
+    ] {
+        let error = logger.log_image("it", Image::from_tensor(tensor, layout), 0);
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.contains("\"it\"") && error.contains(wanted),
+            "{error}"
+        );
+    }
 }

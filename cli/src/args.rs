@@ -42,8 +42,9 @@ pub(crate) enum Command {
     /// row: run,tag,step,wall_time,left,right,count) or texts (run,tag,step,wall_time,cell,text).
     /// JSON lines have all kinds: objects with run, tag, step, wall_time, kind and value, where NaN
     /// and infinities are the strings NaN, Infinity and -Infinity, and images, sounds and graphs
-    /// are told by their sizes. Points come in the order of the files; those that a resumed run
-    /// wrote again come again.
+    /// are told by their sizes; with --media the images and sounds are written to files, which the
+    /// lines name. Points come in the order of the files; those that a resumed run wrote again come
+    /// again.
     ///
     /// Spreadsheet programs take a cell that begins with = + - @ or white space for a formula and
     /// run it, and names and texts are whatever a file says. In CSV such a run, tag or text gets an
@@ -110,6 +111,10 @@ pub(crate) struct Export {
     /// Write texts to CSV as they are, also those that a spreadsheet program would run as a formula
     #[arg(long)]
     pub(crate) raw: bool,
+    /// Write images and sounds to files in this directory, which must not exist:
+    /// <run>/<tag>/<step>.png
+    #[arg(long, value_name = "DIR")]
+    pub(crate) media: Option<PathBuf>,
     /// Write to this file, which must not exist, instead of standard output
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,

@@ -9,6 +9,7 @@ use serde::Serialize;
 use tch_tensorboard::{HParam, Point, PointValue, ReadError, Run};
 
 use crate::args::{Export, Format, Kind};
+use crate::media::Media;
 use crate::output::{Failure, Number, Status, escaped};
 use crate::progress::{Progress, bytes};
 use crate::selection::Selection;
@@ -18,6 +19,7 @@ pub(crate) fn run(args: &Export) -> Result<Status, Failure> {
     let selection = Selection::new(&args.logdir, &args.select)?;
     let mut copy = Copy {
         status: selection.status(),
+        media: media(args)?,
         writer: Writer::new(args, &kinds, open_output(args)?)?,
         progress: Progress::new(selection.runs().map(bytes).sum()),
         selection: &selection,
@@ -37,6 +39,7 @@ pub(crate) fn run(args: &Export) -> Result<Status, Failure> {
 struct Copy<'a> {
     selection: &'a Selection,
     kinds: Vec<Kind>,
+    media: Option<Media>,
     writer: Writer,
     progress: Progress,
     status: Status,
@@ -49,7 +52,11 @@ impl Copy<'_> {
             match point {
                 Ok(point) if self.wants(&point) => {
                     let place = Place::of(run, &point.tag, point.step, point.wall_time);
-                    self.writer.write(place, &point.value)?;
+                    let files = match &self.media {
+                        Some(media) => media.write(place, &point.value)?,
+                        None => Vec::new(),
+                    };
+                    self.writer.write(place, &point.value, files)?;
                 }
                 Ok(_) => {}
                 Err(error) => self.complain(error),
@@ -105,7 +112,19 @@ fn kinds(args: &Export) -> Result<Vec<Kind>, Failure> {
     }
 }
 
-/// The only file that is written is the one the user names, and never one that exists.
+/// Where images and sounds go.
+fn media(args: &Export) -> Result<Option<Media>, Failure> {
+    match (&args.media, args.format) {
+        (None, _) => Ok(None),
+        (Some(_), Format::Csv) => Err(Failure::Argument(
+            "CSV has neither images nor sounds; --media needs --format jsonl".to_owned(),
+        )),
+        (Some(path), Format::Jsonl) => Media::create(path).map(Some),
+    }
+}
+
+/// Beside those in the directory of --media, the only file that is written is the one the user
+/// names, and never one that exists.
 fn open_output(args: &Export) -> Result<Box<dyn Write>, Failure> {
     match &args.output {
         None => Ok(Box::new(io::stdout().lock())),
@@ -176,10 +195,10 @@ fn apostrophe<'a>(text: &str, cell: Cow<'a, str>) -> Cow<'a, str> {
 
 /// Where a value belongs: what each line begins with.
 #[derive(Clone, Copy, Serialize)]
-struct Place<'a> {
-    run: &'a str,
-    tag: &'a str,
-    step: i64,
+pub(crate) struct Place<'a> {
+    pub(crate) run: &'a str,
+    pub(crate) tag: &'a str,
+    pub(crate) step: i64,
     wall_time: Number,
 }
 
@@ -214,9 +233,13 @@ enum Value<'a> {
         width: u32,
         height: u32,
         bytes: Vec<usize>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        files: Vec<String>,
     },
     Blobs {
         bytes: Vec<usize>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        files: Vec<String>,
     },
     HParams(BTreeMap<&'a str, HParamValue<'a>>),
     Tensor {
@@ -235,7 +258,8 @@ enum HParamValue<'a> {
 }
 
 impl<'a> Value<'a> {
-    fn of(value: &'a PointValue) -> Value<'a> {
+    /// `files` are those that images and sounds were written to.
+    fn of(value: &'a PointValue, files: Vec<String>) -> Value<'a> {
         match value {
             PointValue::Scalar(number) => Value::Number(Number(*number)),
             PointValue::Histogram(rows) => {
@@ -250,12 +274,15 @@ impl<'a> Value<'a> {
                 width: *width,
                 height: *height,
                 bytes: sizes(encoded),
+                files,
             },
             PointValue::Audio(clips) => Value::Blobs {
                 bytes: sizes(clips),
+                files,
             },
             PointValue::Graph(graph) => Value::Blobs {
                 bytes: vec![graph.len()],
+                files,
             },
             PointValue::HParams(params) => Value::HParams(
                 params
@@ -306,11 +333,16 @@ impl Writer {
         Ok(Writer::Csv(Box::new(csv), cells))
     }
 
-    fn write(&mut self, place: Place, value: &PointValue) -> Result<(), Failure> {
+    fn write(
+        &mut self,
+        place: Place,
+        value: &PointValue,
+        files: Vec<String>,
+    ) -> Result<(), Failure> {
         match (self, value) {
             (writer, PointValue::Scalar(number)) => writer.write_scalar(place, *number)?,
             (Writer::JsonLines(out), value) => {
-                let (kind, value) = (value.kind(), Value::of(value));
+                let (kind, value) = (value.kind(), Value::of(value, files));
                 write_line(out, &Line { place, kind, value })?;
             }
             (Writer::Csv(csv, cells), PointValue::Histogram(rows)) => {

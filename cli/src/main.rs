@@ -5,6 +5,7 @@
 mod args;
 mod export;
 mod inspect;
+mod media;
 mod output;
 mod progress;
 mod report;

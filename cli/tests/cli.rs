@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use tch_tensorboard::{LogDir, Logger, Point, PointValue, proto};
+use tch_tensorboard::{Image, LogDir, Logger, Point, PointValue, proto};
 
 fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_tch-tensorboard"))
@@ -260,6 +260,40 @@ fn verify_finds_all_damage_and_tells_by_its_status() {
         "{out}{err}"
     );
     assert_eq!(run(&["export"], logs.path()).0, 1);
+}
+
+#[test]
+fn images_are_written_to_files_that_the_lines_name() {
+    let logs = tempfile::tempdir().unwrap();
+    let logger = Logger::create(logs.path().join("a")).unwrap();
+    let pixels: Vec<u8> = (0..24).collect();
+    for tag in ["digits/0", "../up"] {
+        let image = Image::from_pixels(&pixels, 4, 2, 3);
+        logger.log_image(tag, image, 5).unwrap();
+    }
+    logger.close().unwrap();
+    let (_, inspected, _) = run(&["inspect"], logs.path());
+    assert!(inspected.contains("digits/0  images"), "{inspected}");
+    let temp = tempfile::tempdir().unwrap();
+    let media = temp.path().join("media");
+    let path = media.to_str().unwrap();
+    let args = ["export", "--format", "jsonl", "--media", path];
+    let (code, out, err) = run(&args, logs.path());
+    assert_eq!(code, 0, "{err}");
+    let lines = out.lines().map(|line| serde_json::from_str(line).unwrap());
+    let lines: Vec<serde_json::Value> = lines.collect();
+    assert_eq!(lines.len(), 2);
+    for (file, line) in std::iter::zip(["a/digits%2F0/5.png", "a/%2E.%2Fup/5.png"], &lines) {
+        assert_eq!(line["value"]["files"], serde_json::json!([file]));
+        let bytes = fs::read(media.join(file)).unwrap();
+        assert!(bytes.starts_with(b"\x89PNG"));
+        assert_eq!(line["value"]["bytes"][0], bytes.len());
+    }
+    assert_eq!(run(&args, logs.path()).0, 2, "nothing is overwritten");
+    let other = temp.path().join("other");
+    let args = ["export", "--media", other.to_str().unwrap()];
+    let (code, _, err) = run(&args, logs.path());
+    assert!(code == 2 && err.contains("--format jsonl"), "{err}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod board;
 mod checkup;
 pub(crate) mod dashboard;
 pub(crate) mod description;
+pub(crate) mod map_picture;
 mod origin;
 pub(crate) mod points;
 mod record;
@@ -15,5 +16,6 @@ pub(crate) mod state;
 pub(crate) mod tags;
 mod twins;
 pub(crate) mod watch;
+pub(crate) mod weight_map;
 
 pub(crate) use crate::model::tag_parts;

@@ -5,6 +5,7 @@ use std::ops::Range;
 use crate::analysis::origin::Origin;
 use crate::analysis::points::{HistogramPoint, ScalarPoint};
 use crate::analysis::tags::VariableTags;
+use crate::analysis::weight_map::Motion;
 use crate::capture::buffer::Buffer;
 use crate::capture::plan::Variable;
 use crate::kernel::histogram::Curve;
@@ -12,6 +13,7 @@ use crate::kernel::{Analysis, Elements};
 use crate::model::measured::Measured;
 pub(crate) use crate::model::measured::RATIO_FLOOR;
 use crate::model::stats::Moments;
+use crate::model::variable_info::Role;
 use crate::report::facts::reference_norm;
 use crate::report::history::{Observation, Seen};
 
@@ -71,6 +73,24 @@ impl State {
                 .map(|change| change.changed > 0)
                 .or(self.watched_moved),
             ..Observation::default()
+        }
+    }
+
+    /// What the newest step did, for the map of weights.
+    pub(crate) fn motion(&self, variable: &Variable) -> Motion {
+        let logged = self.analysis.as_ref().filter(|_| variable.is_logged());
+        if logged.is_some_and(|analysis| analysis.weights.nonfinite() > 0) {
+            return Motion::NonFinite;
+        }
+        let change = logged.and_then(|analysis| analysis.change.as_ref());
+        match change
+            .map(|change| change.changed > 0)
+            .or(self.watched_moved)
+        {
+            None => Motion::Unseen,
+            Some(true) => Motion::Moved(self.measured.update_ratio_log10()),
+            Some(false) if variable.info.role == Role::Frozen => Motion::Frozen,
+            Some(false) => Motion::Still,
         }
     }
 

@@ -11,13 +11,15 @@ use crate::analysis::board::scope_board;
 use crate::analysis::checkup::Checkup;
 use crate::analysis::dashboard::ScopeBoard;
 use crate::analysis::description::Description;
+use crate::analysis::map_picture::{self, MapPng};
 use crate::analysis::origin::Origin;
 use crate::analysis::points::{PointBatch, ScalarPoint};
 use crate::analysis::record::{Diagnosed, model_record};
 use crate::analysis::state::{State, elements};
-use crate::analysis::tag_parts::FINDINGS;
+use crate::analysis::tag_parts::{FINDINGS, weight_map_tag};
 use crate::analysis::tags::{Aggregate, PointTag, aggregates, variable_tags};
 use crate::analysis::twins::follow;
+use crate::analysis::weight_map::WeightMap;
 use crate::capture::buffer::{Buffer, Pool};
 use crate::capture::plan::{Due, Plan, Variable};
 use crate::capture::snapshot::{Snapshot, Thinning};
@@ -65,6 +67,16 @@ pub(crate) struct Watch {
     thinning: Thinning,
     /// Of weights.
     checkup: Option<Checkup>,
+    /// Of weights, unless the user does not want it.
+    map: Option<WeightMap>,
+}
+
+/// A picture of what a model has done so far, at a step that the user logged.
+pub(crate) struct MapPoint {
+    pub(crate) step: i64,
+    pub(crate) wall_time: WallTime,
+    pub(crate) tag: Box<str>,
+    pub(crate) picture: MapPng,
 }
 
 /// The newest snapshot, kept to compare the next one with.
@@ -85,6 +97,8 @@ impl Watch {
         Watch {
             checkup: (subject == Subject::Weights)
                 .then(|| Checkup::new(selection.options.thresholds)),
+            map: (subject == Subject::Weights && selection.options.weight_map)
+                .then(WeightMap::default),
             subject,
             scope,
             selection,
@@ -138,6 +152,14 @@ impl Watch {
             follow(&mut self.states, &snapshot, before, self.observed);
             self.observed += 1;
             self.has_new_board |= checkup.observe(&snapshot, &self.states);
+        }
+        if let Some(map) = &mut self.map {
+            let plan = &snapshot.plan;
+            let call = snapshot.buffer.stamp.saturating_sub(1);
+            let known = std::iter::zip(&plan.variables, &self.states);
+            let motions = known.map(|(variable, state)| state.motion(variable));
+            let rhythm = plan.stride(call).max(self.thinning.stride);
+            map.observe(call, snapshot.step, rhythm, motions);
         }
         let points = self.points(&snapshot, before);
         self.states.iter_mut().for_each(State::drop_histograms);
@@ -229,6 +251,10 @@ impl Watch {
         self.findings = model.filter(|_| self.checkup.is_some()).map(findings_tag);
         if let Some(checkup) = &mut self.checkup {
             checkup.adopt(plan);
+        }
+        if let Some(map) = &mut self.map {
+            let names = plan.variables.iter().map(|variable| variable.name.clone());
+            map.adopt(&names.collect::<Vec<_>>());
         }
         self.plan = Some(plan.clone());
         true
@@ -501,10 +527,31 @@ impl Watch {
 
     /// The faults that became sure since the last time.
     pub(crate) fn take_news(&mut self) -> Vec<Found> {
-        self.checkup
-            .as_mut()
-            .map(Checkup::take_news)
-            .unwrap_or_default()
+        let news = self.checkup.as_mut().map(Checkup::take_news);
+        let news = news.unwrap_or_default();
+        if let Some(map) = &mut self.map {
+            let began = |found: &&Found| found.over_since.is_none() && !found.is_revision;
+            for found in news.iter().filter(began) {
+                map.mark(found.variable.as_deref(), found.first_step);
+            }
+        }
+        news
+    }
+
+    /// The picture of the newest snapshot, when one is due; at the end, when anything is new since
+    /// the last one.
+    pub(crate) fn take_map(&mut self, is_end: bool) -> Option<MapPoint> {
+        let newest = self.newest.as_ref()?;
+        let map = self.map.as_mut()?;
+        if !map.take_due(is_end) {
+            return None;
+        }
+        Some(MapPoint {
+            step: newest.step,
+            wall_time: newest.wall_time,
+            tag: weight_map_tag(&self.scope),
+            picture: map_picture::to_png(map)?,
+        })
     }
 
     /// True when the report is worth writing again.

@@ -86,12 +86,13 @@ pub(crate) struct Capture {
     newest: Option<NewestSnapshot>,
     /// Of the call before, where points lie far apart.
     fingerprint: Option<u64>,
+    /// In a row, the newest call included.
     idle_calls: u32,
-    /// Of these, the ones that the worker knows of.
-    idle_told: u32,
+    /// Left out since the newest snapshot, which the next one reports.
+    idle_unreported: u32,
     /// Steps in a row at which nothing moved.
     rest_steps: u32,
-    /// The step of the first of them.
+    /// The step of the first in the row.
     idle_since: Option<i64>,
     /// The step of the call under way.
     step: i64,
@@ -144,7 +145,7 @@ impl Capture {
             newest: None,
             fingerprint: None,
             idle_calls: 0,
-            idle_told: 0,
+            idle_unreported: 0,
             rest_steps: 0,
             idle_since: None,
             step: 0,
@@ -484,6 +485,7 @@ impl Capture {
     fn passes_over(&mut self, is_idle: bool) -> bool {
         let passed = is_idle && self.idle_calls + 1 < IDLE_CALLS;
         self.idle_calls += u32::from(passed);
+        self.idle_unreported += u32::from(passed);
         if is_idle {
             self.idle_since.get_or_insert(self.step);
         }
@@ -494,7 +496,7 @@ impl Capture {
         self.steps += 1;
         self.rest_steps += u32::from(is_idle);
         if !is_idle {
-            (self.idle_calls, self.idle_told, self.rest_steps) = (0, 0, 0);
+            (self.idle_calls, self.rest_steps) = (0, 0);
             self.idle_since = None;
         }
     }
@@ -525,7 +527,7 @@ impl Capture {
                         self.is_other_store = before.is_some_and(|before| before != owners);
                         self.tuner.record(method, since.elapsed());
                         self.copies += 1;
-                        buffer.stamp = self.copies;
+                        buffer.stamp = self.steps + 1;
                         return Ok(());
                     }
                 }
@@ -597,8 +599,7 @@ impl Capture {
         if !plan.is_explicit() {
             self.throttle.follow(self.steps, &self.costs);
         }
-        let idle_calls = self.idle_calls - self.idle_told;
-        self.idle_told = self.idle_calls;
+        let idle_calls = std::mem::take(&mut self.idle_unreported);
         Captured::Snapshot(Box::new(Snapshot {
             idle_calls,
             idle_since: self.idle_since,

@@ -359,7 +359,7 @@ impl Plan {
     }
 
     /// The shortest stride of any class at this call.
-    fn stride(&self, call: u64) -> u64 {
+    pub(crate) fn stride(&self, call: u64) -> u64 {
         let strides = self.schedules().map(|schedule| schedule.stride(call));
         strides
             .filter(|&stride| stride > 0)

@@ -3,15 +3,17 @@
 mod board_url;
 pub(crate) mod builder;
 mod core;
+mod dashboards;
 mod models;
 mod opening;
+mod payload_call;
 
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::{Component, Path};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::analysis::tag_parts::LEARNING_RATE;
 use crate::capture::{Captured, Subject};
@@ -22,14 +24,19 @@ use crate::logger::models::{Channel, Models};
 use crate::model::types::{Step, WallTime};
 use crate::platform::cpu_clock;
 use crate::report::{Finding, WeightReport};
+use crate::run::entry::RunEntry;
 use crate::run::health::{Health, Stats};
+use crate::source::copied::CopiedValues;
 use crate::source::element_source::{FetchedScalar, PendingScalar};
+use crate::source::image::{CopiedPixels, Image, Inspected, check_size};
 use crate::source::named_tensors::NamedTensors;
 use crate::source::values::{Scalar, ScalarValue, Values};
 use crate::summary::histograms::HistogramValues;
+use crate::summary::hparams::Status;
+use crate::summary::images::{EncodedImage, Grid, PixelImages};
 use crate::summary::scalars::DeviceScalar;
 use crate::summary::text::Markdown;
-use crate::summary::{Payload, TaggedPayload};
+use crate::summary::{TagText, TaggedPayload};
 use crate::worker::Command;
 use crate::worker::queue::Pushed;
 
@@ -49,6 +56,8 @@ pub struct Logger {
     models: Arc<Models>,
     /// The losses that `flush` has returned to whoever holds this handle.
     acknowledged: AtomicU64,
+    /// When what this handle logs was measured; `None` for the time of each call.
+    wall_time: Option<WallTime>,
 }
 
 impl Clone for Logger {
@@ -86,7 +95,7 @@ impl Logger {
             let reason = "a scope needs a name that neither begins nor ends with '/'";
             return Err(Error::InvalidTag {
                 tag: name.into(),
-                reason,
+                reason: reason.into(),
             });
         }
         let scope = match &*self.models.scope {
@@ -113,7 +122,7 @@ impl Logger {
             let reason = "a sub-run needs a name below the run: no '..', no absolute path";
             return Err(Error::InvalidTag {
                 tag: name.into(),
-                reason,
+                reason: reason.into(),
             });
         }
         self.core.check_may_wait("subrun", &self.run)?;
@@ -141,7 +150,57 @@ impl Logger {
             run,
             models,
             acknowledged: AtomicU64::new(acknowledged),
+            wall_time: self.wall_time,
         }
+    }
+
+    /// A logger of which all calls have this wall time, rather than that of the call: for what was
+    /// measured earlier, such as the log of another program.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
+    /// use std::time::{Duration, UNIX_EPOCH};
+    ///
+    /// for (secs, loss) in [(1_700_000_000, 0.7), (1_700_000_060, 0.4)] {
+    ///     let then = logger.at_time(UNIX_EPOCH + Duration::from_secs(secs));
+    ///     then.log_scalar("loss", loss, secs)?;
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn at_time(&self, time: SystemTime) -> Logger {
+        let mut then = self.clone();
+        then.wall_time = Some(WallTime::of(time));
+        then
+    }
+
+    /// Describes a tag, of any dashboard: a title that the classic dashboards show in place of the
+    /// tag, and a text in Markdown behind its information icon. Either may be empty. Call it before
+    /// the first value of the tag: TensorBoard keeps what comes with that.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
+    /// logger.describe_tag("loss/train", "Training loss", "Cross entropy, **with** smoothing.")?;
+    /// logger.log_scalar("loss/train", 0.7, 0)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidTag`] for an empty tag, [`Error::Closed`] for a closed logger.
+    pub fn describe_tag(&self, tag: &str, display_name: &str, description: &str) -> Result<()> {
+        let call = self.begin_of_run(tag)?;
+        let text = TagText {
+            display_name: display_name.into(),
+            description: description.into(),
+        };
+        let tag = self.full_tag(tag);
+        call.send_entry(0, || Ok(RunEntry::Text(tag, text)))
+    }
+
+    /// The wall time of a call.
+    fn now(&self) -> WallTime {
+        self.wall_time.unwrap_or_else(WallTime::now)
     }
 
     /// Logs one number, or a tensor of one element, without waiting for its device. Stored as
@@ -165,14 +224,14 @@ impl Logger {
     }
 
     /// Logs several scalars of one step as one event: one wall time, one record. Those on an
-    /// accelerator follow in events of their own. For values of several types: `&[("loss", &loss as
-    /// &dyn ScalarValue), ("rate", &0.1)]`.
+    /// accelerator follow in events of their own. For values of several types: `&[("loss",
+    /// Scalar::from(&loss)), ("rate", 0.1.into())]`, with [`Scalar`](crate::Scalar).
     ///
     /// # Errors
     /// As [`log_scalar`](Logger::log_scalar); then none of them is logged.
     pub fn log_scalars<V: ScalarValue>(&self, values: &[(&str, V)], step: impl Step) -> Result<()> {
         let since = Instant::now();
-        let wall_time = WallTime::now();
+        let wall_time = self.now();
         self.core.check_open(&self.run)?;
         let first = values.first().map_or("", |(tag, _)| tag);
         let step = self.run.check_step(first, step)?;
@@ -225,7 +284,7 @@ impl Logger {
             description: "",
             payload: Box::new(DeviceScalar(tensor)),
         };
-        self.core.send_payload(&self.run, payload);
+        self.core.send_entry(&self.run, payload.into());
     }
 
     fn push<'a>(
@@ -241,22 +300,6 @@ impl Logger {
             self.core.check_process(&self.run)?;
         }
         Ok(waited)
-    }
-
-    /// The checks of a call that logs a payload, before anything is copied.
-    fn begin<'a>(&'a self, tag: &'a str, step: impl Step) -> Result<PayloadCall<'a>> {
-        let (since, wall_time) = (Instant::now(), WallTime::now());
-        self.core.check_open(&self.run)?;
-        self.core.check_process(&self.run)?;
-        check_tag(tag)?;
-        let step = self.run.check_step(tag, step)?;
-        Ok(PayloadCall {
-            logger: self,
-            tag,
-            step,
-            since,
-            wall_time,
-        })
     }
 
     /// Logs the distribution of many values: a tensor of any kind and device, or a slice of
@@ -309,6 +352,90 @@ impl Logger {
         call.send(markdown.len(), || Ok(Markdown(markdown.to_owned())))
     }
 
+    /// Logs a picture, shown in the Images and Time Series dashboards: an input with its
+    /// prediction, a feature map, a confusion matrix. It is encoded as PNG on the writer thread;
+    /// the call copies its pixels.
+    ///
+    /// TensorBoard keeps ten pictures of a tag unless it is started with `--samples_per_plugin
+    /// images=100`. See [`Image`] for what becomes of values beyond the range and of NaN.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
+    /// use tch_tensorboard::Image;
+    ///
+    /// let heat: Vec<f32> = (0..28 * 28).map(|n| n as f32 / 783.0).collect();
+    /// logger.log_image("attention/head0", Image::from_pixels(&heat, 28, 28, 1), 0)?;
+    /// // From a tensor: Image::from_tensor(&pixels, ImageLayout::Chw)
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidImage`] for a shape that does not fit its layout, a number of channels other
+    /// than 1, 3 or 4, elements that are neither `u8`, `bool` nor floating, no pixels, more than
+    /// 178 956 970 pixels, a batch of several images, or a file that is neither PNG nor JPEG.
+    /// [`Error::UnsupportedTensor`], and as [`log_text`](Logger::log_text).
+    pub fn log_image(&self, tag: &str, image: Image<'_>, step: impl Step) -> Result<()> {
+        let call = self.begin(tag, step)?;
+        let inspected = image.inspect(tag)?;
+        let bytes = inspected.bytes();
+        match inspected {
+            Inspected::File {
+                file,
+                width,
+                height,
+            } => call.send(bytes, || {
+                Ok(EncodedImage {
+                    width,
+                    height,
+                    file: file.to_vec(),
+                })
+            }),
+            Inspected::Pixels { size, .. } if size.images > 1 => Err(Error::InvalidImage {
+                tag: tag.into(),
+                reason: format!(
+                    "is a batch of {} images; log_images shows them as a grid",
+                    size.images
+                )
+                .into(),
+            }),
+            pixels => call.send(bytes, || Ok(PixelImages(copy_pixels(tag, [pixels])?))),
+        }
+    }
+
+    /// Logs several images as one picture: a grid of eight columns, filled row by row, each cell as
+    /// large as the largest image needs. Batches and single images can be mixed; the rest of a cell
+    /// is black.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
+    /// use tch_tensorboard::Image;
+    ///
+    /// let filters = vec![vec![0.5_f32; 5 * 5]; 16];
+    /// let images = filters.iter().map(|filter| Image::from_pixels(filter, 5, 5, 1));
+    /// logger.log_images("filters/conv1", images, 0)?;
+    /// // A batch: logger.log_images("digits", [Image::from_tensor(&batch, ImageLayout::Nchw)], 0)?
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`log_image`](Logger::log_image), where the number of pixels is that of the grid; no
+    /// images at all, and encoded files.
+    pub fn log_images<'a>(
+        &self,
+        tag: &str,
+        images: impl IntoIterator<Item = Image<'a>>,
+        step: impl Step,
+    ) -> Result<()> {
+        let call = self.begin(tag, step)?;
+        let images = images.into_iter().map(|image| image.inspect(tag));
+        let images: Vec<Inspected<'_>> = images.collect::<Result<_>>()?;
+        check_grid(tag, &images)?;
+        let bytes = images.iter().map(Inspected::bytes).sum();
+        call.send(bytes, || Ok(PixelImages(copy_pixels(tag, images)?)))
+    }
+
     /// Logs the weights of a model, and what changed since the call before: call it after each
     /// optimizer step.
     ///
@@ -344,7 +471,7 @@ impl Logger {
         };
         if let Some(rate) = rate {
             let scope = &*self.models.scope;
-            self.push(step, WallTime::now(), [(scope, LEARNING_RATE, rate)])?;
+            self.push(step, self.now(), [(scope, LEARNING_RATE, rate)])?;
         }
         Ok(())
     }
@@ -383,7 +510,7 @@ impl Logger {
         step: i64,
     ) -> Result<()> {
         let (since, computed) = (Instant::now(), cpu_clock::thread());
-        let wall_time = WallTime::now();
+        let wall_time = self.now();
         let (call, channel) = match subject {
             Subject::Weights => ("log_weights", &self.models.weights),
             Subject::Gradients => ("log_gradients", &self.models.gradients),
@@ -559,7 +686,7 @@ impl Logger {
     pub fn close(&self) -> Result<()> {
         self.core.check_thread("close", &self.run)?;
         self.core
-            .close(true)
+            .close(Status::Success)
             .unwrap_or_else(|| Err(self.core.stopped(&self.run)))
     }
 
@@ -571,48 +698,6 @@ impl Logger {
     }
 }
 
-/// A call that logs a payload, after its checks.
-struct PayloadCall<'a> {
-    logger: &'a Logger,
-    tag: &'a str,
-    step: i64,
-    since: Instant,
-    wall_time: WallTime,
-}
-
-impl PayloadCall<'_> {
-    /// Makes the payload once `bytes`, what it occupies, are granted, and hands it to the worker.
-    fn send<P: Payload + 'static>(
-        self,
-        bytes: usize,
-        make: impl FnOnce() -> Result<P>,
-    ) -> Result<()> {
-        let Logger { core, run, .. } = self.logger;
-        let health = &core.shared.health;
-        let (granted, mut waited) = core.shared.budget.take(bytes, core.on_full());
-        if granted {
-            let payload = make().inspect_err(|_| core.shared.budget.put(bytes))?;
-            debug_assert_eq!(
-                payload.bytes(),
-                bytes,
-                "what was taken is what is given back"
-            );
-            let payload = TaggedPayload {
-                step: self.step,
-                wall_time: self.wall_time,
-                tag: self.logger.full_tag(self.tag),
-                description: "",
-                payload: Box::new(payload),
-            };
-            waited += core.send_payload(run, payload);
-        } else {
-            Health::count(&health.dropped, 1);
-        }
-        health.held(self.since.elapsed(), waited);
-        Ok(())
-    }
-}
-
 impl std::fmt::Debug for Logger {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut shown = formatter.debug_struct("Logger");
@@ -621,6 +706,52 @@ impl std::fmt::Debug for Logger {
             .field("scope", &self.models.scope)
             .finish_non_exhaustive()
     }
+}
+
+/// Copies what the worker encodes.
+fn copy_pixels<'a>(
+    tag: &str,
+    images: impl IntoIterator<Item = Inspected<'a>>,
+) -> Result<Vec<CopiedPixels>> {
+    let images = images.into_iter().filter_map(|image| match image {
+        Inspected::Pixels {
+            source,
+            layout,
+            size,
+        } => Some((source, layout, size)),
+        Inspected::File { .. } => None,
+    });
+    let copied = images.map(|(source, layout, size)| {
+        let values = CopiedValues::of(tag, source.elements(), &layout)?;
+        Ok(CopiedPixels { size, values })
+    });
+    copied.collect()
+}
+
+/// The images can be shown as a grid.
+fn check_grid(tag: &str, images: &[Inspected<'_>]) -> Result<()> {
+    let invalid = |reason: String| {
+        Err(Error::InvalidImage {
+            tag: tag.into(),
+            reason: reason.into(),
+        })
+    };
+    let mut sizes = Vec::new();
+    for image in images {
+        match image {
+            Inspected::Pixels { size, .. } => {
+                sizes.extend(std::iter::repeat_n((size.width, size.height), size.images));
+            }
+            Inspected::File { .. } => {
+                return invalid("a grid takes pixels; log an encoded file by log_image".into());
+            }
+        }
+    }
+    if sizes.is_empty() {
+        return invalid("is a grid of no images; log it when there are some".into());
+    }
+    let (width, height) = Grid::of(sizes.into_iter()).size();
+    check_size(width, height).or_else(invalid)
 }
 
 fn fetch<V: ScalarValue>(tag: &str, value: &V) -> Result<FetchedScalar> {
@@ -635,7 +766,7 @@ fn check_tag(tag: &str) -> Result<()> {
     if tag.is_empty() {
         return Err(Error::InvalidTag {
             tag: tag.into(),
-            reason: "a tag must not be empty; use a name like \"loss/train\"",
+            reason: "a tag must not be empty; use a name like \"loss/train\"".into(),
         });
     }
     Ok(())

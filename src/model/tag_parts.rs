@@ -13,17 +13,34 @@ pub(crate) const BAND_HIGH: &str = "weight_mean_plus_std";
 /// may begin alike (`weight_decay`).
 pub(crate) fn is_ours(tag: &str) -> bool {
     let Some((first, path)) = tag.split_once('/') else {
-        return tag == WEIGHT_REPORT;
+        return tag == WEIGHT_REPORT || tag == WEIGHT_MAP;
     };
     let last = path.rsplit('/').next().unwrap_or(path);
     let mut spreads = TABLE.iter().filter_map(|row| row.spread.as_ref());
     let is_spread = spreads.any(|of| of.quantiles.iter().any(|(name, _)| *name == last));
-    let others = [WEIGHT_SAMPLES, WEIGHT_DELTA_SAMPLES, BAND_LOW, BAND_HIGH];
+    let others = [
+        WEIGHT_SAMPLES,
+        WEIGHT_DELTA_SAMPLES,
+        BAND_LOW,
+        BAND_HIGH,
+        WEIGHT_MAP,
+    ];
     others.contains(&first) || (first == "model" && is_spread) || TagParts::of(tag).is_some()
 }
 
 /// The text of the report.
 pub(crate) const WEIGHT_REPORT: &str = "weight_report";
+
+/// The picture of what each variable did, before the scope.
+const WEIGHT_MAP: &str = "weight_map";
+
+/// The tag of the map of the model in a scope.
+pub(crate) fn weight_map_tag(scope: &str) -> Box<str> {
+    match scope {
+        "" => WEIGHT_MAP.into(),
+        scope => format!("{WEIGHT_MAP}/{scope}").into(),
+    }
+}
 
 /// The scalar of the rate that the user told, behind the scope as the user's own tags are.
 pub(crate) const LEARNING_RATE: &str = "learning_rate";
@@ -138,6 +155,8 @@ mod tests {
             "model/G/update_ratio_log10_p10",
             "model/changed_fraction_min",
             "weight_report",
+            &weight_map_tag(""),
+            &weight_map_tag("G"),
         ] {
             assert!(is_ours(tag), "{tag}");
         }

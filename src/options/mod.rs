@@ -111,6 +111,7 @@ pub struct WeightOptions {
     pub(crate) sample_limit: Option<usize>,
     pub(crate) store_timeout: Duration,
     pub(crate) thresholds: Thresholds,
+    pub(crate) weight_map: bool,
 }
 
 impl Default for WeightOptions {
@@ -131,6 +132,7 @@ impl Default for WeightOptions {
             sample_limit: None,
             store_timeout: Duration::from_secs(10),
             thresholds: Thresholds::default(),
+            weight_map: true,
         }
     }
 }
@@ -244,6 +246,20 @@ impl WeightOptions {
     /// The seed that chooses the sampled single weights. Default 0.
     pub fn seed(mut self, seed: u64) -> WeightOptions {
         self.seed = seed;
+        self
+    }
+
+    /// Whether the picture `weight_map` is written. Default: true.
+    ///
+    /// It shows the whole run at a glance, on the Images and Time Series pages: a row for each
+    /// variable (for each role above 64 variables), time to the right, the update ratio as a colour
+    /// from 1e-5 (dark) to 1e-1 (bright). Grey did not move, hatched is frozen, red holds NaN or
+    /// infinities, and a triangle marks where a finding began; where steps or members of a role
+    /// differ, a cell is divided by their shares. The newest picture shows the run from its first
+    /// step on. It is written at doubling numbers of steps, after a finding, and when the logger is
+    /// closed: at most 1 MB a run.
+    pub fn weight_map(mut self, write: bool) -> WeightOptions {
+        self.weight_map = write;
         self
     }
 

@@ -1,6 +1,7 @@
 //! One run: its event files, the tags described in them, and the layout of its dashboard, each in a
 //! file of its own.
 
+pub(crate) mod entry;
 pub(crate) mod files;
 pub(crate) mod health;
 pub(crate) mod layout;
@@ -16,8 +17,10 @@ use std::path::Path;
 
 use crate::analysis::dashboard::ScopeBoard;
 use crate::analysis::description::Description;
+use crate::analysis::map_picture::MapPng;
 use crate::analysis::points::PointBatch;
 use crate::analysis::tag_parts::{self, WEIGHT_REPORT};
+use crate::analysis::watch::MapPoint;
 use crate::error::Error;
 use crate::kernel::Kernels;
 use crate::model::plugin::Plugin;
@@ -26,6 +29,7 @@ use crate::proto::session_log::SessionStatus;
 use crate::proto::summary::Value;
 use crate::proto::tch_tensorboard::ModelRecord;
 use crate::proto::{Event, Summary, event::What};
+use crate::run::entry::RunEntry;
 use crate::run::files::Files;
 use crate::run::health::Health;
 use crate::run::layout::Layout;
@@ -34,6 +38,8 @@ use crate::run::records::Records;
 use crate::run::tags::{Met, Tags};
 use crate::sink::session_event;
 use crate::summary::custom_scalars::{self, Categories};
+use crate::summary::hparams::{self, SessionEnd, Status};
+use crate::summary::images::EncodedImage;
 use crate::summary::text::Markdown;
 use crate::summary::{self, TaggedPayload, private};
 
@@ -43,6 +49,15 @@ pub(crate) use crate::run::opened::Opened;
 
 const REPORT_DESCRIPTION: &str =
     "What each variable has come to, and what to do. Written when a verdict changes.";
+
+/// What the pictures of weights of all models may take together.
+const MAP_BYTES: usize = 1 << 20;
+
+const MAP_DESCRIPTION: &str = "What each step changed in each variable, from the first step on. \
+    Colour: log10 of the update ratio, from 1e-5 (dark) to 1e-1 (bright). Grey: did not move. \
+    Hatched: frozen. Red: NaN or infinite. Pale: not observed. A cell is divided by the shares of \
+    its steps, and of the variables of a role (x12: of twelve). A triangle marks where a finding \
+    began; the report under Text names it.";
 
 /// See the module.
 pub(crate) struct RunWriter {
@@ -62,6 +77,8 @@ pub(crate) struct RunWriter {
     reported: Option<(i64, String)>,
     /// The newest step of all.
     newest_step: Option<i64>,
+    /// What the pictures of weights take so far.
+    map_bytes: usize,
 }
 
 impl RunWriter {
@@ -83,6 +100,7 @@ impl RunWriter {
             recorded_step: None,
             reported: None,
             newest_step: None,
+            map_bytes: 0,
         };
         for (tag, plugin) in history.tags {
             // Charts continue to show the user's tags of earlier sessions.
@@ -117,10 +135,34 @@ impl RunWriter {
                 Some(value) => summary::scalars::refill(value, tag, number, description),
                 None => values.push(summary::scalars::value(tag, number, description)),
             }
+            if met != Met::Before && self.tags.has_texts() {
+                let value = values.get_mut(used);
+                let metadata = self.tags.metadata(tag);
+                value
+                    .into_iter()
+                    .for_each(|value| value.metadata.clone_from(&metadata));
+            }
             used += 1;
         }
         values.truncate(used);
         self.spare = self.append(health, wall_time, step, values);
+    }
+
+    /// Writes what a caller has handed over.
+    pub(crate) fn take(&mut self, health: &Health, kernels: &mut Kernels, entry: RunEntry) {
+        match entry {
+            RunEntry::Payloads(payloads) => {
+                for payload in payloads {
+                    self.payload(health, kernels, payload);
+                }
+            }
+            RunEntry::Event(event, _) => {
+                self.event_of_the_run(health, &event);
+            }
+            RunEntry::Text(tag, text) => self.tags.set_text(tag, text),
+            RunEntry::Charts(charts) => self.layout.add_charts(charts),
+            RunEntry::Chart(category, chart) => self.layout.add_chart(&category, chart),
+        }
     }
 
     /// Adds a value of any dashboard; false when it was not written.
@@ -139,6 +181,7 @@ impl RunWriter {
             payload,
         } = tagged;
         let (plugin, repeats_metadata) = (payload.plugin(), payload.repeats_metadata());
+        let (in_metadata, is_of_a_step) = (payload.content(), payload.is_of_a_step());
         let content = match payload.into_value(&tag, kernels) {
             Ok(content) => content,
             Err(error) => {
@@ -160,13 +203,20 @@ impl RunWriter {
         if met == Met::InThisRun && plugin == Plugin::Scalars {
             self.layout.add_user_tag(&tag);
         }
+        if met != Met::Before {
+            self.tags.set_content(&tag, in_metadata);
+        }
         let is_described = met != Met::Before || repeats_metadata;
         let value = Value {
+            metadata: is_described.then(|| self.tags.metadata(&tag)).flatten(),
             tag: tag.into(),
-            metadata: is_described.then(|| summary::metadata(plugin, description)),
             value: Some(content),
         };
-        self.event(health, &summary_event(wall_time, step, vec![value]))
+        let event = summary_event(wall_time, step, vec![value]);
+        match is_of_a_step {
+            true => self.event(health, &event),
+            false => self.event_of_the_run(health, &event),
+        }
     }
 
     /// Adds the points of a model's snapshot: one event of scalars and one of histograms.
@@ -317,6 +367,41 @@ impl RunWriter {
         true
     }
 
+    /// Writes a picture of what a model has done, within what all of them may take. Half of it is
+    /// for the end.
+    pub(crate) fn weight_map(
+        &mut self,
+        health: &Health,
+        kernels: &mut Kernels,
+        map: MapPoint,
+        is_end: bool,
+    ) {
+        let bytes = self.map_bytes + map.picture.file.len();
+        let most = if is_end { MAP_BYTES } else { MAP_BYTES / 2 };
+        if bytes > most {
+            return;
+        }
+        let MapPng {
+            width,
+            height,
+            file,
+        } = map.picture;
+        let picture = TaggedPayload {
+            step: map.step,
+            wall_time: map.wall_time,
+            tag: map.tag,
+            description: MAP_DESCRIPTION,
+            payload: Box::new(EncodedImage {
+                width,
+                height,
+                file,
+            }),
+        };
+        if self.payload(health, kernels, picture) {
+            self.map_bytes = bytes;
+        }
+    }
+
     /// Where the event files are.
     pub(crate) fn directory(&self) -> &Path {
         self.files.directory()
@@ -346,13 +431,20 @@ impl RunWriter {
         }
     }
 
-    /// Adds any event; false when it was refused.
+    /// Adds an event of a step that was logged; false when it was refused.
     fn event(&mut self, health: &Health, event: &Event) -> bool {
-        let is_taken = self.files.append(health, event);
+        let is_taken = self.event_of_the_run(health, event);
         if is_taken {
             self.first_step.get_or_insert(event.step);
             self.newest_step = self.newest_step.max(Some(event.step));
-        } else if !self.files.is_lost() {
+        }
+        is_taken
+    }
+
+    /// The same of an event whose step is none that was logged.
+    fn event_of_the_run(&mut self, health: &Health, event: &Event) -> bool {
+        let is_taken = self.files.append(health, event);
+        if !is_taken && !self.files.is_lost() {
             self.forget(event);
         }
         if self.files.is_write_due() {
@@ -403,6 +495,23 @@ impl RunWriter {
                 .files
                 .append_own(&session_event(SessionStatus::Stop, step));
         }
+    }
+
+    /// Records how a run with hyperparameters ended, unless an earlier session has: TensorBoard
+    /// keeps the first.
+    pub(crate) fn end_trial(&mut self, health: &Health, kernels: &mut Kernels, status: Status) {
+        if !self.tags.is_known(hparams::START) || self.tags.is_known(hparams::END) {
+            return;
+        }
+        let wall_time = WallTime::now();
+        let end = TaggedPayload {
+            step: 0,
+            wall_time,
+            tag: hparams::END.into(),
+            description: "",
+            payload: Box::new(SessionEnd { status, wall_time }),
+        };
+        self.payload(health, kernels, end);
     }
 
     /// Counts what never reached the file as dropped: there is no next try.

@@ -10,7 +10,7 @@ use crate::proto::session_log::SessionStatus;
 use crate::proto::summary::{Value, value};
 use crate::proto::{Event, event::What};
 use crate::sink::Claim;
-use crate::summary::{custom_scalars, private};
+use crate::summary::{custom_scalars, hparams, private};
 
 /// Tags of which the steps say nothing of what was logged.
 const OWN_TAGS: [&str; 2] = [WEIGHT_REPORT, custom_scalars::TAG];
@@ -84,7 +84,9 @@ impl RunHistory {
                 self.is_closed = false;
                 // Version 0.1 wrote its layouts and reports at steps that nobody had logged.
                 let mut values = summary.value.iter();
-                let is_own = |tag: &str| OWN_TAGS.contains(&tag) || private::is_tag(tag);
+                let is_own = |tag: &str| {
+                    OWN_TAGS.contains(&tag) || hparams::is_tag(tag) || private::is_tag(tag)
+                };
                 if values.any(|value| !is_own(&value.tag)) {
                     self.newest = self.newest.max(Some(event.step));
                 }

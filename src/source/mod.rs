@@ -5,8 +5,10 @@
 //! libtorch's tensors implement these traits in `tensor/`, which imports this folder and not the
 //! other way round.
 
+pub(crate) mod copied;
 pub(crate) mod element_source;
 pub(crate) mod gradient_sampler;
 pub(crate) mod host;
+pub(crate) mod image;
 pub(crate) mod named_tensors;
 pub(crate) mod values;

@@ -1,22 +1,19 @@
 //! The Histograms and Distributions dashboards, which share their data.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernel::histogram::Histogram;
 use crate::kernel::{Elements, Kernels, Task};
 use crate::model::plugin::Plugin;
-use crate::model::types::DType;
-use crate::platform::aligned::AlignedBytes;
 use crate::proto::summary::{Value, value};
 use crate::proto::tensor_shape_proto::Dim;
 use crate::proto::{DataType, TensorProto, TensorShapeProto};
-use crate::source::element_source::{CopyMethod, ElementLayout, ElementSource, Stride};
+use crate::source::copied::CopiedValues;
+use crate::source::element_source::{ElementLayout, ElementSource};
 use crate::summary::Payload;
 
 /// Many numbers of which the distribution is shown.
 pub(crate) struct HistogramValues {
-    dtype: DType,
-    bytes: usize,
-    memory: AlignedBytes,
+    values: CopiedValues,
     rows: usize,
 }
 
@@ -25,33 +22,15 @@ impl HistogramValues {
     /// rows.
     ///
     /// # Errors
-    /// [`Error::UnsupportedTensor`] when there is no memory for them, or they have changed since
-    /// they were inspected.
+    /// See [`CopiedValues::of`].
     pub(crate) fn copy(
         tag: &str,
         source: &dyn ElementSource,
         layout: &ElementLayout,
         rows: usize,
     ) -> Result<HistogramValues> {
-        let failed = |reason: String| Error::UnsupportedTensor {
-            name: tag.into(),
-            reason: reason.into(),
-        };
-        let bytes = layout.bytes();
-        let mut memory = AlignedBytes::try_zeroed(bytes)
-            .ok_or_else(|| failed(format!("has {bytes} bytes, more than there is memory for")))?;
-        let target = memory.as_mut_slice().get_mut(..bytes).unwrap_or_default();
-        if !source.copy(tag, layout, Stride::ALL, CopyMethod::Plain, target)? {
-            let reason = "changed its shape or type while it was read; log it from the thread \
-                          that changes it";
-            return Err(failed(reason.into()));
-        }
-        Ok(HistogramValues {
-            dtype: layout.dtype,
-            bytes,
-            memory,
-            rows,
-        })
+        let values = CopiedValues::of(tag, source, layout)?;
+        Ok(HistogramValues { values, rows })
     }
 }
 
@@ -61,12 +40,11 @@ impl Payload for HistogramValues {
     }
 
     fn bytes(&self) -> usize {
-        self.bytes
+        self.values.len()
     }
 
     fn into_value(self: Box<Self>, _: &str, kernels: &mut Kernels) -> Result<Option<value::Value>> {
-        let bytes = self.memory.as_slice().get(..self.bytes);
-        let elements = bytes.and_then(|bytes| Elements::from_bytes(self.dtype, bytes));
+        let elements = Elements::from_bytes(self.values.dtype(), self.values.as_bytes());
         debug_assert!(elements.is_some(), "the copy is aligned and whole");
         let task = Task {
             current: elements,

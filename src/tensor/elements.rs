@@ -9,6 +9,7 @@ use crate::model::types::sealed::Sealed;
 use crate::source::element_source::{
     Access, CopyMethod, ElementLayout, ElementSource, Peek, PendingTransfers, Stride,
 };
+use crate::source::image::{Image, ImageLayout};
 use crate::source::values::{ValueSource, Values};
 use crate::tensor::copying::copy;
 use crate::tensor::layout::{inspect, memory, requires_grad};
@@ -19,6 +20,13 @@ impl Sealed for Tensor {}
 impl Values for Tensor {
     fn source(&self) -> ValueSource<'_> {
         ValueSource::Other(self)
+    }
+}
+
+impl<'a> Image<'a> {
+    /// An image, or a batch, in a tensor on any device whose dimensions have this order.
+    pub fn from_tensor(tensor: &'a Tensor, layout: ImageLayout) -> Image<'a> {
+        Image::from_source(tensor.source(), layout)
     }
 }
 

@@ -21,6 +21,7 @@ use crate::platform::background::{self, WakeRhythm};
 use crate::platform::cpu_clock;
 use crate::report::WeightReport;
 use crate::run::{Moment, RunWriter};
+use crate::summary::hparams::Status;
 use crate::worker::queue::{Batch, PayloadEntry, ScalarEntry};
 use crate::worker::shared::Shared;
 use crate::worker::status::{keep_findings, weight_report};
@@ -89,9 +90,10 @@ pub(crate) struct Flushed {
 
 /// How a run ends.
 pub(crate) struct Closing {
-    /// Somebody said so, rather than the last clone going out of scope in the middle of a step: all
-    /// of the newest step has been logged.
-    pub(crate) is_complete: bool,
+    /// A success when somebody said so: all of the newest step has been logged then. A failure when
+    /// a panic let the last clone go out of scope; unknown where that may be the end of the loop,
+    /// or an error in the middle of a step.
+    pub(crate) status: Status,
     pub(crate) answer: SyncSender<Result<()>>,
 }
 
@@ -270,6 +272,9 @@ impl Worker {
             if !found.is_empty() {
                 keep_findings(&self.shared, found, run.directory(), watch.scope());
             }
+            if let Some(map) = watch.take_map(false) {
+                run.weight_map(&self.shared.health, &mut self.kernels, map, false);
+            }
         }
         if watch.take_new_verdict() {
             self.old_texts.insert(run_number);
@@ -333,9 +338,9 @@ impl Worker {
     }
 
     fn payload(&mut self, entry: PayloadEntry) {
-        let bytes = entry.payload.payload.bytes();
+        let bytes = entry.entry.bytes();
         if let Some(run) = self.runs.get_mut(&entry.run) {
-            run.payload(&self.shared.health, &mut self.kernels, entry.payload);
+            run.take(&self.shared.health, &mut self.kernels, entry.entry);
         }
         self.shared.budget.put(bytes);
     }
@@ -447,6 +452,10 @@ impl Worker {
         self.old_texts.extend(diagnosed.map(|watched| watched.run));
         self.write_reports(Moment::End);
         for (number, Watched { run, watch, .. }) in self.watches.iter_mut() {
+            let map = watch.take_map(true);
+            if let (Some(map), Some(run)) = (map, self.runs.get_mut(run)) {
+                run.weight_map(&self.shared.health, &mut self.kernels, map, true);
+            }
             let points = watch.finish(&mut self.kernels);
             if let (Some(points), Some(run)) = (points, self.runs.get_mut(run)) {
                 run.points(&self.shared.health, number, &points);
@@ -456,7 +465,13 @@ impl Worker {
             }
         }
         self.refresh(Moment::End);
-        if closing.as_ref().is_some_and(|closing| closing.is_complete) {
+        let status = closing
+            .as_ref()
+            .map_or(Status::Unknown, |closing| closing.status);
+        for run in self.runs.values_mut() {
+            run.end_trial(&self.shared.health, &mut self.kernels, status);
+        }
+        if status == Status::Success {
             self.runs.values_mut().for_each(RunWriter::end_session);
         }
         self.write_rest();

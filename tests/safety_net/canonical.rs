@@ -161,6 +161,7 @@ impl Session {
                 (_, Some(PRIVATE)) => {}
                 (LAYOUT, Some("custom_scalars")) => self.layout = Some(value),
                 (REPORT, Some("text")) => self.report = Some(value),
+                (_, Some("images")) => self.images(lines, run, event.step, &value),
                 _ => {
                     tags.push(value.tag.clone());
                     self.value(lines, run, event.step, value);
@@ -170,6 +171,27 @@ impl Session {
         if !tags.is_empty() {
             self.events.push((event.step, tags));
         }
+    }
+
+    /// Pixels rather than files: how well they are packed is the business of another library.
+    fn images(&mut self, lines: &mut Lines, run: &str, step: i64, value: &Value) {
+        let Some(value::Value::Tensor(tensor)) = &value.value else {
+            panic!("{}: {:?}", value.tag, value.value);
+        };
+        assert_eq!(tensor.dtype(), DataType::DtString);
+        let [width, height, files @ ..] = &tensor.string_val[..] else {
+            panic!("{}: neither width nor height", value.tag);
+        };
+        let said = [width, height].map(|text| String::from_utf8(text.clone()).unwrap());
+        let dims = tensor.tensor_shape.iter().flat_map(|shape| &shape.dim);
+        let dims: Vec<i64> = dims.map(|dim| dim.size).collect();
+        let metadata = value.metadata.as_ref().filter(|_| !self.rotates);
+        let text = metadata.map(|metadata| &metadata.summary_description);
+        let plugin = &self.in_file[&value.tag];
+        let files: Vec<String> = files.iter().map(|file| pixels(file)).collect();
+        let number = self.number;
+        let line = format!("{number} {step} {text:?} {plugin} {dims:?} {said:?} {files:?}");
+        lines.add(&format!("{run}{}", value.tag), "images", line);
     }
 
     fn value(&mut self, lines: &mut Lines, run: &str, step: i64, value: Value) {
@@ -285,6 +307,20 @@ fn tensor_text(tensor: &TensorProto) -> String {
         let _ = write!(text, " and {others:?}");
     }
     text
+}
+
+/// Size and colours of a PNG.
+fn pixels(file: &[u8]) -> String {
+    let mut decoder = png::Decoder::new(std::io::Cursor::new(file));
+    decoder.set_transformations(png::Transformations::EXPAND);
+    let mut reader = decoder.read_info().unwrap();
+    let mut data = vec![0; reader.output_buffer_size().unwrap()];
+    let info = reader.next_frame(&mut data).unwrap();
+    let digest = crc32c::crc32c(&data);
+    format!(
+        "{} x {} {:?} {digest:08x}",
+        info.width, info.height, info.color_type
+    )
 }
 
 /// Rust's shortest decimals give the bits back, but for NaN.

@@ -2,7 +2,8 @@
 //!
 //! Each scenario logs numbers that are made here, decodes the files with code of its own, and
 //! compares a digest for each tag with `tests/data/net/<scenario>.txt`, whose columns are tag,
-//! class, points and digest. A class is a plugin name, or:
+//! class, points and digest. A class is a plugin name (`images` are compared after decoding, and
+//! are in no line of `net`), or:
 //!
 //! - `text`: what people read, descriptions by the first part of the tag, reports, titles, reasons,
 //!   messages;

@@ -23,6 +23,7 @@ mod selection;
 mod sources;
 mod tiers;
 mod traps;
+mod weight_map;
 
 #[cfg(feature = "tch")]
 mod gradients;

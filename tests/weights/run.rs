@@ -107,13 +107,15 @@ impl Written {
         }
     }
 
-    /// All tags but those of the layout and of the verdicts, which have tests of their own.
+    /// All tags but those of the layout, of the verdicts and of the map, which have tests of
+    /// their own.
     pub fn tags(&self) -> BTreeSet<String> {
         let shown = self.values.iter().filter(|(_, value)| !is_private(value));
         let tags = shown.map(|(_, value)| value.tag.clone());
         tags.filter(|tag| {
             !["custom_scalars__config__", "weight_report"].contains(&tag.as_str())
                 && !tag.ends_with("model/findings")
+                && !tag.starts_with("weight_map")
         })
         .collect()
     }

@@ -250,9 +250,10 @@ fn the_first_value_of_a_tag_carries_plugin_class_and_description() {
         }
         let metadata = value.metadata.as_ref().expect(tag);
         let histogram = tag.starts_with("weights/") || tag.starts_with("weight_deltas/");
-        let (plugin, class) = match histogram {
-            true => ("histograms", DataClass::Tensor),
-            false => ("scalars", DataClass::Scalar),
+        let (plugin, class) = match (histogram, tag) {
+            (true, _) => ("histograms", DataClass::Tensor),
+            (false, "weight_map") => ("images", DataClass::BlobSequence),
+            (false, _) => ("scalars", DataClass::Scalar),
         };
         let data = metadata.plugin_data.as_ref().expect(tag);
         assert_eq!(data.plugin_name, plugin, "{tag}");

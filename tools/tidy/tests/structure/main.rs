@@ -24,7 +24,7 @@ const LEVELS: [&[&str]; 12] = [
     &["sink", "tensor"],
     &["options", "summary"],
     &["read", "report"],
-    &["capture"],
+    &["capture", "checkpoint"],
     &["analysis"],
     &["log_report", "run"],
     &["worker"],
