@@ -362,9 +362,8 @@ impl Capture {
         if before.is_some_and(|before| self.followed.compare_roles(&before.plan, &planned.plan)) {
             planned = self.plan_once(source)?;
         }
-        let name = self.name();
         let is_whole = self.selection.options.sample_limit.is_none();
-        if is_whole && self.sampling.take_size(planned.plan.bytes, &name) {
+        if is_whole && self.sampling.take_size(planned.plan.bytes, &self.scope) {
             planned = self.plan_once(source)?;
         }
         // A plan that was just made is nobody else's.

@@ -43,7 +43,8 @@ pub struct LoggerBuilder {
     on_full: OnFull,
     weights: WeightOptions,
     threads: usize,
-    overhead: Overhead,
+    /// `None` for that of the environment.
+    overhead: Option<Overhead>,
     flush_interval: Duration,
     files: FileOptions,
     on_error: OnError,
@@ -74,7 +75,7 @@ impl LoggerBuilder {
             on_full: OnFull::default(),
             weights: WeightOptions::default(),
             threads: 1,
-            overhead: Overhead::default(),
+            overhead: None,
             flush_interval: FLUSH_INTERVAL,
             files: FileOptions::default(),
             on_error: Box::new(|error| eprintln!("tch-tensorboard: {error}")),
@@ -182,6 +183,9 @@ impl LoggerBuilder {
     /// yourself ([`Cadence::EveryCall`](crate::Cadence::EveryCall),
     /// [`Cadence::Every`](crate::Cadence::Every)) is kept whatever it costs.
     ///
+    /// Where a program sets nothing, the environment variable `TCH_TENSORBOARD_OVERHEAD` can:
+    /// `unlimited`, for runs that are compared with each other, or a share.
+    ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
     /// use tch_tensorboard::{Logger, Overhead};
@@ -192,7 +196,7 @@ impl LoggerBuilder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn overhead(mut self, overhead: Overhead) -> LoggerBuilder {
-        self.overhead = overhead;
+        self.overhead = Some(overhead);
         self
     }
 
@@ -220,6 +224,8 @@ impl LoggerBuilder {
     /// [`Error::RunInUse`] when the run to be resumed is still being written.
     pub fn create(self) -> Result<Logger> {
         self.check_numbers()?;
+        let overhead = self.overhead.map_or_else(Overhead::of_environment, Ok)?;
+        overhead.check()?;
         let selection = Arc::new(Selection::new(self.weights)?);
         let opening = Opening {
             existing: self.existing,
@@ -266,7 +272,7 @@ impl LoggerBuilder {
             selection,
             opening: opening.below(resumed_at),
             on_full: self.on_full,
-            overhead: self.overhead,
+            overhead,
             process: std::process::id(),
         };
         let run = core.open(opened, resumed_at)?;
@@ -287,7 +293,6 @@ impl LoggerBuilder {
                 reason: reason.into(),
             })
         };
-        self.overhead.check()?;
         if !(1..=64).contains(&self.threads) {
             return refused("threads", format!("{} is not in 1..=64", self.threads));
         }

@@ -27,7 +27,36 @@ impl Default for Overhead {
     }
 }
 
+/// Names the limit of loggers that are given none: `unlimited`, or a share such as `0.05`.
+const VARIABLE: &str = "TCH_TENSORBOARD_OVERHEAD";
+
 impl Overhead {
+    /// That of the environment variable [`VARIABLE`], else the default.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for anything but a share or `unlimited`.
+    pub(crate) fn of_environment() -> Result<Overhead> {
+        match std::env::var(VARIABLE) {
+            Ok(text) => Overhead::parse(&text),
+            Err(_) => Ok(Overhead::default()),
+        }
+    }
+
+    fn parse(text: &str) -> Result<Overhead> {
+        match text.trim().parse() {
+            Ok(share) => Ok(Overhead::AtMost(share)),
+            Err(_) if text.trim().eq_ignore_ascii_case("unlimited") => Ok(Overhead::Unlimited),
+            Err(_) => Err(Error::InvalidOption {
+                option: "overhead",
+                reason: format!(
+                    "{VARIABLE} is {text:?} in the environment: set it to \"unlimited\" or to a \
+                     share between 0 and 1"
+                )
+                .into(),
+            }),
+        }
+    }
+
     /// The share; `None` where there is no limit.
     pub(crate) fn share(self) -> Option<f64> {
         match self {
@@ -47,6 +76,21 @@ impl Overhead {
                 .into(),
             }),
             _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_names_a_share_or_no_limit() {
+        assert_eq!(Overhead::parse(" 0.05").ok(), Some(Overhead::AtMost(0.05)));
+        assert_eq!(Overhead::parse("Unlimited").ok(), Some(Overhead::Unlimited));
+        for wrong in ["", "off", "5 %"] {
+            let error = Overhead::parse(wrong).expect_err("no share").to_string();
+            assert!(error.contains(VARIABLE), "{error}");
         }
     }
 }
