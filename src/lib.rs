@@ -114,6 +114,8 @@ mod analysis;
 mod capture;
 #[cfg(feature = "checkpoint")]
 mod checkpoint;
+#[cfg(feature = "checkpoint")]
+mod comparison;
 mod error;
 mod format;
 #[cfg(any(test, fuzzing))]
@@ -137,6 +139,10 @@ mod worker;
 
 #[cfg(feature = "checkpoint")]
 pub use checkpoint::{Checkpoint, CheckpointFormat, CheckpointTensor, StoredType};
+#[cfg(feature = "checkpoint")]
+pub use comparison::{
+    AdapterChange, ChangeStatistics, ChangeVerdict, CheckpointDiff, Comparison, TensorChange,
+};
 pub use error::{Error, Result};
 pub use format::event_file::{EventReader, ReadError};
 pub use format::proto;
@@ -161,9 +167,11 @@ pub use source::named_tensors::{NamedTensors, Visitor};
 pub use source::values::{Scalar, ScalarValue, Values};
 pub use summary::audio::Audio;
 pub use summary::charts::{ChartCategory, CustomChart};
+pub use summary::figure::Drawn;
 pub use summary::hparams::HParams;
 pub use summary::mesh::Mesh;
 pub use summary::pr_curves::PrCurve;
+pub use summary::projector::Embedding;
 pub use summary::text_table::TextTable;
 #[cfg(feature = "tch")]
 pub use tensor::SubStore;

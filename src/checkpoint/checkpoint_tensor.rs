@@ -91,7 +91,7 @@ impl CheckpointTensor {
 
     /// # Errors
     /// [`Error::UnsupportedTensor`].
-    pub(super) fn stored(&self) -> Result<&StoredTensor> {
+    pub(crate) fn stored(&self) -> Result<&StoredTensor> {
         self.stored
             .as_ref()
             .map_err(|reason| Error::UnsupportedTensor {

@@ -168,7 +168,7 @@ impl Checkpoint {
     pub fn values(&self, name: &str) -> Result<Vec<f64>> {
         let tensor = self.tensor(name).ok_or_else(|| Error::InvalidTag {
             tag: name.into(),
-            reason: "the checkpoint has no tensor of this name",
+            reason: "the checkpoint has no tensor of this name".into(),
         })?;
         let values = tensor.values()?;
         self.check_unchanged()?;
@@ -183,6 +183,12 @@ impl Checkpoint {
     /// What was left out, and what was taken for something that the file does not say.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// Leaves out tensors for which `keep` returns false.
+    pub fn retain(&mut self, keep: impl FnMut(&CheckpointTensor) -> bool) {
+        self.tensors.retain(keep);
+        self.by_name = places(&self.tensors);
     }
 
     /// Checks that no file has changed since it was opened.
@@ -262,19 +268,23 @@ impl Gathered {
         let mut tensors: Vec<CheckpointTensor> = self.tensors.into_values().collect();
         tensors.sort_by(|a, b| alphanumeric_sort::compare_str(a.name(), b.name()));
         mark_aliases(&mut tensors);
-        let names = tensors.iter().enumerate();
         Ok(Checkpoint {
             path: path.to_owned(),
             format,
             files: self.files,
-            by_name: names
-                .map(|(at, tensor)| (tensor.name().into(), at))
-                .collect(),
+            by_name: places(&tensors),
             tensors,
             step: self.step,
             notes: self.notes,
         })
     }
+}
+
+fn places(tensors: &[CheckpointTensor]) -> HashMap<Box<str>, usize> {
+    let names = tensors.iter().enumerate();
+    names
+        .map(|(at, tensor)| (tensor.name().into(), at))
+        .collect()
 }
 
 fn mark_aliases(tensors: &mut [CheckpointTensor]) {

@@ -10,7 +10,7 @@ use crate::error::Result;
 
 /// A range of a file. `len` counts the bytes that it unpacks to.
 #[derive(Debug, Clone)]
-pub(super) struct FileSection {
+pub(crate) struct FileSection {
     pub(super) file: Arc<WatchedFile>,
     pub(super) offset: u64,
     pub(super) len: u64,
@@ -41,7 +41,7 @@ impl FileSection {
     }
 
     /// True when any range of it can be read without what is before.
-    pub(super) fn is_random(&self) -> bool {
+    pub(crate) fn is_random(&self) -> bool {
         self.deflated.is_none()
     }
 

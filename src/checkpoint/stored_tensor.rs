@@ -6,15 +6,15 @@ use crate::checkpoint::stored_type::StoredType;
 /// The elements of a tensor in a section of a file. Made by [`StoredTensor::new`] only, so that no
 /// index of it leads out of the section.
 #[derive(Debug, Clone)]
-pub(super) struct StoredTensor {
-    pub(super) section: FileSection,
-    pub(super) kind: StoredType,
-    pub(super) is_big_endian: bool,
+pub(crate) struct StoredTensor {
+    pub(crate) section: FileSection,
+    pub(crate) kind: StoredType,
+    pub(crate) is_big_endian: bool,
     /// The element of the section at which it begins.
-    pub(super) start: u64,
-    pub(super) shape: Vec<u64>,
+    pub(crate) start: u64,
+    pub(crate) shape: Vec<u64>,
     /// In elements; `None` when they lie in row-major order.
-    pub(super) strides: Option<Vec<u64>>,
+    pub(crate) strides: Option<Vec<u64>>,
 }
 
 /// Dimensions that a tensor may have: numpy allows 64.
@@ -30,7 +30,7 @@ impl StoredTensor {
     ///
     /// # Errors
     /// The reason, without the name.
-    pub(super) fn new(
+    pub(crate) fn new(
         section: FileSection,
         kind: StoredType,
         start: u64,
@@ -90,12 +90,12 @@ impl StoredTensor {
     }
 
     /// Elements; a complex one counts as one.
-    pub(super) fn elements(&self) -> u64 {
+    pub(crate) fn elements(&self) -> u64 {
         elements(&self.shape).unwrap_or(0)
     }
 
     /// Numbers: two in a complex element.
-    pub(super) fn numbers(&self) -> u64 {
+    pub(crate) fn numbers(&self) -> u64 {
         self.elements() * self.kind.parts()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use half::f16;
+use half::{bf16, f16};
 
 use crate::model::types::DType;
 
@@ -194,16 +194,35 @@ impl StoredType {
         Some(table)
     }
 
-    /// For types of up to eight bits: where each pattern lies in the order of the values,
-    /// neighbours one apart and both zeros at 0; `None` for NaN.
-    #[cfg(test)]
-    pub(super) fn order(self) -> Option<Box<[Option<i16>; 256]>> {
+    /// For types of up to eight bits: all finite values, sorted.
+    pub(crate) fn values(self) -> Option<Vec<f64>> {
+        let table = self.table()?;
+        let widen = |&bits: &u16| match self.analysed_as() {
+            DType::BF16 => bf16::from_bits(bits).to_f64(),
+            _ => f16::from_bits(bits).to_f64(),
+        };
+        let patterns = table.iter().take(1 << self.bits());
+        let mut values: Vec<f64> = patterns
+            .map(widen)
+            .filter(|value| value.is_finite())
+            .collect();
+        values.sort_by(f64::total_cmp);
+        values.dedup();
+        Some(values)
+    }
+
+    /// For types of up to eight bits: by the bits of the type that they are analysed as, where a
+    /// value lies in the order of values, neighbours one apart and both zeros at 0.
+    pub(crate) fn ranks(self) -> Option<Vec<i16>> {
         let small = SmallFloat::of(self)?;
-        let mut order = Box::new([None; 256]);
-        for (pattern, place) in (0..=u8::MAX).zip(order.iter_mut()) {
-            *place = small.order(pattern);
+        let mut ranks = vec![i16::MIN; 1 << 16];
+        for pattern in 0..=u8::MAX {
+            let place = ranks.get_mut(usize::from(small.widen(pattern)));
+            if let (Some(place), Some(rank)) = (place, small.rank(pattern)) {
+                *place = rank;
+            }
         }
-        Some(order)
+        Some(ranks)
     }
 }
 
@@ -291,8 +310,7 @@ impl SmallFloat {
         sign | f16::from_f64(f64::from(whole) * unit).to_bits()
     }
 
-    #[cfg(test)]
-    fn order(&self, pattern: u8) -> Option<i16> {
+    fn rank(&self, pattern: u8) -> Option<i16> {
         let (is_negative, magnitude) = self.split(pattern);
         let magnitude = i16::try_from(magnitude).ok()?;
         (!self.is_nan(pattern)).then_some(if is_negative { -magnitude } else { magnitude })
@@ -302,7 +320,6 @@ impl SmallFloat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use half::bf16;
 
     fn value(kind: StoredType, pattern: u8) -> f64 {
         let bits = kind.table().unwrap()[usize::from(pattern)];
@@ -350,23 +367,25 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_in_order_are_neighbours_in_value() {
+    fn neighbours_in_rank_are_neighbours_in_value() {
         for kind in StoredType::ALL {
-            let Some(order) = kind.order() else {
+            let (Some(ranks), Some(table)) = (kind.ranks(), kind.table()) else {
                 continue;
             };
             let patterns = 1 << kind.bits();
             let mut sorted: Vec<(i16, f64)> = (0..patterns)
-                .filter_map(|pattern: u16| {
-                    let pattern = pattern as u8;
-                    Some((order[usize::from(pattern)]?, value(kind, pattern)))
+                .map(|pattern: u16| pattern as u8)
+                .filter(|pattern| !value(kind, *pattern).is_nan())
+                .map(|pattern| {
+                    let bits = table[usize::from(pattern)];
+                    (ranks[usize::from(bits)], value(kind, pattern))
                 })
                 .collect();
-            sorted.sort_by_key(|(place, _)| *place);
+            sorted.sort_by_key(|(rank, _)| *rank);
             for pair in sorted.windows(2) {
-                let ((place, value), (next_place, next)) = (pair[0], pair[1]);
-                assert!(next_place - place <= 1, "{kind}");
-                assert_eq!(next_place > place, next > value, "{kind} {value} {next}");
+                let ((rank, value), (next_rank, next)) = (pair[0], pair[1]);
+                assert!(next_rank - rank <= 1, "{kind}");
+                assert_eq!(next_rank > rank, next > value, "{kind} {value} {next}");
             }
         }
     }

@@ -12,7 +12,7 @@ const RAW: usize = 1 << 20;
 
 /// See the module. Memory is bounded: a buffer of [`RAW`] bytes where elements are converted, a
 /// slab where they do not lie in row-major order.
-pub(super) struct TensorCursor<'a> {
+pub(crate) struct TensorCursor<'a> {
     tensor: &'a StoredTensor,
     section: SectionCursor,
     slabs: Option<Slabs>,
@@ -22,7 +22,7 @@ pub(super) struct TensorCursor<'a> {
 }
 
 impl<'a> TensorCursor<'a> {
-    pub(super) fn new(tensor: &'a StoredTensor) -> TensorCursor<'a> {
+    pub(crate) fn new(tensor: &'a StoredTensor) -> TensorCursor<'a> {
         TensorCursor {
             tensor,
             section: tensor.section.cursor(),
@@ -34,13 +34,13 @@ impl<'a> TensorCursor<'a> {
     }
 
     /// The type of the elements in a target.
-    pub(super) fn dtype(&self) -> DType {
+    pub(crate) fn dtype(&self) -> DType {
         self.tensor.kind.analysed_as()
     }
 
     /// Fills `target` with numbers from the one of this index on: two numbers an element of complex
     /// ones. The index is one of a whole element, a multiple of 4 for those of less than a byte.
-    pub(super) fn read(&mut self, first: u64, target: &mut [u8]) -> Result<()> {
+    pub(crate) fn read(&mut self, first: u64, target: &mut [u8]) -> Result<()> {
         let kind = self.tensor.kind;
         let first = first / kind.parts();
         let is_plain = kind.bits() / kind.parts() == 8 * self.dtype().size() as u64;

@@ -75,6 +75,13 @@ impl<'a> Elements<'a> {
         })));
     }
 
+    /// Replaces `values` by the elements as `f64`.
+    #[cfg(feature = "checkpoint")]
+    pub(crate) fn widen(&self, values: &mut Vec<f64>) {
+        values.clear();
+        with_slice!(self, slice => values.extend(slice.iter().map(|x| x.widened().to_f64())));
+    }
+
     /// Of so many rows of equal length, those that are not equal to the next, counted up to `most`.
     pub(crate) fn differing_rows(&self, rows: usize, most: usize) -> usize {
         with_slice!(self, slice => {

@@ -2,22 +2,29 @@
 
 use std::sync::atomic::Ordering;
 
+use prost::Message;
+
 use crate::error::{Error, Result};
 use crate::logger::core::lock;
 use crate::logger::payload_call::PayloadCall;
 use crate::logger::{Logger, check_tag};
 use crate::model::types::Step;
-use crate::proto::{Event, event::What};
+use crate::proto::{Event, Summary, event::What};
 use crate::run::entry::RunEntry;
+use crate::source::image::Image;
 use crate::source::named_tensors::NamedTensors;
 use crate::source::values::{Scalar, ScalarValue};
 use crate::summary::audio::Audio;
 use crate::summary::charts::{self, ChartCategory, OWN_CATEGORY};
 use crate::summary::custom_scalars;
+use crate::summary::figure::{self, Drawn, Figure};
+use crate::summary::foreign;
 use crate::summary::graph;
 use crate::summary::hparams::{self, HParams, SessionStart};
 use crate::summary::mesh::Mesh;
 use crate::summary::pr_curves::{self, PrCurve};
+use crate::summary::projector::Embedding;
+use crate::summary::video::InspectedVideo;
 
 /// The tag under which loaders keep the graph of a run.
 const GRAPH: &str = "__run_graph__";
@@ -312,10 +319,7 @@ impl Logger {
     }
 
     fn send_graph(&self, call: PayloadCall<'_>, graph: Vec<u8>) -> Result<()> {
-        if self.run.has_graph.swap(true, Ordering::Relaxed) {
-            let reason = "this run has a graph, and TensorBoard shows one; log another to a subrun";
-            return Err(Error::value("graph", GRAPH, reason));
-        }
+        self.claim_graph()?;
         let (bytes, wall_time) = (graph.len(), call.place().wall_time());
         call.send_entry(bytes, || {
             let event = Event {
@@ -325,5 +329,196 @@ impl Logger {
             };
             Ok(RunEntry::Event(Box::new(event), bytes))
         })
+    }
+
+    /// Logs vectors with labels and pictures or without, shown in the Projector by PCA, t-SNE and
+    /// UMAP. Each step is a choice of its own there.
+    ///
+    /// The projector reads files instead of events: this writes them to `projector/` in the run's
+    /// directory, and their list to `projector_config.pbtxt`. TensorBoard reads the list when runs
+    /// come up: what is logged while it is open appears once it is started again, or another run
+    /// begins.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
+    /// use tch_tensorboard::Embedding;
+    ///
+    /// let vectors = [0.0_f32, 0.1, 0.9, 1.0, 0.4, 0.2];
+    /// let words = Embedding::new(&vectors, 3)
+    ///     .label_table(["word", "count"], [["cat", "12"], ["dog", "7"]]);
+    /// logger.log_embedding("words", words, 0)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidValue`] for shapes that do not fit, no vectors, more than 100 000, other
+    /// numbers of labels or pictures, pictures of several sizes or files, and more pixels than 8192
+    /// in a row of pictures; [`Error::UnsupportedTensor`], and as [`log_text`](Logger::log_text).
+    /// Numbers that are not finite, and what a disk refuses, are reported to
+    /// [`on_error`](crate::LoggerBuilder::on_error).
+    pub fn log_embedding(
+        &self,
+        tag: &str,
+        embedding: Embedding<'_>,
+        step: impl Step,
+    ) -> Result<()> {
+        let call = self.begin(tag, step)?;
+        let embedding = embedding.inspect(tag)?;
+        let (step, tag) = (call.place().step(), self.full_tag(tag));
+        call.send_entry(embedding.bytes(), || {
+            let files = embedding.copy(&tag, step)?;
+            Ok(RunEntry::Embedding(Box::new(files)))
+        })
+    }
+
+    /// Logs a drawing, shown in the Images dashboard: `draw` gets the pixels, white and row by row
+    /// from the top, as red, green and blue from 0 to 255. It is called at once; the picture is
+    /// encoded by the writer thread.
+    ///
+    /// `plotters` draws into such a buffer by `BitMapBackend::with_buffer`: the example `gallery`
+    /// shows how.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
+    /// let (width, height) = (64, 32);
+    /// logger.log_figure("diagonal", width, height, |rgb| {
+    ///     for y in 0..height {
+    ///         let pixel = (y * width + 2 * y) * 3;
+    ///         rgb[pixel..pixel + 3].fill(0);
+    ///     }
+    /// }, 0)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidValue`] for no pixels, more than 178 956 970, and an error that `draw`
+    /// returns; as [`log_text`](Logger::log_text).
+    pub fn log_figure<D: Drawn>(
+        &self,
+        tag: &str,
+        width: usize,
+        height: usize,
+        draw: impl FnOnce(&mut [u8]) -> D,
+        step: impl Step,
+    ) -> Result<()> {
+        let call = self.begin(tag, step)?;
+        let bytes = figure::bytes(tag, width, height)?;
+        call.send(bytes, || Figure::draw(tag, width, height, draw))
+    }
+
+    /// Logs frames as a video, shown in the Images dashboard as an animated PNG: true colours, and
+    /// repeated for ever. A batch of images is as many frames: a tensor of time, channels, height
+    /// and width by `Image::from_tensor(&video, ImageLayout::Nchw)`.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
+    /// use tch_tensorboard::Image;
+    ///
+    /// let frames: Vec<[u8; 64]> = (0..8).map(|n| [n * 32; 64]).collect();
+    /// let frames = frames.iter().map(|frame| Image::from_pixels(frame, 8, 8, 1));
+    /// logger.log_video("episode", frames, 4.0, 0)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidValue`] for no frames, frames of several sizes or more than 512 MB, files,
+    /// and a rate that is not between 0.01 and 1000 frames a second; as
+    /// [`log_image`](Logger::log_image).
+    pub fn log_video<'a>(
+        &self,
+        tag: &str,
+        frames: impl IntoIterator<Item = Image<'a>>,
+        frames_per_sec: f32,
+        step: impl Step,
+    ) -> Result<()> {
+        let call = self.begin(tag, step)?;
+        let video = InspectedVideo::of(tag, frames, frames_per_sec)?;
+        call.send(video.bytes(), || video.copy(tag))
+    }
+
+    /// Logs values as messages of your own: representations that no other call writes, and values
+    /// that were read from another log. Tags are taken as they are, without the scope.
+    ///
+    /// The first value of a tag in a file gets the metadata that TensorBoard needs, with an
+    /// explicit class of data; yours is kept.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
+    /// use tch_tensorboard::proto::{Summary, summary};
+    ///
+    /// let value = summary::Value {
+    ///     tag: "loss".into(),
+    ///     value: Some(summary::value::Value::SimpleValue(0.5)),
+    ///     ..Default::default()
+    /// };
+    /// logger.log_summary(Summary { value: vec![value] }, 0)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidValue`] for what one of TensorBoard's loaders drops, misreads or fails on:
+    /// no value, a tag twice, a class of data that contradicts the plugin, scalars that are not one
+    /// `DT_FLOAT` of rank 0, histograms with empty ends, infinite or unsorted edges, texts that are
+    /// not UTF-8, wrong shapes, metadata of another version. [`Error::InvalidStep`] and
+    /// [`Error::Closed`]. A tag that holds something else, and a tensor whose tag nobody has named
+    /// a plugin for, are reported to [`on_error`](crate::LoggerBuilder::on_error).
+    pub fn log_summary(&self, summary: Summary, step: impl Step) -> Result<()> {
+        let step = self.run.check_step("summary", step)?;
+        self.log_event(Event {
+            wall_time: self.now().secs(),
+            step,
+            what: Some(What::Summary(summary)),
+            ..Default::default()
+        })
+    }
+
+    /// The same of a whole event, with a step and a wall time of its own: one of another log, or
+    /// timings of a step (`TaggedRunMetadata`) for the Graphs dashboard.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let logger = tch_tensorboard::Logger::create(dir.path().join("old"))?;
+    /// # logger.log_scalar("loss", 0.5, 3)?;
+    /// # logger.flush()?;
+    /// # let copy = tch_tensorboard::Logger::create(dir.path().join("copy"))?;
+    /// use tch_tensorboard::{LogDir, proto::event::What};
+    ///
+    /// for event in LogDir::open(dir.path().join("old"))?.runs()[0].events() {
+    ///     let event = event?;
+    ///     if let Some(What::Summary(_)) = event.what {
+    ///         copy.log_event(event)?;
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`log_summary`](Logger::log_summary); a wall time that is not finite, a file version, a
+    /// session, a graph that is none, or an event with nothing in it.
+    pub fn log_event(&self, mut event: Event) -> Result<()> {
+        let call = self.begin("event", event.step)?;
+        foreign::check_event(&event)?;
+        if matches!(event.what, Some(What::GraphDef(_))) {
+            self.claim_graph()?;
+        }
+        // It is that of the file.
+        event.source_metadata = None;
+        let bytes = event.encoded_len();
+        call.send_entry(bytes, || Ok(RunEntry::Event(Box::new(event), bytes)))
+    }
+
+    fn claim_graph(&self) -> Result<()> {
+        match self.run.has_graph.swap(true, Ordering::Relaxed) {
+            false => Ok(()),
+            true => {
+                let reason =
+                    "this run has a graph, and TensorBoard shows one; log another to a subrun";
+                Err(Error::value("graph", GRAPH, reason))
+            }
+        }
     }
 }

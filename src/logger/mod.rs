@@ -2,6 +2,8 @@
 
 mod board_url;
 pub(crate) mod builder;
+#[cfg(feature = "checkpoint")]
+mod comparisons;
 mod core;
 mod dashboards;
 mod models;
@@ -281,7 +283,7 @@ impl Logger {
             step,
             wall_time,
             tag: self.full_tag(tag),
-            description: "",
+            description: "".into(),
             payload: Box::new(DeviceScalar(tensor)),
         };
         self.core.send_entry(&self.run, payload.into());

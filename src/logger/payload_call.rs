@@ -92,6 +92,10 @@ pub(super) struct PayloadPlace<'a> {
 }
 
 impl PayloadPlace<'_> {
+    pub(super) fn step(self) -> i64 {
+        self.step
+    }
+
     pub(super) fn wall_time(self) -> WallTime {
         self.wall_time
     }
@@ -102,7 +106,7 @@ impl PayloadPlace<'_> {
             step: 0,
             wall_time: self.wall_time,
             tag: tag.into(),
-            description: "",
+            description: "".into(),
             payload: Box::new(payload),
         }
     }
@@ -121,7 +125,7 @@ impl PayloadPlace<'_> {
             step: self.step,
             wall_time: self.wall_time,
             tag: self.logger.full_tag(tag),
-            description: "",
+            description: "".into(),
             payload: Box::new(payload),
         }
     }

@@ -12,8 +12,9 @@ use crate::report::verdict::Verdict;
 pub(crate) struct Context {
     /// Calls in a row, the newest included and those left out as idle too, at which nothing moved.
     pub(crate) still: u64,
-    /// Calls so far.
+    /// Calls so far, and those that counted as steps.
     pub(crate) calls: u64,
+    pub(crate) steps: u64,
     /// It has moved since the first call.
     pub(crate) has_moved: bool,
     /// More calls without a move than its rhythm explains.

@@ -363,6 +363,7 @@ impl Diagnosis {
         let mut context = Context {
             still: moves.since(),
             calls: moves.now(),
+            steps: self.model.steps,
             has_moved: moves.events() > 0,
             patience: moves.patience(self.thresholds.window.into()),
             reasoned_patience: moves.reasoned_patience(self.thresholds.window.into()),

@@ -121,10 +121,11 @@ fn moved(case: &Case<'_>, required: Required) -> Moved {
     }
 }
 
-/// It moves seldom, with calls of rest between, and has done so again and again.
+/// Its model moves seldom, with calls of rest between, and has done so again and again.
 fn is_slow(case: &Case<'_>) -> bool {
-    let history = case.history;
-    history.moves.events() >= MOVES && case.context.calls >= case.window()
+    let context = case.context;
+    let is_seldom = context.calls >= case.window() && context.calls >= 2 * context.steps;
+    is_seldom && case.history.moves.events() >= MOVES
 }
 
 fn course(case: &Case<'_>, moved: Moved) -> Course {

@@ -2,6 +2,7 @@
 
 use crate::proto::Event;
 use crate::proto::custom_scalar::{Category, Chart};
+use crate::summary::projector::EmbeddingFiles;
 use crate::summary::{TagText, TaggedPayload};
 
 /// See the module.
@@ -10,6 +11,8 @@ pub(crate) enum RunEntry {
     Payloads(Vec<TaggedPayload>),
     /// A message of the caller's own, and the bytes it takes.
     Event(Box<Event>, usize),
+    /// Files of the projector, which reads no events.
+    Embedding(Box<EmbeddingFiles>),
     /// What the caller says of a tag.
     Text(Box<str>, TagText),
     /// The caller's own charts: categories of the same titles take their place.
@@ -26,6 +29,7 @@ impl RunEntry {
                 .iter()
                 .map(|payload| payload.payload.bytes())
                 .fold(0, usize::saturating_add),
+            RunEntry::Embedding(files) => files.bytes(),
             RunEntry::Event(_, bytes) => *bytes,
             // Their number is bounded, and they are small.
             RunEntry::Text(..) | RunEntry::Charts(_) | RunEntry::Chart(..) => 0,

@@ -179,6 +179,11 @@ impl Tags {
         self.texts.insert(tag, text);
     }
 
+    /// The dashboard of a known tag.
+    pub(crate) fn plugin(&self, tag: &str) -> Option<Plugin> {
+        self.known.get(tag).map(|known| known.plugin)
+    }
+
     pub(crate) fn has_texts(&self) -> bool {
         !self.texts.is_empty()
     }

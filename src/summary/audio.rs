@@ -170,11 +170,7 @@ impl Payload for Clip {
 
     /// The encoding, without which the fast loader serves a clip that browsers do not play.
     fn content(&self) -> Vec<u8> {
-        let content = AudioPluginData {
-            encoding: Encoding::Wav.into(),
-            ..Default::default()
-        };
-        content.encode_to_vec()
+        wav_content()
     }
 
     fn into_value(self: Box<Self>, _: &str, _: &mut Kernels) -> Result<Option<value::Value>> {
@@ -186,6 +182,15 @@ impl Payload for Clip {
             self.samples_per_sec,
         )])))
     }
+}
+
+/// What the metadata says of clips that are WAV files.
+pub(crate) fn wav_content() -> Vec<u8> {
+    let content = AudioPluginData {
+        encoding: Encoding::Wav.into(),
+        ..Default::default()
+    };
+    content.encode_to_vec()
 }
 
 /// What a sample of 1 becomes.

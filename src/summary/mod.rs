@@ -8,6 +8,8 @@ pub(crate) mod audio;
 pub(crate) mod canvas;
 pub(crate) mod charts;
 pub(crate) mod custom_scalars;
+pub(crate) mod figure;
+pub(crate) mod foreign;
 pub(crate) mod graph;
 pub(crate) mod histograms;
 pub(crate) mod hparams;
@@ -16,9 +18,13 @@ pub(crate) mod mesh;
 pub(crate) mod png;
 pub(crate) mod pr_curves;
 pub(crate) mod private;
+pub(crate) mod projector;
 pub(crate) mod scalars;
 pub(crate) mod text;
 pub(crate) mod text_table;
+pub(crate) mod video;
+
+use std::borrow::Cow;
 
 use crate::error::Result;
 use crate::kernel::Kernels;
@@ -69,7 +75,7 @@ pub(crate) struct TaggedPayload {
     pub(crate) wall_time: WallTime,
     pub(crate) tag: Box<str>,
     /// Markdown about the tag, empty for none.
-    pub(crate) description: &'static str,
+    pub(crate) description: Cow<'static, str>,
     pub(crate) payload: Box<dyn Payload>,
 }
 

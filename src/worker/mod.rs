@@ -256,11 +256,17 @@ impl Worker {
         watch.set_elsewhere(elsewhere);
         let points = watch.observe(&mut self.kernels, snapshot);
         self.report_is_old |= watch.subject() == Subject::Weights;
+        let is_judged = watch.take_new_verdict();
+        if is_judged {
+            self.old_texts.insert(run_number);
+        }
         if let Some(run) = self.runs.get_mut(run) {
-            // Before the points: a reader has to know what they are of.
+            // Before the points: a reader has to know what they are of. At once, since a process
+            // that is killed writes nothing more.
             let is_new = watch.take_new_plan() && watch.subject() == Subject::Weights;
-            if let Some(record) = is_new.then(|| watch.record()).flatten() {
-                run.record(&self.shared.health, record);
+            let record = (is_new || is_judged).then(|| watch.record()).flatten();
+            if let Some(record) = record {
+                run.record(&self.shared.health, record, Moment::Between);
             }
             if let Some(points) = points {
                 run.points(&self.shared.health, number, &points);
@@ -275,9 +281,6 @@ impl Worker {
             if let Some(map) = watch.take_map(false) {
                 run.weight_map(&self.shared.health, &mut self.kernels, map, false);
             }
-        }
-        if watch.take_new_verdict() {
-            self.old_texts.insert(run_number);
         }
         if watch.subject() == Subject::Gradients {
             let gradients = watch.gradients();
@@ -371,7 +374,7 @@ impl Worker {
             };
             for watched in self.watches.weights(Some(number)) {
                 if let Some(record) = watched.watch.record() {
-                    run.record(&self.shared.health, record);
+                    run.record(&self.shared.health, record, at);
                 }
             }
             if !run.report(&self.shared.health, &mut self.kernels, at, text) {

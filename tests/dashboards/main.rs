@@ -6,7 +6,10 @@ mod common;
 
 mod charts;
 mod described;
+mod embeddings;
+mod foreign;
 mod graphs;
+mod pictures;
 mod tables;
 mod values;
 

@@ -25,7 +25,7 @@ const LEVELS: [&[&str]; 12] = [
     &["options", "summary"],
     &["read", "report"],
     &["capture", "checkpoint"],
-    &["analysis"],
+    &["analysis", "comparison"],
     &["log_report", "run"],
     &["worker"],
     &["logger"],
