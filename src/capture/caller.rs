@@ -33,6 +33,9 @@ pub(crate) const IDLE_CALLS: u32 = 20;
 /// over, and some.
 const AT_REST: u32 = 24;
 
+/// So many times as many steps are observed while a fault is about to be confirmed.
+const SUSPECTED: u64 = 4;
+
 /// The newest snapshot, which the worker reads, too: what the next call is compared with.
 struct NewestSnapshot {
     plan: Arc<Plan>,
@@ -401,12 +404,23 @@ impl Capture {
 
     fn is_observed(&self, step: u64) -> bool {
         let planned = self.planned.as_ref();
-        planned.is_some_and(|planned| planned.plan.is_observed(step, self.throttle.stride()))
+        planned.is_some_and(|planned| planned.plan.is_observed(step, self.stride()))
     }
 
     /// True for the first steps of a model at rest, which cannot be told from the others later.
     fn is_watched_at_rest(&self) -> bool {
-        self.throttle.stride() > 1 && self.throttle.has_credit() && self.rest_steps < AT_REST
+        self.stride() > 1 && self.throttle.has_credit() && self.rest_steps < AT_REST
+    }
+
+    /// Of so many steps one is observed. More of them while a fault is about to be confirmed, out
+    /// of the same limit.
+    fn stride(&self) -> u64 {
+        let planned = self.planned.as_ref();
+        let is_suspected = planned.is_some_and(|planned| planned.plan.is_suspected());
+        match self.throttle.stride() {
+            stride if is_suspected && self.throttle.has_credit() => (stride / SUSPECTED).max(1),
+            stride => stride,
+        }
     }
 
     /// A delta needs the call before, too; gradients have none.
@@ -438,7 +452,7 @@ impl Capture {
         if !self.can_be_idle() {
             return Ok(false);
         }
-        let is_dense = planned.plan.is_dense(self.steps, self.throttle.stride());
+        let is_dense = planned.plan.is_dense(self.steps, self.stride());
         let fingerprint = if is_dense {
             None
         } else {
@@ -561,7 +575,7 @@ impl Capture {
 
     /// What a call writes. A step at which nothing moved is written whenever it is observed.
     fn due(&self, plan: &Plan, call: u64) -> Vec<Due> {
-        let stride = self.throttle.stride();
+        let stride = self.stride();
         let is_at_rest = self.idle_since.is_some();
         let mut due = plan.due(call, stride);
         if stride > 1 && is_at_rest && !plan.is_observed(call, stride) {
@@ -607,7 +621,7 @@ impl Capture {
             wall_time,
             due,
             thinning: Thinning {
-                stride: self.throttle.stride(),
+                stride: self.stride(),
                 unobserved: self.unobserved,
             },
             plan,
@@ -700,6 +714,22 @@ mod tests {
         );
         assert!(seen.len() < 2 * AT_REST as usize, "{}", seen.len());
         assert!(thinned.capture.costs.unobserved() > unobserved);
+    }
+
+    #[test]
+    fn more_steps_are_observed_while_a_fault_is_about_to_be_confirmed() {
+        let mut thinned = Thinned::new(16);
+        (0..32).for_each(|step| assert!(thinned.log(step as f32).is_some() || step % 16 != 0));
+        let planned = thinned.capture.planned.as_ref();
+        planned.expect("a plan").plan.report_suspicion(true);
+        let copied: Vec<bool> = (32..48)
+            .map(|step| thinned.log(step as f32).is_some())
+            .collect();
+        assert_eq!(
+            copied.iter().filter(|&&copied| copied).count(),
+            8,
+            "{copied:?}"
+        );
     }
 
     #[test]

@@ -228,6 +228,8 @@ pub(crate) struct Plan {
     /// Set by the worker when a watched variable has moved, to be copied in full from now on, or is
     /// trained in turn.
     has_news: AtomicBool,
+    /// Set by the worker while a fault is about to be confirmed.
+    is_suspected: AtomicBool,
 }
 
 impl Plan {
@@ -248,6 +250,7 @@ impl Plan {
             notes: Vec::new(),
             expected_steps: selection.options.expected_steps,
             has_news: AtomicBool::new(false),
+            is_suspected: AtomicBool::new(false),
         };
         let watched = |found: &SourceVariable| {
             found.is_beside || (found.info.role == Role::Frozen && !followed.has_moved(&found.name))
@@ -392,6 +395,15 @@ impl Plan {
             variable.in_turn.store(true, Ordering::Relaxed);
             self.has_news.store(true, Ordering::Release);
         }
+    }
+
+    /// The worker's word on whether a fault is about to be confirmed.
+    pub(crate) fn report_suspicion(&self, is_suspected: bool) {
+        self.is_suspected.store(is_suspected, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_suspected(&self) -> bool {
+        self.is_suspected.load(Ordering::Relaxed)
     }
 
     pub(crate) fn has_news(&self) -> bool {
