@@ -17,7 +17,8 @@ use crate::source::named_tensors::Role;
 /// and then.
 const EDITS: u32 = 2;
 
-/// Moves that show how a variable moves, where a window of calls holds fewer than a window of moves.
+/// Moves that show how a variable moves, where a window of calls holds fewer than a window of
+/// moves.
 const MOVES: u64 = 3;
 
 /// Looks in a row that must have found a variable following another.

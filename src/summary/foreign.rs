@@ -328,7 +328,6 @@ mod tests {
                 tensor_shape: Some(tensor_shape(shape)),
                 ..Default::default()
             })),
-            ..Default::default()
         }
     }
 
