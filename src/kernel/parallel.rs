@@ -5,7 +5,6 @@ use std::time::Duration;
 use crate::kernel::analysis::Analysis;
 use crate::kernel::elements::Elements;
 use crate::kernel::tensor::Kernel;
-use crate::platform::cpu_clock;
 
 /// Below this many elements in all, starting threads costs more than it saves.
 const WORTH_THREADS: usize = 1 << 20;
@@ -33,6 +32,8 @@ impl Task<'_> {
 /// A kernel for each thread.
 pub(crate) struct Kernels {
     each: Vec<Kernel>,
+    /// The CPU time of a thread, if anybody asks.
+    clock: fn() -> Duration,
     /// What threads beside the caller's have computed since it was asked for.
     spent: Duration,
 }
@@ -42,8 +43,14 @@ impl Kernels {
     pub(crate) fn new(threads: usize) -> Kernels {
         Kernels {
             each: (0..threads.max(1)).map(|_| Kernel::new()).collect(),
+            clock: || Duration::ZERO,
             spent: Duration::ZERO,
         }
+    }
+
+    /// Measures with this clock what each thread computes.
+    pub(crate) fn with_clock(self, clock: fn() -> Duration) -> Kernels {
+        Kernels { clock, ..self }
     }
 
     /// What threads beside the caller's have computed since this was last asked.
@@ -60,7 +67,7 @@ impl Kernels {
                 tasks.iter().map(|task| task.run(first)).collect()
             }
             each => {
-                let (analyses, spent) = on_threads(each, tasks);
+                let (analyses, spent) = on_threads(each, tasks, self.clock);
                 self.spent += spent;
                 analyses
             }
@@ -70,7 +77,11 @@ impl Kernels {
 
 /// Gives each kernel about as many elements: the largest tensors first, each to the one with the
 /// least so far. Returns, too, what threads beside the caller's have computed.
-fn on_threads(kernels: &mut [Kernel], tasks: &[Task<'_>]) -> (Vec<Option<Analysis>>, Duration) {
+fn on_threads(
+    kernels: &mut [Kernel],
+    tasks: &[Task<'_>],
+    clock: fn() -> Duration,
+) -> (Vec<Option<Analysis>>, Duration) {
     let mut order: Vec<usize> = (0..tasks.len()).collect();
     order.sort_by_key(|&index| std::cmp::Reverse(tasks.get(index).map_or(0, Task::elements)));
     let mut shares: Vec<(usize, Vec<usize>)> = vec![(0, Vec::new()); kernels.len()];
@@ -92,9 +103,9 @@ fn on_threads(kernels: &mut [Kernel], tasks: &[Task<'_>]) -> (Vec<Option<Analysi
             .collect()
     };
     let run_beside = |kernel: &mut Kernel, share: &[usize]| {
-        let since = cpu_clock::thread();
+        let since = clock();
         let done = run(kernel, share);
-        (done, cpu_clock::thread().saturating_sub(since))
+        (done, clock().saturating_sub(since))
     };
     let mut analyses: Vec<Option<Analysis>> = vec![None; tasks.len()];
     let mut spent = Duration::ZERO;

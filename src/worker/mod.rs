@@ -132,7 +132,7 @@ impl Worker {
             rhythm: WakeRhythm::default(),
             runs: BTreeMap::new(),
             watches: Watches::default(),
-            kernels: Kernels::new(threads),
+            kernels: Kernels::new(threads).with_clock(cpu_clock::thread),
             batch: Batch::default(),
             report_is_old: false,
             reported: Instant::now(),
