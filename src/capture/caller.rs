@@ -10,6 +10,7 @@ use crate::capture::copier::Copier;
 use crate::capture::copy_tuner::CopyTuner;
 use crate::capture::costs::Costs;
 use crate::capture::fingerprint::Fingerprint;
+use crate::capture::meter::{EVERY, Meter};
 use crate::capture::plan::{Due, Followed, Plan};
 use crate::capture::planned::Planned;
 use crate::capture::planner::Planner;
@@ -81,6 +82,8 @@ pub(crate) struct Capture {
     copied: Option<u64>,
     /// Copies made so far.
     copies: u64,
+    /// Calls, to measure every so many.
+    calls: u32,
     throttle: Throttle,
     sampling: Sampling,
     costs: Arc<Costs>,
@@ -132,6 +135,7 @@ impl Capture {
     ) -> Capture {
         Capture {
             copies: 0,
+            calls: 0,
             throttle: Throttle::new(overhead),
             sampling: Sampling::new(overhead),
             costs,
@@ -193,6 +197,23 @@ impl Capture {
 
     pub(crate) fn set_learning_rate(&mut self, rate: f64) {
         self.learning_rate = Some(rate);
+    }
+
+    /// Begins to measure what the next call costs.
+    pub(crate) fn meter(&mut self) -> Meter {
+        let planned = self.planned.as_ref();
+        let is_free = planned.is_some_and(|planned| planned.plan.is_explicit());
+        if is_free || !self.throttle.is_limited() {
+            return Meter::Elapsed;
+        }
+        self.calls = self.calls.wrapping_add(1);
+        if self.planned.is_none() || self.is_observed(self.steps) || self.is_base() {
+            Meter::cpu(1)
+        } else if self.calls.is_multiple_of(EVERY) {
+            Meter::cpu(EVERY)
+        } else {
+            Meter::Represented
+        }
     }
 
     /// Copies what this call owes. The duration is the time spent waiting for a buffer or a store.

@@ -79,6 +79,10 @@ impl Throttle {
         }
     }
 
+    pub(crate) fn is_limited(&self) -> bool {
+        self.limit.is_some()
+    }
+
     /// Of so many steps one is observed; 1 for all of them.
     pub(crate) fn stride(&self) -> u64 {
         self.stride
