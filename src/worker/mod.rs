@@ -20,6 +20,7 @@ use crate::options::Selection;
 use crate::platform::background::{self, WakeRhythm};
 use crate::report::WeightReport;
 use crate::run::{Moment, RunWriter};
+use crate::source::first_values::FirstValues;
 use crate::summary::hparams::Status;
 use crate::worker::queue::{Batch, PayloadEntry, ScalarEntry};
 use crate::worker::shared::Shared;
@@ -54,6 +55,7 @@ pub(crate) enum Command {
         scope: Arc<str>,
         selection: Arc<Selection>,
         pool: Arc<Pool>,
+        first_values: Option<Arc<dyn FirstValues>>,
     },
     Snapshot {
         watch: u32,
@@ -192,9 +194,10 @@ impl Worker {
                 scope,
                 selection,
                 pool,
+                first_values,
             } => {
                 self.open_runs();
-                let state = Watch::new(subject, scope, selection);
+                let state = Watch::new(subject, scope, selection, first_values);
                 self.watches.insert(
                     watch,
                     Watched {
