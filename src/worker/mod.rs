@@ -19,6 +19,7 @@ use crate::kernel::Kernels;
 use crate::options::Selection;
 use crate::platform::background::{self, WakeRhythm};
 use crate::report::WeightReport;
+use crate::run::health::Health;
 use crate::run::{Moment, RunWriter};
 use crate::source::first_values::FirstValues;
 use crate::summary::hparams::Status;
@@ -361,10 +362,9 @@ impl Worker {
             let Some(run) = self.runs.get_mut(&number) else {
                 continue;
             };
-            for watched in self.watches.weights(Some(number)) {
-                if let Some(record) = watched.watch.record() {
-                    run.record(&self.shared.health, record, at);
-                }
+            // At the end it is written already: what is made up for then is not recorded.
+            if at != Moment::End {
+                record_models(run, &self.watches, &self.shared.health, number, at);
             }
             if !run.report(&self.shared.health, &mut self.kernels, at, text) {
                 self.old_texts.insert(number);
@@ -442,6 +442,9 @@ impl Worker {
             .iter()
             .filter(|watched| watched.watch.has_report());
         self.old_texts.extend(diagnosed.map(|watched| watched.run));
+        for (&number, run) in &mut self.runs {
+            record_models(run, &self.watches, &self.shared.health, number, Moment::End);
+        }
         self.write_reports(Moment::End);
         for (number, Watched { run, watch, .. }) in self.watches.iter_mut() {
             let map = watch.take_map(true);
@@ -515,5 +518,14 @@ impl Drop for Worker {
         self.shared.queue.close();
         self.shared.budget.close();
         self.watches.iter().for_each(|watched| watched.pool.close());
+    }
+}
+
+/// Writes what is new of the models of a run to its private record.
+fn record_models(run: &mut RunWriter, watches: &Watches, health: &Health, number: u32, at: Moment) {
+    for watched in watches.weights(Some(number)) {
+        if let Some(record) = watched.watch.record() {
+            run.record(health, record, at);
+        }
     }
 }
