@@ -139,8 +139,10 @@ impl Watch {
             }
         }
         if snapshot.rebase {
-            self.states.iter_mut().for_each(|state| state.origin = None);
-            self.first_values = None;
+            if !snapshot.keeps_origin {
+                self.states.iter_mut().for_each(|state| state.origin = None);
+                self.first_values = None;
+            }
             self.checkup.iter_mut().for_each(Checkup::rebase);
         }
         let previous = self.newest.take();
@@ -201,6 +203,7 @@ impl Watch {
             follows: before.is_some(),
             due: newest.unwritten,
             rebase: false,
+            keeps_origin: false,
             idle_calls: 0,
             idle_since: None,
             learning_rate: None,

@@ -55,6 +55,17 @@ impl Logger {
         Ok(())
     }
 
+    /// Logs the weights of one of a series of checkpoints: as [`log_weights`](Logger::log_weights),
+    /// but what lies between two of them is no step. No delta is written, and drift counts from the
+    /// first one, or from [`baseline`](Logger::baseline).
+    ///
+    /// # Errors
+    /// As [`log_weights`](Logger::log_weights), and what the files cannot give.
+    pub fn log_checkpoint(&self, checkpoint: &Checkpoint, step: impl Step) -> Result<()> {
+        lock(&self.models.weights).capture.stand_apart();
+        self.log_weights(checkpoint, step)
+    }
+
     /// Logs what changed from one checkpoint to the next, at the step of the later one: for each
     /// tensor that both have, a histogram of the change (`checkpoint_change/<name>`, if the
     /// comparison was made with [`histograms`](crate::CheckpointDiff::histograms)), its norm over
