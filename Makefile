@@ -16,7 +16,7 @@ BENCHES = -p tch-tensorboard-benches
 .NOTPARALLEL:
 .PHONY: help setup demo board test test-setup test-foreign test-checker lint test-rust docs package check-range e2e \
 	bench bench-peers bench-long-run bench-demo bench-mine bench-faults bench-wild bench-reader bench-reliability \
-	fuzz shuttle deny clean
+	fuzz shuttle wheel deny clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -138,6 +138,9 @@ fuzz: ## feed the readers, checkpoints, the report, layout patterns and histogra
 		$(CARGO) +nightly fuzz run $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- \
 			-max_total_time=$(FUZZ_SECONDS) -max_len=65536 -rss_limit_mb=2048 -timeout=20 || exit 1; \
 	done
+
+wheel: ## a Python wheel of the program, built, installed into a fresh environment, and tried
+	scripts/wheel $(PYTHON)
 
 deny: ## licences, sources and known faults of all crates used (needs cargo-deny and its database of advisories)
 	$(CARGO) deny --all-features check

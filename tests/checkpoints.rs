@@ -137,3 +137,43 @@ fn a_checkpoint_can_be_logged() {
     let logged = norms["float8_e4m3fn"];
     assert!((logged / norm - 1.0).abs() < 1e-6, "{logged} {norm}");
 }
+
+#[test]
+fn drift_counts_from_a_baseline() {
+    let dir = tempfile::tempdir().unwrap();
+    let checkpoint = Checkpoint::open(data().join("sharded")).unwrap();
+    let errors = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let told = errors.clone();
+    let logger = Logger::builder(dir.path().join("run"))
+        .on_error(move |error| told.lock().unwrap().push(error.to_string()))
+        .create()
+        .unwrap();
+    logger.baseline(&checkpoint).unwrap();
+    // Twice the pre-trained weights, and a head that these do not have.
+    let doubled = |name: &str| -> Vec<f64> {
+        checkpoint
+            .values(name)
+            .unwrap()
+            .iter()
+            .map(|value| value * 2.0)
+            .collect()
+    };
+    let model = [("plain", doubled("plain")), ("head", vec![1.0, 2.0])];
+    logger.log_weights(&model, 0).unwrap();
+    let report = logger.weight_report().unwrap();
+    let drift = |name: &str| report.parameter(name).unwrap().drift;
+    assert!(
+        (drift("plain").unwrap() - 1.0).abs() < 1e-9,
+        "{:?}",
+        drift("plain")
+    );
+    assert_eq!(drift("head"), Some(0.0));
+    let late = logger.baseline(&checkpoint).unwrap_err().to_string();
+    assert!(late.contains("before log_weights"), "{late}");
+    logger.close().unwrap();
+    let errors = errors.lock().unwrap();
+    assert!(
+        errors.len() == 1 && errors[0].contains("first call: head"),
+        "{errors:?}"
+    );
+}

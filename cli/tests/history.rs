@@ -156,6 +156,9 @@ fn checkpoints_of_consecutive_steps_say_what_live_logging_says() {
         );
         assert!(scalar(&found, "checkpoint_drift/fc.weight", step) > 0.0);
         assert_eq!(scalar(&found, "checkpoint_drift/frozen.weight", step), 0.0);
+        let drift = scalar(&found, "model/drift", step);
+        let live = scalar(&live, "model/drift", step);
+        assert!((drift / live - 1.0).abs() < 1e-6, "{drift} {live}");
         // No delta of one step is claimed.
         assert!(!found.contains_key(&("weight_deltas/fc.weight".to_owned(), step)));
     }

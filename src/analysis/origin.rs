@@ -5,6 +5,7 @@ use crate::capture::plan::{Extent, Variable};
 use crate::capture::samples::spread;
 use crate::kernel::Elements;
 use crate::model::measured::{ChangedSince, Drift};
+use crate::source::first_values::FirstValues;
 
 /// Elements that are kept of each variable: all of a small one.
 const ELEMENTS: usize = 4096;
@@ -64,6 +65,28 @@ impl Origin {
             first_squared: sum(&first, &first, |then, _| then * then),
             first: first.into_boxed_slice(),
         }
+    }
+
+    /// Counts from weights from before training, where these are known.
+    pub(crate) fn beginning_at(
+        mut self,
+        first_values: Option<&dyn FirstValues>,
+        variable: &Variable,
+    ) -> Origin {
+        let Some(first_values) = first_values else {
+            return self;
+        };
+        let numbers = self.numbers.iter();
+        let numbers: Vec<usize> = numbers
+            .map(|&number| variable.logical(number as usize))
+            .collect();
+        let mut first = Vec::with_capacity(numbers.len());
+        let is_known = first_values.gather(&variable.name, variable.all, &numbers, &mut first);
+        if is_known && first.len() == self.first.len() {
+            self.first_squared = sum(&first, &first, |then, _| then * then);
+            self.first = first.into_boxed_slice();
+        }
+        self
     }
 
     pub(crate) fn fits(&self, variable: &Variable) -> bool {

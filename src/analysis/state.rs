@@ -16,6 +16,7 @@ use crate::model::stats::Moments;
 use crate::model::variable_info::Role;
 use crate::report::facts::reference_norm;
 use crate::report::history::{Observation, Seen};
+use crate::source::first_values::FirstValues;
 
 /// What is known of a variable beside its newest elements.
 #[derive(Default)]
@@ -135,6 +136,7 @@ impl State {
         seed: u64,
         variable: &Variable,
         sample: &mut Vec<f64>,
+        first_values: Option<&dyn FirstValues>,
     ) {
         if analysis.weights.max_abs() > Some(f32::MAX.into()) {
             analysis.weights = in_f32_range(elements);
@@ -150,7 +152,8 @@ impl State {
             .as_ref()
             .is_none_or(|origin| !origin.fits(variable))
         {
-            self.origin = Some(Origin::of(elements, seed, variable));
+            let origin = Origin::of(elements, seed, variable);
+            self.origin = Some(origin.beginning_at(first_values, variable));
         }
         let trace = self
             .origin

@@ -36,6 +36,7 @@ use crate::report::diagnosis::Elsewhere;
 use crate::report::ledger::Found;
 use crate::report::thinned_note::thinned_note;
 use crate::report::{ModelReport, ParameterReport, Remark};
+use crate::source::first_values::FirstValues;
 use crate::source::gradient_sampler::GradientSample;
 
 const FINDINGS_TEXT: &str =
@@ -69,6 +70,8 @@ pub(crate) struct Watch {
     checkup: Option<Checkup>,
     /// Of weights, unless the user does not want it.
     map: Option<WeightMap>,
+    /// What drift is measured from, instead of the first snapshot.
+    first_values: Option<Arc<dyn FirstValues>>,
 }
 
 /// A picture of what a model has done so far, at a step that the user logged.
@@ -93,8 +96,14 @@ struct KeptSnapshot {
 }
 
 impl Watch {
-    pub(crate) fn new(subject: Subject, scope: Arc<str>, selection: Arc<Selection>) -> Watch {
+    pub(crate) fn new(
+        subject: Subject,
+        scope: Arc<str>,
+        selection: Arc<Selection>,
+        first_values: Option<Arc<dyn FirstValues>>,
+    ) -> Watch {
         Watch {
+            first_values,
             checkup: (subject == Subject::Weights)
                 .then(|| Checkup::new(selection.options.thresholds)),
             map: (subject == Subject::Weights && selection.options.weight_map)
@@ -138,7 +147,10 @@ impl Watch {
             }
         }
         if snapshot.rebase {
-            self.states.iter_mut().for_each(|state| state.origin = None);
+            if !snapshot.keeps_origin {
+                self.states.iter_mut().for_each(|state| state.origin = None);
+                self.first_values = None;
+            }
             self.checkup.iter_mut().for_each(Checkup::rebase);
         }
         let previous = self.newest.take();
@@ -200,6 +212,7 @@ impl Watch {
             follows: before.is_some(),
             due: newest.unwritten,
             rebase: false,
+            keeps_origin: false,
             idle_calls: 0,
             idle_since: None,
             learning_rate: None,
@@ -299,10 +312,15 @@ impl Watch {
         {
             if !variable.is_logged() && !variable.is_beside && state.origin.is_none() {
                 let current = elements(variable, current, Some(variable.bytes()));
-                state.origin = current.map(|current| Origin::of(current, seed, variable));
+                let first_values = self.first_values.as_deref();
+                state.origin = current.map(|current| {
+                    Origin::of(current, seed, variable).beginning_at(first_values, variable)
+                });
             }
             if let (Some(current), Some(analysis)) = (task.current, analysis) {
-                state.take(analysis, current, seed, variable, &mut self.sample);
+                let first_values = self.first_values.as_deref();
+                let sample = &mut self.sample;
+                state.take(analysis, current, seed, variable, sample, first_values);
             }
         }
     }

@@ -107,6 +107,8 @@ pub(crate) struct Capture {
     owners: Option<usize>,
     is_other_store: bool,
     rebase: bool,
+    /// Of a rebase: drift goes on from where it began.
+    keeps_origin: bool,
     learning_rate: Option<f64>,
     tuner: CopyTuner,
     store_wait: StoreWait,
@@ -160,6 +162,7 @@ impl Capture {
             owners: None,
             is_other_store: false,
             rebase: false,
+            keeps_origin: false,
             learning_rate: None,
             tuner: CopyTuner::default(),
             store_wait: StoreWait::default(),
@@ -190,9 +193,18 @@ impl Capture {
         (self.copied, self.newest) = (None, None);
     }
 
+    /// The next call is no step behind the one before: it writes no delta, and drift goes on.
+    #[cfg(feature = "checkpoint")]
+    pub(crate) fn stand_apart(&mut self) {
+        if !self.rebase {
+            (self.rebase, self.keeps_origin) = (true, true);
+        }
+    }
+
     /// The next call's weights are not the result of a step.
     pub(crate) fn rebase(&mut self) {
         self.rebase = true;
+        self.keeps_origin = false;
     }
 
     pub(crate) fn set_learning_rate(&mut self, rate: f64) {
@@ -657,6 +669,7 @@ impl Capture {
             pool: self.pool.clone(),
             follows,
             rebase: std::mem::take(&mut self.rebase),
+            keeps_origin: std::mem::take(&mut self.keeps_origin),
             is_other_store: std::mem::take(&mut self.is_other_store),
         }))
     }

@@ -22,6 +22,8 @@ pub(crate) struct Snapshot {
     pub(crate) thinning: Thinning,
     /// The weights were replaced on purpose: their distance counts from here.
     pub(crate) rebase: bool,
+    /// Of a rebase: drift goes on from where it began.
+    pub(crate) keeps_origin: bool,
     /// Calls left out just before because nothing moved.
     pub(crate) idle_calls: u32,
     /// The step of the first call in a row at which nothing moved.

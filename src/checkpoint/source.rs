@@ -9,6 +9,7 @@ use crate::platform::aligned::AlignedBytes;
 use crate::source::element_source::{
     Access, CopyMethod, ElementLayout, ElementSource, Peek, Stride,
 };
+use crate::source::first_values::FirstValues;
 use crate::source::named_tensors::{NamedTensors, Visitor};
 
 /// Bytes that are read at once where a sample is taken.
@@ -26,7 +27,58 @@ impl NamedTensors for Checkpoint {
     }
 }
 
+/// Elements that are read at once where a few of many are wanted.
+const FEW: usize = 512;
+
+impl FirstValues for Checkpoint {
+    fn gather(
+        &self,
+        name: &str,
+        elements: usize,
+        numbers: &[usize],
+        values: &mut Vec<f64>,
+    ) -> bool {
+        let Some(tensor) = self.tensor(name).filter(|_| self.has(name, elements)) else {
+            return false;
+        };
+        let gathered = tensor.gather(numbers, values);
+        gathered.is_ok() && self.check_unchanged().is_ok()
+    }
+
+    fn has(&self, name: &str, elements: usize) -> bool {
+        let stored = self.tensor(name).and_then(|tensor| tensor.stored().ok());
+        stored.is_some_and(|stored| stored.numbers() == elements as u64)
+    }
+}
+
 impl CheckpointTensor {
+    /// Some numbers, in ascending order.
+    fn gather(&self, numbers: &[usize], values: &mut Vec<f64>) -> Result<()> {
+        let stored = self.stored()?;
+        let mut cursor = TensorCursor::new(stored);
+        let (dtype, all) = (stored.kind.analysed_as(), stored.numbers());
+        let room = FEW * dtype.size();
+        let mut piece = AlignedBytes::try_zeroed(room).ok_or_else(|| self.too_large())?;
+        let mut loaded = 0..0_u64;
+        values.clear();
+        for &number in numbers {
+            let number = number as u64;
+            if !loaded.contains(&number) {
+                let first = number / 8 * 8;
+                let count = all.saturating_sub(first).min(FEW as u64);
+                let bytes = piece.as_mut_slice();
+                let bytes = bytes.get_mut(..count as usize * dtype.size());
+                cursor.read(first, bytes.unwrap_or_default())?;
+                loaded = first..first + count;
+            }
+            let at = (number - loaded.start) as usize;
+            let bytes = piece.as_slice().get(..room).unwrap_or_default();
+            let elements = Elements::from_bytes(dtype, bytes);
+            values.push(elements.map_or(f64::NAN, |elements| elements.get(at)));
+        }
+        Ok(())
+    }
+
     /// All numbers.
     pub(super) fn values(&self) -> Result<Vec<f64>> {
         let stored = self.stored()?;

@@ -1,11 +1,14 @@
 //! Comparisons of checkpoints in a run.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
+use crate::checkpoint::Checkpoint;
 use crate::comparison::{Comparison, TensorChange};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernel::histogram::FineHistogram;
 use crate::logger::Logger;
+use crate::logger::core::lock;
 use crate::model::types::Step;
 use crate::summary::histograms::CountedHistogram;
 use crate::summary::scalars::PlainScalar;
@@ -19,6 +22,50 @@ const FRACTION: &str = "checkpoint_changed_fraction";
 const WEIGHTS: &str = "weights";
 
 impl Logger {
+    /// Measures drift from the weights of a checkpoint, such as the pre-trained ones, instead of
+    /// from the first call of `log_weights`, which comes after this one. A tensor stands for the
+    /// variable of its name, if it has as many elements; variables without one are named by the
+    /// error that [`on_error`](crate::LoggerBuilder::on_error) gets, and their drift is that from
+    /// the first call. [`new_baseline`](Logger::new_baseline) ends it.
+    ///
+    /// The file is read at the first call of `log_weights`, on the worker's thread: a few thousand
+    /// elements of each tensor.
+    ///
+    /// ```no_run
+    /// use tch_tensorboard::{Checkpoint, Logger};
+    ///
+    /// let logger = Logger::create("runs/finetune")?;
+    /// logger.baseline(&Checkpoint::open("pretrained.safetensors")?)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] where weights of this scope were logged before, and
+    /// [`Error::Closed`] for a closed logger.
+    pub fn baseline(&self, checkpoint: &Checkpoint) -> Result<()> {
+        self.core.check_open(&self.run)?;
+        if lock(&self.models.weights).watch.is_some() {
+            return Err(Error::InvalidOption {
+                option: "baseline",
+                reason: "weights of this scope were logged before; call it before log_weights"
+                    .into(),
+            });
+        }
+        *lock(&self.models.first_values) = Some(Arc::new(checkpoint.clone()));
+        Ok(())
+    }
+
+    /// Logs the weights of one of a series of checkpoints: as [`log_weights`](Logger::log_weights),
+    /// but what lies between two of them is no step. No delta is written, and drift counts from the
+    /// first one, or from [`baseline`](Logger::baseline).
+    ///
+    /// # Errors
+    /// As [`log_weights`](Logger::log_weights), and what the files cannot give.
+    pub fn log_checkpoint(&self, checkpoint: &Checkpoint, step: impl Step) -> Result<()> {
+        lock(&self.models.weights).capture.stand_apart();
+        self.log_weights(checkpoint, step)
+    }
+
     /// Logs what changed from one checkpoint to the next, at the step of the later one: for each
     /// tensor that both have, a histogram of the change (`checkpoint_change/<name>`, if the
     /// comparison was made with [`histograms`](crate::CheckpointDiff::histograms)), its norm over

@@ -18,6 +18,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::analysis::tag_parts::LEARNING_RATE;
+use crate::capture::plan::{Plan, Variable};
 use crate::capture::{Captured, Subject};
 use crate::error::{Error, Result};
 use crate::logger::board_url::board_url;
@@ -29,6 +30,7 @@ use crate::run::entry::RunEntry;
 use crate::run::health::{Health, Stats};
 use crate::source::copied::CopiedValues;
 use crate::source::element_source::{FetchedScalar, PendingScalar};
+use crate::source::first_values::FirstValues;
 use crate::source::image::{CopiedPixels, Image, Inspected, check_size};
 use crate::source::named_tensors::NamedTensors;
 use crate::source::values::{Scalar, ScalarValue, Values};
@@ -531,7 +533,7 @@ impl Logger {
         }
         match captured {
             Captured::Snapshot(snapshot) => {
-                let watch = self.watch(&mut channel, subject);
+                let watch = self.watch(&mut channel, subject, &snapshot.plan);
                 if !self.core.send(Command::Snapshot { watch, snapshot }) {
                     channel.capture.lost();
                 }
@@ -548,7 +550,7 @@ impl Logger {
     }
 
     /// The worker's number for a channel, announced before its first snapshot.
-    fn watch(&self, channel: &mut Channel, subject: Subject) -> u32 {
+    fn watch(&self, channel: &mut Channel, subject: Subject, plan: &Plan) -> u32 {
         *channel.watch.get_or_insert_with(|| {
             let watch = {
                 let mut registry = self.core.registry();
@@ -557,6 +559,13 @@ impl Logger {
             };
             let (scope, selection) = (self.models.scope.clone(), self.core.selection.clone());
             let pool = channel.capture.pool().clone();
+            let first_values = match subject {
+                Subject::Weights => lock(&self.models.first_values).take(),
+                Subject::Gradients => None,
+            };
+            if let Some(first_values) = &first_values {
+                self.warn_of_unmatched(&**first_values, plan);
+            }
             let _ = self.core.commands.send(Command::Watch {
                 watch,
                 run: self.run.number,
@@ -564,6 +573,7 @@ impl Logger {
                 scope,
                 selection,
                 pool,
+                first_values,
             });
             watch
         })
@@ -582,6 +592,32 @@ impl Logger {
     /// `log_weights` writes no delta, and drift counts from there.
     pub fn new_baseline(&self) {
         self.models.rebase.store(true, Ordering::Release);
+    }
+
+    /// Reports the variables whose drift is that from the first call all the same.
+    fn warn_of_unmatched(&self, first_values: &dyn FirstValues, plan: &Plan) {
+        const NAMED: usize = 10;
+        let is_unmatched = |variable: &&Variable| {
+            variable.is_logged() && !first_values.has(&variable.name, variable.all)
+        };
+        let unmatched: Vec<&Variable> = plan.variables.iter().filter(is_unmatched).collect();
+        if unmatched.is_empty() {
+            return;
+        }
+        let names = unmatched.iter().take(NAMED).map(|variable| &*variable.name);
+        let more = match unmatched.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        self.core.shared.health.warn(&Error::InvalidOption {
+            option: "baseline",
+            reason: format!(
+                "it has no tensors of these names and sizes, whose drift is that from the first \
+                    call: {}{more}",
+                names.collect::<Vec<_>>().join(", ")
+            )
+            .into(),
+        });
     }
 
     /// What is known of each variable, over all scopes and sub-runs, when everything logged so far

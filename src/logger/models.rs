@@ -8,6 +8,7 @@ use crate::capture::{Capture, Subject};
 use crate::model::types::OnFull;
 use crate::options::Selection;
 use crate::options::overhead::Overhead;
+use crate::source::first_values::FirstValues;
 
 /// What is logged of the models of one scope.
 pub(super) struct Models {
@@ -17,6 +18,8 @@ pub(super) struct Models {
     pub(super) learning_rate: Mutex<LearningRate>,
     /// [`Logger::new_baseline`](crate::Logger::new_baseline) was called since then.
     pub(super) rebase: AtomicBool,
+    /// What drift is measured from, until the first call of `log_weights` takes it.
+    pub(super) first_values: Mutex<Option<Arc<dyn FirstValues>>>,
 }
 
 /// As the user told it.
@@ -58,6 +61,7 @@ impl Models {
             gradients: channel(Subject::Gradients),
             learning_rate: Mutex::default(),
             rebase: AtomicBool::new(false),
+            first_values: Mutex::new(None),
             scope,
         }
     }

@@ -7,6 +7,7 @@
 
 pub(crate) mod copied;
 pub(crate) mod element_source;
+pub(crate) mod first_values;
 pub(crate) mod gradient_sampler;
 pub(crate) mod host;
 pub(crate) mod image;

@@ -22,6 +22,7 @@ use crate::platform::cpu_clock;
 use crate::report::WeightReport;
 use crate::run::health::Health;
 use crate::run::{Moment, RunWriter};
+use crate::source::first_values::FirstValues;
 use crate::summary::hparams::Status;
 use crate::worker::queue::{Batch, PayloadEntry, ScalarEntry};
 use crate::worker::shared::Shared;
@@ -56,6 +57,7 @@ pub(crate) enum Command {
         scope: Arc<str>,
         selection: Arc<Selection>,
         pool: Arc<Pool>,
+        first_values: Option<Arc<dyn FirstValues>>,
     },
     Snapshot {
         watch: u32,
@@ -207,9 +209,10 @@ impl Worker {
                 scope,
                 selection,
                 pool,
+                first_values,
             } => {
                 self.open_runs();
-                let state = Watch::new(subject, scope, selection);
+                let state = Watch::new(subject, scope, selection, first_values);
                 self.watches.insert(
                     watch,
                     Watched {

@@ -36,12 +36,15 @@ struct Track {
 impl<'a> Series<'a> {
     pub(super) fn new(logger: &'a Logger, args: &'a History) -> Result<Series<'a>, Failure> {
         let base = args.base.as_deref();
+        let base = base.map(|base| checkpoints::open(base, &args.select));
+        let base = base.transpose()?;
+        if let Some(base) = &base {
+            logger.baseline(base)?;
+        }
         Ok(Series {
             logger,
             args,
-            base: base
-                .map(|base| checkpoints::open(base, &args.select))
-                .transpose()?,
+            base,
             before: None,
             tracks: BTreeMap::new(),
             checkpoints: 0,
@@ -60,9 +63,7 @@ impl<'a> Series<'a> {
     }
 
     pub(super) fn add_open(&mut self, checkpoint: Checkpoint, step: i64) -> Result<(), Failure> {
-        // What lies between two checkpoints is no step: no delta is written under the usual tags.
-        self.logger.new_baseline();
-        self.logger.log_weights(&checkpoint, step)?;
+        self.logger.log_checkpoint(&checkpoint, step)?;
         if let Some((before, from)) = &self.before {
             let comparison = self.compare(before, &checkpoint, true)?;
             self.logger.log_comparison(&comparison, *from, step)?;
