@@ -27,6 +27,8 @@ fn example(name: &str) -> Command {
         program.display()
     );
     let mut command = Command::new(program);
+    // No clock decides what is observed.
+    command.env("TCH_TENSORBOARD_OVERHEAD", "unlimited");
     command.env_remove("RUST_BACKTRACE");
     command
 }
@@ -395,6 +397,19 @@ mod with_tch {
             &run.display().to_string(),
         ] {
             assert!(out.contains(told), "{told} is not in:\n{out}");
+        }
+        let points = LogDir::open(&run).unwrap();
+        let points = points.runs().iter().flat_map(|run| run.events().points());
+        let kinds: BTreeSet<&str> = points.map(|point| point.unwrap().value.kind()).collect();
+        for kind in [
+            "hparams",
+            "hparams_end",
+            "text",
+            "graph",
+            "images",
+            "pr_curve",
+        ] {
+            assert!(kinds.contains(kind), "{kind}: {kinds:?}");
         }
         let training = Written::read(&run);
         assert_eq!(training.steps("loss"), [1, 2, 3]);

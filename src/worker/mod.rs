@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::kernel::Kernels;
 use crate::options::Selection;
 use crate::platform::background::{self, WakeRhythm};
+use crate::platform::cpu_clock;
 use crate::report::WeightReport;
 use crate::run::health::Health;
 use crate::run::{Moment, RunWriter};
@@ -132,7 +133,7 @@ impl Worker {
             rhythm: WakeRhythm::default(),
             runs: BTreeMap::new(),
             watches: Watches::default(),
-            kernels: Kernels::new(threads),
+            kernels: Kernels::new(threads).with_clock(cpu_clock::thread),
             batch: Batch::default(),
             report_is_old: false,
             reported: Instant::now(),
@@ -146,6 +147,7 @@ impl Worker {
         background::enter();
         self.shared.enter_worker_thread();
         let mut tended = Instant::now();
+        let mut counted = cpu_clock::thread();
         loop {
             let mut next = self.next(commands);
             while let Some(command) = next {
@@ -153,6 +155,7 @@ impl Worker {
                     return self.close(commands, closing);
                 }
                 self.handle(command);
+                counted = self.count_costs(counted);
                 // While training is ahead there is always a next command: scalars and the file have
                 // their turn.
                 let rest = tended.elapsed() < self.flush_interval.min(TICK);
@@ -163,8 +166,19 @@ impl Worker {
             if self.written.elapsed() >= self.flush_interval {
                 self.write(false);
             }
+            counted = self.count_costs(counted);
             tended = Instant::now();
         }
+    }
+
+    /// Adds what was computed since, and returns what the clock shows.
+    fn count_costs(&mut self, since: Duration) -> Duration {
+        let now = cpu_clock::thread();
+        let helpers = self.kernels.take_spent();
+        self.shared
+            .costs
+            .add_writer(now.saturating_sub(since) + helpers);
+        now
     }
 
     /// The next command, waited for until scalars or the file have their turn.
