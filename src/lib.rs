@@ -201,7 +201,17 @@ pub use summary::text_table::TextTable;
 #[cfg(feature = "tch")]
 pub use tensor::SubStore;
 
-/// The README's examples, compiled.
+/// The examples of the README and of the documents, compiled.
 #[cfg(all(doctest, feature = "tch"))]
-#[doc = include_str!("../README.md")]
-struct Readme;
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/coming-from.md")]
+    struct ComingFrom;
+    #[doc = include_str!("../docs/program.md")]
+    struct Program;
+    #[doc = include_str!("../docs/symptoms.md")]
+    struct Symptoms;
+    #[doc = include_str!("../docs/using.md")]
+    struct Using;
+}

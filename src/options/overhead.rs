@@ -7,9 +7,11 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Overhead {
-    /// At most this share, between 0 and 1, behind the first 36 steps and 40 ms, in which each call
-    /// is observed. Then as few are as it takes to keep to it: two calls in a row, which make a
-    /// delta of one step, out of 4, 8, 16, … Calls that [`Cadence::EveryCall`] or
+    /// At most this share, between 0 and 1, once the run is long enough: the first 36 steps are all
+    /// observed, and the first 300 as long as that takes no more than 250 ms. What they cost above
+    /// the share is made up for later. Then as few are observed as it takes to keep to it: two
+    /// calls in a row, which make a delta of one step, out of 4, 8, 16, … The newest weights in the
+    /// files are then those of the newest observed call. Calls that [`Cadence::EveryCall`] or
     /// [`Cadence::Every`] ask for are observed whatever they cost.
     ///
     /// [`Cadence::EveryCall`]: crate::Cadence::EveryCall

@@ -3,5 +3,7 @@ fn main() {
         println!("cargo:rustc-link-arg=-Wl,-rpath,{folder}");
         println!("cargo:rustc-link-arg=-Wl,--no-as-needed"); // Linux only
         println!("cargo:rustc-link-arg=-ltorch");
+    } else {
+        println!("cargo:warning=no run path to libtorch: add torch-sys to [dependencies]");
     }
 }
