@@ -5,6 +5,7 @@ pub(crate) mod builder;
 mod core;
 mod models;
 mod opening;
+mod weight_images;
 
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::{Component, Path};
@@ -19,13 +20,14 @@ use crate::error::{Error, Result};
 use crate::logger::board_url::board_url;
 use crate::logger::core::{Core, RunHandle, lock};
 use crate::logger::models::{Channel, Models};
+use crate::logger::weight_images::WeightPictures;
 use crate::model::types::{Step, WallTime};
 use crate::report::{Finding, WeightReport};
 use crate::run::health::{Health, Stats};
 use crate::source::copied::CopiedValues;
 use crate::source::element_source::{FetchedScalar, PendingScalar};
 use crate::source::image::{CopiedPixels, Image, Inspected, check_size};
-use crate::source::named_tensors::NamedTensors;
+use crate::source::named_tensors::{NamedTensors, StoreWait, Visitor};
 use crate::source::values::{Scalar, ScalarValue, Values};
 use crate::summary::histograms::HistogramValues;
 use crate::summary::images::{EncodedImage, Grid, PixelImages};
@@ -246,7 +248,7 @@ impl Logger {
     }
 
     /// The checks of a call that logs a payload, before anything is copied.
-    fn begin<'a>(&'a self, tag: &'a str, step: impl Step) -> Result<PayloadCall<'a>> {
+    fn begin(&self, tag: &str, step: impl Step) -> Result<PayloadCall<'_>> {
         let (since, wall_time) = (Instant::now(), WallTime::now());
         self.core.check_open(&self.run)?;
         self.core.check_process(&self.run)?;
@@ -254,7 +256,8 @@ impl Logger {
         let step = self.run.check_step(tag, step)?;
         Ok(PayloadCall {
             logger: self,
-            tag,
+            tag: self.full_tag(tag),
+            description: "",
             step,
             since,
             wall_time,
@@ -393,6 +396,54 @@ impl Logger {
         check_grid(tag, &images)?;
         let bytes = images.iter().map(Inspected::bytes).sum();
         call.send(bytes, || Ok(PixelImages(copy_pixels(tag, images)?)))
+    }
+
+    /// Logs a picture of each matrix and of the filters of each convolution as
+    /// `weight_images/<variable>`: what a layer looks at, units that are alike, units that are dead.
+    /// Call it seldom: TensorBoard keeps ten pictures of a tag.
+    ///
+    /// Blue weights are negative, white ones 0, orange to red ones positive, magenta ones NaN or
+    /// infinite. The range is the same to both sides and written below the picture: the largest
+    /// magnitude, but for one weight in 200, which an outlier would be. A row is an output unit; of
+    /// a convolution with at most four input channels the filters are in rows one after the other.
+    /// Each weight is a block of pixels with sharp edges. Of what has more than 512 rows or columns
+    /// (a matrix of 50 000 x 768) evenly spread ones are shown, and the picture says so.
+    ///
+    /// Variables that [`WeightOptions::select`](crate::WeightOptions::select) leaves out have no
+    /// picture, nor have those of one dimension, and those that are not floating. The call copies
+    /// what is shown, at most 1 MB of a variable in host memory; the rest is done on the writer
+    /// thread.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
+    /// // A `VarStore` names the shapes of its variables; slices and vectors have one dimension.
+    /// # #[cfg(feature = "tch")] {
+    /// let vs = tch::nn::VarStore::new(tch::Device::Cpu);
+    /// let _layer = tch::nn::conv2d(vs.root() / "conv", 3, 16, 5, Default::default());
+    /// assert_eq!(logger.log_weight_images(&vs, 0)?, 1);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Returns the number of pictures.
+    ///
+    /// # Errors
+    /// A step beyond `i64`, a closed logger, a store that cannot be read.
+    pub fn log_weight_images<S: NamedTensors + ?Sized>(
+        &self,
+        source: &S,
+        step: impl Step,
+    ) -> Result<usize> {
+        let step = self.run.check_step("log_weight_images", step)?;
+        self.core.check_may_wait("log_weight_images", &self.run)?;
+        let mut wait = StoreWait {
+            patience: self.core.selection.options.store_timeout,
+            ..StoreWait::default()
+        };
+        let mut pictures = WeightPictures::new(self, step);
+        source.visit(&mut Visitor::new(&mut pictures, &mut wait))?;
+        pictures.finish()
     }
 
     /// Logs the weights of a model, and what changed since the call before: call it after each
@@ -651,7 +702,10 @@ impl Logger {
 /// A call that logs a payload, after its checks.
 struct PayloadCall<'a> {
     logger: &'a Logger,
-    tag: &'a str,
+    /// With the scope.
+    tag: Box<str>,
+    /// Markdown about the tag, empty for none.
+    description: &'static str,
     step: i64,
     since: Instant,
     wall_time: WallTime,
@@ -677,8 +731,8 @@ impl PayloadCall<'_> {
             let payload = TaggedPayload {
                 step: self.step,
                 wall_time: self.wall_time,
-                tag: self.logger.full_tag(self.tag),
-                description: "",
+                tag: self.tag,
+                description: self.description,
                 payload: Box::new(payload),
             };
             waited += core.send_payload(run, payload);

@@ -6,6 +6,7 @@
 
 pub(crate) mod canvas;
 pub(crate) mod custom_scalars;
+pub(crate) mod heat_map;
 pub(crate) mod histograms;
 pub(crate) mod images;
 pub(crate) mod png;
