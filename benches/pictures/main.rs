@@ -25,8 +25,9 @@ const SIDE: usize = 224;
 const CHANNELS: usize = 3;
 
 /// Tensors of so many elements, and how often they are logged.
-const MODELS: [(usize, usize, i64); 5] = [
+const MODELS: [(usize, usize, i64); 6] = [
     (8, 256, 1000),
+    (8, 10_000, 1000),
     (8, 100_000, 1000),
     (62, 256, 1000),
     (62, 8192, 1000),

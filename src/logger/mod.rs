@@ -5,7 +5,6 @@ pub(crate) mod builder;
 mod core;
 mod models;
 mod opening;
-mod weight_images;
 
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::{Component, Path};
@@ -14,13 +13,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
-use crate::analysis::tag_parts::LEARNING_RATE;
+use crate::analysis::tag_parts::{LEARNING_RATE, WEIGHT_IMAGES};
 use crate::capture::{Captured, Subject};
 use crate::error::{Error, Result};
 use crate::logger::board_url::board_url;
 use crate::logger::core::{Core, RunHandle, lock};
 use crate::logger::models::{Channel, Models};
-use crate::logger::weight_images::WeightPictures;
 use crate::model::types::{Step, WallTime};
 use crate::report::{Finding, WeightReport};
 use crate::run::health::{Health, Stats};
@@ -28,7 +26,9 @@ use crate::source::copied::CopiedValues;
 use crate::source::element_source::{FetchedScalar, PendingScalar};
 use crate::source::image::{CopiedPixels, Image, Inspected, check_size};
 use crate::source::named_tensors::{NamedTensors, StoreWait, Visitor};
+use crate::source::pictured::{PictureSink, Pictured};
 use crate::source::values::{Scalar, ScalarValue, Values};
+use crate::summary::heat_map::{self, HeatMap};
 use crate::summary::histograms::HistogramValues;
 use crate::summary::images::{EncodedImage, Grid, PixelImages};
 use crate::summary::scalars::DeviceScalar;
@@ -399,8 +399,8 @@ impl Logger {
     }
 
     /// Logs a picture of each matrix and of the filters of each convolution as
-    /// `weight_images/<variable>`: what a layer looks at, units that are alike, units that are dead.
-    /// Call it seldom: TensorBoard keeps ten pictures of a tag.
+    /// `weight_images/<variable>`: what a layer looks at, units that are alike, units that are
+    /// dead. Call it seldom: TensorBoard keeps ten pictures of a tag.
     ///
     /// Blue weights are negative, white ones 0, orange to red ones positive, magenta ones NaN or
     /// infinite. The range is the same to both sides and written below the picture: the largest
@@ -441,9 +441,35 @@ impl Logger {
             patience: self.core.selection.options.store_timeout,
             ..StoreWait::default()
         };
-        let mut pictures = WeightPictures::new(self, step);
+        let mut pictures = PictureSink::new(|pictured| self.log_weight_image(&pictured, step));
         source.visit(&mut Visitor::new(&mut pictures, &mut wait))?;
         pictures.finish()
+    }
+
+    /// False for a variable that is left out.
+    fn log_weight_image(&self, pictured: &Pictured<'_>, step: i64) -> Result<bool> {
+        let Pictured {
+            name,
+            source,
+            layout,
+            sheet,
+        } = pictured;
+        if name.is_empty() || !self.core.selection.selects(name) {
+            return Ok(false);
+        }
+        let path = self.full_tag(name);
+        let call = PayloadCall {
+            tag: format!("{WEIGHT_IMAGES}/{path}").into(),
+            description: heat_map::DESCRIPTION,
+            ..self.begin(name, step)?
+        };
+        let elements = sheet.elements();
+        call.send(elements * layout.dtype.size(), || {
+            let values = CopiedValues::chosen(name, *source, layout, elements, sheet.numbers())?;
+            let sheet = sheet.clone();
+            Ok(HeatMap { sheet, values })
+        })?;
+        Ok(true)
     }
 
     /// Logs the weights of a model, and what changed since the call before: call it after each

@@ -137,10 +137,14 @@ impl TileSheet {
     /// The shape, and what is left out.
     pub(crate) fn captions(&self) -> Vec<String> {
         let sizes: Vec<String> = self.shape.iter().map(usize::to_string).collect();
-        let mut lines = vec![format!("{}, a row an output unit", sizes.join(" x "))];
-        if self.columns > self.inputs.shown {
-            lines = vec![format!("{}, filters row by row", sizes.join(" x "))];
-        }
+        let order = if self.is_matrix() {
+            "rows x columns"
+        } else if self.columns > self.inputs.shown {
+            "filters row by row"
+        } else {
+            "a row of filters an output"
+        };
+        let mut lines = vec![format!("{}: {order}", sizes.join(" x "))];
         let parts = [
             (self.outputs, "rows"),
             (self.inputs, "columns"),
@@ -209,7 +213,7 @@ mod tests {
         assert_eq!(
             captions,
             [
-                "50000 x 768, a row an output unit",
+                "50000 x 768: rows x columns",
                 "512 of 50000 rows, evenly spread",
                 "512 of 768 columns, evenly spread"
             ]

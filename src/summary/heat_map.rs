@@ -48,9 +48,14 @@ fn palette() -> Vec<[u8; 3]> {
             })
         })
         .collect();
-    palette.extend([[255; 3], [0x1a; 3], [0xc8; 3], [255, 0, 255]]);
+    palette.extend([[255; 3], [0x1a; 3], [0x50; 3], [255, 0, 255]]);
     palette
 }
+
+/// What TensorBoard shows beside the pictures of a tag.
+pub(crate) const DESCRIPTION: &str = "Weights as colours: blue is negative, white 0, orange to red \
+    positive, magenta NaN or infinite. The range is written below the picture; one weight in 200 \
+    may lie beyond it and has the colour of its end.";
 
 /// Weights of one variable that wait for the worker.
 pub(crate) struct HeatMap {
@@ -128,10 +133,10 @@ impl Drawing<'_> {
         let fit = |elements: usize| (WANTED / elements).clamp(1, MOST_SCALE);
         let (x, y) = (fit(across), fit(down));
         // The elements of a filter are squares; those of a matrix fill the picture.
-        let scale = if gap > 0 {
-            (x.min(y), x.min(y))
-        } else {
-            (x, y)
+        let side = x.min(y);
+        let (scale, gap) = match sheet.is_matrix() {
+            true => ((x, y), 0),
+            false => ((side, side), 1 + side / 8),
         };
         Drawing { sheet, scale, gap }
     }
@@ -277,11 +282,12 @@ mod tests {
         let values: Vec<f32> = (0..4 * 9).map(|place| (place / 9) as f32 - 1.5).collect();
         let canvas = drawn(&[2, 2, 3, 3], &values);
         let scale = MOST_SCALE;
-        let tile = 3 * scale + 1;
+        let gap = 1 + scale / 8;
+        let tile = 3 * scale + gap;
         let at = |x, y| canvas.at(x, y).unwrap();
         assert_eq!((at(0, 0), at(tile, 5), at(5, tile)), (GAP, GAP, GAP));
-        assert_eq!(at(1, 1), 0, "the first filter");
-        assert_eq!(at(tile + 1, tile + 1), 64, "the last one");
+        assert_eq!(at(gap, gap), 0, "the first filter");
+        assert_eq!(at(tile + gap, tile + gap), 64, "the last one");
     }
 
     #[test]
