@@ -7,7 +7,7 @@ CARGO ?= cargo
 LOCKED ?= --locked
 # Packages that need no libtorch. Each command names its packages: with --workspace, cargo would unify
 # the features of all, and the program would link libtorch.
-LIBRARY = -p tch-tensorboard --no-default-features
+LIBRARY = -p tch-tensorboard --no-default-features --features checkpoint
 CLI = -p tch-tensorboard-cli
 TOOLS = -p tch-tensorboard-proto -p tch-tensorboard-interop -p tch-tensorboard-tidy
 BENCHES = -p tch-tensorboard-benches
@@ -48,7 +48,7 @@ lint: setup ## formatting, and clippy with and without the tch feature
 	$(CARGO) clippy $(LOCKED) $(CLI) --all-targets -- -D warnings
 	$(CARGO) clippy $(LOCKED) $(TOOLS) --all-targets -- -D warnings
 	@echo "== clippy"
-	$(CARGO) clippy $(LOCKED) -p tch-tensorboard $(BENCHES) --all-targets -- -D warnings
+	$(CARGO) clippy $(LOCKED) -p tch-tensorboard $(BENCHES) --features tch-tensorboard/checkpoint --all-targets -- -D warnings
 
 test-rust: setup ## unit, integration and documentation tests, with and without the tch feature
 	@echo "== tests without libtorch"
@@ -58,13 +58,13 @@ test-rust: setup ## unit, integration and documentation tests, with and without 
 	@echo "== tests of the repository, of the generated code, and beside other writers"
 	$(CARGO) test $(LOCKED) $(TOOLS)
 	@echo "== tests"
-	$(CARGO) test $(LOCKED)
+	$(CARGO) test $(LOCKED) --features checkpoint
 
 docs: setup ## build the documentation with and without the tch feature; a warning is an error
 	@echo "== documentation without libtorch"
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps $(LIBRARY)
 	@echo "== documentation"
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps --features checkpoint
 
 package: ## what crates.io would get: the library and the program can be packaged
 	@echo "== packages"
@@ -128,9 +128,9 @@ bench-reader: ## how fast the program reads event files of several kinds, by sub
 # Needs cargo-fuzz (cargo install cargo-fuzz) and a nightly toolchain. A finding stays in
 # fuzz/artifacts; once fixed it belongs into fuzz/corpus, which the unit tests run.
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS ?= records events tags histogram
+FUZZ_TARGETS ?= records events tags histogram checkpoint
 
-fuzz: ## feed the readers, the report, layout patterns and histograms arbitrary bytes (FUZZ_SECONDS=1800 FUZZ_TARGETS=events)
+fuzz: ## feed the readers, checkpoints, the report, layout patterns and histograms arbitrary bytes (FUZZ_SECONDS=1800 FUZZ_TARGETS=events)
 	@for target in $(FUZZ_TARGETS); do \
 		mkdir -p fuzz/target/corpus/$$target; \
 		$(CARGO) +nightly fuzz run $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- \

@@ -314,6 +314,37 @@ fn check_rows(rows: &[[f64; 3]], values: &[f64], max_rows: usize) {
     );
 }
 
+/// Elements that are read of each tensor of an arbitrary checkpoint.
+#[cfg(feature = "checkpoint")]
+const MOST_ELEMENTS: u64 = 1 << 16;
+
+/// Checkpoints: any bytes are opened or refused, and what is opened is read to its end, twice with
+/// the same result.
+#[cfg(feature = "checkpoint")]
+pub fn checkpoint(data: &[u8]) {
+    let path = std::env::temp_dir().join(format!("checkpoint-{}", std::process::id()));
+    if std::fs::write(&path, data).is_err() {
+        return;
+    }
+    if let Ok(checkpoint) = crate::Checkpoint::open(&path) {
+        for tensor in checkpoint.tensors() {
+            if tensor.elements() > MOST_ELEMENTS {
+                continue;
+            }
+            let numbers = || checkpoint.values(tensor.name()).ok();
+            let bits = |numbers: Option<Vec<f64>>| -> Option<Vec<u64>> {
+                Some(numbers?.into_iter().map(f64::to_bits).collect())
+            };
+            let once = bits(numbers());
+            assert_eq!(once, bits(numbers()));
+            if let (Some(once), Some(kind)) = (once, tensor.stored_type()) {
+                assert_eq!(once.len() as u64, tensor.elements() * kind.parts());
+            }
+        }
+    }
+    let _ = std::fs::remove_file(&path);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -324,11 +355,13 @@ mod tests {
     fn the_corpus_breaks_no_promise() {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
         type Target = fn(&[u8]);
-        let targets: [(&str, Target); 4] = [
+        let targets: &[(&str, Target)] = &[
             ("records", records),
             ("events", events),
             ("tags", tags),
             ("histogram", histogram),
+            #[cfg(feature = "checkpoint")]
+            ("checkpoint", checkpoint),
         ];
         for (name, target) in targets {
             let mut files = 0;

@@ -102,6 +102,7 @@
 //! # Features
 //!
 //! - `tch` (default): tensors and `VarStore`s. Without it nothing of libtorch is needed.
+//! - `checkpoint`: reading checkpoints of any framework. Pure Rust; it needs no libtorch.
 //! - `download-libtorch`: torch-sys downloads libtorch at build time.
 //! - `doc-only`: checks and documents without libtorch; nothing links.
 //!
@@ -111,6 +112,10 @@
 
 mod analysis;
 mod capture;
+#[cfg(feature = "checkpoint")]
+mod checkpoint;
+#[cfg(feature = "checkpoint")]
+mod comparison;
 mod error;
 mod format;
 #[cfg(any(test, fuzzing))]
@@ -132,18 +137,25 @@ mod summary;
 mod tensor;
 mod worker;
 
+#[cfg(feature = "checkpoint")]
+pub use checkpoint::{Checkpoint, CheckpointFormat, CheckpointTensor, StoredType};
+#[cfg(feature = "checkpoint")]
+pub use comparison::{
+    AdapterChange, ChangeStatistics, ChangeVerdict, CheckpointDiff, Comparison, TensorChange,
+};
 pub use error::{Error, Result};
 pub use format::event_file::{EventReader, ReadError};
 pub use format::proto;
 pub use log_report::{LoggedReport, RecordedVerdict, ReportReader};
 pub use logger::Logger;
 pub use logger::builder::LoggerBuilder;
+pub use model::hparam::HParam;
 pub use model::statistic::Statistic;
 pub use model::types::{DType, Existing, OnFull, Step, SyncPolicy};
 pub use model::variable_info::Role;
 pub use options::cadence::Cadence;
 pub use options::{LayerOptions, Pattern, WeightOptions};
-pub use read::{HParam, LogDir, Point, PointInfo, PointInfos, PointValue, Points, Run, RunReader};
+pub use read::{LogDir, Point, PointInfo, PointInfos, PointValue, Points, Run, RunReader};
 pub use report::{
     Cause, Evidence, Finding, GradientState, ModelReport, ParameterReport, Remark, StyledReport,
     Thresholds, Trend, Verdict, WeightReport,
@@ -151,7 +163,15 @@ pub use report::{
 pub use run::health::Stats;
 pub use source::image::{Image, ImageLayout};
 pub use source::named_tensors::{NamedTensors, Visitor};
-pub use source::values::{ScalarValue, Values};
+pub use source::values::{Scalar, ScalarValue, Values};
+pub use summary::audio::Audio;
+pub use summary::charts::{ChartCategory, CustomChart};
+pub use summary::figure::Drawn;
+pub use summary::hparams::HParams;
+pub use summary::mesh::Mesh;
+pub use summary::pr_curves::PrCurve;
+pub use summary::projector::Embedding;
+pub use summary::text_table::TextTable;
 #[cfg(feature = "tch")]
 pub use tensor::SubStore;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use tch_tensorboard::{Finding, ParameterReport, Verdict, WeightReport};
+use tch_tensorboard::{Finding, ParameterReport, Remark, Verdict, WeightReport};
 
 /// The words said of one variable.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,6 +12,7 @@ pub struct Said {
     pub is_fault: bool,
     pub causes: Vec<String>,
     pub reason: String,
+    pub remarks: Vec<&'static str>,
 }
 
 impl Said {
@@ -21,13 +22,13 @@ impl Said {
             is_fault: parameter.verdict.is_fault(),
             causes: causes(parameter.verdict),
             reason: parameter.reason.clone(),
+            remarks: parameter.remarks().iter().map(Remark::name).collect(),
         }
     }
 
-    /// Whether a remark such as "dead_units" is made: the reason has its words.
-    pub fn remarks(&self, remark: &str) -> bool {
-        let words = remark.replace('_', " ");
-        self.reason.to_lowercase().contains(&words)
+    /// Whether a remark such as "dead_units" is made.
+    pub fn has_remark(&self, remark: &str) -> bool {
+        self.remarks.contains(&remark)
     }
 }
 

@@ -81,7 +81,7 @@ fn mistake(expect: &Expect, said: &Said) -> Option<String> {
     if has_cause && !said.causes.iter().any(named) {
         return Some(format!("{said}, cause {}", expect.causes.join(" | ")));
     }
-    let missing = expect.remarks.iter().find(|one| !said.remarks(one))?;
+    let missing = expect.remarks.iter().find(|one| !said.has_remark(one))?;
     Some(format!("{said} without the remark {missing}"))
 }
 

@@ -227,6 +227,27 @@ fn lines(row: &ProgramRow, record: Option<&Record>, args: &Args) -> Result<Strin
     Ok(text)
 }
 
+/// What was changed of programs and answers after their first run.
+const CHANGES: &str = "
+## Changed after the first run
+
+The first runs are `wild-seen-before.md` and `wild-unseen-before.md` (the rules of before), and \
+`wild-unseen-first.md` (the unseen half, the new rules as they were then).
+
+- Programs of which nothing ever moves, with gradients and an unknown rate, run 300 steps instead \
+  of 100 to 200: gradients may be accumulated over so many calls, and a fault is named after 200. \
+  They are `discriminator_never_steps`, `second_discriminator_forgotten`, `accumulation_of_one`, \
+  `layers_replaced`, `restored_by_test`, `align_layer_forgotten`, \
+  `scheduler_step_instead_of_optimizer_step`, `initial_weights_loaded_each_round`, \
+  `head_not_given_to_the_optimizer`, `distillation_aligns_by_random_weights` and \
+  `optimizer_steps_copies`.
+- `some_dead_units`: the remark is asked for beside the matrix only, where it is made; a bias has \
+  no rows of its own.
+- `target_never_copied`: *undecided* is right, too. A target network that began as a copy may be \
+  copied each thousand steps; before the first copy nobody can tell.
+- Remarks are asked for by `remarks()`; before, words in the reason were.
+";
+
 /// The table as Markdown.
 fn table(rows: &[ProgramRow], args: &Args) -> Result<String> {
     let right = rows.iter().filter(|row| row.mistakes.is_empty()).count();
@@ -263,5 +284,6 @@ fn table(rows: &[ProgramRow], args: &Args) -> Result<String> {
         let cells = cells.map(|cell| cell.replace('|', "or").replace('*', "\\*"));
         writeln!(text, "| {} |", cells.join(" | "))?;
     }
+    text += CHANGES;
     Ok(text)
 }

@@ -10,7 +10,8 @@ Exit status:
   1  damage was found; what is whole was read all the same
   2  something could not be done: a wrong argument, a file that cannot be opened or read, nothing
      to read
-  3  report found a fault in the weights
+  3  report found a fault in the weights, diff something else than was expected, or history NaN
+     or infinite weights
 Of several, 2 comes before 3 and 3 before 1.";
 
 /// Inspects, checks and exports TensorBoard log directories, whoever wrote them, and reports
@@ -65,6 +66,26 @@ pub(crate) enum Command {
     /// say what the log does not allow to decide.
     #[command(after_help = EXIT_CODES)]
     Report(Report),
+    /// Says of each tensor what became of it between two checkpoints: which changed and how much,
+    /// which did not
+    ///
+    /// Takes .safetensors, folders of shards, .npz, PyTorch's .pt, .pth and .bin, TorchScript and
+    /// tch's .ot, of the same format or not; nothing in them is executed. Verdicts: identical,
+    /// changed, rounding (one side is the other cast to a narrower type, or each changed element
+    /// moved to the next number), scaled (B is A times a factor: weight decay alone), zero,
+    /// non_finite, retyped, reshaped, transposed, renamed, missing, added, unreadable.
+    #[command(after_help = EXIT_CODES)]
+    Diff(Diff),
+    /// Writes a series of checkpoints as a run of TensorBoard: any training gets the dashboard
+    /// without a line of code
+    ///
+    /// Weights have the usual tags; changes from one checkpoint to the next have tags of their own
+    /// (checkpoint_change, checkpoint_change_ratio, checkpoint_changed_fraction), since the change
+    /// of a thousand steps is not that of one, and the distance from the first one, or from --base,
+    /// is checkpoint_drift. Verdicts are those that do not depend on how many steps lie between. A
+    /// checkpoint takes up to three copies of its elements in memory.
+    #[command(after_help = EXIT_CODES)]
+    History(History),
 }
 
 #[derive(Debug, clap::Args)]
@@ -151,6 +172,111 @@ pub(crate) struct Report {
     /// Write Markdown, for a pull request or a page of results
     #[arg(long)]
     pub(crate) markdown: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Diff {
+    /// The earlier checkpoint: a file, an index of shards, or a folder
+    #[arg(value_name = "A")]
+    pub(crate) a: PathBuf,
+    /// The later one
+    #[arg(value_name = "B")]
+    pub(crate) b: PathBuf,
+    #[command(flatten)]
+    pub(crate) select: SelectTensors,
+    /// The order of the tensors
+    #[arg(long, value_enum, default_value_t = SortBy::Change)]
+    pub(crate) sort: SortBy,
+    /// Show each of more than 100 tensors, instead of one line for those whose names differ in a
+    /// layer's number
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Exit with status 3 when a tensor has one of these verdicts
+    #[arg(long, value_name = "VERDICT", value_delimiter = ',')]
+    pub(crate) fail_on: Vec<String>,
+    /// Exit with status 3 unless all tensors that match have changed, by more than rounding;
+    /// several add up
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) expect_changed: Vec<String>,
+    /// Exit with status 3 unless all tensors that match are identical; several add up
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) expect_identical: Vec<String>,
+    /// Write one JSON object
+    #[arg(long, conflicts_with_all = ["markdown", "csv"])]
+    pub(crate) json: bool,
+    /// Write Markdown, for a pull request or a page of results
+    #[arg(long, conflicts_with = "csv")]
+    pub(crate) markdown: bool,
+    /// Write CSV, a line a tensor
+    #[arg(long)]
+    pub(crate) csv: bool,
+    /// Also write histograms of both and of the change as a run of TensorBoard: A at step 0, B at
+    /// step 1, or at the steps that they say themselves
+    #[arg(long, value_name = "RUN")]
+    pub(crate) logdir: Option<PathBuf>,
+    /// Threads that read and compare [default: the cores, up to 8]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) threads: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SortBy {
+    /// Norm of the change against that of A, the largest first; NaN and zero before all
+    Change,
+    /// Natural order of the names
+    Name,
+    /// Share of the elements that changed
+    Changed,
+    /// The largest change of an element
+    Largest,
+    /// Norm of A
+    Norm,
+    /// The most remarkable first
+    Verdict,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct History {
+    /// Checkpoints: files, indices of shards, or folders. Their steps come from their names
+    /// (checkpoint-100, epoch=3-step=1200.ckpt), their folders' names, a trainer_state.json beside
+    /// them, or what they say themselves
+    #[arg(value_name = "CKPT")]
+    pub(crate) checkpoints: Vec<PathBuf>,
+    /// The run to write
+    #[arg(long, value_name = "RUN")]
+    pub(crate) logdir: PathBuf,
+    /// The steps of the checkpoints, in their order
+    #[arg(long, value_name = "STEPS", value_delimiter = ',')]
+    pub(crate) steps: Vec<i64>,
+    /// The checkpoint from which the drift is taken [default: the first one]
+    #[arg(long, value_name = "CKPT")]
+    pub(crate) base: Option<PathBuf>,
+    /// Wait for further checkpoints in this folder, those that are there first; whole files only
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) follow: Option<PathBuf>,
+    /// Stop following when nothing has come for so many seconds [default: never]
+    #[arg(long, value_name = "SECONDS", requires = "follow")]
+    pub(crate) until_idle: Option<u64>,
+    #[command(flatten)]
+    pub(crate) select: SelectTensors,
+    /// Threads that read and compare [default: the cores, up to 8]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) threads: Option<usize>,
+}
+
+/// Which tensors of a checkpoint.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SelectTensors {
+    /// Only tensors whose name matches this glob; several add up
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) tensor: Vec<String>,
+    /// Without tensors whose name matches this glob; several add up
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) exclude: Vec<String>,
+    /// Of a trainer's checkpoint this part, by its keys joined with dots, such as `ema` or
+    /// `optimizer.state` [default: the model's]
+    #[arg(long, value_name = "KEYS")]
+    pub(crate) part: Option<String>,
 }
 
 /// Which runs and tags.

@@ -145,7 +145,7 @@ enum Writer {
 
 /// How text is written to a cell of CSV.
 #[derive(Clone, Copy)]
-enum Cells {
+pub(crate) enum Cells {
     /// So that no spreadsheet program takes it for a formula.
     Safe,
     Raw,
@@ -153,7 +153,7 @@ enum Cells {
 
 impl Cells {
     /// A name: on one line.
-    fn name(self, name: &str) -> Cow<'_, str> {
+    pub(crate) fn name(self, name: &str) -> Cow<'_, str> {
         match self {
             Cells::Safe => apostrophe(name, escaped(name, |_| false)),
             Cells::Raw => Cow::Borrowed(name),

@@ -1,9 +1,13 @@
-//! Inspects, checks and exports TensorBoard log directories, whoever wrote them, and reports
-//! whether their weights learn.
+//! Inspects, checks and exports TensorBoard log directories, whoever wrote them, reports whether
+//! their weights learn, and compares checkpoints.
 #![deny(unsafe_code)]
 
 mod args;
+mod change_map;
+mod checkpoints;
+mod diff;
 mod export;
+mod history;
 mod inspect;
 mod media;
 mod output;
@@ -25,6 +29,8 @@ fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Diff(args) => diff::run(&args),
+        Command::History(args) => history::run(&args),
     };
     match done {
         Ok(status) => status.into(),

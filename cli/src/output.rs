@@ -55,6 +55,8 @@ pub(crate) enum Failure {
     Option(tch_tensorboard::Error),
     #[error("cannot create {}: {source}", path.display())]
     Create { path: PathBuf, source: io::Error },
+    #[error("cannot open {}: {source}", path.display())]
+    Open { path: PathBuf, source: io::Error },
     #[error("{0}")]
     Argument(String),
 }

@@ -66,6 +66,11 @@ impl Progress {
         self.bar.set_position(self.before + offset);
     }
 
+    /// So many further bytes were read, by any thread.
+    pub(crate) fn advance(&self, bytes: u64) {
+        self.bar.inc(bytes);
+    }
+
     /// A line on standard error, above the bar.
     pub(crate) fn complain(&self, message: impl std::fmt::Display) {
         self.bar.suspend(|| complain(message));

@@ -83,7 +83,7 @@ fn matches(globs: &Option<GlobSet>, name: &str) -> bool {
     globs.as_ref().is_none_or(|globs| globs.is_match(name))
 }
 
-fn globs(patterns: &[String]) -> Result<Option<GlobSet>, Failure> {
+pub(crate) fn globs(patterns: &[String]) -> Result<Option<GlobSet>, Failure> {
     if patterns.is_empty() {
         return Ok(None);
     }

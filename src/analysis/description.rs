@@ -1,6 +1,7 @@
 //! What the first value of a tag says of it: the line that users read in TensorBoard, and what the
 //! variable is, for those who read a log without the model.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use crate::report::codes::{dtype_code, role_code};
 /// What a tag means, in a line.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Description {
-    pub(crate) text: &'static str,
+    pub(crate) text: Cow<'static, str>,
     /// Under a `sample_limit`: how many elements of how many it is estimated from.
     pub(crate) sample: Option<(usize, usize)>,
     /// [`VariableInfo`] of the one variable that it is about.
@@ -19,7 +20,7 @@ pub(crate) struct Description {
 
 impl fmt::Display for Description {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.text)?;
+        formatter.write_str(&self.text)?;
         if let Some((sampled, all)) = self.sample {
             write!(formatter, " Estimated from {sampled} of {all} elements.")?;
         }
@@ -65,7 +66,7 @@ mod tests {
             is_member: Some(false),
         };
         let description = Description {
-            text: "Mean of the weights.",
+            text: "Mean of the weights.".into(),
             sample: Some((10, 640)),
             variable: Some(info.to_string().into()),
         };

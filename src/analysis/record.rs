@@ -4,7 +4,7 @@ use crate::analysis::state::State;
 use crate::analysis::tags::Aggregate;
 use crate::capture::plan::{Plan, Variable};
 use crate::proto::tch_tensorboard::{FindingRecord, ModelRecord, VariableRecord};
-use crate::report::codes::{cause_codes, dtype_code, role_code, trend_code};
+use crate::report::codes::{cause_codes, dtype_code, remark_record, role_code, trend_code};
 use crate::report::{Finding, ParameterReport, Remark, Trend, Verdict};
 
 /// What is known of a model beside its plan and states. Without verdicts where only gradients are
@@ -15,6 +15,7 @@ pub(crate) struct Diagnosed {
     pub(crate) parameters: Vec<ParameterReport>,
     pub(crate) findings: Vec<Finding>,
     pub(crate) trend: Option<Trend>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// The record of a model.
@@ -26,19 +27,22 @@ pub(crate) fn model_record(
     step: Option<i64>,
     diagnosed: &Diagnosed,
 ) -> ModelRecord {
-    let reports = diagnosed.parameters.iter().map(Some);
-    let reports = reports.chain(std::iter::repeat(None));
+    let mut reports = diagnosed.parameters.iter();
     let variables = std::iter::zip(&plan.variables, states);
+    let variables = variables.map(|(variable, state)| {
+        // What is only watched beside the model has no report.
+        let report = (!variable.is_beside).then(|| reports.next()).flatten();
+        variable_record(variable, state, report)
+    });
     let roles = aggregates.iter().filter(|part| part.histogram.is_some());
     ModelRecord {
         scope: scope.to_owned(),
-        variables: std::iter::zip(variables, reports)
-            .map(|((variable, state), report)| variable_record(variable, state, report))
-            .collect(),
+        variables: variables.collect(),
         roles: roles.map(|part| part.name.to_string()).collect(),
         findings: diagnosed.findings.iter().map(finding_record).collect(),
         step,
         trend: diagnosed.trend.map_or("", trend_code).to_owned(),
+        notes: diagnosed.notes.clone(),
         ..ModelRecord::default()
     }
 }
@@ -62,9 +66,10 @@ fn variable_record(
         verdict: report.map_or("", |report| report.verdict.name()).to_owned(),
         causes: report.map_or_else(Vec::new, |report| causes(report.verdict)),
         since: report.and_then(|report| report.since),
-        remarks: remarks.clone().map(|one| one.name().to_owned()).collect(),
+        remarks: remarks.clone().map(remark_record).collect(),
         tied_with: remarks.filter_map(tied_with).next().unwrap_or_default(),
         first_step: state.first_step,
+        reason: report.map_or_else(String::new, |report| report.reason.clone()),
     }
 }
 
@@ -82,6 +87,7 @@ fn finding_record(finding: &Finding) -> FindingRecord {
         causes: causes(finding.verdict),
         first_step: finding.first_step,
         step: finding.step,
+        reason: finding.reason.clone(),
     }
 }
 

@@ -61,7 +61,7 @@ impl<'a> TagMaker<'a> {
         Arc::new(PointTag {
             name: format!("{first}/{scope}{separator}{name}").into(),
             description: Description {
-                text,
+                text: text.into(),
                 sample: self.sample,
                 variable: self.variable.clone(),
             },
@@ -300,7 +300,7 @@ impl AggregateTags {
         let tag = Arc::new(PointTag {
             name: self.name(statistic),
             description: Description {
-                text,
+                text: text.into(),
                 sample: self.sample,
                 variable: None,
             },

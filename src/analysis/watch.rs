@@ -440,6 +440,7 @@ impl Watch {
             parameters: self.report(run),
             findings: findings.map(|found| found.told(run, &self.scope)).collect(),
             trend: self.checkup.as_ref().and_then(Checkup::trend),
+            notes: self.notes(),
         };
         let step = self.newest.as_ref().map(|newest| newest.step);
         let (plan, states) = (self.plan.as_ref()?, &self.states);
@@ -622,7 +623,7 @@ fn findings_tag(model: &Aggregate) -> Arc<PointTag> {
     Arc::new(PointTag {
         name: model.tag_name(FINDINGS),
         description: Description {
-            text: FINDINGS_TEXT,
+            text: FINDINGS_TEXT.into(),
             sample: None,
             variable: None,
         },

@@ -76,10 +76,11 @@ pub(crate) struct Capture {
     newest: Option<NewestSnapshot>,
     /// Of the call before, where points lie far apart.
     fingerprint: Option<u64>,
+    /// In a row, the newest call included.
     idle_calls: u32,
-    /// Of these, the ones that the worker knows of.
-    idle_told: u32,
-    /// The step of the first of them.
+    /// Left out since the newest snapshot, which the next one reports.
+    idle_unreported: u32,
+    /// The step of the first in the row.
     idle_since: Option<i64>,
     /// The step of the call under way.
     step: i64,
@@ -126,7 +127,7 @@ impl Capture {
             newest: None,
             fingerprint: None,
             idle_calls: 0,
-            idle_told: 0,
+            idle_unreported: 0,
             idle_since: None,
             step: 0,
             followed: Followed::default(),
@@ -421,6 +422,7 @@ impl Capture {
     fn passes_over(&mut self, is_idle: bool) -> bool {
         let passed = is_idle && self.idle_calls + 1 < IDLE_CALLS;
         self.idle_calls += u32::from(passed);
+        self.idle_unreported += u32::from(passed);
         if is_idle {
             self.idle_since.get_or_insert(self.step);
         }
@@ -430,7 +432,7 @@ impl Capture {
     fn count_step(&mut self, is_idle: bool) {
         self.steps += 1;
         if !is_idle {
-            (self.idle_calls, self.idle_told) = (0, 0);
+            self.idle_calls = 0;
             self.idle_since = None;
         }
     }
@@ -506,8 +508,7 @@ impl Capture {
             plan: plan.clone(),
             buffer: buffer.clone(),
         });
-        let idle_calls = self.idle_calls - self.idle_told;
-        self.idle_told = self.idle_calls;
+        let idle_calls = std::mem::take(&mut self.idle_unreported);
         Captured::Snapshot(Box::new(Snapshot {
             idle_calls,
             idle_since: self.idle_since,

@@ -122,7 +122,7 @@ impl<'a> Planner<'a> {
             let reason = "a variable needs a name, which its tags end in";
             return Err(Error::InvalidTag {
                 tag: name.into(),
-                reason,
+                reason: reason.into(),
             });
         }
         let name: Arc<str> = name.into();

@@ -18,7 +18,7 @@ pub(crate) struct Analysis {
 
 impl Analysis {
     /// Adds the analysis of further elements of the same tensor.
-    pub(super) fn merge(&mut self, other: &Analysis) {
+    pub(crate) fn merge(&mut self, other: &Analysis) {
         fn join<T>(ours: &mut Option<T>, theirs: &Option<T>, merge: impl Fn(&mut T, &T)) {
             if let (Some(ours), Some(theirs)) = (ours, theirs) {
                 merge(ours, theirs);

@@ -60,11 +60,26 @@ impl<'a> Elements<'a> {
         with_slice!(self, slice => slice.len())
     }
 
+    /// Every `step`-th element from `start` on as `f64`, in order.
+    pub(crate) fn to_f64s(self, start: usize, step: usize) -> Vec<f64> {
+        with_slice!(self, slice => {
+            let chosen = slice.iter().skip(start).step_by(step.max(1));
+            chosen.map(|element| element.widened().to_f64()).collect()
+        })
+    }
+
     /// Appends the elements of these numbers as `f64`; NaN behind the end.
     pub(crate) fn gather(&self, numbers: &[u32], values: &mut Vec<f64>) {
         with_slice!(self, slice => values.extend(numbers.iter().map(|&number| {
             slice.get(number as usize).map_or(f64::NAN, |element| element.widened().to_f64())
         })));
+    }
+
+    /// Replaces `values` by the elements as `f64`.
+    #[cfg(feature = "checkpoint")]
+    pub(crate) fn widen(&self, values: &mut Vec<f64>) {
+        values.clear();
+        with_slice!(self, slice => values.extend(slice.iter().map(|x| x.widened().to_f64())));
     }
 
     /// Of so many rows of equal length, those that are not equal to the next, counted up to `most`.

@@ -90,5 +90,5 @@ pub(crate) use crate::model::stats;
 pub(crate) use analysis::Analysis;
 pub(crate) use elements::Elements;
 pub(crate) use parallel::{Kernels, Task};
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "checkpoint"))]
 pub(crate) use tensor::Kernel;

@@ -30,6 +30,8 @@ struct DeclaredModel {
     variables: Vec<VariableRecord>,
     by_name: HashMap<String, usize>,
     roles: Vec<String>,
+    /// The newest record beside its variables.
+    newest: ModelRecord,
 }
 
 impl Declared {
@@ -57,6 +59,7 @@ impl Declared {
                 variables: Vec::new(),
                 by_name: HashMap::new(),
                 roles: Vec::new(),
+                newest: ModelRecord::default(),
             });
         }
         let index = known.unwrap_or(self.models.len() - 1);
@@ -68,6 +71,13 @@ impl Declared {
             model.variables.clear();
             model.by_name.clear();
         }
+        model.newest = ModelRecord {
+            variables: Vec::new(),
+            roles: Vec::new(),
+            findings: record.findings.iter().take(MOST).cloned().collect(),
+            notes: record.notes.iter().take(MOST).cloned().collect(),
+            ..record.clone()
+        };
         model.roles = record.roles.iter().take(MOST).cloned().collect();
         for variable in &record.variables {
             let place = model.by_name.get(&variable.name);
@@ -82,6 +92,16 @@ impl Declared {
                 }
             }
         }
+    }
+
+    /// The models of which verdicts were recorded, with their variables, in the order in which
+    /// they were logged first.
+    pub(crate) fn judged(&self) -> impl Iterator<Item = (&ModelRecord, &[VariableRecord])> {
+        let models = self.models.iter().filter(|model| {
+            let mut variables = model.variables.iter();
+            model.variables.is_empty() || variables.any(|one| !one.verdict.is_empty())
+        });
+        models.map(|model| (&model.newest, model.variables.as_slice()))
     }
 
     fn model(&self, scope: &str) -> Option<&DeclaredModel> {

@@ -65,12 +65,17 @@ pub(crate) fn tell(
         true => 0,
         false => recorded.silent(report),
     };
-    let notes = &mut report.notes;
     if silent > 0 {
-        notes.push(format!(
+        report.notes.push(format!(
             "{silent} frozen variables did not move and are not in the log"
         ));
     }
+    tell_unread(index, report);
+}
+
+/// What this version cannot take in.
+pub(crate) fn tell_unread(index: &Index, report: &mut WeightReport) {
+    let notes = &mut report.notes;
     let (codes, newer) = index.declared.unknown();
     if !codes.is_empty() {
         let codes: Vec<String> = codes.into_iter().take(NAMED).collect();

@@ -6,6 +6,7 @@ mod distribution;
 mod index;
 mod limits;
 mod model;
+mod own_report;
 mod recorded;
 mod recorded_verdict;
 mod sessions;
@@ -27,7 +28,7 @@ use crate::options::{Pattern, Selection, WeightOptions};
 use crate::proto::{Event, Summary, event::What};
 use crate::read::plugin::Plugin;
 use crate::read::{PointValue, Run, RunReader};
-use crate::report::{Verdict, WeightReport};
+use crate::report::{Thresholds, Verdict, WeightReport};
 use crate::summary::private;
 
 /// The weight report of a run, recomputed from its event files.
@@ -37,8 +38,9 @@ pub struct LoggedReport {
     /// As [`Logger::weight_report`](crate::Logger::weight_report) gives it. Its notes say what the
     /// log does not allow to decide. Without variables where the log has no weights.
     pub report: WeightReport,
-    /// What the report that the run itself has written last says otherwise of a variable, where
-    /// either of them sees a fault. The run has seen gradients and elements that are in no log.
+    /// Where `report` was judged from points: what the report that the run itself has written last
+    /// says otherwise of a variable, where either of them sees a fault. The run has seen gradients
+    /// and elements that are in no log.
     pub recorded: Vec<RecordedVerdict>,
 }
 
@@ -58,9 +60,11 @@ impl LoggedReport {
 /// Recomputes the weight report of a run event by event, with an eye on errors and on how far it
 /// is.
 ///
-/// [`Run::weight_report`] does it in one call. Logs of this crate give the verdicts that the run
-/// itself came to, but for what needs gradients (unless
-/// [`log_gradients`](crate::Logger::log_gradients) wrote them) or single elements. Histograms that
+/// [`Run::weight_report`] does it in one call. Logs of this crate give the verdicts, reasons and
+/// findings that the run itself recorded: it has seen gradients and single elements. Where there is
+/// no such record, or with [`recompute`](ReportReader::recompute), other thresholds or a part of
+/// the variables, the points are judged by the same rules, as far as they say enough
+/// ([`log_gradients`](crate::Logger::log_gradients) helps). Histograms that
 /// others have written (`add_histogram` of torch and tensorboardX) tell which variables move
 /// between points. The notes of the report say what could not be decided. Memory is bounded by the
 /// number of variables, of which 10 000 are judged.
@@ -106,6 +110,8 @@ pub struct ReportReader {
 pub(crate) struct Judge {
     index: Index,
     recorded: Recorded,
+    /// The points alone are judged.
+    recomputes: bool,
 }
 
 impl ReportReader {
@@ -126,11 +132,13 @@ impl ReportReader {
 
     /// Chooses as in writing: variables by [`select`](WeightOptions::select) and
     /// [`exclude`](WeightOptions::exclude), which the report then takes for the whole model, and
-    /// [`thresholds`](WeightOptions::thresholds).
+    /// [`thresholds`](WeightOptions::thresholds). With others than the defaults, or a part of the
+    /// variables, the points are judged anew.
     ///
     /// # Errors
     /// [`Error::InvalidOption`](crate::Error::InvalidOption).
     pub fn options(mut self, options: WeightOptions) -> Result<ReportReader> {
+        self.judge.recomputes |= options.thresholds != Thresholds::default();
         self.judge.index.selection = Selection::new(options)?;
         Ok(self)
     }
@@ -145,8 +153,17 @@ impl ReportReader {
         I::Item: Into<Pattern>,
     {
         let patterns = patterns.into_iter().map(Into::into).collect();
+        self.judge.recomputes = true;
         self.judge.index.set_frozen(patterns)?;
         Ok(self)
+    }
+
+    /// Whether to judge the points alone, as the log of another writer, also where the run has
+    /// recorded its own report. [`LoggedReport::recorded`] then says where the two differ.
+    #[must_use]
+    pub fn recompute(mut self, recompute: bool) -> ReportReader {
+        self.judge.recomputes = recompute;
+        self
     }
 
     /// Whether to go on behind damage within a file: see [`RunReader::resync`].
@@ -191,6 +208,7 @@ impl Judge {
         Judge {
             index: Index::new(Selection::default()),
             recorded: Recorded::default(),
+            recomputes: false,
         }
     }
 
@@ -226,6 +244,15 @@ impl Judge {
         }
         let is_whole = !self.index.selection.is_narrowed();
         let declared = &self.index.declared;
+        if declared.judged().next().is_some() && is_whole && !self.recomputes {
+            report.notes.clear();
+            own_report::take_over(declared, run, &mut report);
+            limits::tell_unread(&self.index, &mut report);
+            return LoggedReport {
+                report,
+                recorded: Vec::new(),
+            };
+        }
         if !declared.is_empty() {
             self.recorded = Recorded::of(declared);
         }

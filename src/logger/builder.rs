@@ -243,6 +243,7 @@ impl LoggerBuilder {
             run,
             models,
             acknowledged: AtomicU64::new(0),
+            wall_time: None,
         })
     }
 

@@ -1,7 +1,7 @@
 //! What all clones of a logger share: the way to the writer thread, and the runs and models that
 //! are known.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -15,8 +15,9 @@ use crate::logger::opening::Opening;
 use crate::model::types::{OnFull, Step};
 use crate::options::Selection;
 use crate::run::Opened;
+use crate::run::entry::RunEntry;
 use crate::run::health::Health;
-use crate::summary::TaggedPayload;
+use crate::summary::hparams::Status;
 use crate::worker::queue::Pushed;
 use crate::worker::shared::Shared;
 use crate::worker::{Closing, Command};
@@ -53,6 +54,11 @@ pub(super) struct RunHandle {
     /// Earlier steps stand in the files already: logging one of them makes the fast loader forget
     /// those behind it.
     pub(super) resumed_at: Option<i64>,
+    /// What a run has once.
+    pub(super) has_hparams: AtomicBool,
+    pub(super) has_graph: AtomicBool,
+    /// The charts of several values that the worker knows.
+    pub(super) charts: Mutex<HashSet<Box<str>>>,
 }
 
 impl RunHandle {
@@ -137,6 +143,9 @@ impl Core {
             number,
             directory: opened.directory().to_owned(),
             resumed_at,
+            has_hparams: AtomicBool::new(false),
+            has_graph: AtomicBool::new(false),
+            charts: Mutex::default(),
         });
         lock(&self.shared.opened).push((number, opened));
         if self.commands.send(Command::Wake).is_err() {
@@ -158,13 +167,13 @@ impl Core {
             .clone()
     }
 
-    /// Hands a payload over, whose bytes were taken from the budget.
-    pub(super) fn send_payload(&self, run: &RunHandle, payload: TaggedPayload) -> Duration {
-        let bytes = payload.payload.bytes();
+    /// Hands an entry over, whose bytes were taken from the budget.
+    pub(super) fn send_entry(&self, run: &RunHandle, entry: RunEntry) -> Duration {
+        let bytes = entry.bytes();
         let (pushed, waited) = self
             .shared
             .queue
-            .push_payload(run.number, payload, self.on_full());
+            .push_entry(run.number, entry, self.on_full());
         if pushed == Pushed::Dropped {
             self.shared.budget.put(bytes);
         }
@@ -234,9 +243,8 @@ impl Core {
         answer.recv().ok()
     }
 
-    /// Ends the worker, `is_complete` when all of the newest step has been logged; `None` when it
-    /// cannot say how it went.
-    pub(super) fn close(&self, is_complete: bool) -> Option<Result<()>> {
+    /// Ends the worker, whose runs end like that; `None` when it cannot say how it went.
+    pub(super) fn close(&self, status: Status) -> Option<Result<()>> {
         if self.process != std::process::id() {
             return None;
         }
@@ -251,10 +259,7 @@ impl Core {
             return Some(self.shared.health.first_loss().map_or(Ok(()), Err));
         };
         let (answer, result) = sync_channel(1);
-        let closing = Closing {
-            is_complete,
-            answer,
-        };
+        let closing = Closing { status, answer };
         let result = self.ask(Command::Close(Some(closing)), &result);
         // A worker that panicked has said so.
         let _ = thread.join();
@@ -295,7 +300,10 @@ impl Core {
 impl Drop for Core {
     fn drop(&mut self) {
         // Perhaps by an error or a panic in the middle of a step.
-        let _ = self.close(false);
+        let _ = self.close(match std::thread::panicking() {
+            true => Status::Failure,
+            false => Status::Unknown,
+        });
     }
 }
 

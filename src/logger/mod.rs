@@ -2,16 +2,20 @@
 
 mod board_url;
 pub(crate) mod builder;
+#[cfg(feature = "checkpoint")]
+mod comparisons;
 mod core;
+mod dashboards;
 mod models;
 mod opening;
+mod payload_call;
 
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::{Component, Path};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::analysis::tag_parts::{LEARNING_RATE, WEIGHT_IMAGES};
 use crate::capture::{Captured, Subject};
@@ -21,6 +25,7 @@ use crate::logger::core::{Core, RunHandle, lock};
 use crate::logger::models::{Channel, Models};
 use crate::model::types::{Step, WallTime};
 use crate::report::{Finding, WeightReport};
+use crate::run::entry::RunEntry;
 use crate::run::health::{Health, Stats};
 use crate::source::copied::CopiedValues;
 use crate::source::element_source::{FetchedScalar, PendingScalar};
@@ -30,10 +35,11 @@ use crate::source::pictured::{PictureSink, Pictured};
 use crate::source::values::{Scalar, ScalarValue, Values};
 use crate::summary::heat_map::{self, HeatMap};
 use crate::summary::histograms::HistogramValues;
+use crate::summary::hparams::Status;
 use crate::summary::images::{EncodedImage, Grid, PixelImages};
 use crate::summary::scalars::DeviceScalar;
 use crate::summary::text::Markdown;
-use crate::summary::{Payload, TaggedPayload};
+use crate::summary::{TagText, TaggedPayload};
 use crate::worker::Command;
 use crate::worker::queue::Pushed;
 
@@ -53,6 +59,8 @@ pub struct Logger {
     models: Arc<Models>,
     /// The losses that `flush` has returned to whoever holds this handle.
     acknowledged: AtomicU64,
+    /// When what this handle logs was measured; `None` for the time of each call.
+    wall_time: Option<WallTime>,
 }
 
 impl Clone for Logger {
@@ -90,7 +98,7 @@ impl Logger {
             let reason = "a scope needs a name that neither begins nor ends with '/'";
             return Err(Error::InvalidTag {
                 tag: name.into(),
-                reason,
+                reason: reason.into(),
             });
         }
         let scope = match &*self.models.scope {
@@ -117,7 +125,7 @@ impl Logger {
             let reason = "a sub-run needs a name below the run: no '..', no absolute path";
             return Err(Error::InvalidTag {
                 tag: name.into(),
-                reason,
+                reason: reason.into(),
             });
         }
         self.core.check_may_wait("subrun", &self.run)?;
@@ -145,7 +153,57 @@ impl Logger {
             run,
             models,
             acknowledged: AtomicU64::new(acknowledged),
+            wall_time: self.wall_time,
         }
+    }
+
+    /// A logger of which all calls have this wall time, rather than that of the call: for what was
+    /// measured earlier, such as the log of another program.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
+    /// use std::time::{Duration, UNIX_EPOCH};
+    ///
+    /// for (secs, loss) in [(1_700_000_000, 0.7), (1_700_000_060, 0.4)] {
+    ///     let then = logger.at_time(UNIX_EPOCH + Duration::from_secs(secs));
+    ///     then.log_scalar("loss", loss, secs)?;
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn at_time(&self, time: SystemTime) -> Logger {
+        let mut then = self.clone();
+        then.wall_time = Some(WallTime::of(time));
+        then
+    }
+
+    /// Describes a tag, of any dashboard: a title that the classic dashboards show in place of the
+    /// tag, and a text in Markdown behind its information icon. Either may be empty. Call it before
+    /// the first value of the tag: TensorBoard keeps what comes with that.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
+    /// logger.describe_tag("loss/train", "Training loss", "Cross entropy, **with** smoothing.")?;
+    /// logger.log_scalar("loss/train", 0.7, 0)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidTag`] for an empty tag, [`Error::Closed`] for a closed logger.
+    pub fn describe_tag(&self, tag: &str, display_name: &str, description: &str) -> Result<()> {
+        let call = self.begin_of_run(tag)?;
+        let text = TagText {
+            display_name: display_name.into(),
+            description: description.into(),
+        };
+        let tag = self.full_tag(tag);
+        call.send_entry(0, || Ok(RunEntry::Text(tag, text)))
+    }
+
+    /// The wall time of a call.
+    fn now(&self) -> WallTime {
+        self.wall_time.unwrap_or_else(WallTime::now)
     }
 
     /// Logs one number, or a tensor of one element, without waiting for its device. Stored as
@@ -169,14 +227,14 @@ impl Logger {
     }
 
     /// Logs several scalars of one step as one event: one wall time, one record. Those on an
-    /// accelerator follow in events of their own. For values of several types: `&[("loss", &loss as
-    /// &dyn ScalarValue), ("rate", &0.1)]`.
+    /// accelerator follow in events of their own. For values of several types: `&[("loss",
+    /// Scalar::from(&loss)), ("rate", 0.1.into())]`, with [`Scalar`](crate::Scalar).
     ///
     /// # Errors
     /// As [`log_scalar`](Logger::log_scalar); then none of them is logged.
     pub fn log_scalars<V: ScalarValue>(&self, values: &[(&str, V)], step: impl Step) -> Result<()> {
         let since = Instant::now();
-        let wall_time = WallTime::now();
+        let wall_time = self.now();
         self.core.check_open(&self.run)?;
         let first = values.first().map_or("", |(tag, _)| tag);
         let step = self.run.check_step(first, step)?;
@@ -226,10 +284,10 @@ impl Logger {
             step,
             wall_time,
             tag: self.full_tag(tag),
-            description: "",
+            description: "".into(),
             payload: Box::new(DeviceScalar(tensor)),
         };
-        self.core.send_payload(&self.run, payload);
+        self.core.send_entry(&self.run, payload.into());
     }
 
     fn push<'a>(
@@ -245,23 +303,6 @@ impl Logger {
             self.core.check_process(&self.run)?;
         }
         Ok(waited)
-    }
-
-    /// The checks of a call that logs a payload, before anything is copied.
-    fn begin(&self, tag: &str, step: impl Step) -> Result<PayloadCall<'_>> {
-        let (since, wall_time) = (Instant::now(), WallTime::now());
-        self.core.check_open(&self.run)?;
-        self.core.check_process(&self.run)?;
-        check_tag(tag)?;
-        let step = self.run.check_step(tag, step)?;
-        Ok(PayloadCall {
-            logger: self,
-            tag: self.full_tag(tag),
-            description: "",
-            step,
-            since,
-            wall_time,
-        })
     }
 
     /// Logs the distribution of many values: a tensor of any kind and device, or a slice of
@@ -457,17 +498,17 @@ impl Logger {
         if name.is_empty() || !self.core.selection.selects(name) {
             return Ok(false);
         }
-        let path = self.full_tag(name);
-        let call = PayloadCall {
-            tag: format!("{WEIGHT_IMAGES}/{path}").into(),
-            description: heat_map::DESCRIPTION,
-            ..self.begin(name, step)?
-        };
-        let elements = sheet.elements();
-        call.send(elements * layout.dtype.size(), || {
+        let tag = format!("{WEIGHT_IMAGES}/{}", self.full_tag(name));
+        let call = self.begin(&tag, step)?;
+        let (place, elements) = (call.place(), sheet.elements());
+        call.send_entry(elements * layout.dtype.size(), || {
             let values = CopiedValues::chosen(name, *source, layout, elements, sheet.numbers())?;
             let sheet = sheet.clone();
-            Ok(HeatMap { sheet, values })
+            let payload = TaggedPayload {
+                description: heat_map::DESCRIPTION.into(),
+                ..place.whole_tag(&tag, HeatMap { sheet, values })
+            };
+            Ok(payload.into())
         })?;
         Ok(true)
     }
@@ -507,7 +548,7 @@ impl Logger {
         };
         if let Some(rate) = rate {
             let scope = &*self.models.scope;
-            self.push(step, WallTime::now(), [(scope, LEARNING_RATE, rate)])?;
+            self.push(step, self.now(), [(scope, LEARNING_RATE, rate)])?;
         }
         Ok(())
     }
@@ -546,7 +587,7 @@ impl Logger {
         step: i64,
     ) -> Result<()> {
         let since = Instant::now();
-        let wall_time = WallTime::now();
+        let wall_time = self.now();
         let (call, channel) = match subject {
             Subject::Weights => ("log_weights", &self.models.weights),
             Subject::Gradients => ("log_gradients", &self.models.gradients),
@@ -713,7 +754,7 @@ impl Logger {
     pub fn close(&self) -> Result<()> {
         self.core.check_thread("close", &self.run)?;
         self.core
-            .close(true)
+            .close(Status::Success)
             .unwrap_or_else(|| Err(self.core.stopped(&self.run)))
     }
 
@@ -722,51 +763,6 @@ impl Logger {
             "" => tag.into(),
             scope => format!("{scope}/{tag}").into(),
         }
-    }
-}
-
-/// A call that logs a payload, after its checks.
-struct PayloadCall<'a> {
-    logger: &'a Logger,
-    /// With the scope.
-    tag: Box<str>,
-    /// Markdown about the tag, empty for none.
-    description: &'static str,
-    step: i64,
-    since: Instant,
-    wall_time: WallTime,
-}
-
-impl PayloadCall<'_> {
-    /// Makes the payload once `bytes`, what it occupies, are granted, and hands it to the worker.
-    fn send<P: Payload + 'static>(
-        self,
-        bytes: usize,
-        make: impl FnOnce() -> Result<P>,
-    ) -> Result<()> {
-        let Logger { core, run, .. } = self.logger;
-        let health = &core.shared.health;
-        let (granted, mut waited) = core.shared.budget.take(bytes, core.on_full());
-        if granted {
-            let payload = make().inspect_err(|_| core.shared.budget.put(bytes))?;
-            debug_assert_eq!(
-                payload.bytes(),
-                bytes,
-                "what was taken is what is given back"
-            );
-            let payload = TaggedPayload {
-                step: self.step,
-                wall_time: self.wall_time,
-                tag: self.tag,
-                description: self.description,
-                payload: Box::new(payload),
-            };
-            waited += core.send_payload(run, payload);
-        } else {
-            Health::count(&health.dropped, 1);
-        }
-        health.held(self.since.elapsed(), waited);
-        Ok(())
     }
 }
 
@@ -838,7 +834,7 @@ fn check_tag(tag: &str) -> Result<()> {
     if tag.is_empty() {
         return Err(Error::InvalidTag {
             tag: tag.into(),
-            reason: "a tag must not be empty; use a name like \"loss/train\"",
+            reason: "a tag must not be empty; use a name like \"loss/train\"".into(),
         });
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! The types that every layer uses: steps, wall times, element types, what a variable is, its
 //! statistics, and the tags of this crate. Imports nothing of this crate but its error.
 
+pub(crate) mod hparam;
 pub(crate) mod measured;
 pub(crate) mod plugin;
 pub(crate) mod statistic;

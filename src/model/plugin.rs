@@ -19,36 +19,22 @@ pub(crate) enum Plugin {
     Other,
 }
 
-/// The plugin, its name, and why a tag of it takes no values of another one.
+/// The plugin, its name, and what its tags hold.
 struct PluginRow(Plugin, &'static str, &'static str);
-
-macro_rules! row {
-    ($plugin:ident, $name:literal, $held:literal) => {
-        PluginRow(
-            Plugin::$plugin,
-            $name,
-            concat!(
-                "holds ",
-                $held,
-                " already; give the other values another tag"
-            ),
-        )
-    };
-}
 
 /// All but [`Plugin::Other`].
 const ROWS: [PluginRow; 11] = [
-    row!(Scalars, "scalars", "scalars"),
-    row!(Histograms, "histograms", "histograms"),
-    row!(Text, "text", "texts"),
-    row!(Images, "images", "images"),
-    row!(Audio, "audio", "audio"),
-    row!(HParams, "hparams", "hyperparameters"),
-    row!(CustomScalars, "custom_scalars", "a layout"),
-    row!(PrCurves, "pr_curves", "PR curves"),
-    row!(Mesh, "mesh", "meshes"),
-    row!(Graphs, "graphs", "graphs"),
-    row!(Private, "tch_tensorboard", "records of this crate"),
+    PluginRow(Plugin::Scalars, "scalars", "scalars"),
+    PluginRow(Plugin::Histograms, "histograms", "histograms"),
+    PluginRow(Plugin::Text, "text", "texts"),
+    PluginRow(Plugin::Images, "images", "images"),
+    PluginRow(Plugin::Audio, "audio", "audio"),
+    PluginRow(Plugin::HParams, "hparams", "hyperparameters"),
+    PluginRow(Plugin::CustomScalars, "custom_scalars", "a layout"),
+    PluginRow(Plugin::PrCurves, "pr_curves", "PR curves"),
+    PluginRow(Plugin::Mesh, "mesh", "meshes"),
+    PluginRow(Plugin::Graphs, "graphs", "graphs"),
+    PluginRow(Plugin::Private, "tch_tensorboard", "records of this crate"),
 ];
 
 impl Plugin {
@@ -68,10 +54,15 @@ impl Plugin {
 
     /// Why a tag of this plugin takes no values of another one: one loader would drop them and one
     /// answer with an error.
-    pub(crate) fn clash(self) -> &'static str {
-        let unknown =
-            "holds values of another dashboard already; give the other values another tag";
-        self.row().map_or(unknown, |row| row.2)
+    pub(crate) fn clash(self, other: Plugin) -> String {
+        let (held, refused) = (self.holds(), other.holds());
+        format!("holds {held} already and takes no {refused}; give these another tag")
+    }
+
+    /// What a tag of it holds, in words.
+    fn holds(self) -> &'static str {
+        self.row()
+            .map_or("values of another dashboard", |row| row.2)
     }
 
     fn row(self) -> Option<&'static PluginRow> {
@@ -87,7 +78,9 @@ mod tests {
     fn names_are_those_that_are_read() {
         for row in &ROWS {
             assert_eq!(Plugin::named(row.0.name()), Some(row.0));
-            assert!(row.0.clash().starts_with("holds "));
+            let clash = row.0.clash(Plugin::Scalars);
+            assert!(clash.starts_with(&format!("holds {} already", row.2)));
+            assert!(clash.contains("takes no scalars"));
         }
         assert_eq!(Plugin::named("mine"), Some(Plugin::Other));
         assert_eq!(Plugin::named(""), None);

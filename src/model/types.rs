@@ -44,10 +44,15 @@ pub(crate) struct WallTime(f64);
 impl WallTime {
     pub(crate) fn now() -> WallTime {
         // A clock set before 1970 is a broken clock, not a reason to fail.
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        WallTime(since.as_secs_f64())
+        WallTime(WallTime::of(SystemTime::now()).secs().max(0.0))
+    }
+
+    pub(crate) fn of(time: SystemTime) -> WallTime {
+        let secs = match time.duration_since(UNIX_EPOCH) {
+            Ok(since) => since.as_secs_f64(),
+            Err(before) => -before.duration().as_secs_f64(),
+        };
+        WallTime(secs)
     }
 
     pub(crate) fn secs(self) -> f64 {

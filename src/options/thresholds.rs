@@ -57,8 +57,9 @@ pub struct Thresholds {
     /// quartile. Default 1e-4. SageMaker Debugger's VanishingGradient takes an absolute mean of
     /// 1e-7, which the scale of a loss can move.
     pub vanishing_gradient: f64,
-    /// The remark `HardlyMoving`: an update ratio below this for a hundred steps. Default 1e-6, of
-    /// which f32 weights hold hardly anything. 0 where fine-tuning is meant to be that slow.
+    /// The remark `HardlyMoving`: an update ratio below this for a hundred steps. Default 1e-5, a
+    /// hundredth of the 1e-3 that is usual: a hundred such steps change a thousandth of a variable
+    /// at most. 0 where fine-tuning is meant to be that slow.
     pub hardly_moving: f64,
     /// `Stalled`: the update ratio below this share of its own highest. Default 0.01. SageMaker
     /// Debugger's UnchangedTensor asks for equal values, and AllenNLP plots the ratio for the eye.
@@ -92,7 +93,7 @@ impl Default for Thresholds {
             one_ulp_fraction: 0.35,
             rounded_changed_fraction: 0.5,
             vanishing_gradient: 1e-4,
-            hardly_moving: 1e-6,
+            hardly_moving: 1e-5,
             stalled_collapse: 0.01,
             stalled_others: 0.1,
             init_scale_min: 0.025,

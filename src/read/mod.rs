@@ -19,4 +19,4 @@ pub use point_infos::{PointInfo, PointInfos};
 pub use points::Points;
 pub use run::Run;
 pub use run_reader::RunReader;
-pub use value::{HParam, PointValue};
+pub use value::PointValue;

@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use half::{bf16, f16};
 use prost::Message;
 
+use crate::model::hparam::HParam;
+use crate::proto::hparams::HParamsPluginData;
+use crate::proto::hparams::h_param_scalar::Kind;
+use crate::proto::hparams::h_params_plugin_data::Data;
 use crate::proto::{
     DataType, HistogramProto, SummaryMetadata, TensorProto, summary, summary::value::Value as Field,
 };
@@ -41,18 +45,6 @@ pub enum PointValue {
     Tensor(Box<TensorProto>),
     /// Nothing that this crate knows.
     Unknown,
-}
-
-/// One hyperparameter.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum HParam {
-    /// A number.
-    Number(f64),
-    /// A text.
-    Text(String),
-    /// True or false.
-    Bool(bool),
 }
 
 impl PointValue {
@@ -248,48 +240,20 @@ fn migrated(histogram: &HistogramProto) -> Option<Vec<[f64; 3]>> {
     Some(rows)
 }
 
-/// Content of the plugin `hparams`, as far as a run's own values go. Field numbers follow
-/// TensorBoard 2.21 (`tensorboard/plugins/hparams/plugin_data.proto`).
-#[derive(Clone, PartialEq, Message)]
-struct HParamsContent {
-    #[prost(message, optional, tag = "3")]
-    session_start: Option<SessionStart>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct SessionStart {
-    #[prost(btree_map = "string, message", tag = "1")]
-    hparams: BTreeMap<String, Struct>,
-}
-
-/// `google.protobuf.Value`, without its lists and structures, which hyperparameters do not have.
-#[derive(Clone, PartialEq, Message)]
-struct Struct {
-    #[prost(oneof = "StructKind", tags = "2, 3, 4")]
-    kind: Option<StructKind>,
-}
-
-#[derive(Clone, PartialEq, prost::Oneof)]
-enum StructKind {
-    #[prost(double, tag = "2")]
-    Number(f64),
-    #[prost(string, tag = "3")]
-    Text(String),
-    #[prost(bool, tag = "4")]
-    Bool(bool),
-}
-
 /// The hyperparameters of a session's start, if the metadata is of one.
 fn hparams(metadata: &SummaryMetadata) -> Option<BTreeMap<String, HParam>> {
     let content = &metadata.plugin_data.as_ref()?.content;
-    let start = HParamsContent::decode(&content[..]).ok()?.session_start?;
+    let Some(Data::SessionStartInfo(start)) = HParamsPluginData::decode(&content[..]).ok()?.data
+    else {
+        return None;
+    };
     let known = start.hparams.into_iter().filter_map(|(name, value)| {
         Some((
             name,
             match value.kind? {
-                StructKind::Number(number) => HParam::Number(number),
-                StructKind::Text(text) => HParam::Text(text),
-                StructKind::Bool(truth) => HParam::Bool(truth),
+                Kind::NumberValue(number) => HParam::Number(number),
+                Kind::StringValue(text) => HParam::Text(text),
+                Kind::BoolValue(truth) => HParam::Bool(truth),
             },
         ))
     });

@@ -12,10 +12,15 @@ use crate::report::verdict::Verdict;
 pub(crate) struct Context {
     /// Calls in a row, the newest included and those left out as idle too, at which nothing moved.
     pub(crate) still: u64,
+    /// Calls so far, and those that counted as steps.
+    pub(crate) calls: u64,
+    pub(crate) steps: u64,
     /// It has moved since the first call.
     pub(crate) has_moved: bool,
     /// More calls without a move than its rhythm explains.
     pub(crate) patience: u64,
+    /// The same where the reason is seen: gradients of exactly zero.
+    pub(crate) reasoned_patience: u64,
     /// The longest interval of any variable of it, in moves of the model or looks at the gradient.
     pub(crate) turn: u64,
     /// Variables that are trained, as far as anybody knows, and of these:
@@ -42,6 +47,8 @@ pub(crate) struct Context {
     /// Natural logarithm of the upper quartile, over the matrices, of norm(gradient) /
     /// norm(weights).
     pub(crate) relative_gradient: Option<f64>,
+    /// The largest of these.
+    pub(crate) largest_relative_gradient: Option<f64>,
     /// Natural logarithm of the largest gradient norm.
     pub(crate) largest_gradient: Option<f64>,
     /// Median over the variables of how far the size of their changes has fallen from its peak
@@ -137,6 +144,15 @@ impl<'a> Case<'a> {
         self.history.still > 0 && (self.is_left_behind() || self.is_model_still())
     }
 
+    /// It has rested for longer than it mostly does, and not yet so long that this says anything.
+    pub(crate) fn is_resting(&self) -> bool {
+        let moves = &self.history.moves;
+        let usual = moves.reasoned_patience(self.window());
+        self.history.still > 0
+            && (moves.since() >= usual.max(2 * self.context.turn)
+                || self.context.still >= self.context.reasoned_patience)
+    }
+
     /// Others have moved so often meanwhile that it is not its turn that it waits for.
     pub(crate) fn is_left_behind(&self) -> bool {
         let moves = &self.history.moves;
@@ -161,6 +177,7 @@ impl<'a> Case<'a> {
             )
             || self.facts.is_member == Some(false);
         let needed = match (self.context.has_moved, has_reason) {
+            (true, _) if self.gradient == GradientState::Zero => self.context.reasoned_patience,
             (true, _) => self.context.patience,
             (false, true) => self.window(),
             (false, false) => self.thresholds.patience.into(),

@@ -2,8 +2,9 @@
 //! there, for good. Texts for people may be reworded, these may not.
 
 use crate::model::types::DType;
+use crate::proto::tch_tensorboard::RemarkRecord;
 use crate::report::rules::LISTS;
-use crate::report::{Cause, Trend, Verdict};
+use crate::report::{Cause, Remark, Trend, Verdict};
 use crate::source::named_tensors::Role;
 
 const DTYPES: [(DType, &str); 10] = [
@@ -61,6 +62,82 @@ pub(crate) fn trend_code(trend: Trend) -> &'static str {
         Trend::Unstable => "unstable",
         Trend::Stagnant => "stagnant",
     }
+}
+
+/// `None` for a trend of a newer version, and for none.
+pub(crate) fn trend_of(code: &str) -> Option<Trend> {
+    let all = [
+        Trend::Converging,
+        Trend::Steady,
+        Trend::Unstable,
+        Trend::Stagnant,
+    ];
+    all.into_iter().find(|&trend| trend_code(trend) == code)
+}
+
+/// A number of a remark that is not known.
+const UNKNOWN: f64 = -1.0;
+
+/// The record of a remark: its name and its fields.
+pub(crate) fn remark_record(remark: &Remark) -> RemarkRecord {
+    let numbers = match remark {
+        Remark::Tied { .. } | Remark::RunningStatisticsMove | Remark::GradientNotSeen => Vec::new(),
+        Remark::NotMovedYet { calls } => vec![*calls as f64],
+        Remark::HardlyMoving {
+            update_ratio,
+            factor,
+        } => [update_ratio, factor]
+            .map(|number| number.unwrap_or(UNKNOWN))
+            .to_vec(),
+        Remark::LargeUpdates { update_ratio } => vec![*update_ratio],
+        Remark::PoorInit { scale } => vec![*scale],
+        Remark::ScaleDrift { from, to } => vec![*from, *to],
+        Remark::DeadUnits { share } => vec![*share],
+        Remark::Converged { gradient_fall } => vec![*gradient_fall],
+    };
+    let with = match remark {
+        Remark::Tied { with } => with.clone(),
+        _ => String::new(),
+    };
+    RemarkRecord {
+        name: remark.name().to_owned(),
+        with,
+        numbers,
+    }
+}
+
+/// `None` for a remark of a newer version.
+pub(crate) fn remark_of(record: &RemarkRecord) -> Option<Remark> {
+    let number = |index: usize| record.numbers.get(index).copied();
+    let known = |index: usize| number(index).filter(|&number| number != UNKNOWN);
+    let first = number(0);
+    Some(match record.name.as_str() {
+        "tied" => Remark::Tied {
+            with: record.with.clone(),
+        },
+        "not_moved_yet" => Remark::NotMovedYet {
+            calls: first? as u64,
+        },
+        "hardly_moving" => Remark::HardlyMoving {
+            update_ratio: known(0),
+            factor: known(1),
+        },
+        "large_updates" => Remark::LargeUpdates {
+            update_ratio: first?,
+        },
+        "poor_init" => Remark::PoorInit { scale: first? },
+        "scale_drift" => Remark::ScaleDrift {
+            from: first?,
+            to: number(1)?,
+        },
+        "dead_units" => Remark::DeadUnits { share: first? },
+        "running_statistics_move" => Remark::RunningStatisticsMove,
+        "converged" => Remark::Converged {
+            gradient_fall: first?,
+        },
+        "gradient_not_seen" => Remark::GradientNotSeen,
+        _ => return None,
+    })
 }
 
 /// The codes of the causes that a verdict names: none for most.
@@ -131,6 +208,31 @@ fn cause_of(codes: &[impl AsRef<str>]) -> Option<Cause> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn remarks_are_read_back() {
+        let remarks = [
+            Remark::Tied { with: "a".into() },
+            Remark::NotMovedYet { calls: 21 },
+            Remark::HardlyMoving {
+                update_ratio: Some(1e-7),
+                factor: None,
+            },
+            Remark::LargeUpdates { update_ratio: 0.5 },
+            Remark::PoorInit { scale: 9.0 },
+            Remark::ScaleDrift { from: 1.0, to: 9.0 },
+            Remark::DeadUnits { share: 0.5 },
+            Remark::RunningStatisticsMove,
+            Remark::Converged {
+                gradient_fall: 1e-9,
+            },
+            Remark::GradientNotSeen,
+        ];
+        for remark in remarks {
+            assert_eq!(remark_of(&remark_record(&remark)), Some(remark));
+        }
+        assert_eq!(remark_of(&RemarkRecord::default()), None);
+    }
 
     #[test]
     fn codes_are_read_back() {

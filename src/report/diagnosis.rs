@@ -11,6 +11,7 @@ use crate::report::cause::Cause;
 use crate::report::evidence_table::Outcome;
 use crate::report::facts::Facts;
 use crate::report::gradient_state::GradientState;
+use crate::report::gradient_trail::Pause;
 use crate::report::history::{Idle, Observation, Scale, VIEW};
 use crate::report::ledger::{Found, Ledger};
 use crate::report::patient::Patient;
@@ -273,10 +274,15 @@ impl Diagnosis {
     fn stand(&mut self) -> Context {
         let turn = self.turn();
         let patience = gradient_patience(&self.thresholds, turn);
-        let is_model_still = self.model.moves.since() >= patience.least;
+        let moves = &self.model.moves;
+        let is_still = moves.since() >= patience.least;
+        let pause = Pause {
+            is_still,
+            is_long: is_still && moves.since() >= moves.reasoned_patience(patience.least),
+        };
         let mut counted = Context::default();
         for patient in &mut self.patients {
-            patient.stand(patience, is_model_still).count(&mut counted);
+            patient.stand(patience, pause).count(&mut counted);
         }
         self.model.has_gradients |= counted.with_gradient > 0;
         self.look_beside();
@@ -356,14 +362,18 @@ impl Diagnosis {
         let moves = &self.model.moves;
         let mut context = Context {
             still: moves.since(),
+            calls: moves.now(),
+            steps: self.model.steps,
             has_moved: moves.events() > 0,
             patience: moves.patience(self.thresholds.window.into()),
+            reasoned_patience: moves.reasoned_patience(self.thresholds.window.into()),
             turn: self.turn(),
             is_all_zero: matrices().all(is_zero),
             is_hurt: matrices().any(is_hurt),
             has_twin: self.elsewhere.has_twin,
             has_copy: self.elsewhere.has_copy,
             has_gradients_elsewhere: self.elsewhere.has_gradients,
+            largest_relative_gradient: relative.iter().copied().max_by(f64::total_cmp),
             relative_gradient: quantile(&mut relative, 0.75),
             largest_gradient: trained()
                 .filter_map(|patient| patient.history.sums.log_gradient())

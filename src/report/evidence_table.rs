@@ -191,7 +191,7 @@ const fn of_gradient(state: &'static [GradientState]) -> Of<GradientState> {
 }
 
 /// The table. Each case has one row.
-pub(crate) const ROWS: [Row; 26] = [
+pub(crate) const ROWS: [Row; 28] = [
     Row {
         name: "a gradient without being asked for one",
         gradient: of_gradient(&[
@@ -374,6 +374,17 @@ pub(crate) const ROWS: [Row; 26] = [
         ..ANY
     },
     Row {
+        name: "moves by weight decay, others have a gradient",
+        moved: MOVES,
+        course: Of::These(&[Course::Shrinks]),
+        gradient: of_gradient(&[GradientState::Undefined]),
+        required: REQUIRED,
+        others: OTHER_GRADIENTS,
+        company: NO_TWIN,
+        outcome: Outcome::DecayOnly,
+        ..ANY
+    },
+    Row {
         name: "moves with a gradient of zero, others have one",
         moved: MOVES,
         course: Of::These(&[Course::Unknown, Course::Free]),
@@ -416,9 +427,21 @@ pub(crate) const ROWS: [Row; 26] = [
     },
     // Cleared before the call: a gradient that is not there moves nothing.
     Row {
+        name: "moves towards zero, and no gradient is there of any",
+        moved: MOVES,
+        course: Of::These(&[Course::Shrinks]),
+        gradient: of_gradient(&[GradientState::Undefined]),
+        required: REQUIRED,
+        rest: EACH_REST,
+        others: NO_OTHER_GRADIENT,
+        company: NO_TWIN,
+        listed: EACH_LISTED,
+        outcome: Outcome::Learning,
+    },
+    Row {
         name: "moves, and its gradient is gone",
         moved: MOVES,
-        course: EACH_COURSE,
+        course: Of::These(&[Course::Unknown, Course::Free]),
         gradient: of_gradient(&[GradientState::Undefined]),
         required: REQUIRED,
         rest: EACH_REST,
@@ -720,6 +743,14 @@ pub(crate) mod tests {
                 Outcome::DecayOnly,
             ),
             (
+                "moves by weight decay, others have a gradient",
+                Signs {
+                    course: Course::Shrinks,
+                    ..moves(Undefined)
+                },
+                Outcome::DecayOnly,
+            ),
+            (
                 "moves with a gradient of zero, others have one",
                 moves(Zero),
                 Outcome::DeadGradient,
@@ -741,6 +772,15 @@ pub(crate) mod tests {
                 Outcome::MovedWithoutGradient,
             ),
             ("moves by its gradient", moves(NonZero), Outcome::Learning),
+            (
+                "moves towards zero, and no gradient is there of any",
+                Signs {
+                    course: Course::Shrinks,
+                    others: OtherGradients::None,
+                    ..moves(Undefined)
+                },
+                Outcome::Learning,
+            ),
             (
                 "moves, and its gradient is gone",
                 moves(Undefined),
@@ -820,11 +860,13 @@ pub(crate) mod tests {
         648 a gradient, and no change
         972 no change, gradient not seen
         648 moves by weight decay
+        162 moves by weight decay, others have a gradient
         432 moves with a gradient of zero, others have one
         864 moves, and each gradient is zero
         972 a copy that requires a gradient follows
         1944 moves by its gradient
-        1458 moves, and its gradient is gone
+        324 moves towards zero, and no gradient is there of any
+        972 moves, and its gradient is gone
         1458 moves, and its gradient was not looked at";
 
     #[test]
@@ -864,8 +906,16 @@ pub(crate) mod tests {
                         && signs.gradient == GradientState::Undefined
                         && signs.others == OtherGradients::Some
                 }
-                Outcome::ZeroGradient | Outcome::DeadGradient | Outcome::DecayOnly => {
+                Outcome::ZeroGradient | Outcome::DeadGradient => {
                     signs.gradient == GradientState::Zero
+                }
+                Outcome::DecayOnly => {
+                    signs.course == Course::Shrinks
+                        && match signs.gradient {
+                            GradientState::Zero => true,
+                            GradientState::Undefined => signs.others == OtherGradients::Some,
+                            _ => false,
+                        }
                 }
                 Outcome::NotUpdated => still && signs.required != Required::Never,
                 Outcome::Undecided

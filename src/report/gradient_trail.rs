@@ -21,6 +21,16 @@ pub(crate) struct Patience {
     pub(crate) turn: u64,
 }
 
+/// For how long nothing has moved when a gradient is judged.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Pause {
+    /// For a window: then zeros of which not all were seen are all.
+    pub(crate) is_still: bool,
+    /// The whole model, for longer than pauses usually are: then gradients of exactly zero are the
+    /// reason rather than a turn of another.
+    pub(crate) is_long: bool,
+}
+
 /// See the module.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct GradientTrail {
@@ -79,14 +89,14 @@ impl GradientTrail {
         }
     }
 
-    /// What the looks come to. `is_still`: nothing moves it, so that zeros of which not all were
-    /// seen are all.
-    pub(crate) fn state(&self, patience: Patience, is_still: bool) -> GradientState {
+    /// What the looks come to.
+    pub(crate) fn state(&self, patience: Patience, pause: Pause) -> GradientState {
         if self.looks == 0 {
             return GradientState::Unseen;
         }
         let zero = self.zero + self.perhaps_zero;
-        if self.visits.events() > 0 {
+        let is_zero_throughout = pause.is_long && zero >= FEWEST && self.undefined == 0;
+        if self.visits.events() > 0 && !is_zero_throughout {
             // Where a gradient is there and zero, nobody waits for its turn.
             let least = match self.visits.events() {
                 1 if zero == 0 => patience.most,
@@ -99,10 +109,12 @@ impl GradientTrail {
         }
         match (zero, self.undefined) {
             (0, FEWEST..) => GradientState::Undefined,
-            (FEWEST.., undefined) if zero > undefined => match self.perhaps_zero == 0 || is_still {
-                true => GradientState::Zero,
-                false => GradientState::Unseen,
-            },
+            (FEWEST.., undefined) if zero > undefined => {
+                match self.perhaps_zero == 0 || pause.is_still {
+                    true => GradientState::Zero,
+                    false => GradientState::Unseen,
+                }
+            }
             _ => GradientState::Unseen,
         }
     }
@@ -127,6 +139,11 @@ impl GradientTrail {
 mod tests {
     use super::*;
 
+    const STILL: Pause = Pause {
+        is_still: true,
+        is_long: false,
+    };
+
     const PATIENCE: Patience = Patience {
         least: 20,
         most: 200,
@@ -148,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_gradient_that_comes_each_time_is_missed_soon() {
-        let state = |looks: &[(u32, Glimpse)]| after(looks).state(PATIENCE, true);
+        let state = |looks: &[(u32, Glimpse)]| after(looks).state(PATIENCE, STILL);
         let seen = (50, SOME);
         assert_eq!(
             state(&[seen, (19, Glimpse::Undefined)]),
@@ -165,16 +182,16 @@ mod tests {
     fn a_task_that_comes_now_and_then_is_waited_for() {
         let mut looks = vec![(1, SOME), (29, Glimpse::Undefined)];
         assert_eq!(
-            after(&looks).state(PATIENCE, true),
+            after(&looks).state(PATIENCE, STILL),
             GradientState::NonZero,
             "once"
         );
         looks.extend([(1, SOME), (29, Glimpse::Undefined), (1, SOME)]);
         looks.push((100, Glimpse::Undefined));
-        assert_eq!(after(&looks).state(PATIENCE, true), GradientState::NonZero);
+        assert_eq!(after(&looks).state(PATIENCE, STILL), GradientState::NonZero);
         looks.push((300, Glimpse::Undefined));
         assert_eq!(
-            after(&looks).state(PATIENCE, true),
+            after(&looks).state(PATIENCE, STILL),
             GradientState::Undefined
         );
     }
@@ -182,10 +199,13 @@ mod tests {
     #[test]
     fn what_was_not_seen_in_full_is_zero_only_at_rest() {
         let trail = after(&[(5, Glimpse::PerhapsZero)]);
-        assert_eq!(trail.state(PATIENCE, true), GradientState::Zero);
-        assert_eq!(trail.state(PATIENCE, false), GradientState::Unseen);
+        assert_eq!(trail.state(PATIENCE, STILL), GradientState::Zero);
         assert_eq!(
-            GradientTrail::default().state(PATIENCE, true),
+            trail.state(PATIENCE, Pause::default()),
+            GradientState::Unseen
+        );
+        assert_eq!(
+            GradientTrail::default().state(PATIENCE, STILL),
             GradientState::Unseen
         );
     }

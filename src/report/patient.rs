@@ -7,7 +7,7 @@ use crate::report::case::Standpoint;
 use crate::report::evidence_table::{Outcome, Required};
 use crate::report::facts::Facts;
 use crate::report::gradient_state::GradientState;
-use crate::report::gradient_trail::Patience;
+use crate::report::gradient_trail::{Patience, Pause};
 use crate::report::history::{History, Observation, Scale};
 use crate::report::remarks::remarks;
 use crate::report::rules::{Case, Context, decide, rule};
@@ -83,9 +83,12 @@ impl Patient {
     }
 
     /// Says what its gradient comes to, and what it counts as among the others.
-    pub(crate) fn stand(&mut self, patience: Patience, is_model_still: bool) -> Standpoint {
+    pub(crate) fn stand(&mut self, patience: Patience, model: Pause) -> Standpoint {
         let history = &self.history;
-        let is_still = is_model_still || history.still >= patience.least;
+        let pause = Pause {
+            is_still: model.is_still || history.still >= patience.least,
+            ..model
+        };
         let is_trained = self.is_trained();
         self.gradient = if !is_trained {
             GradientState::NotRequired
@@ -93,7 +96,7 @@ impl Patient {
             // A scaled loss overflows now and then, and that step is left out.
             GradientState::NonFinite
         } else {
-            history.trail.state(patience, is_still)
+            history.trail.state(patience, pause)
         };
         self.standpoint()
     }

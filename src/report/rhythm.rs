@@ -8,6 +8,9 @@ const MEANS: f64 = 10.0;
 /// Or this many times the longest interval so far, where they come in turn.
 const LONGEST: u64 = 4;
 
+/// Half of both where the reason for the pause is seen all along.
+const WITH_REASON: f64 = 0.5;
+
 /// When an event happened, counted in whatever its owner counts: calls, moves of a model, looks at
 /// a gradient.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,6 +36,11 @@ impl Rhythm {
         self.now - self.last
     }
 
+    /// All that has passed since the beginning.
+    pub(crate) fn now(&self) -> u64 {
+        self.now
+    }
+
     pub(crate) fn events(&self) -> u64 {
         self.events
     }
@@ -49,11 +57,21 @@ impl Rhythm {
 
     /// The same of events that come at random.
     pub(crate) fn random_patience(&self, least: u64) -> u64 {
-        let mean = match self.events {
+        self.patience(least).max((MEANS * self.mean()) as u64)
+    }
+
+    /// The same of a pause whose reason is seen.
+    pub(crate) fn reasoned_patience(&self, least: u64) -> u64 {
+        let longest = LONGEST as f64 * self.longest as f64;
+        least.max((WITH_REASON * longest.max(MEANS * self.mean())) as u64)
+    }
+
+    /// The mean interval; 0 without an event.
+    fn mean(&self) -> f64 {
+        match self.events {
             0 => 0.0,
             events => self.last as f64 / events as f64,
-        };
-        self.patience(least).max((MEANS * mean) as u64)
+        }
     }
 }
 
@@ -89,6 +107,8 @@ mod tests {
     fn events_at_random_are_waited_for_longer() {
         let rhythm = after(&[3, 17, 9, 11, 10]);
         assert_eq!((rhythm.patience(20), rhythm.random_patience(20)), (68, 100));
+        assert_eq!(rhythm.reasoned_patience(20), 50);
+        assert_eq!(after(&[1, 1, 1, 97]).reasoned_patience(20), 194);
         assert_eq!(Rhythm::default().random_patience(20), 20);
     }
 }

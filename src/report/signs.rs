@@ -17,6 +17,10 @@ use crate::source::named_tensors::Role;
 /// and then.
 const EDITS: u32 = 2;
 
+/// Moves that show how a variable moves, where a window of calls holds fewer than a window of
+/// moves.
+const MOVES: u64 = 3;
+
 /// Looks in a row that must have found a variable following another.
 const FOLLOWING: u32 = 2;
 
@@ -109,15 +113,28 @@ fn moved(case: &Case<'_>, required: Required) -> Moved {
     let waits = case.gradient == GradientState::NonZero && !history.has_gradient_at_rest();
     if case.is_still() && !waits {
         Moved::Never
-    } else if history.moves.events() > 0 && history.steps >= case.window() {
+    } else if case.is_resting() {
+        Moved::Unknown
+    } else if history.moves.events() > 0 && (history.steps >= case.window() || is_slow(case)) {
         over_window()
     } else {
         Moved::Unknown
     }
 }
 
+/// Its model moves seldom, with calls of rest between, and has done so again and again.
+fn is_slow(case: &Case<'_>) -> bool {
+    let context = case.context;
+    let is_seldom = context.calls >= case.window() && context.calls >= 2 * context.steps;
+    is_seldom && case.history.moves.events() >= MOVES
+}
+
 fn course(case: &Case<'_>, moved: Moved) -> Course {
-    let asks = matches!(moved, Moved::Some | Moved::Every) && case.gradient == GradientState::Zero;
+    let asks = matches!(moved, Moved::Some | Moved::Every)
+        && matches!(
+            case.gradient,
+            GradientState::Zero | GradientState::Undefined
+        );
     match case.history.shrinking().filter(|_| asks) {
         None => Course::Unknown,
         Some(share) if share > SHRINKING => Course::Shrinks,

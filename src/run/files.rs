@@ -1,6 +1,7 @@
 //! The event files of a run: when records reach the disk, when the next file begins, and what
 //! happens when a disk fails or somebody deletes a file.
 
+use std::ffi::OsStr;
 use std::io;
 use std::mem;
 use std::path::Path;
@@ -102,6 +103,16 @@ impl Files {
 
     pub(crate) fn directory(&self) -> &Path {
         self.claim.path()
+    }
+
+    /// Writes a whole file that is no event file, below the run's directory.
+    pub(crate) fn write_beside(&mut self, name: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.claim.write_file(name, bytes)
+    }
+
+    /// Opens a file in the run's directory.
+    pub(crate) fn read_beside(&self, name: &OsStr) -> io::Result<Box<dyn io::Read>> {
+        self.claim.read(name)
     }
 
     pub(crate) fn number(&self) -> u32 {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::analysis::dashboard::{self, ScopeBoard};
-use crate::proto::custom_scalar::Category;
+use crate::proto::custom_scalar::{Category, Chart};
+use crate::summary::custom_scalars;
 
 /// The least time between two layouts.
 const LAYOUT_INTERVAL: Duration = Duration::from_secs(2);
@@ -30,6 +31,8 @@ pub(crate) struct Layout {
     /// The user's scalar tags, in the order of their first value.
     user_tags: Vec<Box<str>>,
     user_groups: Vec<Box<str>>,
+    /// The user's own charts.
+    own: Vec<Category>,
     boards: BTreeMap<u32, ScopeBoard>,
     written: Vec<Category>,
     /// Tags or models have come up since.
@@ -70,6 +73,39 @@ impl Layout {
         }
     }
 
+    /// Adds charts of the user's own. A category takes the place of the one of its title, and a
+    /// chart in a category that goes on that of its title.
+    pub(crate) fn add_charts(&mut self, categories: Vec<Category>) {
+        for category in categories {
+            self.is_old = true;
+            let mut known = self.own.iter_mut();
+            match known.find(|known| known.title == category.title) {
+                Some(known) => *known = category,
+                None => self.own.push(category),
+            }
+        }
+    }
+
+    /// Adds one chart to a category of the user's own, in place of the one of its title.
+    pub(crate) fn add_chart(&mut self, category: &str, chart: Chart) {
+        let place = self.own.iter().position(|known| known.title == category);
+        let place = place.unwrap_or_else(|| {
+            self.own
+                .push(custom_scalars::category(category, Vec::new(), false));
+            self.own.len() - 1
+        });
+        let Some(known) = self.own.get_mut(place) else {
+            return;
+        };
+        let mut charts = known.chart.iter_mut();
+        match charts.find(|known| known.title == chart.title) {
+            Some(known) if *known == chart => return,
+            Some(known) => *known = chart,
+            None => known.chart.push(chart),
+        }
+        self.is_old = true;
+    }
+
     /// A tag has come up that the layout may name.
     pub(crate) fn outdate(&mut self) {
         self.is_old = true;
@@ -100,12 +136,18 @@ impl Layout {
         let is_due =
             at != Moment::Between || self.at.is_none_or(|at| at.elapsed() >= LAYOUT_INTERVAL);
         let has_step = at == Moment::End || self.step.is_none_or(|step| step < newest_step);
-        if !self.is_old || !is_due || !has_step || self.boards.is_empty() {
+        let is_empty = self.boards.is_empty() && self.own.is_empty();
+        if !self.is_old || !is_due || !has_step || is_empty {
             return None;
         }
         self.is_old = false;
-        let boards: Vec<ScopeBoard> = self.boards.values().cloned().collect();
-        let categories = dashboard::layout(&self.user_groups, &self.user_tags, &boards, written);
+        let mut categories = self.own.clone();
+        // Without a model there is nothing that the user's own cards do not show.
+        if !self.boards.is_empty() {
+            let boards: Vec<ScopeBoard> = self.boards.values().cloned().collect();
+            let generated = dashboard::layout(&self.user_groups, &self.user_tags, &boards, written);
+            join(&mut categories, generated);
+        }
         if categories.is_empty() || categories == self.written {
             return None;
         }
@@ -123,5 +165,17 @@ impl Layout {
     pub(crate) fn telling(&self, most: usize, written: &dyn Fn(&str) -> bool) -> Vec<String> {
         let boards: Vec<ScopeBoard> = self.boards.values().cloned().collect();
         dashboard::telling(&self.user_tags, &boards, written, most)
+    }
+}
+
+/// Appends generated categories. Where the user has one of the same title, its charts come first:
+/// TensorBoard merges categories by their titles.
+fn join(own: &mut Vec<Category>, generated: Vec<Category>) {
+    for category in generated {
+        let mut known = own.iter_mut();
+        match known.find(|known| known.title == category.title) {
+            Some(known) => known.chart.extend(category.chart),
+            None => own.push(category),
+        }
     }
 }

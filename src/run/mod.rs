@@ -1,6 +1,8 @@
 //! One run: its event files, the tags described in them, and the layout of its dashboard, each in a
 //! file of its own.
 
+mod embeddings;
+pub(crate) mod entry;
 pub(crate) mod files;
 pub(crate) mod health;
 pub(crate) mod layout;
@@ -28,6 +30,8 @@ use crate::proto::session_log::SessionStatus;
 use crate::proto::summary::Value;
 use crate::proto::tch_tensorboard::ModelRecord;
 use crate::proto::{Event, Summary, event::What};
+use crate::run::embeddings::Embeddings;
+use crate::run::entry::RunEntry;
 use crate::run::files::Files;
 use crate::run::health::Health;
 use crate::run::layout::Layout;
@@ -36,6 +40,8 @@ use crate::run::records::Records;
 use crate::run::tags::{Met, Tags};
 use crate::sink::session_event;
 use crate::summary::custom_scalars::{self, Categories};
+use crate::summary::foreign;
+use crate::summary::hparams::{self, SessionEnd, Status};
 use crate::summary::images::EncodedImage;
 use crate::summary::text::Markdown;
 use crate::summary::{self, TaggedPayload, private};
@@ -62,6 +68,7 @@ pub(crate) struct RunWriter {
     tags: Tags,
     layout: Layout,
     records: Records,
+    embeddings: Embeddings,
     /// Values of the last scalars, kept for their memory: there are millions of them.
     spare: Vec<Value>,
     /// The scalars and histograms of each watched model's last points.
@@ -91,6 +98,7 @@ impl RunWriter {
             tags: Tags::default(),
             layout: Layout::default(),
             records: Records::default(),
+            embeddings: Embeddings::default(),
             spare: Vec::new(),
             kept: HashMap::new(),
             first_step: None,
@@ -132,10 +140,96 @@ impl RunWriter {
                 Some(value) => summary::scalars::refill(value, tag, number, description),
                 None => values.push(summary::scalars::value(tag, number, description)),
             }
+            if met != Met::Before && self.tags.has_texts() {
+                let value = values.get_mut(used);
+                let metadata = self.tags.metadata(tag);
+                value
+                    .into_iter()
+                    .for_each(|value| value.metadata.clone_from(&metadata));
+            }
             used += 1;
         }
         values.truncate(used);
         self.spare = self.append(health, wall_time, step, values);
+    }
+
+    /// Writes what a caller has handed over.
+    pub(crate) fn take(&mut self, health: &Health, kernels: &mut Kernels, entry: RunEntry) {
+        match entry {
+            RunEntry::Payloads(payloads) => {
+                for payload in payloads {
+                    self.payload(health, kernels, payload);
+                }
+            }
+            RunEntry::Event(event, _) => self.foreign_event(health, *event),
+            RunEntry::Embedding(files) => self.embeddings.write(health, &mut self.files, *files),
+            RunEntry::Text(tag, text) => self.tags.set_text(tag, text),
+            RunEntry::Charts(charts) => self.layout.add_charts(charts),
+            RunEntry::Chart(category, chart) => self.layout.add_chart(&category, chart),
+        }
+    }
+
+    /// Adds an event of a caller's own, without the values whose tags hold something else.
+    fn foreign_event(&mut self, health: &Health, mut event: Event) {
+        self.rotate(health);
+        let step = event.step;
+        match &mut event.what {
+            Some(What::Summary(summary)) => {
+                summary
+                    .value
+                    .retain_mut(|value| self.complete(health, value, step));
+                if !summary.value.is_empty() {
+                    self.event(health, &event);
+                }
+            }
+            Some(What::GraphDef(_)) | None => {
+                self.event_of_the_run(health, &event);
+            }
+            Some(_) => {
+                self.event(health, &event);
+            }
+        }
+    }
+
+    /// Completes the metadata of a value of a caller's own; false when it cannot be written.
+    fn complete(&mut self, health: &Health, value: &mut Value, step: i64) -> bool {
+        let known = || self.tags.plugin(&value.tag);
+        let Some(plugin) = foreign::plugin_of(value).or_else(known) else {
+            let reason = "is a tensor that no value before has said the plugin of, which nothing \
+                          shows; give it metadata";
+            health.fail(Error::value("message", &value.tag, reason));
+            Health::count(&health.dropped, 1);
+            return false;
+        };
+        let Some(met) = self.describe(health, &value.tag, plugin, None, Some(step)) else {
+            return false;
+        };
+        if met == Met::InThisRun && plugin == Plugin::Scalars {
+            self.layout.add_user_tag(&value.tag);
+        }
+        if met == Met::Before {
+            return true;
+        }
+        self.tags
+            .set_content(&value.tag, foreign::content_of(value));
+        let said = value.metadata.take();
+        value.metadata = self.tags.metadata(&value.tag);
+        if let (Some(said), Some(metadata)) = (said, &mut value.metadata) {
+            if plugin == Plugin::Other {
+                *metadata = said;
+                return true;
+            }
+            let texts = [
+                (&mut metadata.display_name, said.display_name),
+                (&mut metadata.summary_description, said.summary_description),
+            ];
+            for (text, said) in texts {
+                if text.is_empty() {
+                    *text = said;
+                }
+            }
+        }
+        true
     }
 
     /// Adds a value of any dashboard; false when it was not written.
@@ -154,6 +248,7 @@ impl RunWriter {
             payload,
         } = tagged;
         let (plugin, repeats_metadata) = (payload.plugin(), payload.repeats_metadata());
+        let (in_metadata, is_of_a_step) = (payload.content(), payload.is_of_a_step());
         let content = match payload.into_value(&tag, kernels) {
             Ok(content) => content,
             Err(error) => {
@@ -175,13 +270,20 @@ impl RunWriter {
         if met == Met::InThisRun && plugin == Plugin::Scalars {
             self.layout.add_user_tag(&tag);
         }
+        if met != Met::Before {
+            self.tags.set_content(&tag, in_metadata);
+        }
         let is_described = met != Met::Before || repeats_metadata;
         let value = Value {
+            metadata: is_described.then(|| self.tags.metadata(&tag)).flatten(),
             tag: tag.into(),
-            metadata: is_described.then(|| summary::metadata(plugin, description)),
             value: Some(content),
         };
-        self.event(health, &summary_event(wall_time, step, vec![value]))
+        let event = summary_event(wall_time, step, vec![value]);
+        match is_of_a_step {
+            true => self.event(health, &event),
+            false => self.event_of_the_run(health, &event),
+        }
     }
 
     /// Adds the points of a model's snapshot: one event of scalars and one of histograms.
@@ -196,16 +298,16 @@ impl RunWriter {
 
     /// Writes what is new of a model to the private record, at the step of a call: where the model
     /// is like that for the first time, it has no other record at that step.
-    pub(crate) fn record(&mut self, health: &Health, model: ModelRecord) {
+    pub(crate) fn record(&mut self, health: &Health, model: ModelRecord, at: Moment) {
         self.recorded_step = self.recorded_step.max(model.step);
         self.records.set(model);
         self.rotate(health);
-        self.write_records(health);
+        self.write_records(health, at != Moment::Between);
     }
 
     /// Nobody has logged them, and nobody counts them.
-    fn write_records(&mut self, health: &Health) {
-        for record in self.records.take(self.files.number()) {
+    fn write_records(&mut self, health: &Health, exact: bool) {
+        for record in self.records.take(self.files.number(), exact) {
             let tag = private::tag(&record.scope);
             let met = self.describe(health, &tag, Plugin::Private, None, None);
             let (Some(met), Some(step)) = (met, record.step) else {
@@ -288,7 +390,7 @@ impl RunWriter {
             step: draft.step,
             wall_time: WallTime::now(),
             tag: custom_scalars::TAG.into(),
-            description: "",
+            description: "".into(),
             payload: Box::new(Categories(draft.categories.clone())),
         };
         if self.payload(health, kernels, layout) {
@@ -323,7 +425,7 @@ impl RunWriter {
             step,
             wall_time: WallTime::now(),
             tag: WEIGHT_REPORT.into(),
-            description: REPORT_DESCRIPTION,
+            description: REPORT_DESCRIPTION.into(),
             payload: Box::new(Markdown(markdown.clone())),
         };
         if self.payload(health, kernels, report) {
@@ -355,7 +457,7 @@ impl RunWriter {
             step: map.step,
             wall_time: map.wall_time,
             tag: map.tag,
-            description: MAP_DESCRIPTION,
+            description: MAP_DESCRIPTION.into(),
             payload: Box::new(EncodedImage {
                 width,
                 height,
@@ -396,13 +498,20 @@ impl RunWriter {
         }
     }
 
-    /// Adds any event; false when it was refused.
+    /// Adds an event of a step that was logged; false when it was refused.
     fn event(&mut self, health: &Health, event: &Event) -> bool {
-        let is_taken = self.files.append(health, event);
+        let is_taken = self.event_of_the_run(health, event);
         if is_taken {
             self.first_step.get_or_insert(event.step);
             self.newest_step = self.newest_step.max(Some(event.step));
-        } else if !self.files.is_lost() {
+        }
+        is_taken
+    }
+
+    /// The same of an event whose step is none that was logged.
+    fn event_of_the_run(&mut self, health: &Health, event: &Event) -> bool {
+        let is_taken = self.files.append(health, event);
+        if !is_taken && !self.files.is_lost() {
             self.forget(event);
         }
         if self.files.is_write_due() {
@@ -427,7 +536,7 @@ impl RunWriter {
                 break;
             }
             self.layout.forget_written();
-            self.write_records(health);
+            self.write_records(health, false);
         }
     }
 
@@ -441,7 +550,7 @@ impl RunWriter {
             self.layout.forget_written();
         }
         if self.files.number() != before {
-            self.write_records(health);
+            self.write_records(health, false);
         }
     }
 
@@ -453,6 +562,23 @@ impl RunWriter {
                 .files
                 .append_own(&session_event(SessionStatus::Stop, step));
         }
+    }
+
+    /// Records how a run with hyperparameters ended, unless an earlier session has: TensorBoard
+    /// keeps the first.
+    pub(crate) fn end_trial(&mut self, health: &Health, kernels: &mut Kernels, status: Status) {
+        if !self.tags.is_known(hparams::START) || self.tags.is_known(hparams::END) {
+            return;
+        }
+        let wall_time = WallTime::now();
+        let end = TaggedPayload {
+            step: 0,
+            wall_time,
+            tag: hparams::END.into(),
+            description: "".into(),
+            payload: Box::new(SessionEnd { status, wall_time }),
+        };
+        self.payload(health, kernels, end);
     }
 
     /// Counts what never reached the file as dropped: there is no next try.
@@ -525,7 +651,7 @@ mod tests {
         let tag = Arc::new(PointTag {
             name: "weight_mean/w".into(),
             description: Description {
-                text: "Mean of the weights.",
+                text: "Mean of the weights.".into(),
                 sample: None,
                 variable: None,
             },

@@ -123,7 +123,7 @@ mod tests {
         let tag = PointTag {
             name: name.into(),
             description: Description {
-                text: "A number.",
+                text: "A number.".into(),
                 sample: None,
                 variable: None,
             },

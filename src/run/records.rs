@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::proto::tch_tensorboard::{ModelRecord, VariableRecord};
+use crate::proto::tch_tensorboard::{FindingRecord, ModelRecord, RemarkRecord, VariableRecord};
 use crate::summary::private;
 
 /// See the module.
@@ -31,9 +31,13 @@ impl Records {
 
     /// What is to be written to `file`: what has changed, and all of a model that the file has no
     /// record of. It counts as written.
-    pub(crate) fn take(&mut self, file: u32) -> Vec<ModelRecord> {
+    /// Texts and numbers alone are news only when it must be `exact`, as at the end: they change at
+    /// each step.
+    pub(crate) fn take(&mut self, file: u32, exact: bool) -> Vec<ModelRecord> {
         let models = self.models.values_mut();
-        models.filter_map(|recorded| recorded.take(file)).collect()
+        models
+            .filter_map(|recorded| recorded.take(file, exact))
+            .collect()
     }
 
     /// The record of a scope was not written.
@@ -45,11 +49,11 @@ impl Records {
 }
 
 impl Written {
-    fn take(&mut self, file: u32) -> Option<ModelRecord> {
+    fn take(&mut self, file: u32, exact: bool) -> Option<ModelRecord> {
         let is_first = self.whole_in != file;
         let changes = match is_first {
             true => Changes::Whole,
-            false => changes(&self.written, &self.now),
+            false => changes(&self.written, &self.now, exact),
         };
         let (variables, is_whole) = match changes {
             Changes::Nothing => return None,
@@ -67,6 +71,7 @@ impl Written {
             findings: self.now.findings.clone(),
             step: self.now.step,
             trend: self.now.trend.clone(),
+            notes: self.now.notes.clone(),
         })
     }
 }
@@ -78,8 +83,8 @@ enum Changes {
     Whole,
 }
 
-/// What is new of a model. A step alone is no news.
-fn changes(before: &ModelRecord, now: &ModelRecord) -> Changes {
+/// What is new of a model. A step alone is no news but where all must be exact.
+fn changes(before: &ModelRecord, now: &ModelRecord, exact: bool) -> Changes {
     let mut known: HashMap<&str, &VariableRecord> = before
         .variables
         .iter()
@@ -88,17 +93,50 @@ fn changes(before: &ModelRecord, now: &ModelRecord) -> Changes {
     let changed: Vec<VariableRecord> = now
         .variables
         .iter()
-        .filter(|variable| known.remove(variable.name.as_str()) != Some(*variable))
+        .filter(|variable| {
+            let known = known.remove(variable.name.as_str());
+            known.is_none_or(|known| match exact {
+                true => known != *variable,
+                false => essence(known) != essence(variable),
+            })
+        })
         .cloned()
         .collect();
     let is_same = changed.is_empty()
-        && (&now.roles, &now.findings, &now.trend)
-            == (&before.roles, &before.findings, &before.trend);
+        && (&now.roles, &now.trend) == (&before.roles, &before.trend)
+        && match exact {
+            true => {
+                (&now.findings, &now.notes, now.step)
+                    == (&before.findings, &before.notes, before.step)
+            }
+            false => faults(now).eq(faults(before)),
+        };
     match is_same {
         _ if !known.is_empty() => Changes::Whole,
         true => Changes::Nothing,
         false => Changes::Some(changed),
     }
+}
+
+/// A variable without texts and numbers that change at each step.
+fn essence(variable: &VariableRecord) -> VariableRecord {
+    let remarks = variable.remarks.iter().map(|remark| RemarkRecord {
+        name: remark.name.clone(),
+        ..RemarkRecord::default()
+    });
+    VariableRecord {
+        remarks: remarks.collect(),
+        reason: String::new(),
+        ..variable.clone()
+    }
+}
+
+/// The same of the findings.
+fn faults(model: &ModelRecord) -> impl Iterator<Item = FindingRecord> {
+    model.findings.iter().map(|finding| FindingRecord {
+        reason: String::new(),
+        ..finding.clone()
+    })
 }
 
 #[cfg(test)]
@@ -126,7 +164,7 @@ mod tests {
             let whole = if record.is_whole { "!" } else { "" };
             format!("{whole}{}:{}", record.scope, variables.collect::<String>())
         };
-        records.take(file).into_iter().map(shown).collect()
+        records.take(file, false).into_iter().map(shown).collect()
     }
 
     #[test]
@@ -156,7 +194,7 @@ mod tests {
     fn a_variable_that_is_gone_is_in_no_record_any_more() {
         let mut records = Records::default();
         records.set(model("", &[("a", ""), ("b", "")]));
-        records.take(1);
+        records.take(1, false);
         records.set(model("", &[("b", "")]));
         assert_eq!(written(&mut records, 1), ["!: b="]);
     }
@@ -165,12 +203,26 @@ mod tests {
     fn a_finding_and_a_trend_are_news() {
         let mut records = Records::default();
         records.set(model("", &[("a", "")]));
-        records.take(1);
+        records.take(1, false);
         records.set(ModelRecord {
             trend: "steady".into(),
             ..model("", &[("a", "")])
         });
         assert_eq!(written(&mut records, 1), [":"]);
         assert!(written(&mut records, 1).is_empty());
+    }
+
+    #[test]
+    fn a_reason_alone_is_news_only_where_all_must_be_exact() {
+        let mut records = Records::default();
+        let mut now = model("", &[("a", "trainable")]);
+        records.set(now.clone());
+        records.take(1, false);
+        now.variables[0].reason = "in 300 steps".into();
+        records.set(now);
+        assert!(records.take(1, false).is_empty());
+        let exact = records.take(1, true);
+        assert_eq!(exact[0].variables[0].reason, "in 300 steps");
+        assert!(records.take(1, true).is_empty());
     }
 }

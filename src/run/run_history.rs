@@ -7,10 +7,9 @@ use crate::format::event_file::{EventReader, ReadError};
 use crate::model::plugin::Plugin;
 use crate::model::tag_parts::WEIGHT_REPORT;
 use crate::proto::session_log::SessionStatus;
-use crate::proto::summary::{Value, value};
 use crate::proto::{Event, event::What};
 use crate::sink::Claim;
-use crate::summary::{custom_scalars, private};
+use crate::summary::{custom_scalars, foreign, hparams, private};
 
 /// Tags of which the steps say nothing of what was logged.
 const OWN_TAGS: [&str; 2] = [WEIGHT_REPORT, custom_scalars::TAG];
@@ -84,13 +83,15 @@ impl RunHistory {
                 self.is_closed = false;
                 // Version 0.1 wrote its layouts and reports at steps that nobody had logged.
                 let mut values = summary.value.iter();
-                let is_own = |tag: &str| OWN_TAGS.contains(&tag) || private::is_tag(tag);
+                let is_own = |tag: &str| {
+                    OWN_TAGS.contains(&tag) || hparams::is_tag(tag) || private::is_tag(tag)
+                };
                 if values.any(|value| !is_own(&value.tag)) {
                     self.newest = self.newest.max(Some(event.step));
                 }
                 for value in &summary.value {
                     let order = known.len();
-                    if let Some(plugin) = plugin_of(value)
+                    if let Some(plugin) = foreign::plugin_of(value)
                         && !known.contains_key(&*value.tag)
                     {
                         known.insert(value.tag.as_str().into(), (order, plugin));
@@ -112,21 +113,6 @@ impl RunHistory {
     }
 }
 
-/// The dashboard of a value: the one that it names, or the one of a form that needs no name. `None`
-/// where only a value before says.
-fn plugin_of(value: &Value) -> Option<Plugin> {
-    let metadata = value.metadata.as_ref();
-    let data = metadata.and_then(|metadata| metadata.plugin_data.as_ref());
-    let named = data.and_then(|data| Plugin::named(&data.plugin_name));
-    named.or(match value.value {
-        Some(value::Value::SimpleValue(_)) => Some(Plugin::Scalars),
-        Some(value::Value::Histo(_)) => Some(Plugin::Histograms),
-        Some(value::Value::Image(_)) => Some(Plugin::Images),
-        Some(value::Value::Audio(_)) => Some(Plugin::Audio),
-        Some(value::Value::Tensor(_)) | None => None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,6 +122,7 @@ mod tests {
     use crate::kernel::histogram::Histogram;
     use crate::model::types::{Existing, SyncPolicy};
     use crate::proto::Summary;
+    use crate::proto::summary::Value;
     use crate::sink::claim::claim_run;
     use crate::sink::memory::MemorySink;
     use crate::sink::{EventWriter, LocalSink, session_event};

@@ -6,9 +6,9 @@ use crate::analysis::description::Description;
 use crate::error::Error;
 use crate::model::plugin::Plugin;
 use crate::proto::summary::Value;
-use crate::proto::{Event, event::What};
+use crate::proto::{Event, SummaryMetadata, event::What};
 use crate::run::health::Health;
-use crate::summary;
+use crate::summary::{self, TagText};
 
 /// The state of all descriptions. While it stays the same, a tag that was described is described
 /// still; it changes with each file and with each event refused.
@@ -35,6 +35,8 @@ struct Tag {
     described_in: u32,
     first_in: u32,
     description: Option<Description>,
+    /// What the dashboard reads from the metadata.
+    content: Box<[u8]>,
     /// The greatest step of this session, of values that the user orders.
     newest_step: i64,
     /// A lower step has been reported.
@@ -48,6 +50,7 @@ impl Tag {
             described_in: file,
             first_in: file,
             description: description.cloned(),
+            content: Box::default(),
             newest_step: i64::MIN,
             went_back: false,
         }
@@ -92,6 +95,8 @@ pub(crate) enum Met {
 #[derive(Debug, Default)]
 pub(crate) struct Tags {
     known: HashMap<Box<str>, Tag>,
+    /// What the user says of tags, used or not.
+    texts: HashMap<Box<str>, TagText>,
     /// Tags whose use for two dashboards has been reported.
     clashes: HashSet<Box<str>>,
     refusals: u64,
@@ -148,7 +153,7 @@ impl Tags {
                 Health::count(&health.dropped, 1);
                 let error = Error::InvalidTag {
                     tag: tag.into(),
-                    reason: known.plugin.clash(),
+                    reason: known.plugin.clash(plugin).into(),
                 };
                 if self.clashes.insert(tag.into()) {
                     health.fail(error);
@@ -164,6 +169,47 @@ impl Tags {
                 Some(Met::InThisRun)
             }
         }
+    }
+
+    /// Keeps what the user says of a tag, for its first value in this file or the next one.
+    pub(crate) fn set_text(&mut self, tag: Box<str>, text: TagText) {
+        if let Some(known) = self.known.get_mut(&tag) {
+            known.described_in = 0;
+        }
+        self.texts.insert(tag, text);
+    }
+
+    /// The dashboard of a known tag.
+    pub(crate) fn plugin(&self, tag: &str) -> Option<Plugin> {
+        self.known.get(tag).map(|known| known.plugin)
+    }
+
+    pub(crate) fn has_texts(&self) -> bool {
+        !self.texts.is_empty()
+    }
+
+    /// Keeps what the dashboard reads from the metadata of a known tag.
+    pub(crate) fn set_content(&mut self, tag: &str, content: Vec<u8>) {
+        if let Some(known) = self.known.get_mut(tag) {
+            known.content = content.into();
+        }
+    }
+
+    /// The metadata of a known tag.
+    pub(crate) fn metadata(&self, tag: &str) -> Option<SummaryMetadata> {
+        let known = self.known.get(tag)?;
+        let text = known.description.as_ref().map(ToString::to_string);
+        let mut metadata = summary::metadata(known.plugin, &text.unwrap_or_default());
+        if let Some(data) = &mut metadata.plugin_data {
+            data.content = known.content.to_vec();
+        }
+        if let Some(text) = self.texts.get(tag) {
+            metadata.display_name = text.display_name.to_string();
+            if !text.description.is_empty() {
+                metadata.summary_description = text.description.to_string();
+            }
+        }
+        Some(metadata)
     }
 
     /// Undoes what [`describe`](Tags::describe) recorded for an event that was refused: without its
@@ -190,16 +236,11 @@ impl Tags {
             return;
         };
         for value in &mut summary.value {
-            let Some(tag) = self.known.get_mut(&*value.tag) else {
-                continue;
-            };
-            if tag.described_in == file {
-                continue;
+            match self.known.get_mut(&*value.tag) {
+                Some(tag) if tag.described_in != file => tag.described_in = file,
+                _ => continue,
             }
-            tag.described_in = file;
-            let text = tag.description.as_ref().map(ToString::to_string);
-            let text = text.unwrap_or_default();
-            value.metadata = Some(summary::metadata(tag.plugin, &text));
+            value.metadata = self.metadata(&value.tag);
         }
     }
 }

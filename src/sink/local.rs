@@ -149,6 +149,21 @@ impl Claim for LocalClaim {
         }
     }
 
+    fn write_file(&mut self, name: &Path, bytes: &[u8]) -> io::Result<()> {
+        if !self.marker.is_in(&self.found_at)? {
+            return Err(not_own());
+        }
+        let path = self.found_at.join(name);
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir)?;
+        }
+        // A reader sees the file before or the whole new one.
+        let mut beside = path.clone().into_os_string();
+        beside.push(".new");
+        fs::write(&beside, bytes)?;
+        fs::rename(&beside, &path)
+    }
+
     fn is_held(&mut self, newest: Option<&Path>) -> Result<bool> {
         let newest_dir = newest.and_then(Path::parent);
         let mut places = vec![self.found_at.clone(), self.path.clone()];

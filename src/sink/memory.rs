@@ -118,6 +118,13 @@ impl Claim for MemoryClaim {
         })))
     }
 
+    fn write_file(&mut self, name: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut memory = self.sink.memory();
+        let files = memory.runs.entry(self.run.clone()).or_default();
+        files.insert(name.into(), bytes.to_vec());
+        Ok(())
+    }
+
     fn is_held(&mut self, _: Option<&Path>) -> Result<bool> {
         Ok(self.sink.memory().runs.contains_key(&self.run))
     }

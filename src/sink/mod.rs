@@ -61,6 +61,9 @@ pub(crate) trait Claim: Send {
     /// created in the run that was claimed, wherever that is by now, or not at all.
     fn create(&mut self, name: &str) -> Result<Option<Box<dyn Segment>>>;
 
+    /// Writes a whole file that is no segment, below the run; one of this name is replaced.
+    fn write_file(&mut self, name: &Path, bytes: &[u8]) -> io::Result<()>;
+
     /// True when the run that was claimed is still there. It may have moved, and `newest`, the path
     /// of its newest segment, shows where to.
     fn is_held(&mut self, newest: Option<&Path>) -> Result<bool>;

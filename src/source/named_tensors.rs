@@ -108,6 +108,16 @@ impl<'a> Visitor<'a> {
             .variable(name, source.elements(), Some(membership));
     }
 
+    /// Shows the elements of a source of this crate's own.
+    #[cfg(feature = "checkpoint")]
+    pub(crate) fn elements(&mut self, name: &str, source: &dyn ElementSource, role: Role) {
+        let membership = Membership {
+            role,
+            is_member: None,
+        };
+        self.sink.variable(name, source, Some(membership));
+    }
+
     #[cfg(feature = "tch")]
     pub(crate) fn store_variable(
         &mut self,

@@ -130,13 +130,50 @@ pub trait ScalarValue: Sealed {
     fn scalar(&self) -> Scalar<'_>;
 }
 
-/// Where a scalar lies.
-#[doc(hidden)]
+/// A scalar of any type, for lists that mix them: made of a number, or of a reference to anything
+/// that is a [`ScalarValue`].
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
+/// use tch_tensorboard::Scalar;
+///
+/// // A tensor: Scalar::from(&loss)
+/// let values = [("epoch", Scalar::from(3_u32)), ("rate", 0.1.into()), ("warm", true.into())];
+/// logger.log_scalars(&values, 0)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy)]
+#[non_exhaustive]
 pub enum Scalar<'a> {
     /// In hand.
+    #[doc(hidden)]
     Number(f64),
     /// In a tensor, perhaps on an accelerator.
+    #[doc(hidden)]
     Source(&'a dyn ScalarSource),
+}
+
+impl std::fmt::Debug for Scalar<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Scalar::Number(number) => formatter.debug_tuple("Scalar").field(number).finish(),
+            Scalar::Source(_) => formatter.write_str("Scalar(tensor)"),
+        }
+    }
+}
+
+impl<'a, V: ScalarValue + ?Sized> From<&'a V> for Scalar<'a> {
+    fn from(value: &'a V) -> Scalar<'a> {
+        value.scalar()
+    }
+}
+
+impl Sealed for Scalar<'_> {}
+impl ScalarValue for Scalar<'_> {
+    fn scalar(&self) -> Scalar<'_> {
+        *self
+    }
 }
 
 macro_rules! scalar_numbers {
@@ -145,6 +182,12 @@ macro_rules! scalar_numbers {
             fn scalar(&self) -> Scalar<'_> {
                 let convert: fn($kind) -> f64 = $convert;
                 Scalar::Number(convert(*self))
+            }
+        }
+        impl From<$kind> for Scalar<'_> {
+            fn from(value: $kind) -> Self {
+                let convert: fn($kind) -> f64 = $convert;
+                Scalar::Number(convert(value))
             }
         }
     )*};

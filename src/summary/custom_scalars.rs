@@ -66,7 +66,7 @@ pub(crate) fn group(title: &str, group: &str) -> Chart {
 }
 
 /// TensorBoard anchors a pattern at its start only.
-fn matching(title: &str, patterns: impl IntoIterator<Item = String>) -> Chart {
+pub(crate) fn matching(title: &str, patterns: impl IntoIterator<Item = String>) -> Chart {
     let content = MultilineChartContent {
         tag: patterns.into_iter().collect(),
     };

@@ -9,7 +9,7 @@ use crate::source::copied::CopiedValues;
 use crate::source::tiles::TileSheet;
 use crate::summary::Payload;
 use crate::summary::canvas::{Canvas, Color, LETTER, Rect, text_width};
-use crate::summary::images::encoded;
+use crate::summary::images::image_tensor;
 
 /// Pixels that a small picture is enlarged to, and those of an element at most.
 const WANTED: usize = 384;
@@ -81,7 +81,7 @@ impl Payload for HeatMap {
                 tag: tag.into(),
                 reason: format!("could not be encoded with {width} x {height} pixels").into(),
             })?;
-        Ok(Some(encoded(width, height, file)))
+        Ok(Some(image_tensor(width, height, file)))
     }
 }
 

@@ -62,6 +62,32 @@ impl Payload for HistogramValues {
     }
 }
 
+/// A histogram that was counted elsewhere.
+#[cfg(feature = "checkpoint")]
+pub(crate) struct CountedHistogram {
+    pub(crate) counted: crate::kernel::histogram::FineHistogram,
+    /// Most rows to write.
+    pub(crate) rows: usize,
+}
+
+#[cfg(feature = "checkpoint")]
+impl Payload for CountedHistogram {
+    fn plugin(&self) -> Plugin {
+        Plugin::Histograms
+    }
+
+    /// It is not held back: the caller has it in memory anyway.
+    fn bytes(&self) -> usize {
+        0
+    }
+
+    fn into_value(self: Box<Self>, _: &str, _: &mut Kernels) -> Result<Option<value::Value>> {
+        let mut tensor = TensorProto::default();
+        fill(&mut tensor, self.counted.to_histogram(self.rows).rows());
+        Ok(Some(value::Value::Tensor(tensor)))
+    }
+}
+
 /// One histogram. `description` is given with the first value of the tag in a file.
 #[cfg(test)]
 pub(crate) fn value(tag: &str, histogram: &Histogram, description: Option<&str>) -> Value {

@@ -35,7 +35,7 @@ impl Payload for EncodedImage {
     }
 
     fn into_value(self: Box<Self>, _: &str, _: &mut Kernels) -> Result<Option<value::Value>> {
-        Ok(Some(encoded(self.width, self.height, self.file)))
+        Ok(Some(image_tensor(self.width, self.height, self.file)))
     }
 }
 
@@ -66,12 +66,12 @@ impl Payload for PixelImages {
             )
             .into(),
         })?;
-        Ok(Some(encoded(sheet.width, sheet.height, file)))
+        Ok(Some(image_tensor(sheet.width, sheet.height, file)))
     }
 }
 
 /// Width and height as text, and then the file: both loaders read this form.
-pub(crate) fn encoded(width: usize, height: usize, file: Vec<u8>) -> value::Value {
+pub(super) fn image_tensor(width: usize, height: usize, file: Vec<u8>) -> value::Value {
     let dim = Dim {
         size: 3,
         ..Default::default()
@@ -127,20 +127,28 @@ impl Grid {
 
 /// Pixels of one image as a file has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Sheet {
-    width: usize,
-    height: usize,
-    channels: usize,
-    data: Vec<u8>,
+pub(super) struct Sheet {
+    pub(super) width: usize,
+    pub(super) height: usize,
+    pub(super) channels: usize,
+    pub(super) data: Vec<u8>,
 }
 
 impl Sheet {
-    fn kind(&self) -> Pixels<'static> {
+    pub(super) fn kind(&self) -> Pixels<'static> {
         match self.channels {
             1 => Pixels::Gray,
             3 => Pixels::Rgb,
             _ => Pixels::Rgba,
         }
+    }
+
+    /// The same with this many channels, if it has fewer.
+    pub(super) fn with_channels(mut self, channels: usize) -> Sheet {
+        if self.channels < channels {
+            (self.data, self.channels) = (self.widened(channels), channels);
+        }
+        self
     }
 
     /// The same with more channels: grey in all three colours, opaque.
@@ -191,7 +199,7 @@ fn arranged(sheets: &[Sheet]) -> Sheet {
 }
 
 /// The images of a batch, as levels from 0 to 255 with the channels of each pixel together.
-fn sheets(pixels: CopiedPixels) -> Vec<Sheet> {
+pub(super) fn sheets(pixels: CopiedPixels) -> Vec<Sheet> {
     let PixelSize {
         images,
         width,

@@ -93,6 +93,37 @@ fn drawing(data: &[u8], width: usize) -> Option<Vec<u8>> {
     }
 }
 
+/// An animated file of frames of this size, each shown for `delay` seconds (numerator and
+/// denominator), again and again. A viewer that knows no animations shows the first.
+pub(crate) fn animate(
+    width: usize,
+    height: usize,
+    frames: &[&[u8]],
+    pixels: Pixels<'_>,
+    delay: (u16, u16),
+) -> Option<Vec<u8>> {
+    let bytes = width.checked_mul(height)?.checked_mul(pixels.bytes())?;
+    if bytes == 0 || frames.is_empty() || frames.iter().any(|frame| frame.len() != bytes) {
+        return None;
+    }
+    let mut file = Vec::new();
+    let (width, height) = (u32::try_from(width).ok()?, u32::try_from(height).ok()?);
+    let mut encoder = Encoder::new(&mut file, width, height);
+    encoder.set_color(pixels.color());
+    encoder.set_depth(BitDepth::Eight);
+    encoder.set_compression(Compression::Fast);
+    encoder
+        .set_animated(u32::try_from(frames.len()).ok()?, 0)
+        .ok()?;
+    encoder.set_frame_delay(delay.0, delay.1).ok()?;
+    let mut writer = encoder.write_header().ok()?;
+    for frame in frames {
+        writer.write_image_data(frame).ok()?;
+    }
+    writer.finish().ok()?;
+    Some(file)
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;

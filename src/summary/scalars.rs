@@ -28,6 +28,25 @@ fn content(value: f64) -> value::Value {
     value::Value::SimpleValue(value as f32)
 }
 
+/// A number with a description.
+#[cfg(feature = "checkpoint")]
+pub(crate) struct PlainScalar(pub(crate) f64);
+
+#[cfg(feature = "checkpoint")]
+impl Payload for PlainScalar {
+    fn plugin(&self) -> Plugin {
+        Plugin::Scalars
+    }
+
+    fn bytes(&self) -> usize {
+        0
+    }
+
+    fn into_value(self: Box<Self>, _: &str, _: &mut Kernels) -> Result<Option<value::Value>> {
+        Ok(Some(content(self.0)))
+    }
+}
+
 /// A tensor of one element on another device, read when the worker gets to it.
 pub(crate) struct DeviceScalar(pub(crate) Box<dyn PendingScalar>);
 

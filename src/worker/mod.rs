@@ -20,6 +20,7 @@ use crate::options::Selection;
 use crate::platform::background::{self, WakeRhythm};
 use crate::report::WeightReport;
 use crate::run::{Moment, RunWriter};
+use crate::summary::hparams::Status;
 use crate::worker::queue::{Batch, PayloadEntry, ScalarEntry};
 use crate::worker::shared::Shared;
 use crate::worker::status::{keep_findings, weight_report};
@@ -88,9 +89,10 @@ pub(crate) struct Flushed {
 
 /// How a run ends.
 pub(crate) struct Closing {
-    /// Somebody said so, rather than the last clone going out of scope in the middle of a step: all
-    /// of the newest step has been logged.
-    pub(crate) is_complete: bool,
+    /// A success when somebody said so: all of the newest step has been logged then. A failure when
+    /// a panic let the last clone go out of scope; unknown where that may be the end of the loop,
+    /// or an error in the middle of a step.
+    pub(crate) status: Status,
     pub(crate) answer: SyncSender<Result<()>>,
 }
 
@@ -240,11 +242,17 @@ impl Worker {
         watch.set_elsewhere(elsewhere);
         let points = watch.observe(&mut self.kernels, snapshot);
         self.report_is_old |= watch.subject() == Subject::Weights;
+        let is_judged = watch.take_new_verdict();
+        if is_judged {
+            self.old_texts.insert(run_number);
+        }
         if let Some(run) = self.runs.get_mut(run) {
-            // Before the points: a reader has to know what they are of.
+            // Before the points: a reader has to know what they are of. At once, since a process
+            // that is killed writes nothing more.
             let is_new = watch.take_new_plan() && watch.subject() == Subject::Weights;
-            if let Some(record) = is_new.then(|| watch.record()).flatten() {
-                run.record(&self.shared.health, record);
+            let record = (is_new || is_judged).then(|| watch.record()).flatten();
+            if let Some(record) = record {
+                run.record(&self.shared.health, record, Moment::Between);
             }
             if let Some(points) = points {
                 run.points(&self.shared.health, number, &points);
@@ -259,9 +267,6 @@ impl Worker {
             if let Some(map) = watch.take_map(false) {
                 run.weight_map(&self.shared.health, &mut self.kernels, map, false);
             }
-        }
-        if watch.take_new_verdict() {
-            self.old_texts.insert(run_number);
         }
         if watch.subject() == Subject::Gradients {
             let gradients = watch.gradients();
@@ -322,9 +327,9 @@ impl Worker {
     }
 
     fn payload(&mut self, entry: PayloadEntry) {
-        let bytes = entry.payload.payload.bytes();
+        let bytes = entry.entry.bytes();
         if let Some(run) = self.runs.get_mut(&entry.run) {
-            run.payload(&self.shared.health, &mut self.kernels, entry.payload);
+            run.take(&self.shared.health, &mut self.kernels, entry.entry);
         }
         self.shared.budget.put(bytes);
     }
@@ -355,7 +360,7 @@ impl Worker {
             };
             for watched in self.watches.weights(Some(number)) {
                 if let Some(record) = watched.watch.record() {
-                    run.record(&self.shared.health, record);
+                    run.record(&self.shared.health, record, at);
                 }
             }
             if !run.report(&self.shared.health, &mut self.kernels, at, text) {
@@ -449,7 +454,13 @@ impl Worker {
             }
         }
         self.refresh(Moment::End);
-        if closing.as_ref().is_some_and(|closing| closing.is_complete) {
+        let status = closing
+            .as_ref()
+            .map_or(Status::Unknown, |closing| closing.status);
+        for run in self.runs.values_mut() {
+            run.end_trial(&self.shared.health, &mut self.kernels, status);
+        }
+        if status == Status::Success {
             self.runs.values_mut().for_each(RunWriter::end_session);
         }
         self.write_rest();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::model::types::{OnFull, WallTime};
 use crate::platform::gate::Gate;
-use crate::summary::TaggedPayload;
+use crate::run::entry::RunEntry;
 
 /// Scalars that may wait. At about 50 bytes each, 3 MB. Two where schedules are tried: a full queue
 /// is what matters.
@@ -61,7 +61,7 @@ pub(crate) struct PayloadEntry {
     pub(crate) run: u32,
     /// How many scalars of the batch were logged before it.
     pub(crate) scalars_before: usize,
-    pub(crate) payload: TaggedPayload,
+    pub(crate) entry: RunEntry,
 }
 
 impl Batch {
@@ -183,13 +183,13 @@ impl Queue {
 
     /// Appends a payload behind all scalars that were pushed before. One that does not fit is
     /// dropped.
-    pub(crate) fn push_payload(
+    pub(crate) fn push_entry(
         &self,
         run: u32,
-        payload: TaggedPayload,
+        entry: RunEntry,
         on_full: OnFull,
     ) -> (Pushed, Duration) {
-        let mut payload = Some(payload);
+        let mut entry = Some(entry);
         let (pushed, waited) = self.gate.enter(on_full, |batch| {
             if batch.payloads.len() >= PAYLOADS {
                 return None;
@@ -197,7 +197,7 @@ impl Queue {
             batch.payloads.push(PayloadEntry {
                 run,
                 scalars_before: batch.items.len(),
-                payload: payload.take()?,
+                entry: entry.take()?,
             });
             // The worker takes all at once: it need not be woken for the others.
             Some(match batch.payloads.len() {

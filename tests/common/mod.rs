@@ -15,6 +15,18 @@ use tch_tensorboard::EventReader;
 use tch_tensorboard::proto::{Event, TensorProto, event::What, summary};
 
 /// The event files directly in a run directory, in the order in which TensorBoard reads them.
+#[allow(dead_code, reason = "each test program uses its own part")]
+/// The report judged from the points alone, as for the log of another writer.
+pub fn recompute(run: &tch_tensorboard::Run) -> tch_tensorboard::LoggedReport {
+    let mut reader = tch_tensorboard::ReportReader::new(run).recompute(true);
+    while let Some(read) = reader.read_event() {
+        if let Err(error) = read {
+            assert!(error.is_truncated(), "{error}");
+        }
+    }
+    reader.finish()
+}
+
 pub fn event_files(dir: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = fs::read_dir(dir)
         .unwrap()

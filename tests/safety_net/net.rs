@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use tch_tensorboard::{
-    LogDir, Logger, LoggerBuilder, NamedTensors, ParameterReport, WeightOptions,
+    LogDir, Logger, LoggerBuilder, NamedTensors, ParameterReport, ReportReader, WeightOptions,
 };
 
 use crate::canonical::Lines;
@@ -160,7 +160,11 @@ impl Net {
                 other => format!("<{other}> "),
             };
             self.lines.take_run(&prefix, run.path());
-            let judged = run.weight_report().unwrap();
+            let mut reader = ReportReader::new(run).recompute(true);
+            while let Some(read) = reader.read_event() {
+                read.unwrap();
+            }
+            let judged = reader.finish();
             let many = judged.report.parameters.len() > MANY;
             for one in &judged.report.parameters {
                 let name = shown_name(&one.scope, &one.name, many);

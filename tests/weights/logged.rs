@@ -12,7 +12,7 @@ use tch_tensorboard::{
     Cadence, LogDir, LoggedReport, Logger, ReportReader, Role, Statistic, Verdict, WeightOptions,
 };
 
-use crate::common::event_files;
+use crate::common::{event_files, recompute};
 use crate::run::{Run, every_call};
 
 /// Weights that move a little at each step, the same at each call.
@@ -26,7 +26,7 @@ fn moving(elements: usize, seed: i64, step: i64) -> Vec<f32> {
 
 fn read(directory: &Path) -> LoggedReport {
     let log = LogDir::open(directory).unwrap();
-    log.runs()[0].weight_report().unwrap()
+    recompute(&log.runs()[0])
 }
 
 fn verdicts(logged: &LoggedReport) -> Vec<(&str, &str, &str)> {

@@ -4,6 +4,7 @@
 use tch::{Kind, Tensor};
 use tch_tensorboard::{Cause, LogDir, LoggedReport, Verdict, WeightOptions, WeightReport};
 
+use crate::common::recompute;
 use crate::model::{Net, add_variable, tensor, variable};
 use crate::run::{Run, every_call};
 use crate::training::Training;
@@ -13,7 +14,7 @@ fn both(run: Run) -> (WeightReport, LoggedReport) {
     let live = run.weight_report().unwrap();
     run.close().unwrap();
     let log = LogDir::open(run.logdir()).unwrap();
-    (live, log.runs()[0].weight_report().unwrap())
+    (live, recompute(&log.runs()[0]))
 }
 
 /// The same, but for what a log cannot hold: without `log_gradients` it does not say whether there

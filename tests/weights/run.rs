@@ -10,7 +10,9 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use tch_tensorboard::proto::{Event, event::What, summary};
-use tch_tensorboard::{Cadence, Logger, LoggerBuilder, OnFull, WeightOptions};
+use tch_tensorboard::{
+    Cadence, LogDir, Logger, LoggerBuilder, OnFull, WeightOptions, WeightReport,
+};
 use tempfile::TempDir;
 
 use crate::common::read_events;
@@ -48,12 +50,57 @@ impl Run {
         Written::read(self.logger.logdir())
     }
 
+    /// Closes the run, whose files must then say of its weights what it says itself.
+    pub fn close(&self) -> tch_tensorboard::Result<()> {
+        self.logger.close()?;
+        let live = self.logger.weight_report()?;
+        let log = LogDir::open(self.directory.path()).unwrap();
+        for run in log.runs() {
+            let found = run.weight_report().unwrap();
+            assert_eq!(found.recorded, [], "nothing is left to differ");
+            assert_eq!(said(&found.report, run.path()), said(&live, run.path()));
+            let unknown = found.report.notes.iter();
+            let unknown: Vec<_> = unknown.filter(|note| !live.notes.contains(note)).collect();
+            assert!(unknown.is_empty(), "{unknown:?}");
+        }
+        Ok(())
+    }
+
     pub fn finish(self) -> Written {
-        self.logger.close().unwrap();
+        self.close().unwrap();
         let written = Written::read(self.logger.logdir());
         drop(self.directory);
         written
     }
+}
+
+/// All that a report says of the weights of one run, but for numbers, which are those of the last
+/// points in a log.
+fn said(report: &WeightReport, run: &Path) -> Vec<String> {
+    let mut said: Vec<String> = report
+        .parameters
+        .iter()
+        .filter(|one| one.run == run)
+        .map(|one| {
+            format!(
+                "{}/{} {:?} {:?} {:?}: {} since {:?}, {}, {:?}",
+                one.scope,
+                one.name,
+                one.shape,
+                one.dtype,
+                one.role,
+                one.verdict,
+                one.since,
+                one.reason,
+                one.remarks()
+            )
+        })
+        .collect();
+    let models = report.models.iter().filter(|one| one.run == run);
+    said.extend(models.map(|one| format!("{} {:?} {:?}", one.scope, one.step, one.trend)));
+    let findings = report.findings.iter().filter(|one| one.run == run);
+    said.extend(findings.map(|one| format!("{one:?}")));
+    said
 }
 
 impl Deref for Run {

@@ -168,7 +168,7 @@ fn align_layer_forgotten(logger: &Logger) -> Result<()> {
     let vs_loss = nn::VarStore::new(Device::Cpu);
     let align = nn::conv2d(&vs_loss.root() / "align", 6, 12, 1, Default::default());
     let mut opt = nn::Adam::default().build(&vs, 1e-3)?;
-    for step in 0..150 {
+    for step in 0..300 {
         let (x, y) = blobs.batch(16);
         let x = x.view([-1, 1, 8, 8]);
         let wanted = no_grad(|| x.apply(&teacher).relu());

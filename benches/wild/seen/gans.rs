@@ -145,7 +145,7 @@ fn discriminator_never_steps(logger: &Logger) -> Result<()> {
     let discriminator = data::mlp(&vs_d.root(), &[2, 32, 1]);
     let mut opt_g = nn::Adam::default().build(&vs_g, 1e-3)?;
     let mut opt_d = nn::Adam::default().build(&vs_d, 1e-3)?;
-    for step in 0..200 {
+    for step in 0..300 {
         let whole = circle(64);
         let damaged = &whole * Tensor::rand([64, 2], FLOAT).gt(0.3).to_kind(Kind::Float);
         let repaired = damaged.apply(&generator);
@@ -171,7 +171,7 @@ fn second_discriminator_forgotten(logger: &Logger) -> Result<()> {
     let mpd = data::mlp(&vs_p.root(), &[2, 24, 1]);
     let mut opt_g = nn::Adam::default().build(&vs_g, 5e-4)?;
     let mut opt_d = nn::Adam::default().build(&vs_r, 5e-4)?;
-    for step in 0..200 {
+    for step in 0..300 {
         let (real, fake) = (circle(64), noise(64).apply(&generator));
         let against = |net: &nn::Sequential| {
             judged(&real.apply(net), 1.0) + judged(&fake.detach().apply(net), 0.0)

@@ -66,7 +66,8 @@ pub const PROGRAMS: &[Program] = &[
                learns.",
         train: some_dead_units,
         expect: &[
-            Expect::new("fc1.*", &["learning"]).noting(&["dead_units"]),
+            Expect::new("fc1.weight", &["learning"]).noting(&["dead_units"]),
+            Expect::new("fc1.bias", &["learning"]),
             Expect::new("fc2.*", &["learning"]),
         ],
         model: ModelExpect::Healthy,

@@ -151,7 +151,7 @@ fn accumulation_of_one(logger: &Logger) -> Result<()> {
     let vs = nn::VarStore::new(Device::Cpu);
     let model = data::mlp(&vs.root(), &[16, 32, 4]);
     let mut opt = nn::Adam::default().build(&vs, 1e-3)?;
-    for done in 0..120_i64 {
+    for done in 0..300_i64 {
         let (x, y) = blobs.batch(32);
         let loss = x.apply(&model).cross_entropy_for_logits(&y);
         loss.backward();
@@ -216,7 +216,7 @@ fn layers_replaced(logger: &Logger) -> Result<()> {
             .shallow_clone()
             .copy_(&second.ws.index_select(1, &strong));
     });
-    for step in 0..120 {
+    for step in 0..300 {
         let (x, y) = blobs.batch(32);
         let loss = x
             .apply(&small1)
@@ -284,7 +284,7 @@ fn restored_by_test(logger: &Logger) -> Result<()> {
     let _ = data::mlp(&pretrained.root(), &[16, 32, 4]);
     pretrained.copy(&vs)?;
     let mut opt = nn::Adam::default().build(&vs, 1e-3)?;
-    for epoch in 0..120 {
+    for epoch in 0..300 {
         let rows = data::rows(128, 64);
         let loss = data::squares(
             &x.index_select(0, &rows).apply(&model),

@@ -172,7 +172,7 @@ fn only_scheduler(logger: &Logger) -> Result<()> {
     let net = mlp(&vs.root(), &[6, 24, 24, 1]);
     let mut opt = nn::Adam::default().build(&vs, 1e-2)?;
     let (x, y) = curve(256, 6);
-    for step in 0..120 {
+    for step in 0..300 {
         let (bx, by) = batch(&x, &y, 32);
         let loss = net.forward(&bx).mse_loss(&by, tch::Reduction::Mean);
         opt.zero_grad();
@@ -192,8 +192,8 @@ fn reset_each_round(logger: &Logger) -> Result<()> {
         .map(|one| one.detach().copy())
         .collect();
     let mut opt = nn::Sgd::default().build(&vs, 0.05)?;
-    let (x, y) = clusters(512, 16, 4);
-    for round in 0..100 {
+    let (x, y) = clusters(1280, 16, 4);
+    for round in 0..300 {
         let labelled = 16 + 4 * round;
         let (bx, by) = batch(&x.narrow(0, 0, labelled), &y.narrow(0, 0, labelled), 32);
         let loss = net.forward(&bx).cross_entropy_for_logits(&by);

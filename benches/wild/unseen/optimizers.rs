@@ -187,7 +187,7 @@ fn head_left_out(logger: &Logger) -> Result<()> {
     let head = nn::linear(head_vs.root() / "linear", 16, 4, Default::default());
     let mut opt = nn::Adam::default().build(&model_vs, 1e-3)?;
     let (model_log, head_log) = (logger.scoped("transformer")?, logger.scoped("clf_head")?);
-    for step in 0..200 {
+    for step in 0..300 {
         let text = Tensor::randint(20, [32, 6], INT);
         let labels = text
             .narrow(1, 0, 2)
@@ -212,7 +212,7 @@ fn align_left_out(logger: &Logger) -> Result<()> {
     let mut opt = nn::sgd(0.9, 0.0, 5e-4, false).build(&student_vs, 0.01)?;
     let (student_log, loss_log) = (logger.scoped("student")?, logger.scoped("feature_loss")?);
     let (x, y) = clusters(512, 16, 4);
-    for step in 0..200 {
+    for step in 0..300 {
         let (bx, by) = batch(&x, &y, 32);
         let wanted = tch::no_grad(|| teacher.forward(&bx));
         let features = student.forward(&bx);
@@ -231,7 +231,7 @@ fn copies_stepped(logger: &Logger) -> Result<()> {
     let variables = vs.trainable_variables();
     let mut copies: Vec<Tensor> = variables.iter().map(|one| one.detach().copy()).collect();
     let (x, y) = curve(512, 6);
-    for step in 0..120 {
+    for step in 0..300 {
         let (bx, by) = batch(&x, &y, 32);
         let loss = net.forward(&bx).mse_loss(&by, Reduction::Mean);
         for variable in vs.trainable_variables().iter_mut() {

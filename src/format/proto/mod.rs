@@ -13,6 +13,11 @@ mod tensorboard;
 #[rustfmt::skip]
 pub mod custom_scalar;
 
+/// Hyperparameters, as the dashboard HParams reads them.
+#[allow(clippy::all, reason = "generated")]
+#[rustfmt::skip]
+pub mod hparams;
+
 /// The private record of a run.
 #[allow(clippy::all, unreachable_pub, reason = "generated")]
 #[rustfmt::skip]

@@ -33,9 +33,12 @@ pub struct ModelRecord {
     /// steps were seen.
     #[prost(string, tag = "9")]
     pub trend: ::prost::alloc::string::String,
+    /// What the report says of the model beside its variables, for people.
+    #[prost(string, repeated, tag = "10")]
+    pub notes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// One variable.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct VariableRecord {
     /// As the model spells it, without the scope.
     #[prost(string, tag = "1")]
@@ -71,11 +74,27 @@ pub struct VariableRecord {
     #[prost(int64, optional, tag = "11")]
     pub since: ::core::option::Option<i64>,
     /// What is worth knowing beside the verdict.
-    #[prost(string, repeated, tag = "12")]
-    pub remarks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, repeated, tag = "12")]
+    pub remarks: ::prost::alloc::vec::Vec<RemarkRecord>,
     /// The first step at which the variable was logged.
     #[prost(int64, optional, tag = "13")]
     pub first_step: ::core::option::Option<i64>,
+    /// The evidence for a fault in a line, for people.
+    #[prost(string, tag = "14")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// What is worth knowing beside a verdict.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RemarkRecord {
+    /// As `Remark::name` spells it.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Another variable that it speaks of.
+    #[prost(string, tag = "2")]
+    pub with: ::prost::alloc::string::String,
+    /// Its numbers, in the order of the fields of `Remark`; -1 for one that is not known.
+    #[prost(double, repeated, tag = "3")]
+    pub numbers: ::prost::alloc::vec::Vec<f64>,
 }
 /// A fault in force.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -92,4 +111,7 @@ pub struct FindingRecord {
     pub first_step: i64,
     #[prost(int64, tag = "5")]
     pub step: i64,
+    /// The evidence in a line, for people.
+    #[prost(string, tag = "6")]
+    pub reason: ::prost::alloc::string::String,
 }

@@ -457,6 +457,93 @@ pub struct TaggedRunMetadata {
     #[prost(bytes = "vec", tag = "2")]
     pub run_metadata: ::prost::alloc::vec::Vec<u8>,
 }
+/// A graph of operations.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GraphDef {
+    /// The nodes, in any order.
+    #[prost(message, repeated, tag = "1")]
+    pub node: ::prost::alloc::vec::Vec<NodeDef>,
+    /// The version of the format.
+    #[prost(message, optional, tag = "4")]
+    pub versions: ::core::option::Option<VersionDef>,
+}
+/// One operation.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NodeDef {
+    /// Its name. Each slash opens a box that holds all nodes whose names begin alike.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// What it does.
+    #[prost(string, tag = "2")]
+    pub op: ::prost::alloc::string::String,
+    /// The nodes that it takes values from: `node`, `node:output`, or `^node` for one that has to run before.
+    #[prost(string, repeated, tag = "3")]
+    pub input: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Where it runs.
+    #[prost(string, tag = "4")]
+    pub device: ::prost::alloc::string::String,
+    /// What else is known of it.
+    #[prost(btree_map = "string, message", tag = "5")]
+    pub attr: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        AttrValue,
+    >,
+}
+/// A property of a node.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AttrValue {
+    /// The value.
+    #[prost(oneof = "attr_value::Value", tags = "1, 2, 3, 4, 5, 6, 7")]
+    pub value: ::core::option::Option<attr_value::Value>,
+}
+/// Nested message and enum types in `AttrValue`.
+pub mod attr_value {
+    /// Several values of one kind.
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct ListValue {
+        /// Texts.
+        #[prost(bytes = "vec", repeated, tag = "2")]
+        pub s: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+        /// Numbers.
+        #[prost(int64, repeated, tag = "3")]
+        pub i: ::prost::alloc::vec::Vec<i64>,
+        /// Shapes.
+        #[prost(message, repeated, tag = "7")]
+        pub shape: ::prost::alloc::vec::Vec<super::TensorShapeProto>,
+    }
+    /// The value.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Value {
+        /// Several values.
+        #[prost(message, tag = "1")]
+        List(ListValue),
+        /// A text.
+        #[prost(bytes, tag = "2")]
+        S(::prost::alloc::vec::Vec<u8>),
+        /// A whole number.
+        #[prost(int64, tag = "3")]
+        I(i64),
+        /// A number.
+        #[prost(float, tag = "4")]
+        F(f32),
+        /// True or false.
+        #[prost(bool, tag = "5")]
+        B(bool),
+        /// A type of elements.
+        #[prost(enumeration = "super::DataType", tag = "6")]
+        Type(i32),
+        /// A shape.
+        #[prost(message, tag = "7")]
+        Shape(super::TensorShapeProto),
+    }
+}
+/// The version of a format.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VersionDef {
+    /// That of the writer.
+    #[prost(int32, tag = "1")]
+    pub producer: i32,
+}
 /// Content for the plugin `scalars`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ScalarPluginData {
@@ -538,6 +625,88 @@ pub mod audio_plugin_data {
             match value {
                 "UNKNOWN" => Some(Self::Unknown),
                 "WAV" => Some(Self::Wav),
+                _ => None,
+            }
+        }
+    }
+}
+/// Content for the plugin `pr_curves`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PrCurvePluginData {
+    /// Version of this message; tags with any other than 0 are skipped.
+    #[prost(int32, tag = "1")]
+    pub version: i32,
+    /// How many thresholds the curves of the tag have.
+    #[prost(uint32, tag = "2")]
+    pub num_thresholds: u32,
+}
+/// Content for the plugin `mesh`. Each part of a mesh is a tag of its own.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MeshPluginData {
+    /// Version of this message; tags with any other than 0 are skipped.
+    #[prost(int32, tag = "1")]
+    pub version: i32,
+    /// The name under which the parts are shown together.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// What this tag holds.
+    #[prost(enumeration = "mesh_plugin_data::ContentType", tag = "3")]
+    pub content_type: i32,
+    /// Settings of three.js as JSON: camera, lights, material.
+    #[prost(string, tag = "5")]
+    pub json_config: ::prost::alloc::string::String,
+    /// The shape of the tensor: batch, rows, 3.
+    #[prost(int32, repeated, tag = "6")]
+    pub shape: ::prost::alloc::vec::Vec<i32>,
+    /// The parts that there are: a bit `1 << content_type` for each.
+    #[prost(uint32, tag = "7")]
+    pub components: u32,
+}
+/// Nested message and enum types in `MeshPluginData`.
+pub mod mesh_plugin_data {
+    /// What a tag holds of a mesh.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum ContentType {
+        /// Not given.
+        Undefined = 0,
+        /// Coordinates of points.
+        Vertex = 1,
+        /// Three places of vertices for each triangle.
+        Face = 2,
+        /// Red, green and blue from 0 to 255 for each vertex.
+        Color = 3,
+    }
+    impl ContentType {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Undefined => "UNDEFINED",
+                Self::Vertex => "VERTEX",
+                Self::Face => "FACE",
+                Self::Color => "COLOR",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "UNDEFINED" => Some(Self::Undefined),
+                "VERTEX" => Some(Self::Vertex),
+                "FACE" => Some(Self::Face),
+                "COLOR" => Some(Self::Color),
                 _ => None,
             }
         }

@@ -1,6 +1,7 @@
 //! The rule for `decay_only`.
 
 use crate::report::evidence_table::Outcome;
+use crate::report::gradient_state::GradientState;
 use crate::report::rules::{Case, Rule, RuleKind, of_row};
 use crate::report::verdict::Verdict;
 
@@ -17,5 +18,9 @@ pub(super) const RULE: Rule = Rule {
 
 fn reason(case: &Case<'_>) -> String {
     let looks = case.history.trail.looks();
-    format!("its gradient was exactly zero at {looks} calls, and each step only makes it smaller")
+    let gradient = match case.gradient {
+        GradientState::Undefined => "it had no gradient",
+        _ => "its gradient was exactly zero",
+    };
+    format!("{gradient} at {looks} calls, and each step only makes it smaller")
 }

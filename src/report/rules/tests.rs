@@ -8,7 +8,7 @@ use crate::model::types::DType;
 use crate::report::cause::Cause;
 use crate::report::facts::Facts;
 use crate::report::gradient_state::GradientState;
-use crate::report::gradient_trail::Patience;
+use crate::report::gradient_trail::{Patience, Pause};
 use crate::report::history::{Idle, Observation, Scale, Seen};
 use crate::report::patient::Patient;
 use crate::report::thresholds::Thresholds;
@@ -93,6 +93,7 @@ fn context() -> Context {
     Context {
         has_moved: true,
         patience: 20,
+        reasoned_patience: 20,
         turn: 1,
         trained: 5,
         movers: 5,
@@ -154,7 +155,11 @@ fn patient(facts: &Facts, lives: &[(usize, Life)], beside: Beside) -> Patient {
         most: 200,
         turn: 1,
     };
-    patient.stand(patience, beside == Beside::Rests);
+    let pause = Pause {
+        is_still: beside == Beside::Rests,
+        is_long: false,
+    };
+    patient.stand(patience, pause);
     patient
 }
 
@@ -268,9 +273,12 @@ fn a_whole_model_at_rest_is_told_apart_by_its_gradients() {
 fn a_rhythm_is_waited_for() {
     let mut context = still_context(200);
     (context.has_moved, context.patience) = (true, 256);
+    (context.still, context.reasoned_patience) = (100, 128);
     let seen = still(Glimpse::NonZero(Some(1.0)));
     let lives = [(1, HEALTHY), (200, seen)];
     assert_eq!(verdict(&facts(), &context, &lives), Verdict::Learning);
+    context.still = 200;
+    assert_eq!(verdict(&facts(), &context, &lives), Verdict::Undecided);
     context.still = 256;
     assert!(verdict(&facts(), &context, &lives).is_fault());
 }
@@ -678,6 +686,7 @@ fn any_context() -> impl Strategy<Value = Context> {
                     still,
                     has_moved,
                     patience: 20,
+                    reasoned_patience: 20,
                     turn: 1,
                     trained: trained + 1,
                     movers: movers.min(trained) + 1,
@@ -726,8 +735,16 @@ proptest! {
                 history.still > 0 && patient.gradient == GradientState::Undefined
             }
             Verdict::AllZero => all_zero && history.still > 0,
-            Verdict::ZeroGradient | Verdict::DeadGradient | Verdict::DecayOnly => {
+            Verdict::ZeroGradient | Verdict::DeadGradient => {
                 patient.gradient == GradientState::Zero
+            }
+            Verdict::DecayOnly => {
+                let shrinks = history.shrinking().is_some_and(|share| share > 0.5);
+                shrinks && match patient.gradient {
+                    GradientState::Zero => true,
+                    GradientState::Undefined => context.with_gradient > 0,
+                    _ => false,
+                }
             }
             Verdict::NotUpdated { .. } => history.still > 0,
             Verdict::RoundedAway => history.sums.changed().is_none_or(|changed| changed <= 0.5),

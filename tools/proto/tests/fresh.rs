@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 
 /// One generated file for each package: what prost-build calls it, and its name in
 /// `src/format/proto`.
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 4] = [
     ("tch_tensorboard.rs", "tch_tensorboard.rs"),
     ("tensorboard.rs", "tensorboard.rs"),
     ("tensorboard.custom_scalar.rs", "custom_scalar.rs"),
+    ("tensorboard.hparams.rs", "hparams.rs"),
 ];
 
 #[test]
@@ -51,6 +52,8 @@ fn generate(protos: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
     files.sort();
     let descriptors = protox::compile(&files, [protos])?;
     prost_build::Config::new()
+        // The same message is the same bytes.
+        .btree_map(["."])
         .out_dir(out)
         .compile_fds(descriptors)?;
     Ok(())

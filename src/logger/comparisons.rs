@@ -1,0 +1,118 @@
+//! Comparisons of checkpoints in a run.
+
+use std::borrow::Cow;
+
+use crate::comparison::{Comparison, TensorChange};
+use crate::error::Result;
+use crate::kernel::histogram::FineHistogram;
+use crate::logger::Logger;
+use crate::model::types::Step;
+use crate::summary::histograms::CountedHistogram;
+use crate::summary::scalars::PlainScalar;
+use crate::summary::{Payload, TaggedPayload};
+
+/// First parts of tags. They are not those of `log_weights`, whose changes are those of one step.
+const CHANGE: &str = "checkpoint_change";
+const RATIO: &str = "checkpoint_change_ratio";
+const FRACTION: &str = "checkpoint_changed_fraction";
+/// The usual tag of the histogram of a variable.
+const WEIGHTS: &str = "weights";
+
+impl Logger {
+    /// Logs what changed from one checkpoint to the next, at the step of the later one: for each
+    /// tensor that both have, a histogram of the change (`checkpoint_change/<name>`, if the
+    /// comparison was made with [`histograms`](crate::CheckpointDiff::histograms)), its norm over
+    /// that of the earlier checkpoint (`checkpoint_change_ratio/<name>`) and the share of the
+    /// elements that changed (`checkpoint_changed_fraction/<name>`). Descriptions of the tags give
+    /// the number of steps in between: a change of 1000 steps is not one of a single step.
+    ///
+    /// # Errors
+    /// A step beyond `i64` or before the one at which the run was resumed, a closed logger.
+    pub fn log_comparison(
+        &self,
+        comparison: &Comparison,
+        from: impl Step,
+        to: impl Step,
+    ) -> Result<()> {
+        self.core.check_open(&self.run)?;
+        let from = self.run.check_step(CHANGE, from)?;
+        let to = self.run.check_step(CHANGE, to)?;
+        let since = format!(
+            "since the checkpoint {} steps earlier",
+            i128::from(to) - i128::from(from)
+        );
+        let rows = self.core.selection.options.histogram_rows;
+        for row in &comparison.rows {
+            let Some(statistics) = &row.statistics else {
+                continue;
+            };
+            if let Some(histograms) = &row.histograms {
+                let text = format!("Change of the elements {since}.");
+                let counted = histograms.change.clone();
+                self.send_about(CHANGE, row, to, text, CountedHistogram { counted, rows });
+            }
+            if let Some(ratio) = statistics.relative_change {
+                let text = format!("Norm of the change {since}, over the norm at that one.");
+                self.send_about(RATIO, row, to, text, PlainScalar(ratio));
+            }
+            let text = format!("Share of the elements that changed {since}.");
+            let fraction = PlainScalar(statistics.changed_fraction());
+            self.send_about(FRACTION, row, to, text, fraction);
+        }
+        Ok(())
+    }
+
+    /// Logs the histograms of both sides of a comparison as `weights/<name>`, each at the step of
+    /// its checkpoint: what [`log_weights`](Logger::log_weights) would write, without the memory
+    /// for whole models. Not for a run in which `log_weights` logs the same names.
+    ///
+    /// # Errors
+    /// As [`log_comparison`](Logger::log_comparison).
+    pub fn log_compared_weights(
+        &self,
+        comparison: &Comparison,
+        from: impl Step,
+        to: impl Step,
+    ) -> Result<()> {
+        self.core.check_open(&self.run)?;
+        let from = self.run.check_step(WEIGHTS, from)?;
+        let to = self.run.check_step(WEIGHTS, to)?;
+        let rows = self.core.selection.options.histogram_rows;
+        // All of one step, then all of the other: a step that goes back would hide others.
+        type Side = fn(&crate::comparison::ChangeHistograms) -> &FineHistogram;
+        let sides: [(i64, Side); 2] = [(from, |both| &both.a), (to, |both| &both.b)];
+        for (step, side) in sides {
+            for row in &comparison.rows {
+                if let Some(histograms) = &row.histograms {
+                    let counted = side(histograms).clone();
+                    let text = "The weights.";
+                    self.send_about(WEIGHTS, row, step, text, CountedHistogram { counted, rows });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn send_about<P: Payload + 'static>(
+        &self,
+        first: &str,
+        row: &TensorChange,
+        step: i64,
+        description: impl Into<Cow<'static, str>>,
+        payload: P,
+    ) {
+        let name = row.other_name.as_deref().unwrap_or(&row.name);
+        let tag = match &*self.models.scope {
+            "" => format!("{first}/{name}"),
+            scope => format!("{first}/{scope}/{name}"),
+        };
+        let tagged = TaggedPayload {
+            step,
+            wall_time: self.now(),
+            tag: tag.into(),
+            description: description.into(),
+            payload: Box::new(payload),
+        };
+        self.core.send_entry(&self.run, tagged.into());
+    }
+}
