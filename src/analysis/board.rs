@@ -4,7 +4,7 @@ use crate::analysis::dashboard::{FaultBoard, ScopeBoard, VariableBoard};
 use crate::analysis::state::State;
 use crate::analysis::tags::{Aggregate, VariableTags};
 use crate::capture::plan::Plan;
-use crate::model::statistic::{Quantity, Statistic, StatisticRow};
+use crate::model::statistic::{Attention, Quantity, Statistic, StatisticRow};
 use crate::model::tier::Tier;
 use crate::report::Verdict;
 use crate::report::ledger::Found;
@@ -63,13 +63,18 @@ pub(crate) fn scope_board(
 
 /// Of a fault of a variable. One of the whole model has none: the model's own charts show it.
 fn fault_board(fault: &Found, name: &str, tags: &VariableTags) -> FaultBoard {
+    // A share beside a logarithm would be two straight lines.
     let shows = |row: &StatisticRow| {
-        row.attention.is_some()
+        let is_pinned = |of: &Attention| of.pins_variables;
+        row.attention.as_ref().is_some_and(is_pinned)
             || (row.quantity == Quantity::Nonfinite && fault.verdict == Verdict::NonFinite)
     };
     let lines = tags.scalars.iter().filter(|(row, _)| shows(row));
+    // The causes that are possible are in the report: a title has one line.
+    let verdict = fault.verdict.to_string();
+    let verdict = verdict.split(':').next().unwrap_or(&verdict);
     FaultBoard {
-        title: format!("{name}: {}", fault.verdict).into(),
+        title: format!("{name}: {verdict}").into(),
         tags: lines.map(|(_, tag)| tag.name.clone()).collect(),
     }
 }

@@ -26,6 +26,11 @@ const FAULTS: usize = 9;
 /// Up to this many variables the chart of each one's single weights is open.
 const OPEN_SAMPLES: usize = 8;
 
+/// The category of the user's scalars. It is there without a chart, too: TensorBoard merges the
+/// layouts of runs in the order of their names, puts categories that the first run does not have at
+/// the end, and loses what later runs have in these (`layout_impl` of its plugin, 2.21).
+const TRAINING: &str = "Training";
+
 /// What one watched model has to show.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ScopeBoard {
@@ -78,7 +83,7 @@ pub(crate) fn layout(
     let open_samples = board.variables().count() <= OPEN_SAMPLES;
     let categories = [
         category("Needs attention", board.attention(run), false),
-        category("Training", user_charts(user_groups, user_tags), false),
+        category(TRAINING, user_charts(user_groups, user_tags), false),
         category(
             "Are the weights changing?",
             board.section(Section::Changing),
@@ -109,10 +114,11 @@ pub(crate) fn layout(
             true,
         ),
     ];
-    categories
-        .into_iter()
-        .filter(|category| !category.chart.is_empty())
-        .collect()
+    let is_shown = |category: &Category| !category.chart.is_empty() || category.title == TRAINING;
+    let categories: Vec<Category> = categories.into_iter().filter(is_shown).collect();
+    // No chart at all is no layout.
+    let has_charts = categories.iter().any(|category| !category.chart.is_empty());
+    if has_charts { categories } else { Vec::new() }
 }
 
 /// The tags that tell most, for pinned cards: the user's own first.
