@@ -14,8 +14,8 @@ BENCHES = -p tch-tensorboard-benches
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo board test test-setup test-checker lint test-rust docs package check-range e2e \
-	bench bench-peers bench-pictures bench-long-run bench-demo bench-faults bench-wild bench-reader bench-reliability \
+.PHONY: help setup demo board test test-setup test-foreign test-checker lint test-rust docs package check-range e2e \
+	bench bench-peers bench-pictures bench-long-run bench-demo bench-mine bench-faults bench-wild bench-reader bench-reliability \
 	fuzz shuttle deny clean
 
 help: ## list the targets
@@ -33,7 +33,7 @@ board: setup ## open TensorBoard on runs/; it prints its address (BOARD_ARGS=...
 	@python=$$($(PYTHON) scripts/setup --print-python) && exec "$$python" -m tensorboard.main --logdir runs $(BOARD_ARGS)
 
 # Cheap and likely failures first.
-test: test-setup lint test-rust docs package check-range e2e ## run every check that CI runs
+test: test-setup lint test-rust test-foreign docs package check-range e2e ## run every check that CI runs
 	@echo "== all checks passed"
 
 test-setup: setup
@@ -59,6 +59,10 @@ test-rust: setup ## unit, integration and documentation tests, with and without 
 	$(CARGO) test $(LOCKED) $(TOOLS)
 	@echo "== tests"
 	$(CARGO) test $(LOCKED) --features checkpoint
+
+test-foreign: setup ## a program outside the workspace that follows the README, built as cargo does by default
+	@echo "== tests of a foreign program"
+	@CARGO="$(CARGO)" $(PYTHON) -m unittest discover --start-directory tests/foreign
 
 docs: setup ## build the documentation with and without the tch feature; a warning is an error
 	@echo "== documentation without libtorch"
@@ -115,6 +119,9 @@ bench-reliability: setup ## the same faults for this crate, tensorboard-rs and t
 bench-demo: setup ## training time of the demo with and without logging
 	$(CARGO) build $(LOCKED) --release --example cnn
 	@python=$$($(PYTHON) scripts/setup --print-python) && "$$python" benches/demo.py target/release/examples/cnn
+
+bench-mine: ## time and CPU time of a program of yours with and without logging (BENCH_ARGS="--pairs 15 -- target/release/train")
+	@$(PYTHON) benches/mine.py $(BENCH_ARGS)
 
 bench-faults: setup ## verdicts on training runs with a known fault and on healthy ones (BENCH_ARGS="--fault nan --verbose" chooses)
 	$(CARGO) bench $(LOCKED) $(BENCHES) --bench faults -- $(or $(BENCH_ARGS),--output "$(CURDIR)/benches/results/faults.md")

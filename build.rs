@@ -1,12 +1,17 @@
 //! Lets this package's own tests, examples and benches find libtorch without exported variables:
 //! torch-sys names the folder it links, and it becomes a run path here. Link arguments do not reach
-//! dependents; the README has the lines for their build script.
+//! dependents; the README has the lines for their build script. And lets the library know whether
+//! it is compiled without optimisation.
 
 use std::env;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed=DEP_TCH_LIBTORCH_LIB");
+    // The level of this package, whatever the profile says of others.
+    if env::var("OPT_LEVEL").as_deref() == Ok("0") {
+        println!("cargo:rustc-cfg=unoptimised");
+    }
     // Absent without the `tch` feature and under `doc-only`, where nothing of libtorch is linked.
     let Ok(folder) = env::var("DEP_TCH_LIBTORCH_LIB") else {
         return;

@@ -11,7 +11,7 @@ mod model;
 
 use std::time::Instant;
 
-use tch_tensorboard::Logger;
+use tch_tensorboard::{Logger, Overhead};
 
 /// Elements of a matrix and of a vector: more than the 64 that a histogram shows one by one.
 const MATRIX: [i64; 2] = [16, 24];
@@ -31,7 +31,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // libtorch's threads would cost more than these tensors.
     tch::set_num_threads(1);
     let mut model = model::Model::of("transformer", &transformer());
-    let logger = Logger::create(directory)?;
+    let logger = Logger::builder(directory);
+    let logger = logger.overhead(Overhead::Unlimited).create()?;
     let since = Instant::now();
     for call in 0..calls {
         model.step();

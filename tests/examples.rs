@@ -3,14 +3,14 @@
 //! Cargo builds the examples for `cargo test`; a single `cargo test --test examples` does not, so
 //! build them before it with `cargo build --examples`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env::consts::EXE_SUFFIX;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use tch_tensorboard::EventReader;
 use tch_tensorboard::proto::{event::What, summary::value::Value};
+use tch_tensorboard::{EventReader, LogDir, Run};
 
 #[path = "../examples/digits/idx.rs"]
 #[allow(unreachable_pub, reason = "a module of several programs")]
@@ -27,6 +27,8 @@ fn example(name: &str) -> Command {
         program.display()
     );
     let mut command = Command::new(program);
+    // No clock decides what is observed.
+    command.env("TCH_TENSORBOARD_OVERHEAD", "unlimited");
     command.env_remove("RUST_BACKTRACE");
     command
 }
@@ -202,6 +204,40 @@ fn histograms_writes_one_for_each_step() {
     }
     let list = stdout(example("read_back").arg(&event_files(&run)[0]));
     assert!(list.lines().all(|line| line.contains(", 3]")), "{list}");
+}
+
+#[test]
+fn the_gallery_fills_every_dashboard() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = stdout(example("gallery").arg(dir.path()));
+    assert!(out.trim_end().ends_with("net"), "{out}");
+    let log = LogDir::open(dir.path()).unwrap();
+    let runs: Vec<&str> = log.runs().iter().map(Run::name).collect();
+    assert_eq!(runs.len(), 5, "{runs:?}");
+    let points = log.runs().iter().flat_map(|run| run.events().points());
+    let kinds: BTreeSet<&str> = points.map(|point| point.unwrap().value.kind()).collect();
+    let wanted = [
+        "audio",
+        "graph",
+        "histogram",
+        "hparams",
+        "hparams_end",
+        "images",
+        "layout",
+        "mesh",
+        "pr_curve",
+        "scalar",
+        "text",
+    ];
+    for kind in wanted {
+        assert!(kinds.contains(kind), "{kind}: {kinds:?}");
+    }
+    let projector = dir.path().join("net/projector_config.pbtxt");
+    assert!(
+        fs::read_to_string(projector)
+            .unwrap()
+            .contains("hidden:00060")
+    );
 }
 
 #[test]

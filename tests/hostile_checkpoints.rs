@@ -580,10 +580,33 @@ fn deep_and_circular_pickles_end() {
     circle.extend(&tensor);
     circle.extend(b"u.");
     assert_eq!(read("circle.pt", &with_pickle(&circle)), Ok(4));
+    // Two lists that hold each other, and settings that share their parts ten to the hundredth
+    // times, as those of real trainers do: nothing in them is a tensor, so each is seen once.
+    let shared = |inner: &[u8]| {
+        let mut shared = b"\x80\x02}(".to_vec();
+        shared.extend(text("settings"));
+        shared.extend(b"(]q\x00]q\xc8h\x00ah\x00h\xc8a0");
+        shared.extend(inner);
+        for level in 1..100_u8 {
+            shared.extend(b"](");
+            for _ in 0..10 {
+                shared.extend([b'h', level - 1]);
+            }
+            shared.extend([b'e', b'q', level]);
+        }
+        shared.push(b't');
+        shared.extend(text("w"));
+        shared.extend(&tensor);
+        shared.extend(b"u.");
+        shared
+    };
+    assert_eq!(read("shared.pt", &with_pickle(&shared(b""))), Ok(4));
     // Lists of ten lists of ten lists, ten to the hundredth in all, from a kilobyte.
     let mut laughs = b"\x80\x02}(".to_vec();
     laughs.extend(text("laughs"));
-    laughs.extend(b"(]q\x00");
+    laughs.extend(b"(](");
+    laughs.extend(&tensor);
+    laughs.extend(b"eq\x00");
     for level in 1..100_u8 {
         laughs.extend(b"](");
         for _ in 0..10 {

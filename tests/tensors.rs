@@ -12,7 +12,7 @@ use common::histograms::{check_close, check_rows, naive_moments, read_histogram,
 use common::{read_scalars, read_tag};
 use tch::nn::{Init, Module, VarStore};
 use tch::{Device, Kind, Tensor};
-use tch_tensorboard::{Error, Image, ImageLayout, Logger, Role, WeightOptions};
+use tch_tensorboard::{Error, Image, ImageLayout, Logger, Overhead, Role, WeightOptions};
 use tempfile::TempDir;
 
 /// A logger whose failures end the test.
@@ -20,6 +20,7 @@ fn logger() -> (TempDir, Logger) {
     let dir = tempfile::tempdir().unwrap();
     let logger = Logger::builder(dir.path().join("run"))
         .weights(WeightOptions::new().samples(1000))
+        .overhead(Overhead::Unlimited)
         .create()
         .unwrap();
     (dir, logger)

@@ -17,7 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::{event_files, read_events, read_scalars};
-use tch_tensorboard::{Error, Logger, LoggerBuilder, OnFull};
+use tch_tensorboard::{Error, Logger, LoggerBuilder, OnFull, Overhead};
 
 const NANOS: i64 = 1_000_000_000;
 
@@ -130,7 +130,8 @@ fn a_clock_that_jumps_while_training_goes_on_loses_nothing() {
     // Two sessions, so that the last leg of the one is ahead of all of the other.
     let mut step = 0;
     for session in 0..2 {
-        let builder = Logger::builder(&run).max_file_bytes(1 << 16);
+        let builder = Logger::builder(&run).overhead(Overhead::Unlimited);
+        let builder = builder.max_file_bytes(1 << 16);
         let (logger, told) = listening(builder.resume());
         for ahead in &JUMPS[session..JUMPS.len() - 1 + session] {
             AHEAD.store(*ahead, Relaxed);
@@ -236,7 +237,8 @@ fn train(logger: &Logger, steps: i64) {
 
 /// A logger whose writer is slow from here on.
 fn slowed(dir: &Path, on_full: OnFull) -> (Logger, Told) {
-    let (logger, told) = listening(Logger::builder(dir.join("run")).on_full(on_full));
+    let builder = Logger::builder(dir.join("run")).overhead(Overhead::Unlimited);
+    let (logger, told) = listening(builder.on_full(on_full));
     logger.flush().unwrap();
     HELD.store(0, Relaxed);
     SLOWNESS.store(100, Relaxed);

@@ -19,6 +19,7 @@ mod table;
 mod witness;
 
 use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
 
 use clap::Parser;
 
@@ -45,6 +46,10 @@ struct Args {
     /// Processes at a time.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
+    /// Logs with the defaults, which keep to a limit of costs: what is observed depends on the
+    /// machine.
+    #[arg(long)]
+    limited: bool,
     /// Prints the report of each miss.
     #[arg(long)]
     verbose: bool,
@@ -146,6 +151,7 @@ fn main() -> Result<()> {
 /// Makes runs one after the other and prints a line of each.
 fn work(args: &Args, cells: impl Iterator<Item = Cell>) -> Result<()> {
     tch::set_num_threads(1);
+    run::IS_LIMITED.store(args.limited, Ordering::Relaxed);
     let digits = Digits::load()?;
     for cell in cells {
         let outcome = outcome(&digits, cell, args.verbose)?;

@@ -1,10 +1,11 @@
 //! One training run, logged with `log_weights` alone, and what was found in it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tch::nn::{Adam, Optimizer, OptimizerConfig, Sgd, VarStore};
 use tch::{Device, IndexOp, Kind, Tensor};
-use tch_tensorboard::{Cadence, Finding, Logger, Verdict, WeightOptions};
+use tch_tensorboard::{Cadence, Finding, Logger, Overhead, Verdict, WeightOptions};
 
 use crate::digits::Dataset;
 use crate::nets::{Net, Tweak, Words};
@@ -88,8 +89,16 @@ pub(crate) fn build_optimizer(
     })
 }
 
-/// A logger that sees each step and writes next to nothing.
+/// Whether loggers keep to the default limit of costs.
+pub(crate) static IS_LIMITED: AtomicBool = AtomicBool::new(false);
+
+/// A logger that sees each step and writes next to nothing; where costs are limited, one as it is
+/// by default.
 pub(crate) fn logger(dir: &std::path::Path, thinned: bool) -> Result<Logger> {
+    let builder = Logger::builder(dir.join("run"));
+    if IS_LIMITED.load(Ordering::Relaxed) && !thinned {
+        return Ok(builder.create()?);
+    }
     let scalars = if thinned {
         Cadence::Every(10)
     } else {
@@ -100,7 +109,8 @@ pub(crate) fn logger(dir: &std::path::Path, thinned: bool) -> Result<Logger> {
         .histograms(Cadence::Every(1_000_000))
         .statistics([])
         .samples(0);
-    Ok(Logger::builder(dir.join("run")).weights(weights).create()?)
+    let builder = builder.overhead(Overhead::Unlimited);
+    Ok(builder.weights(weights).create()?)
 }
 
 pub(crate) fn seen(logger: &Logger) -> Result<Seen> {

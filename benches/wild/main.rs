@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
 use clap::{Parser, ValueEnum};
-use tch_tensorboard::{LogDir, Logger};
+use tch_tensorboard::{LogDir, Logger, Overhead};
 
 use judge::Outcome;
 use suite::Program;
@@ -47,6 +47,9 @@ struct Args {
     /// Measures each program with plain arithmetic, and holds the right answers against that
     #[arg(long)]
     check: bool,
+    /// Keeps to the default limit of costs, so that what is observed depends on the machine
+    #[arg(long)]
+    limited: bool,
     /// Seed of libtorch's generator
     #[arg(long, value_name = "N", default_value_t = SEED)]
     seed: i64,
@@ -122,13 +125,18 @@ fn chosen(args: &Args) -> Vec<&'static Program> {
 /// Runs one program in a thread of its own: the mode of gradients, and a panic, stay there.
 fn train(program: &'static Program, args: &Args) -> Result<(Outcome, Option<Record>)> {
     let (seed, check) = (args.seed, args.check);
+    let overhead = match args.limited {
+        true => Overhead::default(),
+        false => Overhead::Unlimited,
+    };
     let work = move || -> Result<_> {
         tch::manual_seed(seed);
         if check {
             witness::start();
         }
         let dir = tempfile::tempdir()?;
-        let logger = Logger::create(dir.path().join("run"))?;
+        let logger = Logger::builder(dir.path().join("run"));
+        let logger = logger.overhead(overhead).create()?;
         let begin = Instant::now();
         let caught = std::panic::catch_unwind(AssertUnwindSafe(|| (program.train)(&logger)));
         let secs = begin.elapsed().as_secs_f64();

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
 use serde::Serialize;
+use tch_tensorboard::proto::custom_scalar::{Category, Chart, chart::Content};
 use tch_tensorboard::{HParam, Point, PointValue, ReadError, Run};
 
 use crate::args::{Export, Format, Kind};
@@ -102,11 +103,11 @@ impl Copy<'_> {
 fn kinds(args: &Export) -> Result<Vec<Kind>, Failure> {
     match (args.format, &args.kind[..]) {
         (Format::Csv, []) => Ok(vec![Kind::Scalar]),
-        (Format::Csv, [Kind::Scalar | Kind::Histogram | Kind::Text]) | (Format::Jsonl, _) => {
-            Ok(args.kind.clone())
-        }
+        (Format::Csv, [Kind::Scalar | Kind::Histogram | Kind::Text | Kind::PrCurve])
+        | (Format::Jsonl, _) => Ok(args.kind.clone()),
         (Format::Csv, _) => Err(Failure::Argument(
-            "CSV has one of --kind scalar, histogram or text; --format jsonl has all kinds"
+            "CSV has one of --kind scalar, histogram, text or pr-curve; --format jsonl has all \
+             kinds"
                 .to_owned(),
         )),
     }
@@ -242,6 +243,15 @@ enum Value<'a> {
         files: Vec<String>,
     },
     HParams(BTreeMap<&'a str, HParamValue<'a>>),
+    HParamsEnd {
+        status: &'static str,
+    },
+    PrCurve(Vec<CurvePoint>),
+    Mesh {
+        shape: [usize; 3],
+        values: Vec<Number>,
+    },
+    Layout(Vec<CategoryValue<'a>>),
     Tensor {
         dtype: String,
         shape: Vec<i64>,
@@ -255,6 +265,92 @@ enum HParamValue<'a> {
     Number(Number),
     Text(&'a str),
     Bool(bool),
+}
+
+/// A threshold of a PR curve.
+#[derive(Serialize)]
+struct CurvePoint {
+    threshold: Number,
+    true_positives: Number,
+    false_positives: Number,
+    true_negatives: Number,
+    false_negatives: Number,
+    precision: Number,
+    recall: Number,
+}
+
+impl CurvePoint {
+    /// All of it, in the order of the fields.
+    fn numbers(&self) -> [Number; 7] {
+        [
+            self.threshold,
+            self.true_positives,
+            self.false_positives,
+            self.true_negatives,
+            self.false_negatives,
+            self.precision,
+            self.recall,
+        ]
+    }
+}
+
+fn curve_points(columns: &[[f64; 6]]) -> Vec<CurvePoint> {
+    let last = columns.len().saturating_sub(1).max(1) as f64;
+    let point = |(place, column): (usize, &[f64; 6])| {
+        let [tp, fp, tn, fns, precision, recall] = column.map(Number);
+        CurvePoint {
+            threshold: Number(place as f64 / last),
+            true_positives: tp,
+            false_positives: fp,
+            true_negatives: tn,
+            false_negatives: fns,
+            precision,
+            recall,
+        }
+    };
+    columns.iter().enumerate().map(point).collect()
+}
+
+/// A category of a layout.
+#[derive(Serialize)]
+struct CategoryValue<'a> {
+    title: &'a str,
+    closed: bool,
+    charts: Vec<ChartValue<'a>>,
+}
+
+/// A chart of a layout: patterns of tags, or tags of values and the edges around them.
+#[derive(Serialize)]
+struct ChartValue<'a> {
+    title: &'a str,
+    lines: &'a [String],
+    bands: Vec<[&'a str; 3]>,
+}
+
+impl<'a> CategoryValue<'a> {
+    fn of(category: &'a Category) -> CategoryValue<'a> {
+        let chart = |chart: &'a Chart| {
+            let (lines, bands) = match &chart.content {
+                Some(Content::Multiline(lines)) => (&lines.tag[..], Vec::new()),
+                Some(Content::Margin(margin)) => {
+                    let series = margin.series.iter();
+                    let tags = series.map(|of| [&*of.value, &*of.lower, &*of.upper]);
+                    (&[][..], tags.collect())
+                }
+                None => (&[][..], Vec::new()),
+            };
+            ChartValue {
+                title: &chart.title,
+                lines,
+                bands,
+            }
+        };
+        CategoryValue {
+            title: &category.title,
+            closed: category.closed,
+            charts: category.chart.iter().map(chart).collect(),
+        }
+    }
 }
 
 impl<'a> Value<'a> {
@@ -290,6 +386,17 @@ impl<'a> Value<'a> {
                     .filter_map(|(name, value)| Some((name.as_str(), hparam(value)?)))
                     .collect(),
             ),
+            PointValue::HParamsEnd(status) => Value::HParamsEnd {
+                status: status.as_str_name(),
+            },
+            PointValue::PrCurve(columns) => Value::PrCurve(curve_points(columns)),
+            PointValue::Mesh { shape, values } => Value::Mesh {
+                shape: *shape,
+                values: values.iter().copied().map(Number).collect(),
+            },
+            PointValue::Layout(layout) => {
+                Value::Layout(layout.category.iter().map(CategoryValue::of).collect())
+            }
             PointValue::Tensor(tensor) => Value::Tensor {
                 dtype: tensor.dtype().as_str_name().to_owned(),
                 shape: tensor
@@ -327,6 +434,15 @@ impl Writer {
         let values: &[&str] = match kinds {
             [Kind::Histogram] => &["left", "right", "count"],
             [Kind::Text] => &["cell", "text"],
+            [Kind::PrCurve] => &[
+                "threshold",
+                "true_positives",
+                "false_positives",
+                "true_negatives",
+                "false_negatives",
+                "precision",
+                "recall",
+            ],
             _ => &["value"],
         };
         csv.write_record(["run", "tag", "step", "wall_time"].iter().chain(values))?;
@@ -348,6 +464,11 @@ impl Writer {
             (Writer::Csv(csv, cells), PointValue::Histogram(rows)) => {
                 for row in rows {
                     csv.serialize((cells.place(place), row.map(Number)))?;
+                }
+            }
+            (Writer::Csv(csv, cells), PointValue::PrCurve(columns)) => {
+                for point in curve_points(columns) {
+                    csv.serialize((cells.place(place), point.numbers()))?;
                 }
             }
             (Writer::Csv(csv, cells), PointValue::Text(texts)) => {

@@ -188,14 +188,14 @@ impl<'a> Contents<'a> {
         let width = width.max().unwrap_or(0).clamp(3, 72);
         writeln!(
             out,
-            "  {:<width$}  {:<9}  {:>9}  {:>21}  last",
+            "  {:<width$}  {:<11}  {:>9}  {:>21}  last",
             "tag", "kind", "points", "steps"
         )?;
         for tag in &self.tags {
             let steps = format!("{} .. {}", tag.first_step, tag.last_step);
             let last = tag.last.map(|last| last.to_string()).unwrap_or_default();
             let (name, kind, points) = (shown(&tag.tag), tag.kind, tag.points);
-            let line = format!("  {name:<width$}  {kind:<9}  {points:>9}  {steps:>21}  {last}");
+            let line = format!("  {name:<width$}  {kind:<11}  {points:>9}  {steps:>21}  {last}");
             writeln!(out, "{}", line.trim_end())?;
         }
         writeln!(out)

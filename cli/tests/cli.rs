@@ -6,7 +6,9 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use tch_tensorboard::{Image, LogDir, Logger, Point, PointValue, proto};
+use tch_tensorboard::{
+    Audio, HParams, Image, LogDir, Logger, Mesh, Point, PointValue, PrCurve, proto,
+};
 
 fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_tch-tensorboard"))
@@ -294,6 +296,58 @@ fn images_are_written_to_files_that_the_lines_name() {
     let args = ["export", "--media", other.to_str().unwrap()];
     let (code, _, err) = run(&args, logs.path());
     assert!(code == 2 && err.contains("--format jsonl"), "{err}");
+}
+
+#[test]
+fn every_dashboard_has_a_kind_and_a_value() {
+    let logs = tempfile::tempdir().unwrap();
+    let logger = Logger::create(logs.path().join("a")).unwrap();
+    logger
+        .log_hparams(HParams::new().with("rate", 0.5))
+        .unwrap();
+    logger.log_scalars_chart("loss", &[("x", 1.0)], 0).unwrap();
+    let curve = PrCurve::new(&[1_u8, 0], &[0.9_f32, 0.2]).thresholds(3);
+    logger.log_pr_curve("pr", curve, 0).unwrap();
+    let corners = [0.0_f32, 0.5, 1.0];
+    logger.log_mesh("m", Mesh::new(&corners), 0).unwrap();
+    let clip = Audio::mono(&corners, 8000);
+    logger.log_audio("clip", clip, 0).unwrap();
+    logger.log_graph(&("w", corners)).unwrap();
+    logger.close().unwrap();
+    let (_, inspected, _) = run(&["inspect"], logs.path());
+    let row = |line: &str| {
+        let mut words = line.split_whitespace();
+        Some((words.next()?.to_owned(), words.next()?.to_owned()))
+    };
+    let kinds: Vec<(String, String)> = inspected.lines().filter_map(row).collect();
+    for (tag, kind) in [
+        ("__run_graph__", "graph"),
+        ("_hparams_/session_end_info", "hparams_end"),
+        ("_hparams_/session_start_info", "hparams"),
+        ("clip", "audio"),
+        ("custom_scalars__config__", "layout"),
+        ("loss/x", "scalar"),
+        ("m_VERTEX", "mesh"),
+        ("pr", "pr_curve"),
+    ] {
+        let is_it = |row: &(String, String)| (row.0.as_str(), row.1.as_str()) == (tag, kind);
+        assert!(kinds.iter().any(is_it), "{tag}: {inspected}");
+    }
+    let (code, out, err) = run(&["export", "--format", "jsonl"], logs.path());
+    assert_eq!(code, 0, "{err}");
+    let lines = out.lines().map(|line| serde_json::from_str(line).unwrap());
+    let lines: Vec<serde_json::Value> = lines.collect();
+    let value = |kind: &str| {
+        let line = lines.iter().find(|line| line["kind"] == kind);
+        &line.expect(kind)["value"]
+    };
+    assert_eq!(value("hparams_end")["status"], "STATUS_SUCCESS");
+    assert_eq!(value("pr_curve")[1]["threshold"], 0.5);
+    assert_eq!(value("pr_curve")[1]["false_positives"], 0.0);
+    assert_eq!(value("mesh")["values"], serde_json::json!(corners));
+    assert_eq!(value("layout")[0]["charts"][0]["lines"][0], "loss(/.*)?$");
+    let (code, out, _) = run(&["export", "--kind", "pr-curve"], logs.path());
+    assert_eq!((code, out.lines().count()), (0, 4), "{out}");
 }
 
 #[test]

@@ -77,7 +77,7 @@ pub(crate) struct Args {
     /// Log no gradients
     #[arg(long)]
     pub(crate) no_gradients: bool,
-    /// Train without logging anything, to compare the time
+    /// Train without logging anything, to compare the time; TCH_TENSORBOARD=off does the same
     #[arg(long)]
     pub(crate) no_log: bool,
 }

@@ -72,7 +72,8 @@ fn run(args: &Args) -> Result<()> {
     );
 
     let schedule = Schedule::new(args, data.train.len());
-    let run = if args.no_log {
+    let is_off = std::env::var_os("TCH_TENSORBOARD").is_some_and(|value| value == "off");
+    let run = if args.no_log || is_off {
         None
     } else {
         Some(Run::create(args, &schedule)?)

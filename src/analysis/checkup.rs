@@ -82,6 +82,7 @@ impl Checkup {
         };
         let found = diagnosis.observe(snapshot.step, idle, &observations);
         let changed = diagnosis.take_changed();
+        snapshot.plan.report_suspicion(diagnosis.is_suspicious());
         self.has_new_verdict |= changed;
         for place in diagnosis.in_turn() {
             if let Some(variable) = snapshot.plan.variables.get(place) {

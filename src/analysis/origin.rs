@@ -226,7 +226,7 @@ mod tests {
             tie: None,
         };
         let selection = Selection::new(WeightOptions::new()).unwrap();
-        Plan::new(vec![found], &selection, &Followed::default())
+        Plan::new(vec![found], &selection, &Followed::default(), None)
     }
 
     #[test]

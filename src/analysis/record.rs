@@ -3,6 +3,7 @@
 use crate::analysis::state::State;
 use crate::analysis::tags::Aggregate;
 use crate::capture::plan::{Plan, Variable};
+use crate::capture::snapshot::Thinning;
 use crate::proto::tch_tensorboard::{FindingRecord, ModelRecord, VariableRecord};
 use crate::report::codes::{cause_codes, dtype_code, remark_record, role_code, trend_code};
 use crate::report::{Finding, ParameterReport, Remark, Trend, Verdict};
@@ -24,7 +25,7 @@ pub(crate) fn model_record(
     plan: &Plan,
     states: &[State],
     aggregates: &[Aggregate],
-    step: Option<i64>,
+    (step, thinning): (Option<i64>, Thinning),
     diagnosed: &Diagnosed,
 ) -> ModelRecord {
     let mut reports = diagnosed.parameters.iter();
@@ -41,6 +42,8 @@ pub(crate) fn model_record(
         roles: roles.map(|part| part.name.to_string()).collect(),
         findings: diagnosed.findings.iter().map(finding_record).collect(),
         step,
+        stride: thinning.stride,
+        unobserved: thinning.unobserved,
         trend: diagnosed.trend.map_or("", trend_code).to_owned(),
         notes: diagnosed.notes.clone(),
         ..ModelRecord::default()

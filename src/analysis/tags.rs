@@ -463,6 +463,7 @@ mod tests {
             (0..count).map(variable).collect(),
             selection,
             &Followed::default(),
+            None,
         )
     }
 
@@ -647,7 +648,7 @@ mod tests {
                     is_beside: false,
                     tie: None,
                 };
-                let plan = Plan::new(vec![found], &chosen, &Followed::default());
+                let plan = Plan::new(vec![found], &chosen, &Followed::default(), None);
                 let path = match scope {
                     "" => name.to_owned(),
                     scope => format!("{scope}/{name}"),

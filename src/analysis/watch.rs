@@ -22,7 +22,7 @@ use crate::analysis::twins::follow;
 use crate::analysis::weight_map::WeightMap;
 use crate::capture::buffer::{Buffer, Pool};
 use crate::capture::plan::{Due, Plan, Variable};
-use crate::capture::snapshot::Snapshot;
+use crate::capture::snapshot::{Snapshot, Thinning};
 use crate::kernel::histogram::Curve;
 use crate::kernel::stats::Moments;
 use crate::kernel::{Kernels, Task};
@@ -30,9 +30,11 @@ use crate::model::subject::Subject;
 use crate::model::tier::Tier;
 use crate::model::types::WallTime;
 use crate::options::Selection;
+use crate::platform::optimised::{ADVICE, IS_UNOPTIMISED};
 use crate::proto::tch_tensorboard::ModelRecord;
 use crate::report::diagnosis::Elsewhere;
 use crate::report::ledger::Found;
+use crate::report::thinned_note::thinned_note;
 use crate::report::{ModelReport, ParameterReport, Remark};
 use crate::source::gradient_sampler::GradientSample;
 
@@ -61,10 +63,13 @@ pub(crate) struct Watch {
     has_new_board: bool,
     /// See [`ScopeBoard::has_unchanged`].
     has_unchanged: bool,
-    /// Variables or their roles have changed since the record was taken.
+    /// Variables, their roles, or how few steps are observed have changed since the record was
+    /// taken.
     has_new_plan: bool,
     /// Snapshots so far.
     observed: u64,
+    /// As of the newest snapshot.
+    thinning: Thinning,
     /// Of weights.
     checkup: Option<Checkup>,
     /// Of weights, unless the user does not want it.
@@ -113,6 +118,7 @@ impl Watch {
             has_unchanged: false,
             has_new_plan: false,
             observed: 0,
+            thinning: Thinning::default(),
             newest: None,
         }
     }
@@ -129,6 +135,8 @@ impl Watch {
     ) -> Option<PointBatch> {
         let same_plan = !self.adopt(&snapshot.plan);
         self.has_new_board |= !same_plan;
+        let before = std::mem::replace(&mut self.thinning, snapshot.thinning);
+        self.has_new_plan |= before.stride != snapshot.thinning.stride;
         if !same_plan {
             self.has_new_plan = true;
             for state in &mut self.states {
@@ -156,7 +164,8 @@ impl Watch {
             let call = snapshot.buffer.stamp.saturating_sub(1);
             let known = std::iter::zip(&plan.variables, &self.states);
             let motions = known.map(|(variable, state)| state.motion(variable));
-            map.observe(call, snapshot.step, plan.stride(call), motions);
+            let rhythm = plan.stride(call).max(self.thinning.stride);
+            map.observe(call, snapshot.step, rhythm, motions);
         }
         if !self.has_unchanged {
             let mut changed = self
@@ -210,6 +219,7 @@ impl Watch {
             idle_since: None,
             learning_rate: None,
             is_other_store: false,
+            thinning: self.thinning,
         };
         self.points(&last, before.as_deref())
     }
@@ -465,12 +475,13 @@ impl Watch {
             plan,
             states,
             aggregates,
-            step,
+            (step, self.thinning),
             &diagnosed,
         ))
     }
 
-    /// True when variables or their roles have changed since this was last asked.
+    /// True when variables, their roles, or how few steps are observed have changed since this was
+    /// last asked.
     pub(crate) fn take_new_plan(&mut self) -> bool {
         std::mem::take(&mut self.has_new_plan)
     }
@@ -519,6 +530,9 @@ impl Watch {
         let diagnosed = self.checkup.iter().flat_map(Checkup::notes);
         let planned = self.plan.iter().flat_map(|plan| plan.notes.iter().cloned());
         let own = self.left_out().into_iter().chain(planned);
+        let own = own.chain(thinned_note(self.thinning.stride));
+        let is_weights = self.checkup.is_some();
+        let own = own.chain((IS_UNOPTIMISED && is_weights).then(|| ADVICE.to_owned()));
         own.chain(diagnosed).collect()
     }
 

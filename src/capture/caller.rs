@@ -8,27 +8,33 @@ use crate::capture::buffer::{Buffer, Pool, Refusal};
 use crate::capture::comparer::Comparer;
 use crate::capture::copier::Copier;
 use crate::capture::copy_tuner::CopyTuner;
+use crate::capture::costs::Costs;
 use crate::capture::fingerprint::Fingerprint;
-use crate::capture::plan::{Followed, Plan};
+use crate::capture::plan::{Due, Followed, Plan};
 use crate::capture::planned::Planned;
 use crate::capture::planner::Planner;
+use crate::capture::sampling::Sampling;
 use crate::capture::shape_changes::ShapeChanges;
-use crate::capture::snapshot::{Captured, Snapshot};
+use crate::capture::snapshot::{Captured, Snapshot, Thinning};
+use crate::capture::throttle::Throttle;
 use crate::error::{Error, Result};
 use crate::model::subject::Subject;
 use crate::model::types::{OnFull, WallTime};
 use crate::options::Selection;
+use crate::options::overhead::Overhead;
 use crate::source::named_tensors::{NamedTensors, StoreWait, Visitor};
 use crate::tensor;
-
-/// While the stride between points is at most this, every call is copied, so that the newest call
-/// can be shown when the run ends and verdicts see each step. Above, the two calls that make a
-/// delta are copied and the others cost nothing.
-const DENSE_STRIDE: u64 = 8;
 
 /// The idle call in a row that is taken as a step all the same, with all that follow: a rate of 0
 /// is worth seeing.
 pub(crate) const IDLE_CALLS: u32 = 20;
+
+/// Steps of a model at rest that are observed however few are: as many as a verdict looks back
+/// over, and some.
+const AT_REST: u32 = 24;
+
+/// So many times as many steps are observed while a fault is about to be confirmed.
+const SUSPECTED: u64 = 4;
 
 /// The newest snapshot, which the worker reads, too: what the next call is compared with.
 struct NewestSnapshot {
@@ -73,6 +79,13 @@ pub(crate) struct Capture {
     steps: u64,
     /// The step number, counted like `steps`, of the newest snapshot.
     copied: Option<u64>,
+    /// Copies made so far.
+    copies: u64,
+    throttle: Throttle,
+    sampling: Sampling,
+    costs: Arc<Costs>,
+    /// Steps of this model that were not observed.
+    unobserved: u64,
     newest: Option<NewestSnapshot>,
     /// Of the call before, where points lie far apart.
     fingerprint: Option<u64>,
@@ -80,6 +93,8 @@ pub(crate) struct Capture {
     idle_calls: u32,
     /// Left out since the newest snapshot, which the next one reports.
     idle_unreported: u32,
+    /// Steps in a row at which nothing moved.
+    rest_steps: u32,
     /// The step of the first in the row.
     idle_since: Option<i64>,
     /// The step of the call under way.
@@ -113,8 +128,14 @@ impl Capture {
         scope: Arc<str>,
         selection: Arc<Selection>,
         on_full: OnFull,
+        (overhead, costs): (Overhead, Arc<Costs>),
     ) -> Capture {
         Capture {
+            copies: 0,
+            throttle: Throttle::new(overhead),
+            sampling: Sampling::new(overhead),
+            costs,
+            unobserved: 0,
             subject,
             scope,
             selection,
@@ -128,6 +149,7 @@ impl Capture {
             fingerprint: None,
             idle_calls: 0,
             idle_unreported: 0,
+            rest_steps: 0,
             idle_since: None,
             step: 0,
             followed: Followed::default(),
@@ -233,11 +255,17 @@ impl Capture {
         step: i64,
         wall_time: WallTime,
     ) -> Result<(Captured, Duration)> {
+        if self.is_passed_unseen() {
+            self.count_unobserved();
+            self.count_step(false);
+            return Ok((Captured::Skipped, Duration::ZERO));
+        }
         let looks_idle = self.looks_idle(source)?;
         if self.passes_over(looks_idle) {
             return Ok((Captured::Skipped, Duration::ZERO));
         }
-        let Some(bytes) = self.bytes_to_copy() else {
+        let Some(bytes) = self.bytes_to_copy(looks_idle) else {
+            self.count_unobserved();
             self.count_step(looks_idle);
             return Ok((Captured::Skipped, Duration::ZERO));
         };
@@ -255,6 +283,9 @@ impl Capture {
         let is_idle = looks_idle || self.equals_newest(&lent.buffer);
         if !looks_idle && self.passes_over(is_idle) {
             return Ok((Captured::Skipped, waited));
+        }
+        if !self.is_observed(self.steps) && !self.follows() {
+            self.count_unobserved();
         }
         self.count_step(is_idle);
         Ok((self.snapshot(step, wall_time, lent.keep()), waited))
@@ -334,6 +365,14 @@ impl Capture {
         if before.is_some_and(|before| self.followed.compare_roles(&before.plan, &planned.plan)) {
             planned = self.plan_once(source)?;
         }
+        let is_whole = self.selection.options.sample_limit.is_none();
+        if is_whole && self.sampling.take_size(planned.plan.bytes, &self.scope) {
+            planned = self.plan_once(source)?;
+        }
+        // A plan that was just made is nobody else's.
+        if let (Some(note), Some(plan)) = (self.sampling.note(), Arc::get_mut(&mut planned.plan)) {
+            plan.notes.push(note);
+        }
         let bytes = planned.plan.bytes;
         self.is_starved = self.pool.is_starved(bytes);
         if !self.is_starved && !Buffer::has_room(bytes) {
@@ -345,21 +384,58 @@ impl Capture {
     }
 
     fn plan_once<S: NamedTensors + ?Sized>(&mut self, source: &S) -> Result<Planned> {
-        let mut planner = Planner::new(self.subject, &self.selection, &self.followed);
+        let limit = self.selection.options.sample_limit;
+        let limit = limit.or(self.sampling.limit());
+        let mut planner = Planner::new(self.subject, &self.selection, &self.followed, limit);
         source.visit(&mut Visitor::new(&mut planner, &mut self.store_wait))?;
         planner.finish()
     }
 
     /// The size of the buffer when this call's tensors have to be copied; `None` for the calls
-    /// between points that lie far apart, unless they are what is compared with from now on.
-    fn bytes_to_copy(&self) -> Option<usize> {
-        let plan = &self.planned.as_ref()?.plan;
+    /// between points that lie far apart, unless they are what is compared with from now on. A
+    /// model that came to rest is worth seeing, however few calls are observed.
+    fn bytes_to_copy(&self, looks_idle: bool) -> Option<usize> {
         let wanted = self.rebase
-            || plan.stride(self.steps) <= DENSE_STRIDE
-            || plan.is_due(self.steps)
-            // A delta needs the call before, too; gradients have none.
-            || (self.subject == Subject::Weights && plan.is_due(self.steps + 1));
-        wanted.then_some(plan.bytes)
+            || (looks_idle && self.is_watched_at_rest())
+            || self.is_observed(self.steps)
+            || self.is_base();
+        wanted.then_some(self.planned.as_ref()?.plan.bytes)
+    }
+
+    fn is_observed(&self, step: u64) -> bool {
+        let planned = self.planned.as_ref();
+        planned.is_some_and(|planned| planned.plan.is_observed(step, self.stride()))
+    }
+
+    /// True for the first steps of a model at rest, which cannot be told from the others later.
+    fn is_watched_at_rest(&self) -> bool {
+        self.stride() > 1 && self.throttle.has_credit() && self.rest_steps < AT_REST
+    }
+
+    /// Of so many steps one is observed. More of them while a fault is about to be confirmed, out
+    /// of the same limit.
+    fn stride(&self) -> u64 {
+        let planned = self.planned.as_ref();
+        let is_suspected = planned.is_some_and(|planned| planned.plan.is_suspected());
+        match self.throttle.stride() {
+            stride if is_suspected && self.throttle.has_credit() => (stride / SUSPECTED).max(1),
+            stride => stride,
+        }
+    }
+
+    /// A delta needs the call before, too; gradients have none.
+    fn is_base(&self) -> bool {
+        self.subject == Subject::Weights && self.is_observed(self.steps + 1)
+    }
+
+    /// True for a call between two that are observed when these lie so far apart that looking at
+    /// the others would cost too much.
+    fn is_passed_unseen(&self) -> bool {
+        self.throttle.is_blind()
+            && self.planned.is_some()
+            && !self.rebase
+            && !self.is_observed(self.steps)
+            && !self.is_base()
     }
 
     /// True when nothing was seen to have moved since the call before (gradient accumulation, the
@@ -376,7 +452,7 @@ impl Capture {
         if !self.can_be_idle() {
             return Ok(false);
         }
-        let is_dense = planned.plan.stride(self.steps) <= DENSE_STRIDE;
+        let is_dense = planned.plan.is_dense(self.steps, self.stride());
         let fingerprint = if is_dense {
             None
         } else {
@@ -431,8 +507,9 @@ impl Capture {
 
     fn count_step(&mut self, is_idle: bool) {
         self.steps += 1;
+        self.rest_steps += u32::from(is_idle);
         if !is_idle {
-            self.idle_calls = 0;
+            (self.idle_calls, self.rest_steps) = (0, 0);
             self.idle_since = None;
         }
     }
@@ -455,13 +532,14 @@ impl Capture {
                     let method = self.tuner.choose(planned.plan.bytes, tensor::threads());
                     let since = Instant::now();
                     let parts = buffer.parts_mut();
-                    let mut copier = Copier::new(self.subject, planned, method, self.steps, parts);
+                    let mut copier = Copier::new(self.subject, planned, method, self.copies, parts);
                     source.visit(&mut Visitor::new(&mut copier, &mut self.store_wait))?;
                     let owners = copier.owners();
                     if copier.finish()? {
                         let before = self.owners.replace(owners);
                         self.is_other_store = before.is_some_and(|before| before != owners);
                         self.tuner.record(method, since.elapsed());
+                        self.copies += 1;
                         buffer.stamp = self.steps + 1;
                         return Ok(());
                     }
@@ -495,6 +573,27 @@ impl Capture {
         }
     }
 
+    /// What a call writes. A step at which nothing moved is written whenever it is observed.
+    fn due(&self, plan: &Plan, call: u64) -> Vec<Due> {
+        let stride = self.stride();
+        let is_at_rest = self.idle_since.is_some();
+        let mut due = plan.due(call, stride);
+        if stride > 1 && is_at_rest && !plan.is_observed(call, stride) {
+            let classes = std::iter::zip(&mut due, &plan.classes);
+            classes.for_each(|(due, class)| due.scalars |= !class.scalars.is_explicit());
+        }
+        due
+    }
+
+    /// Counts a step of which nobody sees what it has changed, unless its cadence asks for no more.
+    fn count_unobserved(&mut self) {
+        let planned = self.planned.as_ref();
+        if planned.is_some_and(|planned| planned.plan.is_observed(self.steps, 1)) {
+            self.unobserved += 1;
+            self.costs.count_unobserved();
+        }
+    }
+
     /// The snapshot of the step that was counted last.
     fn snapshot(&mut self, step: i64, wall_time: WallTime, buffer: Arc<Buffer>) -> Captured {
         let call = self.steps - 1;
@@ -508,6 +607,11 @@ impl Capture {
             plan: plan.clone(),
             buffer: buffer.clone(),
         });
+        let due = self.due(&plan, call);
+        // The next snapshot may be far away: this one says what holds until then.
+        if !plan.is_explicit() {
+            self.throttle.follow(self.steps, &self.costs);
+        }
         let idle_calls = std::mem::take(&mut self.idle_unreported);
         Captured::Snapshot(Box::new(Snapshot {
             idle_calls,
@@ -515,7 +619,11 @@ impl Capture {
             learning_rate: self.learning_rate,
             step,
             wall_time,
-            due: plan.due(call),
+            due,
+            thinning: Thinning {
+                stride: self.stride(),
+                unobserved: self.unobserved,
+            },
             plan,
             buffer,
             pool: self.pool.clone(),
@@ -523,5 +631,115 @@ impl Capture {
             rebase: std::mem::take(&mut self.rebase),
             is_other_store: std::mem::take(&mut self.is_other_store),
         }))
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+    use crate::options::WeightOptions;
+
+    /// A capture that observes one step of so many, and the buffer that its worker keeps.
+    struct Thinned {
+        capture: Capture,
+        step: i64,
+    }
+
+    impl Thinned {
+        fn new(stride: u64) -> Thinned {
+            let selection = Arc::new(Selection::new(WeightOptions::new()).expect("valid"));
+            let limit = (Overhead::Unlimited, Arc::default());
+            let subject = Subject::Weights;
+            let capture = Capture::new(subject, "".into(), selection, OnFull::Drop, limit);
+            Thinned {
+                capture: Capture {
+                    throttle: Throttle::of_stride(stride),
+                    ..capture
+                },
+                step: 0,
+            }
+        }
+
+        /// Logs a weight of this value. What came of the call: whether it was copied, whether it
+        /// follows the copy before, and whether scalars are due.
+        fn log(&mut self, value: f32) -> Option<(bool, bool)> {
+            let source = ("w", vec![value; 100]);
+            let now = WallTime::now();
+            let taken = self
+                .capture
+                .take(&source, self.step, now)
+                .expect("a good call");
+            self.step += 1;
+            let Captured::Snapshot(snapshot) = taken.0 else {
+                return None;
+            };
+            let due = snapshot.due.iter().any(|due| due.scalars);
+            // As the worker does.
+            snapshot.pool.keep(snapshot.buffer);
+            Some((snapshot.follows, due))
+        }
+    }
+
+    #[test]
+    fn two_calls_in_a_row_are_copied_of_each_stride() {
+        let mut thinned = Thinned::new(8);
+        for step in 0..40 {
+            let copied = thinned.log(step as f32);
+            let expected = match step % 8 {
+                7 => Some((false, false)),
+                0 => Some((step > 0, true)),
+                _ => None,
+            };
+            assert_eq!(copied, expected, "step {step}");
+        }
+        assert_eq!(thinned.capture.costs.unobserved(), 40 - 5);
+    }
+
+    #[test]
+    fn a_model_that_comes_to_rest_is_observed_for_a_while_whatever_the_stride() {
+        let mut thinned = Thinned::new(64);
+        (0..100).for_each(|step| assert!(thinned.log(step as f32).is_some() || step > 0));
+        let unobserved = thinned.capture.costs.unobserved();
+        // The first call is news. From the twentieth at rest on each counts, and is compared with
+        // the first of them.
+        let copied: Vec<_> = (0..200).map(|_| thinned.log(-1.0)).collect();
+        let place = copied.iter().position(Option::is_some);
+        assert_eq!(place, Some(IDLE_CALLS as usize));
+        let seen: Vec<_> = copied.into_iter().flatten().collect();
+        assert_eq!(seen[0], (false, true));
+        assert!(
+            seen[1..AT_REST as usize]
+                .iter()
+                .all(|&copy| copy == (true, true))
+        );
+        assert!(seen.len() < 2 * AT_REST as usize, "{}", seen.len());
+        assert!(thinned.capture.costs.unobserved() > unobserved);
+    }
+
+    #[test]
+    fn more_steps_are_observed_while_a_fault_is_about_to_be_confirmed() {
+        let mut thinned = Thinned::new(16);
+        (0..32).for_each(|step| assert!(thinned.log(step as f32).is_some() || step % 16 != 0));
+        let planned = thinned.capture.planned.as_ref();
+        planned.expect("a plan").plan.report_suspicion(true);
+        let copied: Vec<bool> = (32..48)
+            .map(|step| thinned.log(step as f32).is_some())
+            .collect();
+        assert_eq!(
+            copied.iter().filter(|&&copied| copied).count(),
+            8,
+            "{copied:?}"
+        );
+    }
+
+    #[test]
+    fn where_few_steps_are_observed_nothing_is_looked_at_between() {
+        let mut thinned = Thinned::new(1 << 10);
+        thinned.log(0.0);
+        for _ in 1..1023 {
+            assert_eq!(thinned.log(0.5), None);
+        }
+        assert_eq!(thinned.log(1.0), Some((false, false)));
+        assert_eq!(thinned.log(2.0), Some((true, true)));
     }
 }

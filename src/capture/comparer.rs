@@ -38,7 +38,8 @@ impl<'a> Comparer<'a> {
         };
         match (source.peek(layout), self.copy.get(variable.bytes())) {
             (Peek::Bytes(bytes), Some(copy)) => {
-                equals(bytes, layout.dtype.size(), variable.extent.stride(), copy)
+                let stride = variable.extent.stride();
+                equals(bytes, layout.dtype.size(), stride, copy) == Some(true)
             }
             _ => false,
         }

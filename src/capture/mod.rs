@@ -7,13 +7,16 @@ mod caller;
 mod comparer;
 mod copier;
 mod copy_tuner;
+pub(crate) mod costs;
 mod fingerprint;
 pub(crate) mod plan;
 mod planned;
 mod planner;
 pub(crate) mod samples;
+mod sampling;
 mod shape_changes;
 pub(crate) mod snapshot;
+mod throttle;
 mod walk;
 
 pub(crate) use crate::model::subject::Subject;

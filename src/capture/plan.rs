@@ -15,6 +15,15 @@ use crate::source::element_source::Stride;
 /// A frozen variable of more elements than this is watched through a sample of about as many.
 const WATCHED_ELEMENTS: usize = 1024;
 
+/// While the stride between points is at most this, every call is copied, so that the newest call
+/// can be shown when the run ends and verdicts see each step. Above, the two calls that make a
+/// delta are copied and the others cost nothing.
+const DENSE_STRIDE: u64 = 8;
+
+/// Where calls are left out, histograms come at every so many of those that are not: each costs as
+/// much as all the rest of a call.
+const HISTOGRAM_THINNING: u64 = 4;
+
 /// How much of a variable is copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
@@ -219,14 +228,18 @@ pub(crate) struct Plan {
     /// Set by the worker when a watched variable has moved, to be copied in full from now on, or is
     /// trained in turn.
     has_news: AtomicBool,
+    /// Set by the worker while a fault is about to be confirmed.
+    is_suspected: AtomicBool,
 }
 
 impl Plan {
-    /// `followed` names the frozen variables that were seen to move.
+    /// `followed` names the frozen variables that were seen to move. At most about `sample_limit`
+    /// elements are copied.
     pub(crate) fn new(
         mut found: Vec<SourceVariable>,
         selection: &Selection,
         followed: &Followed,
+        sample_limit: Option<usize>,
     ) -> Plan {
         found.sort_by(|a, b| alphanumeric_sort::compare_str(&a.name, &b.name));
         let mut plan = Plan {
@@ -237,6 +250,7 @@ impl Plan {
             notes: Vec::new(),
             expected_steps: selection.options.expected_steps,
             has_news: AtomicBool::new(false),
+            is_suspected: AtomicBool::new(false),
         };
         let watched = |found: &SourceVariable| {
             found.is_beside || (found.info.role == Role::Frozen && !followed.has_moved(&found.name))
@@ -245,10 +259,7 @@ impl Plan {
             .iter()
             .filter(|found| !watched(found))
             .map(|found| found.info.elements());
-        let most = selection
-            .options
-            .sample_limit
-            .map_or(usize::MAX, |limit| share(limit, logged));
+        let most = sample_limit.map_or(usize::MAX, |limit| share(limit, logged));
         for found in found {
             let all = found.info.elements();
             let extent = if watched(&found) {
@@ -312,17 +323,42 @@ impl Plan {
         });
     }
 
-    pub(crate) fn due(&self, call: u64) -> Vec<Due> {
+    /// What a call that is observed writes, where one of `thinning` is.
+    pub(crate) fn due(&self, call: u64, thinning: u64) -> Vec<Due> {
+        let is_due = |schedule: &Schedule, calls: u64| match thinning {
+            1 => schedule.is_due(call),
+            _ if schedule.is_explicit() => schedule.is_due(call),
+            _ => call.is_multiple_of(calls) && schedule.is_due_within(calls, call),
+        };
         let due = |class: &Class| Due {
-            scalars: class.scalars.is_due(call),
-            histograms: class.histograms.is_due(call),
+            scalars: is_due(&class.scalars, thinning),
+            histograms: is_due(&class.histograms, HISTOGRAM_THINNING * thinning),
         };
         self.classes.iter().map(due).collect()
     }
 
-    /// True when some class gets a point at this call.
-    pub(crate) fn is_due(&self, call: u64) -> bool {
-        self.schedules().any(|schedule| schedule.is_due(call))
+    /// True when the change that a call has made is to be observed, where one call of `thinning`
+    /// may be; those that the user has asked for are.
+    pub(crate) fn is_observed(&self, call: u64, thinning: u64) -> bool {
+        let is_dense = self.stride(call) <= DENSE_STRIDE;
+        if thinning == 1 {
+            return is_dense || self.schedules().any(|schedule| schedule.is_due(call));
+        }
+        let is_asked_for = |schedule: Schedule| schedule.is_explicit() && schedule.is_due(call);
+        let is_left_out =
+            |schedule: Schedule| !schedule.is_explicit() && schedule.is_due_within(thinning, call);
+        self.schedules().any(is_asked_for)
+            || (call.is_multiple_of(thinning) && (is_dense || self.schedules().any(is_left_out)))
+    }
+
+    /// True where each call is observed.
+    pub(crate) fn is_dense(&self, call: u64, thinning: u64) -> bool {
+        thinning == 1 && self.stride(call) <= DENSE_STRIDE
+    }
+
+    /// True when the user has chosen all cadences, so that nothing can be thinned out.
+    pub(crate) fn is_explicit(&self) -> bool {
+        self.schedules().all(|schedule| schedule.is_explicit())
     }
 
     /// The shortest stride of any class at this call.
@@ -359,6 +395,15 @@ impl Plan {
             variable.in_turn.store(true, Ordering::Relaxed);
             self.has_news.store(true, Ordering::Release);
         }
+    }
+
+    /// The worker's word on whether a fault is about to be confirmed.
+    pub(crate) fn report_suspicion(&self, is_suspected: bool) {
+        self.is_suspected.store(is_suspected, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_suspected(&self) -> bool {
+        self.is_suspected.load(Ordering::Relaxed)
     }
 
     pub(crate) fn has_news(&self) -> bool {
@@ -452,11 +497,9 @@ mod tests {
     }
 
     fn plan(options: WeightOptions, found: Vec<SourceVariable>) -> Plan {
-        Plan::new(
-            found,
-            &Selection::new(options).expect("valid options"),
-            &Followed::default(),
-        )
+        let limit = options.sample_limit;
+        let selection = Selection::new(options).expect("valid options");
+        Plan::new(found, &selection, &Followed::default(), limit)
     }
 
     #[test]
@@ -500,7 +543,7 @@ mod tests {
             ..Followed::default()
         };
         let selection = Selection::new(WeightOptions::new()).expect("valid options");
-        let second = Plan::new(frozen(), &selection, &moved);
+        let second = Plan::new(frozen(), &selection, &moved, None);
         assert_eq!(second.variables[0].elements, 1_000_000);
         assert!(!second.variables[0].continues(&first.variables[0]));
     }
@@ -521,7 +564,33 @@ mod tests {
             .collect();
         assert_eq!(classes, [1, 1, 0, 0]);
         assert_eq!(plan.stride(50), 1);
-        assert!(plan.is_due(3) && !plan.due(3)[0].scalars && plan.due(3)[1].scalars);
+        assert!(!plan.due(3, 1)[0].scalars && plan.due(3, 1)[1].scalars);
+    }
+
+    #[test]
+    fn of_calls_that_are_thinned_out_those_are_observed_that_the_user_asked_for() {
+        let tensor = || vec![found("w", DType::F32, &[1], Role::Trainable)];
+        let auto = plan(WeightOptions::new(), tensor());
+        let observed = |plan: &Plan, thinning| -> Vec<u64> {
+            let calls = 100..140;
+            calls
+                .filter(|&call| plan.is_observed(call, thinning))
+                .collect()
+        };
+        assert_eq!(observed(&auto, 1).len(), 40);
+        assert_eq!(observed(&auto, 16), [112, 128]);
+        assert!(auto.due(112, 16)[0].scalars && !auto.due(112, 16)[0].histograms);
+        assert!(auto.due(128, 16)[0].histograms && !auto.is_explicit());
+        assert!(!auto.due(129, 16)[0].scalars && auto.is_dense(129, 1));
+        let asked = WeightOptions::new().scalars(Cadence::Every(10));
+        let asked = plan(asked, tensor());
+        assert_eq!(observed(&asked, 16), [100, 110, 112, 120, 128, 130]);
+        assert!(asked.due(130, 16)[0].scalars && !asked.due(112, 16)[0].scalars);
+        assert!(!asked.is_dense(129, 16) && !asked.is_explicit());
+        let each = WeightOptions::new()
+            .scalars(Cadence::EveryCall)
+            .histograms(Cadence::Every(0));
+        assert!(plan(each, tensor()).is_explicit());
     }
 
     #[test]

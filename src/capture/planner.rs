@@ -17,6 +17,7 @@ pub(crate) struct Planner<'a> {
     subject: Subject,
     selection: &'a Selection,
     followed: &'a Followed,
+    sample_limit: Option<usize>,
     found: Vec<SourceVariable>,
     layouts: HashMap<Arc<str>, ElementLayout>,
     order: Vec<(Arc<str>, SourceSlot)>,
@@ -33,11 +34,13 @@ impl<'a> Planner<'a> {
         subject: Subject,
         selection: &'a Selection,
         followed: &'a Followed,
+        sample_limit: Option<usize>,
     ) -> Planner<'a> {
         Planner {
             subject,
             selection,
             followed,
+            sample_limit,
             found: Vec::new(),
             layouts: HashMap::new(),
             order: Vec::new(),
@@ -60,7 +63,7 @@ impl<'a> Planner<'a> {
             return Err(unsupported.clone());
         }
         tie(&mut self.found, self.storages);
-        let mut plan = Plan::new(self.found, self.selection, self.followed);
+        let mut plan = Plan::new(self.found, self.selection, self.followed, self.sample_limit);
         plan.notes.extend(left_out(&self.unsupported));
         let place = plan
             .variables

@@ -19,6 +19,7 @@ pub(crate) struct Snapshot {
     pub(crate) follows: bool,
     /// For each class of the plan.
     pub(crate) due: Vec<Due>,
+    pub(crate) thinning: Thinning,
     /// The weights were replaced on purpose: their distance counts from here.
     pub(crate) rebase: bool,
     /// Calls left out just before because nothing moved.
@@ -29,6 +30,25 @@ pub(crate) struct Snapshot {
     pub(crate) learning_rate: Option<f64>,
     /// It comes from another store than the one before.
     pub(crate) is_other_store: bool,
+}
+
+/// How few of a model's steps are observed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Thinning {
+    /// Of so many steps one is.
+    pub(crate) stride: u64,
+    /// Steps up to here that were not.
+    pub(crate) unobserved: u64,
+}
+
+impl Default for Thinning {
+    /// All of them are.
+    fn default() -> Thinning {
+        Thinning {
+            stride: 1,
+            unobserved: 0,
+        }
+    }
 }
 
 /// What a call came to.

@@ -1,7 +1,7 @@
 //! From the graph of a pickle to named tensors: which part is the model, and what its tensors are
 //! called.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::checkpoint::checkpoint_tensor::CheckpointTensor;
 use crate::checkpoint::contents::Contents;
@@ -45,7 +45,7 @@ const DEEPEST: usize = 100;
 /// Values looked at: a list that holds one list ten times, which holds another ten times, is small
 /// in a file.
 const MOST_VISITS: usize = 4_000_000;
-const MOST_TENSORS: usize = 1 << 20;
+const MOST_TENSORS: usize = 1 << 18;
 
 /// The tensors of the part that is the model, or of the part of this name.
 ///
@@ -61,6 +61,8 @@ pub(super) fn read(
         rebuilder: Rebuilder { graph, storages },
         visits: 0,
         found: Vec::new(),
+        under_way: HashSet::new(),
+        barren: HashSet::new(),
     };
     let mut contents = Contents {
         step: step(graph, root),
@@ -109,6 +111,10 @@ struct Collector<'a> {
     rebuilder: Rebuilder<'a>,
     visits: usize,
     found: Vec<CheckpointTensor>,
+    /// The values that the current one is a part of: settings refer to each other in circles.
+    under_way: HashSet<NodeId>,
+    /// Values without tensors, which need not be looked at again.
+    barren: HashSet<NodeId>,
 }
 
 impl Collector<'_> {
@@ -170,9 +176,19 @@ impl Collector<'_> {
         if self.visits > MOST_VISITS || self.found.len() > MOST_TENSORS {
             return Err("describes more values than a checkpoint can hold".to_owned());
         }
-        if depth > DEEPEST {
+        if depth > DEEPEST || self.barren.contains(&id) || !self.under_way.insert(id) {
             return Ok(());
         }
+        let before = self.found.len();
+        self.collect_parts(id, prefix, depth)?;
+        self.under_way.remove(&id);
+        if self.found.len() == before {
+            self.barren.insert(id);
+        }
+        Ok(())
+    }
+
+    fn collect_parts(&mut self, id: NodeId, prefix: &str, depth: usize) -> Result<(), String> {
         if let Some(tensor) = self.rebuilder.tensor(id) {
             let name = prefix.to_owned();
             self.found.push(match tensor.stored {

@@ -1,5 +1,7 @@
 //! Many tensors on a bounded number of threads.
 
+use std::time::Duration;
+
 use crate::kernel::analysis::Analysis;
 use crate::kernel::elements::Elements;
 use crate::kernel::tensor::Kernel;
@@ -30,6 +32,10 @@ impl Task<'_> {
 /// A kernel for each thread.
 pub(crate) struct Kernels {
     each: Vec<Kernel>,
+    /// The CPU time of a thread, if anybody asks.
+    clock: fn() -> Duration,
+    /// What threads beside the caller's have computed since it was asked for.
+    spent: Duration,
 }
 
 impl Kernels {
@@ -37,7 +43,19 @@ impl Kernels {
     pub(crate) fn new(threads: usize) -> Kernels {
         Kernels {
             each: (0..threads.max(1)).map(|_| Kernel::new()).collect(),
+            clock: || Duration::ZERO,
+            spent: Duration::ZERO,
         }
+    }
+
+    /// Measures with this clock what each thread computes.
+    pub(crate) fn with_clock(self, clock: fn() -> Duration) -> Kernels {
+        Kernels { clock, ..self }
+    }
+
+    /// What threads beside the caller's have computed since this was last asked.
+    pub(crate) fn take_spent(&mut self) -> Duration {
+        std::mem::take(&mut self.spent)
     }
 
     /// The analyses, in the order of the tasks.
@@ -48,14 +66,22 @@ impl Kernels {
             [first, others @ ..] if others.is_empty() || all < WORTH_THREADS => {
                 tasks.iter().map(|task| task.run(first)).collect()
             }
-            each => on_threads(each, tasks),
+            each => {
+                let (analyses, spent) = on_threads(each, tasks, self.clock);
+                self.spent += spent;
+                analyses
+            }
         }
     }
 }
 
 /// Gives each kernel about as many elements: the largest tensors first, each to the one with the
-/// least so far.
-fn on_threads(kernels: &mut [Kernel], tasks: &[Task<'_>]) -> Vec<Option<Analysis>> {
+/// least so far. Returns, too, what threads beside the caller's have computed.
+fn on_threads(
+    kernels: &mut [Kernel],
+    tasks: &[Task<'_>],
+    clock: fn() -> Duration,
+) -> (Vec<Option<Analysis>>, Duration) {
     let mut order: Vec<usize> = (0..tasks.len()).collect();
     order.sort_by_key(|&index| std::cmp::Reverse(tasks.get(index).map_or(0, Task::elements)));
     let mut shares: Vec<(usize, Vec<usize>)> = vec![(0, Vec::new()); kernels.len()];
@@ -76,14 +102,20 @@ fn on_threads(kernels: &mut [Kernel], tasks: &[Task<'_>]) -> Vec<Option<Analysis
             .map(|(index, task)| (index, task.run(kernel)))
             .collect()
     };
+    let run_beside = |kernel: &mut Kernel, share: &[usize]| {
+        let since = clock();
+        let done = run(kernel, share);
+        (done, clock().saturating_sub(since))
+    };
     let mut analyses: Vec<Option<Analysis>> = vec![None; tasks.len()];
+    let mut spent = Duration::ZERO;
     std::thread::scope(|scope| {
         let mut pairs = std::iter::zip(kernels, &shares);
         let own = pairs.next();
         let (mut others, mut left_over) = (Vec::new(), Vec::new());
         for (kernel, (_, share)) in pairs {
             let thread = std::thread::Builder::new();
-            match thread.spawn_scoped(scope, || run(kernel, share)) {
+            match thread.spawn_scoped(scope, || run_beside(kernel, share)) {
                 Ok(other) => others.push(other),
                 // The system has no room for another thread: this one does its share.
                 Err(_) => left_over.push(share),
@@ -104,12 +136,15 @@ fn on_threads(kernels: &mut [Kernel], tasks: &[Task<'_>]) -> Vec<Option<Analysis
         }
         for other in others {
             match other.join() {
-                Ok(done) => put(done),
+                Ok((done, by_it)) => {
+                    put(done);
+                    spent += by_it;
+                }
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
     });
-    analyses
+    (analyses, spent)
 }
 
 #[cfg(test)]

@@ -134,6 +134,12 @@ impl Declared {
         model.is_some_and(|model| model.roles.iter().any(|role| role == name))
     }
 
+    /// Of so many steps one was observed, of the model that was observed least.
+    pub(crate) fn stride(&self) -> u64 {
+        let strides = self.models.iter().map(|model| model.newest.stride);
+        strides.max().unwrap_or_default()
+    }
+
     /// The step of the newest record.
     pub(crate) fn step(&self) -> Option<i64> {
         self.step

@@ -5,6 +5,7 @@ use crate::log_report::index::Index;
 use crate::log_report::model::LoggedModel;
 use crate::log_report::recorded::Recorded;
 use crate::log_report::variable::{Kind, LoggedVariable};
+use crate::report::thinned_note::thinned_note;
 use crate::report::{Verdict, WeightReport};
 
 /// Variables that a note names one by one.
@@ -24,6 +25,7 @@ pub(crate) fn tell(
     let models = &index.models;
     tell_undecided(index, report);
     let notes = &mut report.notes;
+    notes.extend(thinned_note(index.declared.stride()));
     if models.iter().any(|model| model.is_foreign) {
         notes.push(
             "histograms of another writer: judged by what changed from point to point. They tell \

@@ -13,7 +13,9 @@ use crate::logger::Logger;
 use crate::logger::core::Core;
 use crate::logger::opening::{Opening, Resume};
 use crate::model::types::{Existing, OnFull, SyncPolicy};
+use crate::options::overhead::Overhead;
 use crate::options::{Selection, WeightOptions};
+use crate::platform::optimised;
 use crate::run::FileOptions;
 use crate::run::health::{Health, OnError};
 use crate::worker::Worker;
@@ -41,6 +43,8 @@ pub struct LoggerBuilder {
     on_full: OnFull,
     weights: WeightOptions,
     threads: usize,
+    /// `None` for that of the environment.
+    overhead: Option<Overhead>,
     flush_interval: Duration,
     files: FileOptions,
     on_error: OnError,
@@ -71,6 +75,7 @@ impl LoggerBuilder {
             on_full: OnFull::default(),
             weights: WeightOptions::default(),
             threads: 1,
+            overhead: None,
             flush_interval: FLUSH_INTERVAL,
             files: FileOptions::default(),
             on_error: Box::new(|error| eprintln!("tch-tensorboard: {error}")),
@@ -166,6 +171,35 @@ impl LoggerBuilder {
         self
     }
 
+    /// How much of the process's CPU time logging weights and gradients may take, the calling
+    /// threads' and the writer's together. Default: two hundredths,
+    /// [`Overhead::AtMost(0.02)`](Overhead::AtMost).
+    ///
+    /// The logger measures what it costs and leaves out what is too much, from the 36th step of a
+    /// model on: verdicts need as many. A delta is always that of one step, and what was not
+    /// observed is neither a gap nor standing still:
+    /// [`Stats::unobserved`](crate::Stats::unobserved) counts it, the report has a note on it, and
+    /// [`Stats::spent`](crate::Stats::spent) is what was measured. A cadence that you choose
+    /// yourself ([`Cadence::EveryCall`](crate::Cadence::EveryCall),
+    /// [`Cadence::Every`](crate::Cadence::Every)) is kept whatever it costs.
+    ///
+    /// Where a program sets nothing, the environment variable `TCH_TENSORBOARD_OVERHEAD` can:
+    /// `unlimited`, for runs that are compared with each other, or a share.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use tch_tensorboard::{Logger, Overhead};
+    ///
+    /// let logger = Logger::builder(dir.path().join("run"))
+    ///     .overhead(Overhead::Unlimited) // each step of a model that trains for minutes
+    ///     .create()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn overhead(mut self, overhead: Overhead) -> LoggerBuilder {
+        self.overhead = Some(overhead);
+        self
+    }
+
     /// Called, on the writer thread, with each new failure of the disk, not again until it has
     /// worked in between, and once with each tag that is used for two kinds of values or whose
     /// steps go back. What is dropped while a disk refuses everything is reported with the first
@@ -190,6 +224,8 @@ impl LoggerBuilder {
     /// [`Error::RunInUse`] when the run to be resumed is still being written.
     pub fn create(self) -> Result<Logger> {
         self.check_numbers()?;
+        let overhead = self.overhead.map_or_else(Overhead::of_environment, Ok)?;
+        overhead.check()?;
         let selection = Arc::new(Selection::new(self.weights)?);
         let opening = Opening {
             existing: self.existing,
@@ -206,7 +242,9 @@ impl LoggerBuilder {
             report: Mutex::default(),
             findings: Mutex::default(),
             telling: Mutex::default(),
+            costs: Arc::default(),
         });
+        optimised::advise();
         let (commands, queue) = sync_channel(QUEUE);
         let worker = Worker::new(
             shared.clone(),
@@ -234,6 +272,7 @@ impl LoggerBuilder {
             selection,
             opening: opening.below(resumed_at),
             on_full: self.on_full,
+            overhead,
             process: std::process::id(),
         };
         let run = core.open(opened, resumed_at)?;

@@ -14,6 +14,7 @@ use crate::logger::models::Models;
 use crate::logger::opening::Opening;
 use crate::model::types::{OnFull, Step};
 use crate::options::Selection;
+use crate::options::overhead::Overhead;
 use crate::run::Opened;
 use crate::run::entry::RunEntry;
 use crate::run::health::Health;
@@ -36,6 +37,7 @@ pub(super) struct Core {
     pub(super) selection: Arc<Selection>,
     pub(super) opening: Opening,
     pub(super) on_full: OnFull,
+    pub(super) overhead: Overhead,
     /// The process that started the worker: a forked child has no such thread.
     pub(super) process: u32,
 }
@@ -160,10 +162,12 @@ impl Core {
 
     pub(super) fn models(&self, run: &RunHandle, scope: &str) -> Arc<Models> {
         let scope: Arc<str> = scope.into();
+        let limit = (self.overhead, &self.shared.costs);
+        let models = || Models::new(scope.clone(), &self.selection, self.on_full, limit);
         self.registry()
             .models
             .entry((run.number, scope.clone()))
-            .or_insert_with(|| Arc::new(Models::new(scope, &self.selection, self.on_full)))
+            .or_insert_with(|| Arc::new(models()))
             .clone()
     }
 

@@ -24,6 +24,7 @@ use crate::logger::board_url::board_url;
 use crate::logger::core::{Core, RunHandle, lock};
 use crate::logger::models::{Channel, Models};
 use crate::model::types::{Step, WallTime};
+use crate::platform::cpu_clock;
 use crate::report::{Finding, WeightReport};
 use crate::run::entry::RunEntry;
 use crate::run::health::{Health, Stats};
@@ -586,7 +587,7 @@ impl Logger {
         source: &S,
         step: i64,
     ) -> Result<()> {
-        let since = Instant::now();
+        let (since, computed) = (Instant::now(), cpu_clock::thread());
         let wall_time = self.now();
         let (call, channel) = match subject {
             Subject::Weights => ("log_weights", &self.models.weights),
@@ -614,7 +615,11 @@ impl Logger {
             Captured::Skipped => {}
             Captured::Dropped => Health::count(&self.core.shared.health.dropped, 1),
         }
-        self.core.shared.health.held(since.elapsed(), waited);
+        let shared = &self.core.shared;
+        shared.health.held(since.elapsed(), waited);
+        shared
+            .costs
+            .add_caller(cpu_clock::thread().saturating_sub(computed));
         Ok(())
     }
 
@@ -717,7 +722,12 @@ impl Logger {
 
     /// What the logger has done so far, over all clones.
     pub fn stats(&self) -> Stats {
-        self.core.shared.health.stats()
+        let costs = &self.core.shared.costs;
+        Stats {
+            unobserved: costs.unobserved(),
+            spent: costs.spent(),
+            ..self.core.shared.health.stats()
+        }
     }
 
     /// Returns when everything logged before is in the files, handed to the operating system. `Ok`

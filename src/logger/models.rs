@@ -3,9 +3,11 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
+use crate::capture::costs::Costs;
 use crate::capture::{Capture, Subject};
 use crate::model::types::OnFull;
 use crate::options::Selection;
+use crate::options::overhead::Overhead;
 
 /// What is logged of the models of one scope.
 pub(super) struct Models {
@@ -37,9 +39,15 @@ pub(super) struct Channel {
 }
 
 impl Models {
-    pub(super) fn new(scope: Arc<str>, selection: &Arc<Selection>, on_full: OnFull) -> Models {
+    pub(super) fn new(
+        scope: Arc<str>,
+        selection: &Arc<Selection>,
+        on_full: OnFull,
+        (overhead, costs): (Overhead, &Arc<Costs>),
+    ) -> Models {
         let channel = |subject| {
-            let capture = Capture::new(subject, scope.clone(), selection.clone(), on_full);
+            let limit = (overhead, costs.clone());
+            let capture = Capture::new(subject, scope.clone(), selection.clone(), on_full, limit);
             Mutex::new(Channel {
                 capture,
                 watch: None,

@@ -55,6 +55,19 @@ impl Schedule {
         }
     }
 
+    /// True for a cadence that the user has chosen, which no limit of costs thins out.
+    pub(crate) fn is_explicit(&self) -> bool {
+        self.cadence != Cadence::Auto
+    }
+
+    /// True when one of the `calls` up to this one, this one included, gets a point.
+    pub(crate) fn is_due_within(&self, calls: u64, call: u64) -> bool {
+        let first = (call + 1).saturating_sub(calls);
+        // No longer than from one point to the next, whatever was left out.
+        calls >= 2 * self.stride(call).max(1) && self.stride(call) > 0
+            || (first..=call).any(|call| self.is_due(call))
+    }
+
     /// Calls from one point to the next around this call.
     pub(crate) fn stride(&self, call: u64) -> u64 {
         match (self.cadence, self.expected_steps) {
@@ -165,6 +178,25 @@ mod tests {
         assert!((200..1000).contains(&later), "{later}");
         let epochs_by_mistake = Schedule::new(Cadence::Auto, AUTO_HISTOGRAMS, Some(90));
         assert!(points(epochs_by_mistake, 100_000).len() < 500);
+    }
+
+    #[test]
+    fn a_point_that_was_left_out_is_due_at_the_next_call_that_is_observed() {
+        let schedule = Schedule::new(Cadence::Auto, AUTO_SCALARS, Some(20_000));
+        let points = points(schedule, 3000);
+        for (stride, call) in [(4, 64), (16, 64), (16, 2048), (128, 2944)] {
+            let is_left_out = points.iter().any(|&due| due > call - stride && due <= call);
+            assert_eq!(
+                schedule.is_due_within(stride, call),
+                is_left_out,
+                "{stride} {call}"
+            );
+        }
+        let never = Schedule::new(Cadence::Every(0), 1, None);
+        assert!(!never.is_due_within(1 << 16, 1 << 17) && never.is_explicit());
+        let auto = Schedule::new(Cadence::Auto, AUTO_SCALARS, None);
+        assert!(auto.is_due_within(1 << 16, 1 << 17) && auto.is_due_within(8, 0));
+        assert!(!auto.is_explicit());
     }
 
     #[test]

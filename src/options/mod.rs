@@ -1,6 +1,7 @@
 //! What `log_weights` writes: the choices of the builder.
 
 pub(crate) mod cadence;
+pub(crate) mod overhead;
 pub(crate) mod thresholds;
 
 use std::time::Duration;

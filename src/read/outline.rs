@@ -157,12 +157,19 @@ impl OutlineValue {
             (OutlineData::Tensor { is_rows, .. }, Some(Plugin::Histograms)) => {
                 kind(if is_rows { "histogram" } else { "tensor" })
             }
-            (OutlineData::Tensor { .. }, Some(Plugin::Text | Plugin::Images | Plugin::Audio)) => {
-                None
-            }
+            (OutlineData::Tensor { .. }, Some(plugin)) if is_taken_apart(plugin) => None,
             (OutlineData::Tensor { .. }, _) => kind("tensor"),
         }
     }
+}
+
+/// Whether only decoding can tell what a tensor of this plugin is.
+fn is_taken_apart(plugin: Plugin) -> bool {
+    use Plugin::*;
+    matches!(
+        plugin,
+        Text | Images | Audio | PrCurves | Mesh | CustomScalars
+    )
 }
 
 /// Makes an outline of the fields of an event. A message begins with the state that the end of the

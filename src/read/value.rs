@@ -6,9 +6,10 @@ use half::{bf16, f16};
 use prost::Message;
 
 use crate::model::hparam::HParam;
-use crate::proto::hparams::HParamsPluginData;
+use crate::proto::custom_scalar::Layout;
 use crate::proto::hparams::h_param_scalar::Kind;
 use crate::proto::hparams::h_params_plugin_data::Data;
+use crate::proto::hparams::{HParamsPluginData, Status};
 use crate::proto::{
     DataType, HistogramProto, SummaryMetadata, TensorProto, summary, summary::value::Value as Field,
 };
@@ -39,6 +40,20 @@ pub enum PointValue {
     Audio(Vec<Vec<u8>>),
     /// Hyperparameters of the run.
     HParams(BTreeMap<String, HParam>),
+    /// How a run with hyperparameters ended.
+    HParamsEnd(Status),
+    /// True positives, false positives, true negatives, false negatives, precision and recall, at
+    /// each threshold from 0 to 1.
+    PrCurve(Vec<[f64; 6]>),
+    /// A part of a mesh, which its tag names: vertices, triangles or colours.
+    Mesh {
+        /// Meshes, rows of each, and 3.
+        shape: [usize; 3],
+        /// The numbers, row by row.
+        values: Vec<f64>,
+    },
+    /// The layout of the Custom Scalars dashboard.
+    Layout(Layout),
     /// A serialized GraphDef.
     Graph(Vec<u8>),
     /// A value of another dashboard, or one that is not what its tag says.
@@ -48,8 +63,8 @@ pub enum PointValue {
 }
 
 impl PointValue {
-    /// What it is, in a word: `scalar`, `histogram`, `text`, `images`, `audio`, `hparams`, `graph`,
-    /// `tensor`, `unknown`.
+    /// What it is, in a word: `scalar`, `histogram`, `text`, `images`, `audio`, `hparams`,
+    /// `hparams_end`, `pr_curve`, `mesh`, `layout`, `graph`, `tensor`, `unknown`.
     pub fn kind(&self) -> &'static str {
         match self {
             PointValue::Scalar(_) => "scalar",
@@ -58,6 +73,10 @@ impl PointValue {
             PointValue::Images { .. } => "images",
             PointValue::Audio(_) => "audio",
             PointValue::HParams(_) => "hparams",
+            PointValue::HParamsEnd(_) => "hparams_end",
+            PointValue::PrCurve(_) => "pr_curve",
+            PointValue::Mesh { .. } => "mesh",
+            PointValue::Layout(_) => "layout",
             PointValue::Graph(_) => "graph",
             PointValue::Tensor(_) => "tensor",
             PointValue::Unknown => "unknown",
@@ -67,9 +86,9 @@ impl PointValue {
     /// `plugin` is that of the tag.
     pub(crate) fn of(value: summary::Value, plugin: Option<Plugin>) -> PointValue {
         if plugin == Some(Plugin::HParams)
-            && let Some(params) = value.metadata.as_ref().and_then(hparams)
+            && let Some(session) = value.metadata.as_ref().and_then(session)
         {
-            return PointValue::HParams(params);
+            return session;
         }
         match value.value {
             Some(Field::SimpleValue(number)) => PointValue::Scalar(f64::from(number)),
@@ -105,6 +124,12 @@ fn of_tensor(tensor: TensorProto, plugin: Option<Plugin>) -> PointValue {
             let stride = if shape(&tensor).len() == 2 { 2 } else { 1 };
             PointValue::Audio(clips.iter().step_by(stride).cloned().collect())
         }),
+        Some(Plugin::PrCurves) => pr_curve(&tensor).map(PointValue::PrCurve),
+        Some(Plugin::Mesh) => mesh(&tensor),
+        Some(Plugin::CustomScalars) => strings(&tensor).and_then(|strings| match strings {
+            [layout] => Layout::decode(&layout[..]).ok().map(PointValue::Layout),
+            _ => None,
+        }),
         _ => None,
     };
     known.unwrap_or_else(|| PointValue::Tensor(Box::new(tensor)))
@@ -129,6 +154,38 @@ fn images(tensor: &TensorProto) -> Option<PointValue> {
         height: pixels(height).unwrap_or(0),
         encoded: encoded.to_vec(),
     })
+}
+
+/// The columns of a tensor of shape `[6, k]`.
+fn pr_curve(tensor: &TensorProto) -> Option<Vec<[f64; 6]>> {
+    let [6, thresholds] = shape(tensor)[..] else {
+        return None;
+    };
+    let numbers = numbers(tensor)?;
+    let thresholds = usize::try_from(thresholds).ok()?;
+    if thresholds == 0 || thresholds.checked_mul(6)? != numbers.len() {
+        return None;
+    }
+    let rows: Vec<&[f64]> = numbers.chunks_exact(thresholds).collect();
+    let column = |place: usize| {
+        let mut column = [0.0; 6];
+        for (number, row) in column.iter_mut().zip(&rows) {
+            *number = *row.get(place)?;
+        }
+        Some(column)
+    };
+    (0..thresholds).map(column).collect()
+}
+
+/// The numbers of a tensor of shape `[batch, k, 3]`.
+fn mesh(tensor: &TensorProto) -> Option<PointValue> {
+    let [batch, rows, 3] = shape(tensor)[..] else {
+        return None;
+    };
+    let shape = [usize::try_from(batch).ok()?, usize::try_from(rows).ok()?, 3];
+    let count = shape[0].checked_mul(shape[1])?.checked_mul(3)?;
+    let values = numbers(tensor)?;
+    (values.len() == count).then_some(PointValue::Mesh { shape, values })
 }
 
 /// Rows of a tensor of shape `[k, 3]`.
@@ -240,12 +297,12 @@ fn migrated(histogram: &HistogramProto) -> Option<Vec<[f64; 3]>> {
     Some(rows)
 }
 
-/// The hyperparameters of a session's start, if the metadata is of one.
-fn hparams(metadata: &SummaryMetadata) -> Option<BTreeMap<String, HParam>> {
+/// The hyperparameters of a session's start, or how it ended, if the metadata is of either.
+fn session(metadata: &SummaryMetadata) -> Option<PointValue> {
     let content = &metadata.plugin_data.as_ref()?.content;
-    let Some(Data::SessionStartInfo(start)) = HParamsPluginData::decode(&content[..]).ok()?.data
-    else {
-        return None;
+    let start = match HParamsPluginData::decode(&content[..]).ok()?.data? {
+        Data::SessionStartInfo(start) => start,
+        Data::SessionEndInfo(end) => return Some(PointValue::HParamsEnd(end.status())),
     };
     let known = start.hparams.into_iter().filter_map(|(name, value)| {
         Some((
@@ -257,7 +314,7 @@ fn hparams(metadata: &SummaryMetadata) -> Option<BTreeMap<String, HParam>> {
             },
         ))
     });
-    Some(known.collect())
+    Some(PointValue::HParams(known.collect()))
 }
 
 #[cfg(test)]
@@ -324,6 +381,53 @@ mod tests {
             of_tensor(truth.clone(), Some(Plugin::Other)),
             PointValue::Tensor(Box::new(truth))
         );
+    }
+
+    #[test]
+    fn curves_meshes_and_layouts_are_taken_apart() {
+        let mut curve = tensor(DataType::DtFloat, &[6, 2]);
+        curve.float_val = (0..12_u8).map(f32::from).collect();
+        let wanted = [
+            [0.0, 2.0, 4.0, 6.0, 8.0, 10.0],
+            [1.0, 3.0, 5.0, 7.0, 9.0, 11.0],
+        ];
+        let curve = of_tensor(curve, Some(Plugin::PrCurves));
+        assert_eq!(curve, PointValue::PrCurve(wanted.into()));
+        let mut part = tensor(DataType::DtUint8, &[1, 2, 3]);
+        part.tensor_content = vec![1, 2, 3, 4, 5, 6];
+        let values = vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        let shape = [1, 2, 3];
+        let wanted = PointValue::Mesh { shape, values };
+        assert_eq!(of_tensor(part, Some(Plugin::Mesh)), wanted);
+        let mut layout = tensor(DataType::DtString, &[]);
+        layout.string_val = vec![Vec::new()];
+        let wanted = PointValue::Layout(Layout::default());
+        assert_eq!(
+            of_tensor(layout.clone(), Some(Plugin::CustomScalars)),
+            wanted
+        );
+        layout.string_val = vec![b"\xff".to_vec()];
+        assert_eq!(
+            of_tensor(layout, Some(Plugin::CustomScalars)).kind(),
+            "tensor"
+        );
+        for shape in [
+            &[6, 3][..],
+            &[6, 0],
+            &[i64::MAX, 6],
+            &[6, i64::MAX],
+            &[2, i64::MAX, 3],
+        ] {
+            let mut wrong = tensor(DataType::DtFloat, shape);
+            wrong.float_val = vec![0.0; 6];
+            for plugin in [Plugin::PrCurves, Plugin::Mesh] {
+                assert_eq!(
+                    of_tensor(wrong.clone(), Some(plugin)).kind(),
+                    "tensor",
+                    "{shape:?}"
+                );
+            }
+        }
     }
 
     // A shape is only a claim: a single number must not be repeated as often as it says.

@@ -561,6 +561,11 @@ impl Diagnosis {
             .map(|(place, _)| place)
     }
 
+    /// True when a fault of some variable is about to be confirmed.
+    pub(crate) fn is_suspicious(&self) -> bool {
+        self.patients.iter().any(Patient::is_suspected)
+    }
+
     /// True when a verdict has changed since the last time.
     pub(crate) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.model.has_changed)

@@ -21,6 +21,7 @@ mod rhythm;
 mod rules;
 mod signs;
 mod table;
+pub(crate) mod thinned_note;
 mod verdict;
 mod weight_report;
 

@@ -129,6 +129,11 @@ impl Patient {
         self.verdict != before
     }
 
+    /// A rule for a fault holds that is not confirmed yet.
+    pub(crate) fn is_suspected(&self) -> bool {
+        self.candidate.2 > 0 && self.candidate.0.is_fault()
+    }
+
     /// Takes what the rules say now, which becomes the verdict once it is sure.
     fn hear(&mut self, verdict: Verdict, step: i64, thresholds: &Thresholds) {
         if verdict == self.verdict {

@@ -32,6 +32,11 @@ pub struct Stats {
     /// The part of `held` spent waiting: for the writer thread, under
     /// [`OnFull::Block`](crate::OnFull::Block), or for a variable store that another thread held.
     pub waited: Duration,
+    /// CPU time of the writer, and of the calls of `log_weights` and `log_gradients` on their
+    /// threads: what [`LoggerBuilder::overhead`](crate::LoggerBuilder::overhead) limits.
+    pub spent: Duration,
+    /// Steps that were not observed so that this keeps to its limit.
+    pub unobserved: u64,
 }
 
 /// Called with each new failure.
@@ -157,6 +162,7 @@ impl Health {
             errors: load(&self.errors),
             held: Duration::from_nanos(load(&self.held_nanos)),
             waited: Duration::from_nanos(load(&self.waited_nanos)),
+            ..Stats::default()
         }
     }
 

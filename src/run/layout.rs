@@ -157,13 +157,15 @@ impl Layout {
         // Without a model there is nothing that the user's own cards do not show.
         if !self.boards.is_empty() {
             let boards: Vec<ScopeBoard> = self.boards.values().cloned().collect();
-            let generated = dashboard::layout(
-                &self.run,
-                &self.user_groups,
-                &self.user_tags,
-                &boards,
-                written,
-            );
+            // One chart of a group is enough.
+            let has_chart = |group: &str| {
+                let mut charts = self.own.iter().flat_map(|category| &category.chart);
+                charts.any(|chart| *chart == custom_scalars::group(group, group))
+            };
+            let mut groups = self.user_groups.clone();
+            groups.retain(|group| !has_chart(group));
+            let generated =
+                dashboard::layout(&self.run, &groups, &self.user_tags, &boards, written);
             join(&mut categories, generated);
         }
         if categories.is_empty() || categories == self.written {

@@ -70,6 +70,8 @@ impl Written {
             roles: self.now.roles.clone(),
             findings: self.now.findings.clone(),
             step: self.now.step,
+            stride: self.now.stride,
+            unobserved: self.now.unobserved,
             trend: self.now.trend.clone(),
             notes: self.now.notes.clone(),
         })
@@ -83,7 +85,8 @@ enum Changes {
     Whole,
 }
 
-/// What is new of a model. A step alone is no news but where all must be exact.
+/// What is new of a model. A step alone, or one more that was not observed, is no news but where
+/// all must be exact.
 fn changes(before: &ModelRecord, now: &ModelRecord, exact: bool) -> Changes {
     let mut known: HashMap<&str, &VariableRecord> = before
         .variables
@@ -103,7 +106,7 @@ fn changes(before: &ModelRecord, now: &ModelRecord, exact: bool) -> Changes {
         .cloned()
         .collect();
     let is_same = changed.is_empty()
-        && (&now.roles, &now.trend) == (&before.roles, &before.trend)
+        && (&now.roles, &now.trend, now.stride) == (&before.roles, &before.trend, before.stride)
         && match exact {
             true => {
                 (&now.findings, &now.notes, now.step)
@@ -197,6 +200,26 @@ mod tests {
         records.take(1, false);
         records.set(model("", &[("b", "")]));
         assert_eq!(written(&mut records, 1), ["!: b="]);
+    }
+
+    #[test]
+    fn a_stride_is_news_and_steps_that_were_not_observed_are_none() {
+        let mut records = Records::default();
+        let thinned = |stride, unobserved| ModelRecord {
+            stride,
+            unobserved,
+            ..model("", &[("a", "")])
+        };
+        records.set(thinned(1, 0));
+        records.take(1, false);
+        records.set(thinned(16, 3));
+        let taken = records.take(1, false);
+        let [record] = taken.as_slice() else {
+            panic!("one record, not {taken:?}")
+        };
+        assert_eq!((record.stride, record.unobserved), (16, 3));
+        records.set(thinned(16, 200));
+        assert!(records.take(1, false).is_empty());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::error::Result;
 use crate::model::types::DType;
+use crate::platform::optimised::IS_UNOPTIMISED;
 use crate::platform::streaming;
 use crate::source::element_source::{
     Access, CopyMethod, ElementLayout, ElementSource, Peek, Stride,
@@ -65,8 +66,9 @@ impl ElementSource for HostElements<'_> {
 /// Copies by the calling thread; both are as long.
 pub(crate) fn copy_alone(bytes: &[u8], method: CopyMethod, target: &mut [u8]) {
     match method {
-        CopyMethod::Streaming => streaming::copy(bytes, target),
-        CopyMethod::Plain | CopyMethod::Threads => target.copy_from_slice(bytes),
+        // Its loop is slow code in an unoptimised build, and `memcpy` is not.
+        CopyMethod::Streaming if !IS_UNOPTIMISED => streaming::copy(bytes, target),
+        _ => target.copy_from_slice(bytes),
     }
 }
 
@@ -76,12 +78,14 @@ pub(crate) fn gather(bytes: &[u8], size: usize, stride: Stride, target: &mut [u8
         .for_each(|(element, place)| place.copy_from_slice(element));
 }
 
-/// True when the elements equal the copy of them, bit by bit.
-pub(crate) fn equals(bytes: &[u8], size: usize, stride: Stride, copy: &[u8]) -> bool {
-    if stride == Stride::ALL {
-        return bytes == copy;
+/// Whether the elements equal the copy of them, bit by bit; `None` where making another copy and
+/// comparing the two is faster: for samples in an unoptimised build.
+pub(crate) fn equals(bytes: &[u8], size: usize, stride: Stride, copy: &[u8]) -> Option<bool> {
+    match stride {
+        Stride::ALL => Some(bytes == copy),
+        _ if IS_UNOPTIMISED => None,
+        _ => Some(strided(bytes, size, stride).eq(copy.chunks_exact(size))),
     }
-    strided(bytes, size, stride).eq(copy.chunks_exact(size))
 }
 
 fn strided(bytes: &[u8], size: usize, stride: Stride) -> impl Iterator<Item = &[u8]> {

@@ -4,6 +4,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
 use crate::model::types::DType;
+use crate::platform::optimised::IS_UNOPTIMISED;
 use crate::source::element_source::{Access, CopyMethod, ElementLayout, Stride};
 use crate::source::host::{copy_alone, gather};
 use crate::tensor::layout::{contiguity, inspect, kind_of, memory};
@@ -31,7 +32,9 @@ pub(super) fn copy(
         let Some(bytes) = memory(tensor, layout) else {
             return Ok(false);
         };
-        if stride != Stride::ALL {
+        if stride != Stride::ALL && IS_UNOPTIMISED {
+            copy_by_torch(name, tensor, layout, stride, target)?;
+        } else if stride != Stride::ALL {
             gather(bytes, layout.dtype.size(), stride, target);
         } else if bytes.len() != target.len() {
             return Ok(false);
@@ -75,6 +78,10 @@ pub(super) fn copy_by_torch(
 /// to slice it would copy all of it.
 fn chosen(source: &Tensor, stride: Stride) -> std::result::Result<Tensor, tch::TchError> {
     let number = |size: usize| i64::try_from(size).unwrap_or(i64::MAX);
+    if source.is_contiguous() {
+        let (start, step) = (number(stride.start), number(stride.step));
+        return source.f_view([-1])?.f_slice(0, start, None, step);
+    }
     let (end, options) = (number(source.numel()), (Kind::Int64, source.device()));
     let numbers =
         Tensor::f_arange_start_step(number(stride.start), end, number(stride.step), options)?;

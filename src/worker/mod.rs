@@ -18,7 +18,9 @@ use crate::error::{Error, Result};
 use crate::kernel::Kernels;
 use crate::options::Selection;
 use crate::platform::background::{self, WakeRhythm};
+use crate::platform::cpu_clock;
 use crate::report::WeightReport;
+use crate::run::health::Health;
 use crate::run::{Moment, RunWriter};
 use crate::summary::hparams::Status;
 use crate::worker::queue::{Batch, PayloadEntry, ScalarEntry};
@@ -131,7 +133,7 @@ impl Worker {
             rhythm: WakeRhythm::default(),
             runs: BTreeMap::new(),
             watches: Watches::default(),
-            kernels: Kernels::new(threads),
+            kernels: Kernels::new(threads).with_clock(cpu_clock::thread),
             batch: Batch::default(),
             report_is_old: false,
             reported: Instant::now(),
@@ -145,6 +147,7 @@ impl Worker {
         background::enter();
         self.shared.enter_worker_thread();
         let mut tended = Instant::now();
+        let mut counted = cpu_clock::thread();
         loop {
             let mut next = self.next(commands);
             while let Some(command) = next {
@@ -152,6 +155,7 @@ impl Worker {
                     return self.close(commands, closing);
                 }
                 self.handle(command);
+                counted = self.count_costs(counted);
                 // While training is ahead there is always a next command: scalars and the file have
                 // their turn.
                 let rest = tended.elapsed() < self.flush_interval.min(TICK);
@@ -162,8 +166,19 @@ impl Worker {
             if self.written.elapsed() >= self.flush_interval {
                 self.write(false);
             }
+            counted = self.count_costs(counted);
             tended = Instant::now();
         }
+    }
+
+    /// Adds what was computed since, and returns what the clock shows.
+    fn count_costs(&mut self, since: Duration) -> Duration {
+        let now = cpu_clock::thread();
+        let helpers = self.kernels.take_spent();
+        self.shared
+            .costs
+            .add_writer(now.saturating_sub(since) + helpers);
+        now
     }
 
     /// The next command, waited for until scalars or the file have their turn.
@@ -358,10 +373,9 @@ impl Worker {
             let Some(run) = self.runs.get_mut(&number) else {
                 continue;
             };
-            for watched in self.watches.weights(Some(number)) {
-                if let Some(record) = watched.watch.record() {
-                    run.record(&self.shared.health, record, at);
-                }
+            // At the end it is written already: what is made up for then is not recorded.
+            if at != Moment::End {
+                record_models(run, &self.watches, &self.shared.health, number, at);
             }
             if !run.report(&self.shared.health, &mut self.kernels, at, text) {
                 self.old_texts.insert(number);
@@ -439,6 +453,9 @@ impl Worker {
             .iter()
             .filter(|watched| watched.watch.has_report());
         self.old_texts.extend(diagnosed.map(|watched| watched.run));
+        for (&number, run) in &mut self.runs {
+            record_models(run, &self.watches, &self.shared.health, number, Moment::End);
+        }
         self.write_reports(Moment::End);
         for (number, Watched { run, watch, .. }) in self.watches.iter_mut() {
             let map = watch.take_map(true);
@@ -512,5 +529,14 @@ impl Drop for Worker {
         self.shared.queue.close();
         self.shared.budget.close();
         self.watches.iter().for_each(|watched| watched.pool.close());
+    }
+}
+
+/// Writes what is new of the models of a run to its private record.
+fn record_models(run: &mut RunWriter, watches: &Watches, health: &Health, number: u32, at: Moment) {
+    for watched in watches.weights(Some(number)) {
+        if let Some(record) = watched.watch.record() {
+            run.record(health, record, at);
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
 use crate::capture::buffer::Budget;
+use crate::capture::costs::Costs;
 use crate::report::{Finding, WeightReport};
 use crate::run::Opened;
 use crate::run::health::Health;
@@ -21,6 +22,7 @@ pub(crate) struct Shared {
     /// For payloads that wait.
     pub(crate) budget: Budget,
     pub(crate) health: Health,
+    pub(crate) costs: Arc<Costs>,
     /// Calls that are handing over a command right now.
     pub(crate) calls: AtomicUsize,
     /// The newest report that was made without anybody waiting.

@@ -104,6 +104,28 @@ fn own_categories_come_before_generated_ones_and_share_their_titles() {
 }
 
 #[test]
+fn a_group_that_has_a_chart_gets_no_second_one() {
+    let board = Board::new();
+    let mut weight = vec![1.0_f32, -2.0, 0.5];
+    for step in 0..4 {
+        weight.iter_mut().for_each(|w| *w *= 0.9);
+        board.logger.log_scalar("rate", 0.1, step).unwrap();
+        board
+            .logger
+            .log_scalars_chart("loss", &[("a", 1.0), ("b", 2.0)], step)
+            .unwrap();
+        board.logger.log_weights(&("w", &weight), step).unwrap();
+    }
+    board.logger.close().unwrap();
+    let categories = layout(&board);
+    let titled = |title: &str| {
+        let charts = categories.iter().flat_map(|category| &category.chart);
+        charts.filter(|chart| chart.title == title).count()
+    };
+    assert_eq!((titled("loss"), titled("rate")), (1, 1));
+}
+
+#[test]
 fn a_category_takes_the_place_of_the_one_before() {
     let board = Board::new();
     let of = |tag: &str| [ChartCategory::new("A", [CustomChart::group("x", tag)])];

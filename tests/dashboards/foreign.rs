@@ -23,7 +23,6 @@ fn value(tag: &str, value: Field, plugin: Option<&str>) -> summary::Value {
         tag: tag.into(),
         metadata,
         value: Some(value),
-        ..Default::default()
     }
 }
 

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use tch_tensorboard::{
-    LogDir, Logger, LoggerBuilder, NamedTensors, ParameterReport, ReportReader, WeightOptions,
+    LogDir, Logger, LoggerBuilder, NamedTensors, Overhead, ParameterReport, ReportReader,
+    WeightOptions,
 };
 
 use crate::canonical::Lines;
@@ -75,6 +76,7 @@ impl Net {
     pub fn builder(&self) -> LoggerBuilder {
         let errors = self.errors.clone();
         Logger::builder(self.dir.path().join("run"))
+            .overhead(Overhead::Unlimited)
             .on_error(move |error| errors.lock().unwrap().push(error.to_string()))
     }
 

@@ -17,6 +17,7 @@ mod idle;
 mod logged;
 mod memory;
 mod nonfinite;
+mod overhead;
 mod scopes;
 mod selection;
 mod sources;

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use tch_tensorboard::proto::{Event, event::What, summary};
 use tch_tensorboard::{
-    Cadence, LogDir, Logger, LoggerBuilder, OnFull, WeightOptions, WeightReport,
+    Cadence, LogDir, Logger, LoggerBuilder, OnFull, Overhead, WeightOptions, WeightReport,
 };
 use tempfile::TempDir;
 
@@ -40,6 +40,8 @@ impl Run {
     pub fn build(choose: impl FnOnce(LoggerBuilder) -> LoggerBuilder) -> Run {
         let directory = tempfile::tempdir().unwrap();
         let builder = Logger::builder(directory.path().join("run"));
+        // No clock decides what a test sees.
+        let builder = builder.overhead(Overhead::Unlimited);
         let logger = choose(builder).create().unwrap();
         Run { directory, logger }
     }

@@ -36,6 +36,13 @@ pub struct ModelRecord {
     /// What the report says of the model beside its variables, for people.
     #[prost(string, repeated, tag = "10")]
     pub notes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Of so many steps one is observed, to keep the costs low: a power of two. 0 where that is not
+    /// known.
+    #[prost(uint64, tag = "11")]
+    pub stride: u64,
+    /// Steps so far that were not observed.
+    #[prost(uint64, tag = "12")]
+    pub unobserved: u64,
 }
 /// One variable.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -1,0 +1,96 @@
+//! How much of the process's CPU time logging may take.
+
+use crate::error::{Error, Result};
+
+/// How much of the process's CPU time `log_weights` and `log_gradients` may take, with all that
+/// follows on the writer thread; see [`LoggerBuilder::overhead`](crate::LoggerBuilder::overhead).
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum Overhead {
+    /// At most this share, between 0 and 1, behind the first 36 steps and 20 ms, in which each call
+    /// is observed. Then as few are as it takes to keep to it: two calls in a row, which make a
+    /// delta of one step, out of 4, 8, 16, … Calls that [`Cadence::EveryCall`] or
+    /// [`Cadence::Every`] ask for are observed whatever they cost.
+    ///
+    /// [`Cadence::EveryCall`]: crate::Cadence::EveryCall
+    /// [`Cadence::Every`]: crate::Cadence::Every
+    AtMost(f64),
+    /// Whatever it takes. No clock decides what is observed, so that two runs that do the same
+    /// write the same.
+    Unlimited,
+}
+
+impl Default for Overhead {
+    /// Two hundredths.
+    fn default() -> Overhead {
+        Overhead::AtMost(0.02)
+    }
+}
+
+/// Names the limit of loggers that are given none: `unlimited`, or a share such as `0.05`.
+const VARIABLE: &str = "TCH_TENSORBOARD_OVERHEAD";
+
+impl Overhead {
+    /// That of the environment variable [`VARIABLE`], else the default.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for anything but a share or `unlimited`.
+    pub(crate) fn of_environment() -> Result<Overhead> {
+        match std::env::var(VARIABLE) {
+            Ok(text) => Overhead::parse(&text),
+            Err(_) => Ok(Overhead::default()),
+        }
+    }
+
+    fn parse(text: &str) -> Result<Overhead> {
+        match text.trim().parse() {
+            Ok(share) => Ok(Overhead::AtMost(share)),
+            Err(_) if text.trim().eq_ignore_ascii_case("unlimited") => Ok(Overhead::Unlimited),
+            Err(_) => Err(Error::InvalidOption {
+                option: "overhead",
+                reason: format!(
+                    "{VARIABLE} is {text:?} in the environment: set it to \"unlimited\" or to a \
+                     share between 0 and 1"
+                )
+                .into(),
+            }),
+        }
+    }
+
+    /// The share; `None` where there is no limit.
+    pub(crate) fn share(self) -> Option<f64> {
+        match self {
+            Overhead::AtMost(share) => Some(share),
+            Overhead::Unlimited => None,
+        }
+    }
+
+    pub(crate) fn check(self) -> Result<()> {
+        match self {
+            Overhead::AtMost(share) if !(share > 0.0 && share < 1.0) => Err(Error::InvalidOption {
+                option: "overhead",
+                reason: format!(
+                    "{share} is not between 0 and 1: AtMost(0.02) is two hundredths; \
+                     Overhead::Unlimited sets no limit"
+                )
+                .into(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_names_a_share_or_no_limit() {
+        assert_eq!(Overhead::parse(" 0.05").ok(), Some(Overhead::AtMost(0.05)));
+        assert_eq!(Overhead::parse("Unlimited").ok(), Some(Overhead::Unlimited));
+        for wrong in ["", "off", "5 %"] {
+            let error = Overhead::parse(wrong).expect_err("no share").to_string();
+            assert!(error.contains(VARIABLE), "{error}");
+        }
+    }
+}
