@@ -304,13 +304,15 @@ fn pictures(logger: &Logger) -> Result<()> {
     )
 }
 
-/// Any library that draws into a buffer of pixels fits here. With `plotters` 0.3:
+/// Any library that draws into a buffer of pixels fits here, in a function that may return an
+/// error. With `plotters` 0.3.7 and its features `bitmap_backend` and `line_series`:
 ///
 /// ```text
 /// let area = BitMapBackend::with_buffer(rgb, (width as u32, height as u32)).into_drawing_area();
 /// let mut chart = ChartBuilder::on(&area).build_cartesian_2d(0.0..6.3, -1.0..1.0)?;
-/// chart.draw_series(LineSeries::new((0..63).map(|n| n as f64 / 10.0).map(|x| (x, x.sin())), &RED))?;
-/// area.present()
+/// let sine = (0..63).map(|n| f64::from(n) / 10.0).map(|x| (x, x.sin()));
+/// chart.draw_series(LineSeries::new(sine, &RED))?;
+/// Ok(area.present()?)
 /// ```
 fn draw_sine(rgb: &mut [u8], width: usize, height: usize) {
     for x in 0..width {

@@ -55,6 +55,31 @@
 //! says what is written and how often, and [`Logger::board_url`] opens the page with the telling
 //! charts pinned.
 //!
+//! # Other dashboards
+//!
+//! Whatever `torch.utils.tensorboard` writes, a method here writes, from tensors and from slices:
+//!
+//! | dashboard | method |
+//! | --- | --- |
+//! | Scalars, Time Series | [`Logger::log_scalar`], [`Logger::log_scalars`] |
+//! | Custom Scalars | [`Logger::log_scalars_chart`], [`Logger::log_layout`] |
+//! | Histograms, Distributions | [`Logger::log_histogram`] |
+//! | Images | [`Logger::log_image`], [`Logger::log_images`] |
+//! | Images: drawings, videos | [`Logger::log_figure`], [`Logger::log_video`] |
+//! | Audio | [`Logger::log_audio`] |
+//! | Text | [`Logger::log_text`], with [`TextTable`] |
+//! | PR Curves | [`Logger::log_pr_curve`], [`Logger::log_pr_curves`] |
+//! | HParams | [`Logger::log_hparams`] |
+//! | Mesh | [`Logger::log_mesh`] |
+//! | Projector | [`Logger::log_embedding`] |
+//! | Graphs | [`Logger::log_graph`], [`Logger::log_graph_def`] |
+//! | any | [`Logger::log_summary`], [`Logger::log_event`] |
+//!
+//! [`describe_tag`](Logger::describe_tag) gives a tag of any of them a title and a description, and
+//! [`at_time`](Logger::at_time) calls another wall time. The caller pays the copy of its data; the
+//! writer thread encodes it. What waits takes 64 MB at most, or one larger value: beyond,
+//! [`OnFull`] decides.
+//!
 //! # Verdicts
 //!
 //! [`Logger::weight_report`] says of each variable whether it learns and if not, why: a [`Verdict`]

@@ -127,7 +127,7 @@ fn points_keep_their_kinds_and_steps() {
         ("scalar", (7..12).collect())
     );
     assert_eq!(tags["weight_report"].0, "text");
-    assert_eq!(tags["custom_scalars__config__"].0, "tensor");
+    assert_eq!(tags["custom_scalars__config__"].0, "layout");
     // What is frozen and does not move writes nothing.
     assert!(!tags.keys().any(|tag| tag.ends_with("/frozen")));
     let tags = points("healthy/val");

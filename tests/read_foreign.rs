@@ -8,6 +8,7 @@ mod common;
 use common::{read_events, read_scalars, read_tag, read_values};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use tch_tensorboard::proto::hparams::Status;
 use tch_tensorboard::proto::{DataType, Event, event::What, summary::value::Value};
 use tch_tensorboard::{EventReader, HParam, LogDir, Point, PointValue};
 
@@ -310,7 +311,7 @@ fn a_file_of_tensorboard_rs() {
 }
 
 // By tests/data/make_torch_hparams.py. Python's True is a number there; the experiment's
-// description and the end of the session are values without content.
+// description is a value without content.
 #[test]
 fn hyperparameters_of_torch() {
     let points = points("torch_hparams.tfevents");
@@ -323,9 +324,10 @@ fn hyperparameters_of_torch() {
     let params = params.map(|(name, value)| (name.to_owned(), value));
     let tag = "_hparams_/session_start_info";
     assert_eq!(value(&points, tag), PointValue::HParams(params.into()));
-    for tag in ["_hparams_/experiment", "_hparams_/session_end_info"] {
-        assert_eq!(value(&points, tag), PointValue::Unknown, "{tag}");
-    }
+    let experiment = value(&points, "_hparams_/experiment");
+    assert_eq!(experiment, PointValue::Unknown);
+    let end = value(&points, "_hparams_/session_end_info");
+    assert_eq!(end, PointValue::HParamsEnd(Status::Success));
     for (tag, metric) in [("hparam/accuracy", 0.875), ("hparam/loss", 0.25)] {
         assert_eq!(value(&points, tag), PointValue::Scalar(metric), "{tag}");
     }

@@ -10,9 +10,12 @@
 //! share, drift, verdict), and the address of a page with the telling charts pinned. In
 //! TensorBoard: `loss` and `accuracy` with training and validation in one chart, `learning_rate`,
 //! then everything about weights, their changes and their gradients under tags that begin with
-//! `weight` and `model`, as scalars, histograms and the *custom scalars* layout.
+//! `weight` and `model`, as scalars, histograms and the *custom scalars* layout. Beside them the
+//! options of the run (HParams, Text), its modules (Graphs), and of the trained model sample
+//! digits, a confusion matrix (Images) and a PR curve of each digit.
 
 mod args;
+mod boards;
 #[path = "../digits/mod.rs"]
 mod digits;
 
@@ -76,7 +79,9 @@ fn run(args: &Args) -> Result<()> {
     let run = if args.no_log || is_off {
         None
     } else {
-        Some(Run::create(args, &schedule)?)
+        let run = Run::create(args, &schedule)?;
+        boards::log_options(&run.training, args, &vs)?;
+        Some(run)
     };
     let started = Instant::now();
     train(args, &schedule, &data, &vs, &model, run.as_ref())?;
@@ -98,7 +103,11 @@ fn run(args: &Args) -> Result<()> {
         steps as f64 / seconds
     )?;
     match run {
-        Some(run) => run.finish(&mut out),
+        Some(run) => {
+            let (validation, classes) = (&run.validation, data.classes);
+            boards::log_predictions(validation, &model, &data.test, classes, device, steps)?;
+            run.finish(&mut out)
+        }
         None => Ok(()),
     }
 }

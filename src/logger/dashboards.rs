@@ -309,6 +309,26 @@ impl Logger {
     /// Shows a serialized `GraphDef`, such as TensorFlow or PyTorch's `torch.utils.tensorboard`
     /// make, in the Graphs dashboard. It is stored as it is.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
+    /// use prost::Message;
+    /// use tch_tensorboard::proto::{GraphDef, NodeDef};
+    ///
+    /// let node = |name: &str, op: &str, input: &[&str]| NodeDef {
+    ///     name: name.into(),
+    ///     op: op.into(),
+    ///     input: input.iter().map(|name| name.to_string()).collect(),
+    ///     ..Default::default()
+    /// };
+    /// let graph = GraphDef {
+    ///     node: vec![node("x", "Input", &[]), node("block/relu", "Relu", &["x"])],
+    ///     ..Default::default()
+    /// };
+    /// logger.log_graph_def(&graph.encode_to_vec())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::InvalidValue`] for bytes that are no graph, a graph without nodes, and a second one
     /// of a run; [`Error::Closed`] for a closed logger.

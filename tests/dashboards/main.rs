@@ -11,6 +11,8 @@ mod foreign;
 mod graphs;
 mod pictures;
 mod tables;
+#[cfg(feature = "tch")]
+mod tensors;
 mod values;
 
 use std::sync::{Arc, Mutex};
