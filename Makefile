@@ -15,8 +15,8 @@ BENCHES = -p tch-tensorboard-benches
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup demo board test test-setup test-foreign test-checker lint test-rust docs package check-range e2e \
-	bench bench-peers bench-long-run bench-demo bench-mine bench-faults bench-wild bench-reader bench-reliability \
-	fuzz shuttle wheel deny clean
+	bench bench-peers bench-pictures bench-long-run bench-demo bench-mine bench-faults bench-wild bench-reader \
+	bench-reliability fuzz shuttle wheel deny clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -100,6 +100,11 @@ bench-peers: setup ## the same work by this crate, torch.utils.tensorboard, tens
 	"$$python" -m pip install --quiet --no-deps --upgrade --target target/peers --requirement benches/requirements.txt && \
 	program=$$($(call executable,--bench peers)) && \
 	PYTHONPATH=target/peers "$$python" benches/peers/peers.py "$$program" $(BENCH_ARGS)
+
+bench-pictures: setup ## what log_image costs beside torch's add_image, and weight_map of the writer's time
+	@python=$$($(PYTHON) scripts/setup --print-python) && \
+	program=$$($(call executable,--bench pictures)) && \
+	"$$python" benches/pictures/images.py "$$program" $(BENCH_ARGS) && echo && "$$program" map
 
 bench-long-run: setup ## 100 000 calls for 300 tensors with the defaults, and how TensorBoard loads them
 	rm -rf target/long_run

@@ -948,3 +948,66 @@ fn tensors_that_are_no_images_are_errors() {
         );
     }
 }
+
+#[test]
+fn matrices_and_filters_have_pictures() {
+    let (_dir, logger) = logger();
+    let vs = VarStore::new(Device::Cpu);
+    let root = vs.root();
+    let _conv = tch::nn::conv2d(&root / "conv", 3, 8, 5, Default::default());
+    let _fc = tch::nn::linear(&root / "fc", 700, 600, Default::default());
+    let logged = logger.log_weight_images(&vs, 3).unwrap();
+    assert_eq!(logged, 2, "biases have none");
+    let (width, height, _) = read_picture(&logger, "weight_images/conv.weight");
+    assert!((100..=512).contains(&width) && (100..=512).contains(&height));
+    // Of a large matrix a part, in lines of its own below the picture said to be one.
+    let (width, height, _) = read_picture(&logger, "weight_images/fc.weight");
+    assert_eq!(width, 512);
+    assert!((512..600).contains(&height), "{height}");
+    let scoped = logger.scoped("critic").unwrap();
+    assert_eq!(scoped.log_weight_images(&vs, 3).unwrap(), 2);
+    read_picture(&logger, "weight_images/critic/conv.weight");
+    logger.close().unwrap();
+    assert!(matches!(
+        logger.log_weight_images(&vs, 4),
+        Err(Error::Closed { .. })
+    ));
+}
+
+#[test]
+fn a_picture_of_weights_shows_them_whatever_their_strides() {
+    let (_dir, logger) = logger();
+    let matrix = Tensor::arange(6, (Kind::Float, Device::Cpu)).reshape([2, 3]) - 2.5;
+    let large = Tensor::arange(1_000_000, (Kind::Float, Device::Cpu)).reshape([1000, 1000]);
+    let named = [
+        ("plain", matrix.shallow_clone()),
+        ("double", matrix.to_kind(Kind::Double)),
+        (
+            "strided",
+            matrix.transpose(0, 1).contiguous().transpose(0, 1),
+        ),
+        ("large", large.shallow_clone()),
+        (
+            "large_strided",
+            large.transpose(0, 1).contiguous().transpose(0, 1),
+        ),
+    ];
+    assert_eq!(logger.log_weight_images(&named, 0).unwrap(), 5);
+    let read = |name: &str| read_picture(&logger, &format!("weight_images/{name}"));
+    let (width, _, levels) = read("plain");
+    // The first row of pixels: a third of the plot for each of three weights.
+    let row: Vec<u8> = levels[..3 * 24]
+        .chunks(24)
+        .map(|weight| weight[12])
+        .collect();
+    assert!(
+        row.is_sorted() && row[0] == 0 && row[2] < 32,
+        "{row:?} of {width}"
+    );
+    for name in ["double", "strided"] {
+        assert_eq!(read(name).2, levels, "{name}");
+    }
+    assert_eq!(read("large").2, read("large_strided").2);
+    let chosen = logger.log_weight_images(&[("vector", &matrix.get(0))], 0);
+    assert_eq!(chosen.unwrap(), 0);
+}

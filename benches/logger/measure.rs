@@ -76,6 +76,12 @@ pub(crate) fn thread_cpu(work: impl FnOnce()) -> f64 {
     cpu(ClockId::ThreadCPUTime, work)
 }
 
+/// Seconds of CPU that `work` takes on all threads, also those that end meanwhile.
+#[allow(dead_code, reason = "used by benches/pictures")]
+pub(crate) fn process_cpu(work: impl FnOnce()) -> f64 {
+    cpu(ClockId::ProcessCPUTime, work)
+}
+
 /// Seconds of CPU that the logger's own threads spend while `work` runs. libtorch's are left out:
 /// they spin when idle.
 pub(crate) fn worker_cpu(work: impl FnOnce()) -> f64 {

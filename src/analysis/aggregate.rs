@@ -27,6 +27,7 @@ pub(crate) fn aggregate_points(
         is_model,
         histogram,
         delta_histogram,
+        is_group: _,
         name: _,
     } = aggregate;
     let members = || members.iter().filter_map(|&member| states.get(member));

@@ -2,13 +2,16 @@
 //! of asking.
 //!
 //! Measured in TensorBoard 2.21: the fast loader takes 44 ms for each line of a custom chart, and
-//! all lines of a run share a colour. So an open chart has at most [`LINES`] lines, and what seldom
-//! matters is in closed categories, whose charts are not fetched until they are opened.
+//! all lines of a run share a colour. So the open charts show how a model's variables spread, in
+//! lines that are called the same in each model: TensorBoard merges equal charts of several runs,
+//! and leaves different ones side by side. Lines of single variables, at most [`LINES`] of a chart,
+//! and what seldom matters are in closed categories, whose charts are not fetched until they are
+//! opened.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::model::statistic::{Quantity, Section, StatisticRow, TABLE};
+use crate::model::statistic::{Quantity, Section, Statistic, StatisticRow, TABLE};
 use crate::model::tag_parts::FINDINGS;
 use crate::model::tier::Tier;
 use crate::proto::custom_scalar::{Category, Chart};
@@ -23,14 +26,23 @@ const FAULTS: usize = 9;
 /// Up to this many variables the chart of each one's single weights is open.
 const OPEN_SAMPLES: usize = 8;
 
+/// The category of the user's scalars. It is there without a chart, too: TensorBoard merges the
+/// layouts of runs in the order of their names, puts categories that the first run does not have at
+/// the end, and loses what later runs have in these (`layout_impl` of its plugin, 2.21).
+const TRAINING: &str = "Training";
+
 /// What one watched model has to show.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ScopeBoard {
     pub(crate) tier: Tier,
     /// What its model tags begin with (`model/`, `model/G/`); `None` without a logged variable.
     pub(crate) prefix: Option<Arc<str>>,
-    /// The same of its groups and roles.
-    pub(crate) parts: Vec<Arc<str>>,
+    /// The same of the user's groups, and of its roles.
+    pub(crate) groups: Vec<Arc<str>>,
+    pub(crate) roles: Vec<Arc<str>>,
+    /// Some variable kept some of its elements at some step. Otherwise the changed share is 1 all
+    /// the time, on an axis on which a change of 1e-7 looks like a catastrophe.
+    pub(crate) has_unchanged: bool,
     pub(crate) variables: Vec<VariableBoard>,
     /// In the order in which they became sure.
     pub(crate) faults: Vec<FaultBoard>,
@@ -39,6 +51,7 @@ pub(crate) struct ScopeBoard {
 /// A variable with a fault, and the tags that show it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct FaultBoard {
+    /// The variable with its scope, and the verdict.
     pub(crate) title: Box<str>,
     pub(crate) tags: Vec<Arc<str>>,
 }
@@ -46,6 +59,7 @@ pub(crate) struct FaultBoard {
 /// The tags of one variable that the layout shows.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct VariableBoard {
+    /// With the scope.
     pub(crate) name: Box<str>,
     /// Of the statistics that have a chart.
     pub(crate) lines: Vec<(Quantity, Arc<str>)>,
@@ -55,9 +69,11 @@ pub(crate) struct VariableBoard {
     pub(crate) delta_samples: Vec<Arc<str>>,
 }
 
-/// The categories over all models of a run, and the groups of the user's own scalars. Only tags
-/// that have a point (`written`) are named: a chart of tags that never come would stay empty.
+/// The categories over all models of a run of this name, and the groups of the user's own scalars.
+/// Only tags that have a point (`written`) are named: a chart of tags that never come would stay
+/// empty.
 pub(crate) fn layout(
+    run: &str,
     user_groups: &[Box<str>],
     user_tags: &[Box<str>],
     scopes: &[ScopeBoard],
@@ -66,8 +82,8 @@ pub(crate) fn layout(
     let board = Board { scopes, written };
     let open_samples = board.variables().count() <= OPEN_SAMPLES;
     let categories = [
-        category("Needs attention", board.attention(), false),
-        category("Training", user_charts(user_groups, user_tags), false),
+        category("Needs attention", board.attention(run), false),
+        category(TRAINING, user_charts(user_groups, user_tags), false),
         category(
             "Are the weights changing?",
             board.section(Section::Changing),
@@ -78,7 +94,9 @@ pub(crate) fn layout(
             board.section(Section::Sizes),
             false,
         ),
-        category("By role", board.parts(), true),
+        category("By group", board.parts(|scope| &scope.groups), false),
+        category("Each variable", board.each_variable(), true),
+        category("By role", board.parts(|scope| &scope.roles), true),
         category(
             "Single weights",
             board.samples(|variable| &variable.samples),
@@ -96,10 +114,11 @@ pub(crate) fn layout(
             true,
         ),
     ];
-    categories
-        .into_iter()
-        .filter(|category| !category.chart.is_empty())
-        .collect()
+    let is_shown = |category: &Category| !category.chart.is_empty() || category.title == TRAINING;
+    let categories: Vec<Category> = categories.into_iter().filter(is_shown).collect();
+    // No chart at all is no layout.
+    let has_charts = categories.iter().any(|category| !category.chart.is_empty());
+    if has_charts { categories } else { Vec::new() }
 }
 
 /// The tags that tell most, for pinned cards: the user's own first.
@@ -113,7 +132,7 @@ pub(crate) fn telling(
     // Half for the user's own, so that the weights are on the page whatever else is logged.
     let own = user_tags.iter().take(most / 2).map(ToString::to_string);
     let attention = || {
-        let rows = TABLE.iter();
+        let rows = TABLE.iter().filter(|row| board.is_telling(row));
         rows.filter_map(|row| Some((row, row.attention.as_ref()?)))
     };
     let model: Vec<&str> = attention().flat_map(|(_, of)| of.tags).copied().collect();
@@ -199,25 +218,35 @@ impl<'a> Board<'a> {
             .collect()
     }
 
-    /// The charts of a category: a line for each variable, or for the model where they are too
-    /// many.
+    /// False for a statistic whose charts would show nothing but an odd axis.
+    fn is_telling(&self, row: &StatisticRow) -> bool {
+        row.quantity != Quantity::Statistic(Statistic::WeightChangedFraction)
+            || self.scopes.iter().any(|scope| scope.has_unchanged)
+    }
+
+    /// The charts of a category: lines for each model.
     fn section(&self, section: Section) -> Vec<Chart> {
-        let small = self.scopes.iter().all(|scope| scope.tier == Tier::Small);
         let chart = |row: &'static StatisticRow| {
             let chart = row
                 .chart
                 .as_ref()
-                .filter(|chart| chart.section == section)?;
+                .filter(|chart| chart.section == section && self.is_telling(row))?;
+            let whole = row.aggregate.iter().filter(|_| chart.shows_whole);
+            let spread = row.spread.iter().flat_map(|spread| spread.quantiles);
+            let tags = whole.map(|of| of.tag).chain(spread.map(|(tag, _)| *tag));
+            self.model_chart(chart.title, &tags.collect::<Vec<&str>>())
+        };
+        TABLE.iter().filter_map(chart).collect()
+    }
+
+    /// A line for each variable, as far as they fit into a chart.
+    fn each_variable(&self) -> Vec<Chart> {
+        let chart = |row: &'static StatisticRow| {
+            let chart = row.chart.as_ref().filter(|_| self.is_telling(row))?;
             let each: Vec<&str> = self.each(row).collect();
-            match each.len() {
-                1..=LINES if small => Some(lines(chart.title, each)),
-                _ => {
-                    let whole = row.aggregate.iter().filter(|_| chart.shows_whole);
-                    let spread = row.spread.iter().flat_map(|spread| spread.quantiles);
-                    let tags = whole.map(|of| of.tag).chain(spread.map(|(tag, _)| *tag));
-                    self.model_chart(chart.title, &tags.collect::<Vec<&str>>())
-                }
-            }
+            (1..=LINES)
+                .contains(&each.len())
+                .then(|| lines(chart.title, each))
         };
         TABLE.iter().filter_map(chart).collect()
     }
@@ -227,30 +256,29 @@ impl<'a> Board<'a> {
         (!tags.is_empty()).then(|| lines(title, tags.iter().take(LINES)))
     }
 
-    fn attention(&self) -> Vec<Chart> {
+    fn attention(&self, run: &str) -> Vec<Chart> {
         let findings = self.model_chart("Variables with a fault", &[FINDINGS]);
         let chart = |row: &StatisticRow| {
-            let attention = row.attention.as_ref()?;
+            let attention = row.attention.as_ref().filter(|_| self.is_telling(row))?;
             self.model_chart(attention.title, attention.tags)
         };
         let general = findings.into_iter().chain(TABLE.iter().filter_map(chart));
-        self.faults().chain(general).collect()
+        self.faults(run).chain(general).collect()
     }
 
-    /// What is wrong comes first.
-    fn faults(&self) -> impl Iterator<Item = Chart> {
+    /// What is wrong comes first, with the run: the charts of several runs are side by side.
+    fn faults(&self, run: &str) -> impl Iterator<Item = Chart> {
         let faults = self.scopes.iter().flat_map(|scope| &scope.faults);
-        let chart = |fault: &FaultBoard| {
+        let chart = move |fault: &FaultBoard| {
             let tags = fault.tags.iter().filter(|tag| (self.written)(tag));
             let tags: Vec<&Arc<str>> = tags.collect();
-            (!tags.is_empty()).then(|| lines(&fault.title, tags))
+            (!tags.is_empty()).then(|| lines(&format!("{} ({run})", fault.title), tags))
         };
         faults.filter_map(chart).take(FAULTS)
     }
 
-    fn parts(&self) -> Vec<Chart> {
-        let parts: BTreeSet<&Arc<str>> =
-            self.scopes.iter().flat_map(|scope| &scope.parts).collect();
+    fn parts(&self, of: impl Fn(&'a ScopeBoard) -> &'a Vec<Arc<str>>) -> Vec<Chart> {
+        let parts: BTreeSet<&Arc<str>> = self.scopes.iter().flat_map(of).collect();
         let chart = |title: &str, statistic: &str| -> Vec<Chart> {
             let tags = parts.iter().map(|part| format!("{part}{statistic}"));
             let tags: Vec<String> = tags.filter(|tag| (self.written)(tag)).collect();
@@ -258,6 +286,7 @@ impl<'a> Board<'a> {
         };
         TABLE
             .iter()
+            .filter(|row| self.is_telling(row))
             .filter_map(|row| Some(chart(row.by_role?, row.aggregate.as_ref()?.tag)))
             .flatten()
             .collect()
@@ -275,11 +304,18 @@ impl<'a> Board<'a> {
                 .collect();
             match written.as_slice() {
                 [] => {}
-                [one] => single.push(*one),
+                [one] => single.push((&*variable.name, *one)),
                 several => charts.extend(chunked(&variable.name, several)),
             }
         }
-        charts.extend(chunked("One weight of each", &single));
+        let tags: Vec<&str> = single.iter().map(|(_, tag)| *tag).collect();
+        match single.as_slice() {
+            [(name, _)] => charts.extend(chunked(name, &tags)),
+            several => {
+                let title = format!("One weight of each of {} variables", several.len());
+                charts.extend(chunked(&title, &tags));
+            }
+        }
         charts
     }
 

@@ -177,17 +177,31 @@ impl Plot {
     }
 
     fn draw_row(&self, canvas: &mut Canvas, map: &WeightMap, row: usize) {
-        for (place, column) in map.columns().iter().enumerate() {
-            let Some(cell) = column.cells.get(row) else {
-                continue;
-            };
-            let rect = Rect {
-                x: self.x(place),
-                y: self.y(row),
-                width: self.x(place + 1) - self.x(place),
-                height: self.row - 1,
-            };
-            draw_cell(canvas, rect, cell);
+        let cells = || {
+            let columns = map.columns().iter().enumerate();
+            columns.filter_map(|(place, column)| Some((place, column.cells.get(row)?)))
+        };
+        let rect = |place: usize, height: usize| Rect {
+            x: self.x(place),
+            y: self.y(row),
+            width: self.x(place + 1) - self.x(place),
+            height,
+        };
+        let height = self.row - 1;
+        // Most cells have one colour: their first line is drawn, and the whole of it repeated.
+        for (place, cell) in cells() {
+            if let Some(color) = plain_color(cell) {
+                canvas.fill(rect(place, 1), color);
+            }
+        }
+        canvas.repeat(Rect {
+            x: self.left,
+            y: self.y(row),
+            width: PLOT,
+            height,
+        });
+        for (place, cell) in cells().filter(|(_, cell)| plain_color(cell).is_none()) {
+            draw_parts(canvas, rect(place, height), cell);
         }
     }
 
@@ -277,15 +291,19 @@ fn round_unit(least: u64) -> i64 {
     }
 }
 
+/// The colour of a cell of which all steps did the same; `None` for one of parts, or a hatched one.
+fn plain_color(cell: &Cell) -> Option<Color> {
+    match (cell.moved, cell.still, cell.frozen) {
+        _ if cell.is_nonfinite => Some(NONFINITE),
+        (0, 0, 0) => Some(UNSEEN),
+        (_, 0, 0) => Some(level(cell.log_ratio())),
+        (0, _, 0) => Some(STILL),
+        _ => None,
+    }
+}
+
 /// From above: what moved, what did not, and what was not meant to, by their shares.
-fn draw_cell(canvas: &mut Canvas, rect: Rect, cell: &Cell) {
-    let observed = cell.observed();
-    if cell.is_nonfinite {
-        return canvas.fill(rect, NONFINITE);
-    }
-    if observed == 0 {
-        return canvas.fill(rect, UNSEEN);
-    }
+fn draw_parts(canvas: &mut Canvas, rect: Rect, cell: &Cell) {
     let shares = [cell.moved, cell.still, cell.frozen];
     let [moved, still, frozen] = heights(rect.height, shares);
     let part = |y: usize, height: usize| Rect { y, height, ..rect };

@@ -256,6 +256,8 @@ pub(crate) struct Aggregate {
     pub(crate) members: Vec<usize>,
     /// Only the whole model shows how its variables spread.
     pub(crate) is_model: bool,
+    /// The user named it; otherwise it is the model or a role.
+    pub(crate) is_group: bool,
     /// Histograms of a role of a large model.
     pub(crate) histogram: Option<Arc<PointTag>>,
     pub(crate) delta_histogram: Option<Arc<PointTag>>,
@@ -380,6 +382,7 @@ pub(crate) fn aggregates(
         tags: AggregateTags::new(prefix(""), sample(&members)),
         members,
         is_model: true,
+        is_group: false,
         histogram: None,
         delta_histogram: None,
     };
@@ -401,6 +404,7 @@ pub(crate) fn aggregates(
         Aggregate {
             members,
             is_model: false,
+            is_group: !role,
             histogram: histogram.then(|| tags.tag(kind, description)),
             delta_histogram: deltas.then(|| tags.tag(Quantity::Deltas, WEIGHT_DELTAS)),
             tags: AggregateTags::new(prefix(&name), sample),

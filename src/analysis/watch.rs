@@ -42,6 +42,9 @@ use crate::source::gradient_sampler::GradientSample;
 const FINDINGS_TEXT: &str =
     "Variables with a fault in force, as the report under Text lists them. Healthy: 0.";
 
+/// A changed share above this at each step is 1 for whoever looks at a chart of it.
+const TELLING_SHARE: f64 = 0.99;
+
 /// One model in one scope.
 pub(crate) struct Watch {
     subject: Subject,
@@ -59,6 +62,8 @@ pub(crate) struct Watch {
     curve: Curve,
     /// A plan or a fault has come since the board was taken.
     has_new_board: bool,
+    /// See [`ScopeBoard::has_unchanged`].
+    has_unchanged: bool,
     /// Variables, their roles, or how few steps are observed have changed since the record was
     /// taken.
     has_new_plan: bool,
@@ -119,6 +124,7 @@ impl Watch {
             sample: Vec::new(),
             curve: Curve::default(),
             has_new_board: false,
+            has_unchanged: false,
             has_new_plan: false,
             observed: 0,
             thinning: Thinning::default(),
@@ -172,6 +178,15 @@ impl Watch {
             let motions = known.map(|(variable, state)| state.motion(variable));
             let rhythm = plan.stride(call).max(self.thinning.stride);
             map.observe(call, snapshot.step, rhythm, motions);
+        }
+        if !self.has_unchanged {
+            let mut changed = self
+                .states
+                .iter()
+                .map(|state| state.measured.changed_fraction());
+            self.has_unchanged =
+                changed.any(|share| share.is_some_and(|share| share < TELLING_SHARE));
+            self.has_new_board |= self.has_unchanged;
         }
         let points = self.points(&snapshot, before);
         self.states.iter_mut().for_each(State::drop_histograms);
@@ -640,7 +655,9 @@ impl Watch {
     pub(crate) fn take_board(&mut self) -> Option<ScopeBoard> {
         std::mem::take(&mut self.has_new_board).then(|| {
             scope_board(
+                &self.scope,
                 Tier::of(self.logged()),
+                self.has_unchanged,
                 self.plan.as_deref(),
                 &self.states,
                 &self.aggregates,

@@ -84,6 +84,7 @@ impl Cell {
     }
 
     /// How often it was observed.
+    #[cfg(test)]
     pub(crate) fn observed(&self) -> u64 {
         u64::from(self.moved) + u64::from(self.still) + u64::from(self.frozen)
     }
@@ -249,10 +250,10 @@ impl WeightMap {
             return false;
         }
         let next = (self.pictured + 1).next_power_of_two().max(FIRST_PICTURE);
-        // Findings that follow each other share a picture.
+        // Findings that follow each other share a picture, and early ones are on the next one soon.
         let of_finding = self.has_news
             && self.pictures_of_findings < PICTURES_OF_FINDINGS
-            && since > self.pictured / 16;
+            && since >= FIRST_PICTURE.max(self.pictured / 16 + 1);
         let is_due = is_end || self.steps >= next || of_finding;
         if is_due {
             self.pictures_of_findings += u32::from(of_finding);

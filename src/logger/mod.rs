@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::analysis::tag_parts::LEARNING_RATE;
+use crate::analysis::tag_parts::{LEARNING_RATE, WEIGHT_IMAGES};
 use crate::capture::plan::{Plan, Variable};
 use crate::capture::{Captured, Subject};
 use crate::error::{Error, Result};
@@ -32,8 +32,10 @@ use crate::source::copied::CopiedValues;
 use crate::source::element_source::{FetchedScalar, PendingScalar};
 use crate::source::first_values::FirstValues;
 use crate::source::image::{CopiedPixels, Image, Inspected, check_size};
-use crate::source::named_tensors::NamedTensors;
+use crate::source::named_tensors::{NamedTensors, StoreWait, Visitor};
+use crate::source::pictured::{PictureSink, Pictured};
 use crate::source::values::{Scalar, ScalarValue, Values};
+use crate::summary::heat_map::{self, HeatMap};
 use crate::summary::histograms::HistogramValues;
 use crate::summary::hparams::Status;
 use crate::summary::images::{EncodedImage, Grid, PixelImages};
@@ -437,6 +439,80 @@ impl Logger {
         check_grid(tag, &images)?;
         let bytes = images.iter().map(Inspected::bytes).sum();
         call.send(bytes, || Ok(PixelImages(copy_pixels(tag, images)?)))
+    }
+
+    /// Logs a picture of each matrix and of the filters of each convolution as
+    /// `weight_images/<variable>`: what a layer looks at, units that are alike, units that are
+    /// dead. Call it seldom: TensorBoard keeps ten pictures of a tag.
+    ///
+    /// Blue weights are negative, white ones 0, orange to red ones positive, magenta ones NaN or
+    /// infinite. The range is the same to both sides and written below the picture: the largest
+    /// magnitude, but for one weight in 200, which an outlier would be. A row is an output unit; of
+    /// a convolution with at most four input channels the filters are in rows one after the other.
+    /// Each weight is a block of pixels with sharp edges. Of what has more than 512 rows or columns
+    /// (a matrix of 50 000 x 768) evenly spread ones are shown, and the picture says so.
+    ///
+    /// Variables that [`WeightOptions::select`](crate::WeightOptions::select) leaves out have no
+    /// picture, nor have those of one dimension, and those that are not floating. The call copies
+    /// what is shown, at most 1 MB of a variable in host memory; the rest is done on the writer
+    /// thread.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
+    /// // A `VarStore` names the shapes of its variables; slices and vectors have one dimension.
+    /// # #[cfg(feature = "tch")] {
+    /// let vs = tch::nn::VarStore::new(tch::Device::Cpu);
+    /// let _layer = tch::nn::conv2d(vs.root() / "conv", 3, 16, 5, Default::default());
+    /// assert_eq!(logger.log_weight_images(&vs, 0)?, 1);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Returns the number of pictures.
+    ///
+    /// # Errors
+    /// A step beyond `i64`, a closed logger, a store that cannot be read.
+    pub fn log_weight_images<S: NamedTensors + ?Sized>(
+        &self,
+        source: &S,
+        step: impl Step,
+    ) -> Result<usize> {
+        let step = self.run.check_step("log_weight_images", step)?;
+        self.core.check_may_wait("log_weight_images", &self.run)?;
+        let mut wait = StoreWait {
+            patience: self.core.selection.options.store_timeout,
+            ..StoreWait::default()
+        };
+        let mut pictures = PictureSink::new(|pictured| self.log_weight_image(&pictured, step));
+        source.visit(&mut Visitor::new(&mut pictures, &mut wait))?;
+        pictures.finish()
+    }
+
+    /// False for a variable that is left out.
+    fn log_weight_image(&self, pictured: &Pictured<'_>, step: i64) -> Result<bool> {
+        let Pictured {
+            name,
+            source,
+            layout,
+            sheet,
+        } = pictured;
+        if name.is_empty() || !self.core.selection.selects(name) {
+            return Ok(false);
+        }
+        let tag = format!("{WEIGHT_IMAGES}/{}", self.full_tag(name));
+        let call = self.begin(&tag, step)?;
+        let (place, elements) = (call.place(), sheet.elements());
+        call.send_entry(elements * layout.dtype.size(), || {
+            let values = CopiedValues::chosen(name, *source, layout, elements, sheet.numbers())?;
+            let sheet = sheet.clone();
+            let payload = TaggedPayload {
+                description: heat_map::DESCRIPTION.into(),
+                ..place.whole_tag(&tag, HeatMap { sheet, values })
+            };
+            Ok(payload.into())
+        })?;
+        Ok(true)
     }
 
     /// Logs the weights of a model, and what changed since the call before: call it after each

@@ -24,6 +24,7 @@ pub(crate) fn is_ours(tag: &str) -> bool {
         BAND_LOW,
         BAND_HIGH,
         WEIGHT_MAP,
+        WEIGHT_IMAGES,
     ];
     others.contains(&first) || (first == "model" && is_spread) || TagParts::of(tag).is_some()
 }
@@ -41,6 +42,9 @@ pub(crate) fn weight_map_tag(scope: &str) -> Box<str> {
         scope => format!("{WEIGHT_MAP}/{scope}").into(),
     }
 }
+
+/// The pictures of weights, before the scope and the variable.
+pub(crate) const WEIGHT_IMAGES: &str = "weight_images";
 
 /// The scalar of the rate that the user told, behind the scope as the user's own tags are.
 pub(crate) const LEARNING_RATE: &str = "learning_rate";

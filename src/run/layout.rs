@@ -2,6 +2,7 @@
 //! again.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::analysis::dashboard::{self, ScopeBoard};
@@ -28,6 +29,8 @@ pub(crate) enum Moment {
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Layout {
+    /// The run's name in titles.
+    run: Box<str>,
     /// The user's scalar tags, in the order of their first value.
     user_tags: Vec<Box<str>>,
     user_groups: Vec<Box<str>>,
@@ -49,6 +52,15 @@ pub(crate) struct Draft {
 }
 
 impl Layout {
+    /// Of the run in this directory.
+    pub(crate) fn new(directory: &Path) -> Layout {
+        let name = directory.file_name().unwrap_or(directory.as_os_str());
+        Layout {
+            run: name.to_string_lossy().into(),
+            ..Layout::default()
+        }
+    }
+
     /// Adds a scalar tag of the user's own.
     pub(crate) fn add_user_tag(&mut self, tag: &str) {
         self.user_tags.push(tag.into());
@@ -152,7 +164,8 @@ impl Layout {
             };
             let mut groups = self.user_groups.clone();
             groups.retain(|group| !has_chart(group));
-            let generated = dashboard::layout(&groups, &self.user_tags, &boards, written);
+            let generated =
+                dashboard::layout(&self.run, &groups, &self.user_tags, &boards, written);
             join(&mut categories, generated);
         }
         if categories.is_empty() || categories == self.written {

@@ -93,10 +93,11 @@ impl RunWriter {
             history,
             options,
         } = opened;
+        let layout = Layout::new(claim.path());
         let mut run = RunWriter {
             files: Files::new(claim, writer, options),
             tags: Tags::default(),
-            layout: Layout::default(),
+            layout,
             records: Records::default(),
             embeddings: Embeddings::default(),
             spare: Vec::new(),

@@ -12,4 +12,6 @@ pub(crate) mod gradient_sampler;
 pub(crate) mod host;
 pub(crate) mod image;
 pub(crate) mod named_tensors;
+pub(crate) mod pictured;
+pub(crate) mod tiles;
 pub(crate) mod values;

@@ -61,10 +61,6 @@ impl Canvas {
         }
     }
 
-    pub(crate) fn dot(&mut self, x: usize, y: usize, color: Color) {
-        self.row(x, y, 1).fill(color);
-    }
-
     /// Writes from the upper left corner on. Letters beyond ASCII are question marks.
     pub(crate) fn text(&mut self, x: usize, y: usize, text: &str, color: Color) {
         for (place, letter) in text.chars().enumerate() {
@@ -72,9 +68,29 @@ impl Canvas {
             let glyph = BASIC_LEGACY
                 .get(glyph)
                 .unwrap_or(&BASIC_LEGACY['?' as usize]);
-            for (down, bits) in glyph.iter().enumerate() {
-                let set = (0..LETTER).filter(|right| bits >> right & 1 == 1);
-                set.for_each(|right| self.dot(x + place * LETTER + right, y + down, color));
+            let left = x.saturating_add(place * LETTER);
+            for (down, &bits) in glyph.iter().enumerate().filter(|(_, bits)| **bits != 0) {
+                let row = self.row(left, y.saturating_add(down), LETTER);
+                let mut rest = bits;
+                while rest != 0 {
+                    if let Some(pixel) = row.get_mut(rest.trailing_zeros() as usize) {
+                        *pixel = color;
+                    }
+                    rest &= rest - 1;
+                }
+            }
+        }
+    }
+
+    /// Repeats the part of a row below it, so that it is `height` rows high.
+    pub(crate) fn repeat(&mut self, rect: Rect) {
+        let end = rect.x.saturating_add(rect.width).min(self.width);
+        let start = rect.y.saturating_mul(self.width);
+        let last = rect.y.saturating_add(rect.height).min(self.height);
+        for y in rect.y.saturating_add(1)..last {
+            if rect.x < end {
+                let source = start + rect.x..start + end;
+                self.pixels.copy_within(source, y * self.width + rect.x);
             }
         }
     }

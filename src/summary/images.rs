@@ -1,7 +1,5 @@
 //! The Images dashboard: pictures of one step, as PNG or JPEG.
 
-use half::{bf16, f16};
-
 use crate::error::{Error, Result};
 use crate::kernel::Kernels;
 use crate::model::plugin::Plugin;
@@ -9,6 +7,7 @@ use crate::model::types::DType;
 use crate::proto::summary::value;
 use crate::proto::tensor_shape_proto::Dim;
 use crate::proto::{DataType, TensorProto, TensorShapeProto};
+use crate::source::copied::CopiedValues;
 use crate::source::image::{CopiedPixels, PixelSize};
 use crate::summary::Payload;
 use crate::summary::png::{self, Pixels};
@@ -208,7 +207,7 @@ pub(super) fn sheets(pixels: CopiedPixels) -> Vec<Sheet> {
         channels,
         is_planar,
     } = pixels.size;
-    let Levels { data, no_numbers } = Levels::of(pixels.values.dtype(), pixels.values.as_bytes());
+    let Levels { data, no_numbers } = Levels::of(&pixels.values);
     let (area, mut no_numbers) = (width * height, no_numbers.into_iter().peekable());
     let each = data.chunks_exact(area * channels).take(images).enumerate();
     each.map(|(image, data)| {
@@ -277,26 +276,17 @@ struct Levels {
 }
 
 impl Levels {
-    fn of(dtype: DType, bytes: &[u8]) -> Levels {
-        fn each<T: bytemuck::AnyBitPattern>(bytes: &[u8], to_f32: impl Fn(T) -> f32) -> Levels {
-            let elements: &[T] = bytemuck::try_cast_slice(bytes).unwrap_or_default();
-            debug_assert_eq!(
-                size_of_val(elements),
-                bytes.len(),
-                "the copy is aligned and whole"
-            );
-            let numbers = || elements.iter().map(|&element| to_f32(element));
-            let no_number = |(place, number): (usize, f32)| number.is_nan().then_some(place);
-            Levels {
-                data: numbers().map(level).collect(),
-                no_numbers: numbers().enumerate().filter_map(no_number).collect(),
+    fn of(values: &CopiedValues) -> Levels {
+        let bytes = values.as_bytes();
+        match values.dtype() {
+            DType::F16 | DType::BF16 | DType::F32 | DType::F64 => {
+                let numbers = values.to_f32();
+                let no_number = |(place, number): (usize, &f32)| number.is_nan().then_some(place);
+                Levels {
+                    data: numbers.iter().map(|&number| level(number)).collect(),
+                    no_numbers: numbers.iter().enumerate().filter_map(no_number).collect(),
+                }
             }
-        }
-        match dtype {
-            DType::F16 => each(bytes, f16::to_f32),
-            DType::BF16 => each(bytes, bf16::to_f32),
-            DType::F32 => each(bytes, |number: f32| number),
-            DType::F64 => each(bytes, |number: f64| number as f32),
             DType::Bool => Levels::exact(bytes.iter().map(|&truth| truth.min(1) * 255).collect()),
             _ => Levels::exact(bytes.to_vec()),
         }

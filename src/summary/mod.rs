@@ -11,6 +11,7 @@ pub(crate) mod custom_scalars;
 pub(crate) mod figure;
 pub(crate) mod foreign;
 pub(crate) mod graph;
+pub(crate) mod heat_map;
 pub(crate) mod histograms;
 pub(crate) mod hparams;
 pub(crate) mod images;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use prost::Message;
 use regex::Regex;
+use tch_tensorboard::WeightOptions;
 use tch_tensorboard::proto::custom_scalar::{Layout, chart::Content};
 use tch_tensorboard::proto::summary;
 
@@ -213,4 +214,68 @@ fn a_learning_rate_outlives_a_call_that_failed() {
     run.log_weights(&twice, 0).unwrap_err();
     run.log_weights(&("w", weights(0)), 0).unwrap();
     assert_eq!(run.finish().scalar("learning_rate"), [(0, 0.5)]);
+}
+
+/// Titles of categories, each with those of its charts.
+fn titles(written: &Written) -> Vec<(String, Vec<String>)> {
+    let (_, newest) = layouts(written).pop().unwrap();
+    let categories = newest.category.into_iter();
+    categories
+        .map(|category| {
+            let charts = category.chart.into_iter().map(|chart| chart.title);
+            (category.title, charts.collect())
+        })
+        .collect()
+}
+
+fn charts<'a>(titles: &'a [(String, Vec<String>)], category: &str) -> &'a [String] {
+    let found = titles.iter().find(|(title, _)| title == category);
+    found.map_or(&[], |(_, charts)| charts)
+}
+
+#[test]
+fn the_changed_share_has_charts_only_where_it_says_something() {
+    let write = |rests: bool| {
+        let run = Run::of_every_call();
+        for step in 0..6_i64 {
+            let mut weights: Vec<f32> = (0..8).map(|n| (step + n + 1) as f32).collect();
+            if rests {
+                weights[3] = 7.0;
+            }
+            run.log_weights(&("w", weights), step).unwrap();
+        }
+        titles(&run.finish())
+    };
+    let is_share = |title: &String| title.contains("hanged share");
+    let all = |titles: &[(String, Vec<String>)]| -> usize {
+        let charts = titles.iter().flat_map(|(_, charts)| charts);
+        charts.filter(|title| is_share(title)).count()
+    };
+    assert_eq!(all(&write(false)), 0);
+    assert!(all(&write(true)) >= 2);
+}
+
+#[test]
+fn titles_name_scope_and_run_and_groups_have_a_place() {
+    let options = WeightOptions::new().group("head", "fc*");
+    let run = Run::build(|builder| builder.weights(options));
+    let scope = run.scoped("G").unwrap();
+    for step in 0..40_i64 {
+        let moving = weights(step);
+        let mut broken = weights(step);
+        broken[1] = f32::NAN;
+        run.log_weights(&("fc.weight", &moving), step).unwrap();
+        scope.log_weights(&("fc.weight", &broken), step).unwrap();
+    }
+    let titles = titles(&run.finish());
+    assert_eq!(
+        charts(&titles, "Needs attention")[0],
+        "G/fc.weight: non finite (run)"
+    );
+    assert!(charts(&titles, "Single weights").contains(&"G/fc.weight".to_owned()));
+    assert!(charts(&titles, "Single weights").contains(&"fc.weight".to_owned()));
+    assert!(!charts(&titles, "By group").is_empty());
+    // For TensorBoard, which puts what the first of several runs does not have at the end.
+    assert!(titles.iter().any(|(title, _)| title == "Training"));
+    assert!(charts(&titles, "Training").is_empty());
 }

@@ -376,7 +376,8 @@ fn a_finding_reaches_the_text_and_the_first_category() {
     };
     let layout = Layout::decode(&*tensor.string_val[0]).unwrap();
     assert_eq!(layout.category[0].title, "Needs attention");
-    assert_eq!(layout.category[0].chart[0].title, "un*used|x: detached");
+    let title = &layout.category[0].chart[0].title;
+    assert_eq!(title, "un*used|x: detached (run)");
 }
 
 #[test]
