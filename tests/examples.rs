@@ -446,7 +446,12 @@ mod with_tch {
         assert_eq!(sampled, 4);
 
         let validation = Written::read(&run.join("val"));
-        assert_eq!(validation.tags(), ["accuracy", "loss"]);
+        let curves = (0..10).map(|digit| format!("digit/{digit}"));
+        let mut tags: Vec<String> = curves.collect();
+        tags.extend(["accuracy", "confusion", "loss", "samples"].map(str::to_owned));
+        tags.sort();
+        assert_eq!(validation.tags(), tags);
+        assert_eq!(validation.steps("digit/9"), [3]);
         assert_eq!(validation.steps("accuracy"), [3]);
         let shown = format!("{:.2} %", 100.0 * validation.scalar("accuracy", 3));
         assert!(result(&out).contains(&shown), "{shown} is not in: {out}");

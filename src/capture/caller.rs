@@ -10,6 +10,7 @@ use crate::capture::copier::Copier;
 use crate::capture::copy_tuner::CopyTuner;
 use crate::capture::costs::Costs;
 use crate::capture::fingerprint::Fingerprint;
+use crate::capture::meter::{EVERY, Meter};
 use crate::capture::plan::{Due, Followed, Plan};
 use crate::capture::planned::Planned;
 use crate::capture::planner::Planner;
@@ -81,6 +82,8 @@ pub(crate) struct Capture {
     copied: Option<u64>,
     /// Copies made so far.
     copies: u64,
+    /// Calls, to measure every so many.
+    calls: u32,
     throttle: Throttle,
     sampling: Sampling,
     costs: Arc<Costs>,
@@ -132,6 +135,7 @@ impl Capture {
     ) -> Capture {
         Capture {
             copies: 0,
+            calls: 0,
             throttle: Throttle::new(overhead),
             sampling: Sampling::new(overhead),
             costs,
@@ -193,6 +197,23 @@ impl Capture {
 
     pub(crate) fn set_learning_rate(&mut self, rate: f64) {
         self.learning_rate = Some(rate);
+    }
+
+    /// Begins to measure what the next call costs.
+    pub(crate) fn meter(&mut self) -> Meter {
+        let planned = self.planned.as_ref();
+        let is_free = planned.is_some_and(|planned| planned.plan.is_explicit());
+        if is_free || !self.throttle.is_limited() {
+            return Meter::Elapsed;
+        }
+        self.calls = self.calls.wrapping_add(1);
+        if self.planned.is_none() || self.is_observed(self.steps) || self.is_base() {
+            Meter::cpu(1)
+        } else if self.calls.is_multiple_of(EVERY) {
+            Meter::cpu(EVERY)
+        } else {
+            Meter::Represented
+        }
     }
 
     /// Copies what this call owes. The duration is the time spent waiting for a buffer or a store.
@@ -265,7 +286,10 @@ impl Capture {
             return Ok((Captured::Skipped, Duration::ZERO));
         }
         let Some(bytes) = self.bytes_to_copy(looks_idle) else {
-            self.count_unobserved();
+            match looks_idle {
+                true => self.idle_unreported += 1,
+                false => self.count_unobserved(),
+            }
             self.count_step(looks_idle);
             return Ok((Captured::Skipped, Duration::ZERO));
         };
@@ -612,7 +636,11 @@ impl Capture {
         if !plan.is_explicit() {
             self.throttle.follow(self.steps, &self.costs);
         }
-        let idle_calls = std::mem::take(&mut self.idle_unreported);
+        // One that is compared with nothing says nothing of the rest that it lies in.
+        let idle_calls = match follows || self.idle_since.is_none() {
+            true => std::mem::take(&mut self.idle_unreported),
+            false => 0,
+        };
         Captured::Snapshot(Box::new(Snapshot {
             idle_calls,
             idle_since: self.idle_since,
@@ -643,6 +671,8 @@ mod tests {
     struct Thinned {
         capture: Capture,
         step: i64,
+        /// Calls at rest that snapshots have reported which are compared with the one before.
+        idle_calls: u32,
     }
 
     impl Thinned {
@@ -657,6 +687,7 @@ mod tests {
                     ..capture
                 },
                 step: 0,
+                idle_calls: 0,
             }
         }
 
@@ -674,6 +705,7 @@ mod tests {
                 return None;
             };
             let due = snapshot.due.iter().any(|due| due.scalars);
+            self.idle_calls += snapshot.idle_calls * u32::from(snapshot.follows);
             // As the worker does.
             snapshot.pool.keep(snapshot.buffer);
             Some((snapshot.follows, due))
@@ -714,6 +746,21 @@ mod tests {
         );
         assert!(seen.len() < 2 * AT_REST as usize, "{}", seen.len());
         assert!(thinned.capture.costs.unobserved() > unobserved);
+    }
+
+    #[test]
+    fn calls_at_rest_that_are_not_copied_are_reported_with_the_next_one_that_is_compared() {
+        let mut thinned = Thinned::new(64);
+        for call in 0..400 {
+            thinned.log(if call < 100 { call as f32 } else { -1.0 });
+        }
+        let compared = 2 * AT_REST;
+        assert!(
+            thinned.idle_calls > 200 - compared,
+            "{}",
+            thinned.idle_calls
+        );
+        assert!(thinned.idle_calls <= 300, "{}", thinned.idle_calls);
     }
 
     #[test]

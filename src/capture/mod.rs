@@ -9,6 +9,7 @@ mod copier;
 mod copy_tuner;
 pub(crate) mod costs;
 mod fingerprint;
+mod meter;
 pub(crate) mod plan;
 mod planned;
 mod planner;

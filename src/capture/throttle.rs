@@ -20,7 +20,7 @@ const BETWEEN: u64 = 16;
 
 /// What may be spent, whatever its share, before anything is thinned out: the first hundreds of
 /// steps of a small model, most of what a short run has. It counts, and is made up for later.
-const ADVANCE: Duration = Duration::from_millis(20);
+const ADVANCE: Duration = Duration::from_millis(40);
 
 /// From this stride on the steps between are not even looked at.
 const BLIND: u64 = 256;
@@ -77,6 +77,10 @@ impl Throttle {
             decided: None,
             has_credit: true,
         }
+    }
+
+    pub(crate) fn is_limited(&self) -> bool {
+        self.limit.is_some()
     }
 
     /// Of so many steps one is observed; 1 for all of them.

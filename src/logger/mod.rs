@@ -24,7 +24,6 @@ use crate::logger::board_url::board_url;
 use crate::logger::core::{Core, RunHandle, lock};
 use crate::logger::models::{Channel, Models};
 use crate::model::types::{Step, WallTime};
-use crate::platform::cpu_clock;
 use crate::report::{Finding, WeightReport};
 use crate::run::entry::RunEntry;
 use crate::run::health::{Health, Stats};
@@ -511,7 +510,7 @@ impl Logger {
         source: &S,
         step: i64,
     ) -> Result<()> {
-        let (since, computed) = (Instant::now(), cpu_clock::thread());
+        let since = Instant::now();
         let wall_time = self.now();
         let (call, channel) = match subject {
             Subject::Weights => ("log_weights", &self.models.weights),
@@ -519,6 +518,7 @@ impl Logger {
         };
         self.core.check_may_wait(call, &self.run)?;
         let mut channel = lock(channel);
+        let meter = channel.capture.meter();
         if subject == Subject::Weights && self.models.rebase.swap(false, Ordering::AcqRel) {
             channel.capture.rebase();
         }
@@ -540,10 +540,10 @@ impl Logger {
             Captured::Dropped => Health::count(&self.core.shared.health.dropped, 1),
         }
         let shared = &self.core.shared;
-        shared.health.held(since.elapsed(), waited);
-        shared
-            .costs
-            .add_caller(cpu_clock::thread().saturating_sub(computed));
+        let elapsed = since.elapsed();
+        shared.health.held(elapsed, waited);
+        let spent = meter.spent(elapsed.saturating_sub(waited));
+        shared.costs.add_caller(spent);
         Ok(())
     }
 

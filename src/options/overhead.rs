@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Overhead {
-    /// At most this share, between 0 and 1, behind the first 36 steps and 20 ms, in which each call
+    /// At most this share, between 0 and 1, behind the first 36 steps and 40 ms, in which each call
     /// is observed. Then as few are as it takes to keep to it: two calls in a row, which make a
     /// delta of one step, out of 4, 8, 16, … Calls that [`Cadence::EveryCall`] or
     /// [`Cadence::Every`] ask for are observed whatever they cost.

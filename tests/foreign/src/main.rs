@@ -2,8 +2,9 @@
 //!
 //! `foreign RUN STEPS [mlp|cnn|tiny] [libtorch threads]`; with `TCH_TENSORBOARD=off` nothing is
 //! logged. Prints the report, and in a last line what was spent: seconds on the clock, CPU seconds
-//! of the process and of the writer thread behind the first 20 steps, milliseconds that the log
-//! calls took, and how many steps were not observed.
+//! of the process and of the writer thread behind the first 20 steps, seconds on the clock in
+//! `log_weights`, CPU seconds that the logger itself has counted, and how many steps were not
+//! observed.
 
 use std::time::{Duration, Instant};
 
@@ -26,23 +27,30 @@ fn main() -> Result<()> {
     let vs = nn::VarStore::new(Device::Cpu);
     let (model, sizes, batch) = model(&vs.root(), kind);
     let mut opt = nn::Adam::default().build(&vs, 1e-3)?;
-    let x = Tensor::randn([&[batch], sizes.as_slice()].concat(), (Kind::Float, Device::Cpu));
+    let x = Tensor::randn(
+        [&[batch], sizes.as_slice()].concat(),
+        (Kind::Float, Device::Cpu),
+    );
     let y = Tensor::randint(10, [batch], (Kind::Int64, Device::Cpu));
     let logger = match std::env::var("TCH_TENSORBOARD").as_deref() {
         Ok("off") => None,
         _ => Some(Logger::create(run)?),
     };
-    let (mut began, mut called) = (None, Duration::ZERO);
+    let (mut began, mut called, mut spent) = (None, Duration::ZERO, Duration::ZERO);
     for step in 0..steps {
         if step == steps.min(20) {
             began = Some(Spent::now());
+            spent = logger
+                .as_ref()
+                .map(|logger| logger.stats().spent)
+                .unwrap_or_default();
             called = Duration::ZERO;
         }
         let loss = model.forward_t(&x, true).cross_entropy_for_logits(&y);
         opt.backward_step(&loss);
         if let Some(logger) = &logger {
-            let since = Instant::now();
             logger.log_scalar("loss/train", &loss, step)?;
+            let since = Instant::now();
             logger.log_weights(&vs, step)?;
             called += since.elapsed();
         }
@@ -53,14 +61,16 @@ fn main() -> Result<()> {
         println!("{}", logger.weight_report()?);
         now = Spent::now();
         unobserved = logger.stats().unobserved;
+        spent = logger.stats().spent - spent;
         logger.close()?;
     }
     println!(
-        "spent: {:.4} {:.4} {:.4} {:.4} {unobserved}",
+        "spent: {:.4} {:.4} {:.4} {:.4} {:.4} {unobserved}",
         (now.clock - began.clock).as_secs_f64(),
         (now.process - began.process).as_secs_f64(),
         (now.writer - began.writer).as_secs_f64(),
-        called.as_secs_f64()
+        called.as_secs_f64(),
+        spent.as_secs_f64()
     );
     Ok(())
 }
@@ -103,7 +113,11 @@ struct Spent {
 impl Spent {
     fn now() -> Spent {
         let (mut process, mut writer) = (Duration::ZERO, Duration::ZERO);
-        for task in std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
+        for task in std::fs::read_dir("/proc/self/task")
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             let name = std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
             let computed = computed(&task.path().join("schedstat"));
             process += computed;
@@ -122,6 +136,9 @@ impl Spent {
 /// The first number of a `schedstat`: nanoseconds on a core.
 fn computed(path: &std::path::Path) -> Duration {
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    let nanos = text.split_whitespace().next().and_then(|first| first.parse().ok());
+    let nanos = text
+        .split_whitespace()
+        .next()
+        .and_then(|first| first.parse().ok());
     Duration::from_nanos(nanos.unwrap_or_default())
 }
