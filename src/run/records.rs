@@ -1,7 +1,7 @@
 //! The private record of a run: what of it has changed since it was last written. See
 //! `proto/tch_tensorboard.proto`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::proto::tch_tensorboard::{FindingRecord, ModelRecord, RemarkRecord, VariableRecord};
 use crate::summary::private;
@@ -60,7 +60,8 @@ impl Written {
             Changes::Some(variables) => (variables, false),
             Changes::Whole => (self.now.variables.clone(), true),
         };
-        (self.written, self.whole_in) = (self.now.clone(), file);
+        self.remember(&variables, is_whole);
+        self.whole_in = file;
         Some(ModelRecord {
             format: private::FORMAT,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -75,6 +76,31 @@ impl Written {
             trend: self.now.trend.clone(),
             notes: self.now.notes.clone(),
         })
+    }
+}
+
+impl Written {
+    /// What is in the files now: of variables that were not written again, what is there already.
+    fn remember(&mut self, variables: &[VariableRecord], is_whole: bool) {
+        let mut before = std::mem::replace(&mut self.written, self.now.clone());
+        if is_whole {
+            return;
+        }
+        let news: HashSet<&str> = variables.iter().map(|one| one.name.as_str()).collect();
+        let mut before: HashMap<String, VariableRecord> = before
+            .variables
+            .drain(..)
+            .map(|variable| (variable.name.clone(), variable))
+            .collect();
+        let written = &mut self.written.variables;
+        for variable in written
+            .iter_mut()
+            .filter(|one| !news.contains(one.name.as_str()))
+        {
+            if let Some(before) = before.remove(&variable.name) {
+                *variable = before;
+            }
+        }
     }
 }
 
@@ -244,6 +270,9 @@ mod tests {
         now.variables[0].reason = "in 300 steps".into();
         records.set(now);
         assert!(records.take(1, false).is_empty());
+        // Also when something else was news meanwhile.
+        records.models.get_mut("").unwrap().now.trend = "steady".into();
+        assert!(records.take(1, false)[0].variables.is_empty());
         let exact = records.take(1, true);
         assert_eq!(exact[0].variables[0].reason, "in 300 steps");
         assert!(records.take(1, true).is_empty());
