@@ -163,6 +163,9 @@ pub(crate) struct Report {
     /// Points that rules look back over, 4 to 1000: fewer for a log with a point an epoch
     #[arg(long, value_name = "POINTS", default_value_t = 20)]
     pub(crate) window: u32,
+    /// Judge the points alone, also where the run has recorded its own report
+    #[arg(long)]
+    pub(crate) recompute: bool,
     /// Exit with status 3 only for these verdicts, by their names in the JSON [default: all faults]
     #[arg(long, value_name = "VERDICT")]
     pub(crate) fail_on: Vec<String>,

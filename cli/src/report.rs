@@ -17,22 +17,11 @@ use crate::selection::Selection;
 const PER_UPDATE: u64 = 64;
 
 /// Names of the verdicts that are faults, in the order in which rules decide.
-const FAULTS: [&str; 14] = [
-    "non_finite",
-    "moving_while_frozen",
-    "detached",
-    "all_zero",
-    "dead_gradient",
-    "stalled",
-    "vanishing",
-    "not_updated",
-    "rounded_away",
-    "poor_init",
-    "exploding",
-    "large_updates",
-    "erratic",
-    "scale_drift",
-];
+fn faults() -> impl Iterator<Item = &'static str> {
+    Verdict::all()
+        .filter(|verdict| verdict.is_fault())
+        .map(Verdict::name)
+}
 
 pub(crate) fn run(args: &Report) -> Result<Status, Failure> {
     let wanted = wanted(&args.fail_on)?;
@@ -42,7 +31,7 @@ pub(crate) fn run(args: &Report) -> Result<Status, Failure> {
     let mut out = BufWriter::new(output(args));
     let (mut has_weights, mut others) = (false, Vec::new());
     for run in selection.runs() {
-        let (found, read) = recompute(run, args, &mut progress)?;
+        let (found, read) = read(run, args, &mut progress)?;
         status = status.max(read);
         if found.report.parameters.is_empty() {
             others.push(shown(run.name()));
@@ -93,9 +82,9 @@ impl Wanted {
 fn wanted(asked: &[String]) -> Result<Wanted, Failure> {
     let known = |asked: &String| {
         let asked = asked.replace('-', "_");
-        let known = FAULTS.into_iter().find(|fault| *fault == asked);
+        let known = faults().find(|fault| *fault == asked);
         known.ok_or_else(|| {
-            let all = FAULTS.join(", ");
+            let all = faults().collect::<Vec<_>>().join(", ");
             Failure::Argument(format!("no fault is called {asked}; there are {all}"))
         })
     };
@@ -103,7 +92,7 @@ fn wanted(asked: &[String]) -> Result<Wanted, Failure> {
     names.map(Wanted)
 }
 
-fn recompute(
+fn read(
     run: &Run,
     args: &Report,
     progress: &mut Progress,
@@ -115,6 +104,7 @@ fn recompute(
         .exclude(args.exclude.iter().map(String::as_str))
         .thresholds(thresholds);
     let mut reader = ReportReader::new(run)
+        .recompute(args.recompute)
         .options(options)?
         .frozen(args.frozen.iter().map(String::as_str))?
         .resync(true);

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use tch_tensorboard::{
-    Audio, HParams, Image, LogDir, Logger, Mesh, Point, PointValue, PrCurve, proto,
+    Audio, HParams, Image, LogDir, Logger, Mesh, Point, PointValue, PrCurve, Verdict, proto,
 };
 
 fn program() -> Command {
@@ -505,6 +505,7 @@ fn report_is_the_one_of_the_run_and_its_status_tells_of_faults() {
         out.starts_with(&format!("healthy:\n{live}\n")),
         "{out}{live}"
     );
+    let (_, out, _) = run(&["report", "--recompute"], temp.path());
     assert!(
         out.contains("note: a log holds no glimpse of gradients"),
         "{out}"
@@ -541,6 +542,19 @@ fn report_is_the_one_of_the_run_and_its_status_tells_of_faults() {
         "not-updated",
     ];
     assert_eq!(run(&these, temp.path()).0, 3);
+    for fault in Verdict::all().filter(|verdict| verdict.is_fault()) {
+        let code = run(&["report", "--fail-on", fault.name()], temp.path()).0;
+        assert!(code == 0 || code == 3, "{fault}: {code}");
+    }
+    // The run recorded why; the points alone have more causes.
+    let reasons = |more: &[&str]| {
+        run(
+            &[&["report", "--run", "faulty"], more].concat(),
+            temp.path(),
+        )
+        .1
+    };
+    assert_ne!(reasons(&[]), reasons(&["--recompute"]));
     // Forty points without a move are fewer than these, but the run itself has judged.
     let (code, out, _) = run(&["report", "--window", "50", "--run", "f*"], temp.path());
     assert!(
@@ -580,6 +594,9 @@ fn report_has_forms_for_programs_and_for_pages() {
         (&second["shape"][0], &second["compared"]),
         (&40.into(), &59.into())
     );
+    assert_eq!(found["notes"].as_array().map(Vec::len), Some(0));
+    let (_, out, _) = run(&["report", "--json", "--recompute"], temp.path());
+    let found: serde_json::Value = serde_json::from_str(out.trim()).unwrap();
     assert!(
         found["notes"][0]
             .as_str()

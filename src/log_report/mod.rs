@@ -152,8 +152,8 @@ impl ReportReader {
         I: IntoIterator,
         I::Item: Into<Pattern>,
     {
-        let patterns = patterns.into_iter().map(Into::into).collect();
-        self.judge.recomputes = true;
+        let patterns: Vec<Pattern> = patterns.into_iter().map(Into::into).collect();
+        self.judge.recomputes |= !patterns.is_empty();
         self.judge.index.set_frozen(patterns)?;
         Ok(self)
     }

@@ -1,7 +1,7 @@
 //! The private record of a run: what of it has changed since it was last written. See
 //! `proto/tch_tensorboard.proto`.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use crate::proto::tch_tensorboard::{FindingRecord, ModelRecord, RemarkRecord, VariableRecord};
 use crate::summary::private;
@@ -60,8 +60,7 @@ impl Written {
             Changes::Some(variables) => (variables, false),
             Changes::Whole => (self.now.variables.clone(), true),
         };
-        self.remember(&variables, is_whole);
-        self.whole_in = file;
+        (self.written, self.whole_in) = (self.now.clone(), file);
         Some(ModelRecord {
             format: private::FORMAT,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -79,31 +78,6 @@ impl Written {
     }
 }
 
-impl Written {
-    /// What is in the files now: of variables that were not written again, what is there already.
-    fn remember(&mut self, variables: &[VariableRecord], is_whole: bool) {
-        let mut before = std::mem::replace(&mut self.written, self.now.clone());
-        if is_whole {
-            return;
-        }
-        let news: HashSet<&str> = variables.iter().map(|one| one.name.as_str()).collect();
-        let mut before: HashMap<String, VariableRecord> = before
-            .variables
-            .drain(..)
-            .map(|variable| (variable.name.clone(), variable))
-            .collect();
-        let written = &mut self.written.variables;
-        for variable in written
-            .iter_mut()
-            .filter(|one| !news.contains(one.name.as_str()))
-        {
-            if let Some(before) = before.remove(&variable.name) {
-                *variable = before;
-            }
-        }
-    }
-}
-
 enum Changes {
     Nothing,
     Some(Vec<VariableRecord>),
@@ -111,39 +85,31 @@ enum Changes {
     Whole,
 }
 
-/// What is new of a model. A step alone, or one more that was not observed, is no news but where
-/// all must be exact.
+/// What is new of a model. Texts, numbers and a step alone are no news but where all must be exact;
+/// with other news they are written, so that each record is true of its step.
 fn changes(before: &ModelRecord, now: &ModelRecord, exact: bool) -> Changes {
     let mut known: HashMap<&str, &VariableRecord> = before
         .variables
         .iter()
         .map(|variable| (variable.name.as_str(), variable))
         .collect();
-    let changed: Vec<VariableRecord> = now
-        .variables
-        .iter()
-        .filter(|variable| {
-            let known = known.remove(variable.name.as_str());
-            known.is_none_or(|known| match exact {
-                true => known != *variable,
-                false => essence(known) != essence(variable),
-            })
-        })
-        .cloned()
-        .collect();
-    let is_same = changed.is_empty()
-        && (&now.roles, &now.trend, now.stride) == (&before.roles, &before.trend, before.stride)
-        && match exact {
-            true => {
-                (&now.findings, &now.notes, now.step)
-                    == (&before.findings, &before.notes, before.step)
-            }
-            false => faults(now).eq(faults(before)),
-        };
-    match is_same {
+    let mut has_news = exact && now.step != before.step;
+    let mut changed = Vec::new();
+    for variable in &now.variables {
+        let known = known.remove(variable.name.as_str());
+        if known != Some(variable) {
+            has_news |= exact || known.map(essence) != Some(essence(variable));
+            changed.push(variable.clone());
+        }
+    }
+    has_news |= (&now.roles, &now.trend, now.stride)
+        != (&before.roles, &before.trend, before.stride)
+        || !faults(now).eq(faults(before))
+        || (exact && (&now.findings, &now.notes) != (&before.findings, &before.notes));
+    match has_news {
         _ if !known.is_empty() => Changes::Whole,
-        true => Changes::Nothing,
-        false => Changes::Some(changed),
+        true => Changes::Some(changed),
+        false => Changes::Nothing,
     }
 }
 
@@ -268,13 +234,19 @@ mod tests {
         records.set(now.clone());
         records.take(1, false);
         now.variables[0].reason = "in 300 steps".into();
-        records.set(now);
+        records.set(now.clone());
         assert!(records.take(1, false).is_empty());
-        // Also when something else was news meanwhile.
-        records.models.get_mut("").unwrap().now.trend = "steady".into();
-        assert!(records.take(1, false)[0].variables.is_empty());
         let exact = records.take(1, true);
         assert_eq!(exact[0].variables[0].reason, "in 300 steps");
+        assert!(records.take(1, true).is_empty());
+        // Beside other news it is written, too.
+        now.variables[0].reason = "in 301 steps".into();
+        now.trend = "steady".into();
+        records.set(now);
+        assert_eq!(
+            records.take(1, false)[0].variables[0].reason,
+            "in 301 steps"
+        );
         assert!(records.take(1, true).is_empty());
     }
 }
