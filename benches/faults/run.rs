@@ -92,12 +92,12 @@ pub(crate) fn build_optimizer(
 /// Whether loggers keep to the default limit of costs.
 pub(crate) static IS_LIMITED: AtomicBool = AtomicBool::new(false);
 
-/// A logger that sees each step and writes next to nothing; where costs are limited, one as it is
-/// by default.
+/// A logger that sees each step and writes next to nothing; where costs are limited, one with all
+/// other options as they are by default.
 pub(crate) fn logger(dir: &std::path::Path, thinned: bool) -> Result<Logger> {
     let builder = Logger::builder(dir.join("run"));
     if IS_LIMITED.load(Ordering::Relaxed) && !thinned {
-        return Ok(builder.create()?);
+        return Ok(builder.overhead(Overhead::AtMost(0.02)).create()?);
     }
     let scalars = if thinned {
         Cadence::Every(10)

@@ -47,7 +47,7 @@ struct Args {
     /// Measures each program with plain arithmetic, and holds the right answers against that
     #[arg(long)]
     check: bool,
-    /// Keeps to a limit of two hundredths of the CPU time, so that what is observed depends on the machine
+    /// Keeps to two hundredths of the CPU time, so that what is observed depends on the machine
     #[arg(long)]
     limited: bool,
     /// Seed of libtorch's generator
