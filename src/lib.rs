@@ -84,7 +84,7 @@
 //!
 //! [`Logger::weight_report`] says of each variable whether it learns and if not, why: a [`Verdict`]
 //! with its [`Evidence`], the first step at which it held, and what to do. `log_weights` is all it
-//! needs: gradients are glanced at where they lie, so call it before they are cleared.
+//! needs: gradients are looked at where they lie, so call it before they are cleared.
 //! [`Logger::take_findings`] hands each fault to the training thread once, and
 //! [`Logger::set_learning_rate`] narrows causes down. Numbers that decide are in [`Thresholds`].
 //! [`Run::weight_report`] recomputes the report from a log directory.

@@ -43,7 +43,7 @@ pub(crate) enum Command {
     /// row: run,tag,step,wall_time,left,right,count) or texts (run,tag,step,wall_time,cell,text).
     /// JSON lines have all kinds: objects with run, tag, step, wall_time, kind and value, where NaN
     /// and infinities are the strings NaN, Infinity and -Infinity, and images, sounds and graphs
-    /// are told by their sizes; with --media the images and sounds are written to files, which the
+    /// are shown by their sizes; with --media the images and sounds are written to files, which the
     /// lines name. Points come in the order of the files; those that a resumed run wrote again come
     /// again.
     ///

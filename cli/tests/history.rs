@@ -118,7 +118,7 @@ fn checkpoints_of_consecutive_steps_say_what_live_logging_says() {
         points(&dir.path().join("live")),
     );
     let mut compared = 0;
-    // Of a tensor that stands still live logging has no points: they would say nothing.
+    // Live logging writes no points of a tensor that does not move.
     for ((tag, step), value) in &live {
         let is_of_weights = tag.starts_with("weights/")
             || [

@@ -64,11 +64,11 @@ pub(crate) fn log_predictions(
         samples.get_or_insert(batch.images);
     }
     let (scores, labels) = (Tensor::cat(&scores, 0), Tensor::cat(&labels, 0));
-    let told = scores.argmax(-1, false);
+    let found = scores.argmax(-1, false);
     if let Some(images) = samples {
-        log_samples(run, &images, &told.eq_tensor(&labels), step)?;
+        log_samples(run, &images, &found.eq_tensor(&labels), step)?;
     }
-    log_confusion(run, &labels, &told, classes as i64, step)?;
+    log_confusion(run, &labels, &found, classes as i64, step)?;
     let names: Vec<String> = (0..classes).map(|digit| digit.to_string()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     Ok(run.log_pr_curves("digit", PrCurve::new(&labels, &scores), &names, step)?)
@@ -103,11 +103,11 @@ fn log_samples(run: &Logger, images: &Tensor, is_right: &Tensor, step: u64) -> R
 fn log_confusion(
     run: &Logger,
     labels: &Tensor,
-    told: &Tensor,
+    found: &Tensor,
     classes: i64,
     step: u64,
 ) -> Result<()> {
-    let places = labels * classes + told;
+    let places = labels * classes + found;
     let counts = places
         .bincount::<Tensor>(None, classes * classes)
         .reshape([classes, classes]);

@@ -368,7 +368,7 @@ fn triangle(canvas: &mut Canvas, x: usize, y: usize) {
     }
 }
 
-/// What stands in front of a text of the legend.
+/// What is drawn before a text of the legend.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Sign {
     Scale,
@@ -579,7 +579,7 @@ mod tests {
     }
 
     /// Of colours as eyes see them that lack one kind of cones (Machado, Oliveira and Fernandes,
-    /// 2009, severity 1), the distance in CIELAB. From 10 on two colours beside each other are told
+    /// 2009, severity 1), the distance in CIELAB. From 10 on two colours beside each other are distinguished
     /// apart at a glance.
     fn distance(one: [u8; 3], other: [u8; 3], eyes: &[[f64; 3]; 3]) -> f64 {
         let lab = |rgb: [u8; 3]| {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::platform::cpu_clock;
 
-/// One in so many calls that copy nothing is measured and stands for the others: to read a thread's
+/// One in so many calls that copy nothing is measured and represents the others: to read a thread's
 /// clock twice takes as long as such a call. Odd, so that all phases of a stride come round.
 pub(crate) const EVERY: u32 = 7;
 
@@ -20,7 +20,7 @@ pub(crate) enum Meter {
 }
 
 impl Meter {
-    /// Begins to measure a call that stands for so many.
+    /// Begins to measure a call that represents so many.
     pub(crate) fn cpu(calls: u32) -> Meter {
         Meter::Cpu {
             began: cpu_clock::thread(),

@@ -12,8 +12,8 @@ use crate::error::Result;
 /// The longest index that is read.
 const LONGEST_INDEX: u64 = 32 << 20;
 
-/// What ends the names of files with weights.
-const ENDINGS: [&str; 9] = [
+/// See [`Checkpoint::FILE_ENDINGS`](crate::Checkpoint::FILE_ENDINGS).
+pub(crate) const ENDINGS: [&str; 9] = [
     ".safetensors",
     ".npz",
     ".pt",

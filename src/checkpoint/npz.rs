@@ -145,7 +145,7 @@ pub(super) fn numpy_type(descr: &str) -> Option<(StoredType, bool)> {
     Some((kind, order == ">"))
 }
 
-/// What stands in the header of an `.npy`, a dictionary as Python prints it.
+/// The header of an `.npy`, a dictionary as Python prints it.
 struct NpyHeader {
     descr: String,
     is_fortran: bool,

@@ -95,6 +95,17 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// What ends the names of files with weights, as libraries write them. [`open`](Self::open)
+    /// recognises a format by content; a folder is searched for these names.
+    pub const FILE_ENDINGS: [&'static str; 9] = folder::ENDINGS;
+
+    /// True when the name of a file ends with one of [`FILE_ENDINGS`](Self::FILE_ENDINGS).
+    pub fn is_named(path: impl AsRef<Path>) -> bool {
+        let name = path.as_ref().file_name().unwrap_or_default();
+        let name = name.to_string_lossy();
+        folder::ENDINGS.iter().any(|ending| name.ends_with(ending))
+    }
+
     /// Opens a file, an index of shards, or a folder.
     ///
     /// # Errors

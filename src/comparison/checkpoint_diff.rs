@@ -141,7 +141,7 @@ impl<'a> CheckpointDiff<'a> {
             let swapped = transposed(b).filter(|swapped| swapped.shape == a.shape);
             is_swapped = match found.relation {
                 Relation::SwappedContents => true,
-                // Of equal shapes the order tells nothing yet.
+                // Of equal shapes the order says nothing yet.
                 _ => a.shape != b.shape && swapped.is_some(),
             };
             pair = match swapped.filter(|_| is_swapped) {

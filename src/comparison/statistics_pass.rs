@@ -250,7 +250,7 @@ fn unchanged(weights: &Moments) -> Change {
     }
 }
 
-/// Elements that moved to a neighbour of their own type, whose ranks are told by the bits of a
+/// Elements that moved to a neighbour of their own type, whose ranks are in the bits of a
 /// wider one.
 fn steps_of_one(ranks: &[i16], a: &[u8], b: &[u8]) -> u64 {
     let rank = |bits: &[u8; 2]| {

@@ -12,7 +12,7 @@ use crate::report::{Verdict, WeightReport};
 const NAMED: usize = 20;
 
 /// Adds the notes.
-pub(crate) fn tell(
+pub(crate) fn note(
     index: &Index,
     recorded: &Recorded,
     differences: &[RecordedVerdict],
@@ -21,14 +21,14 @@ pub(crate) fn tell(
     if report.parameters.is_empty() {
         return;
     }
-    tell_differences(recorded, differences, report);
+    note_differences(recorded, differences, report);
     let models = &index.models;
-    tell_undecided(index, report);
+    note_undecided(index, report);
     let notes = &mut report.notes;
     notes.extend(thinned_note(index.declared.stride()));
     if models.iter().any(|model| model.is_foreign) {
         notes.push(
-            "histograms of another writer: judged by what changed from point to point. They tell \
+            "histograms of another writer: judged by what changed from point to point. They have \
              neither shapes nor roles nor single steps, so rules about sizes are silent, and what \
              is frozen looks as if it were not updated"
                 .into(),
@@ -42,14 +42,14 @@ pub(crate) fn tell(
     let count = all().filter(nameless).count();
     if count > 0 {
         notes.push(format!(
-            "the log does not tell the shape of {count} variables: rules about matrices are \
+            "the log does not have the shape of {count} variables: rules about matrices are \
              silent on them"
         ));
     }
     let roles = all().filter(|variable| variable.kind == Kind::Role).count();
     if roles > 0 {
         notes.push(format!(
-            "{roles} rows are roles, each of which stands for all its variables: one that does \
+            "{roles} rows are roles, each of which represents all its variables: one that does \
              not learn among them is not seen"
         ));
     }
@@ -72,11 +72,11 @@ pub(crate) fn tell(
             "{silent} frozen variables did not move and are not in the log"
         ));
     }
-    tell_unread(index, report);
+    note_unread(index, report);
 }
 
 /// What this version cannot take in.
-pub(crate) fn tell_unread(index: &Index, report: &mut WeightReport) {
+pub(crate) fn note_unread(index: &Index, report: &mut WeightReport) {
     let notes = &mut report.notes;
     let (codes, newer) = index.declared.unknown();
     if !codes.is_empty() {
@@ -97,7 +97,7 @@ pub(crate) fn tell_unread(index: &Index, report: &mut WeightReport) {
 }
 
 /// Where the run itself has come to another verdict.
-fn tell_differences(
+fn note_differences(
     recorded: &Recorded,
     differences: &[RecordedVerdict],
     report: &mut WeightReport,
@@ -124,15 +124,15 @@ fn not_in_logs(models: &[LoggedModel]) -> String {
     match blind {
         true => "a log holds no glimpse of gradients (log_gradients writes them) and no single \
                  elements: detached, dead gradient, vanishing, stalled, rounded away and erratic \
-                 are not told from it, and what does not move is \"not updated\""
+                 do not show in it, and what does not move is \"not updated\""
             .into(),
-        false => "a log holds no single elements: rounded away, erratic and units that stand \
-                  still are not told from it"
+        false => "a log holds no single elements: rounded away, erratic and units that do not \
+                  move do not show in it"
             .into(),
     }
 }
 
-fn tell_undecided(index: &Index, report: &mut WeightReport) {
+fn note_undecided(index: &Index, report: &mut WeightReport) {
     let window = index.selection.options.thresholds.window;
     let undecided = report
         .parameters
@@ -142,7 +142,7 @@ fn tell_undecided(index: &Index, report: &mut WeightReport) {
     if undecided > 0 {
         report.notes.push(format!(
             "{undecided} variables are undecided: the log has fewer than {window} points of them \
-             to compare, or does not tell whether they moved"
+             to compare, or does not say whether they moved"
         ));
     }
 }

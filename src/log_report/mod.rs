@@ -65,7 +65,7 @@ impl LoggedReport {
 /// no such record, or with [`recompute`](ReportReader::recompute), other thresholds or a part of
 /// the variables, the points are judged by the same rules, as far as they say enough
 /// ([`log_gradients`](crate::Logger::log_gradients) helps). Histograms that
-/// others have written (`add_histogram` of torch and tensorboardX) tell which variables move
+/// others have written (`add_histogram` of torch and tensorboardX) show which variables move
 /// between points. The notes of the report say what could not be decided. Memory is bounded by the
 /// number of variables, of which 10 000 are judged.
 ///
@@ -247,7 +247,7 @@ impl Judge {
         if declared.judged().next().is_some() && is_whole && !self.recomputes {
             report.notes.clear();
             own_report::take_over(declared, run, &mut report);
-            limits::tell_unread(&self.index, &mut report);
+            limits::note_unread(&self.index, &mut report);
             return LoggedReport {
                 report,
                 recorded: Vec::new(),
@@ -257,7 +257,7 @@ impl Judge {
             self.recorded = Recorded::of(declared);
         }
         let recorded = self.recorded.differences(&report, is_whole);
-        limits::tell(&self.index, &self.recorded, &recorded, &mut report);
+        limits::note(&self.index, &self.recorded, &recorded, &mut report);
         LoggedReport { report, recorded }
     }
 }

@@ -23,7 +23,7 @@ const WEIGHTS: &str = "weights";
 
 impl Logger {
     /// Measures drift from the weights of a checkpoint, such as the pre-trained ones, instead of
-    /// from the first call of `log_weights`, which comes after this one. A tensor stands for the
+    /// from the first call of `log_weights`, which comes after this one. A tensor represents the
     /// variable of its name, if it has as many elements; variables without one are named by the
     /// error that [`on_error`](crate::LoggerBuilder::on_error) gets, and their drift is that from
     /// the first call. [`new_baseline`](Logger::new_baseline) ends it.

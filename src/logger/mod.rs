@@ -404,7 +404,7 @@ impl Logger {
                 )
                 .into(),
             }),
-            pixels => call.send(bytes, || Ok(PixelImages(copy_pixels(tag, [pixels])?))),
+            pixels => call.send(bytes, || Ok(PixelImages(CopiedPixels::of(tag, [pixels])?))),
         }
     }
 
@@ -438,7 +438,7 @@ impl Logger {
         let images: Vec<Inspected<'_>> = images.collect::<Result<_>>()?;
         check_grid(tag, &images)?;
         let bytes = images.iter().map(Inspected::bytes).sum();
-        call.send(bytes, || Ok(PixelImages(copy_pixels(tag, images)?)))
+        call.send(bytes, || Ok(PixelImages(CopiedPixels::of(tag, images)?)))
     }
 
     /// Logs a picture of each matrix and of the filters of each convolution as
@@ -820,26 +820,6 @@ impl std::fmt::Debug for Logger {
             .field("scope", &self.models.scope)
             .finish_non_exhaustive()
     }
-}
-
-/// Copies what the worker encodes.
-fn copy_pixels<'a>(
-    tag: &str,
-    images: impl IntoIterator<Item = Inspected<'a>>,
-) -> Result<Vec<CopiedPixels>> {
-    let images = images.into_iter().filter_map(|image| match image {
-        Inspected::Pixels {
-            source,
-            layout,
-            size,
-        } => Some((source, layout, size)),
-        Inspected::File { .. } => None,
-    });
-    let copied = images.map(|(source, layout, size)| {
-        let values = CopiedValues::of(tag, source.elements(), &layout)?;
-        Ok(CopiedPixels { size, values })
-    });
-    copied.collect()
 }
 
 /// The images can be shown as a grid.

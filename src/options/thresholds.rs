@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Thresholds {
-    /// Steps that a rule looks back over, 4 to 1000. Default 20. A variable must stand still for at
+    /// Steps that a rule looks back over, 4 to 1000. Default 20. A variable must rest for at
     /// least as many, and for longer where the run has shown that moves lie further apart.
     pub window: u32,
     /// Calls without any move of a model, before its first, after which that is a fault where no

@@ -31,7 +31,7 @@ mod imp {
     }
 }
 
-/// Elsewhere the time that has passed stands for both.
+/// Elsewhere the time that has passed is taken for both.
 #[cfg(not(unix))]
 mod imp {
     use std::sync::OnceLock;

@@ -185,7 +185,7 @@ impl<'a> Case<'a> {
         self.context.still >= needed
     }
 
-    /// It stands still with all of its model, rather than alone.
+    /// All of its model rests with it.
     pub(crate) fn is_still_everywhere(&self) -> bool {
         self.signs.rest != Rest::Moves
     }

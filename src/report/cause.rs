@@ -23,7 +23,7 @@ pub enum Cause {
     PinnedAtBound,
     /// The updates are smaller than half a unit in the last place of the weights.
     Rounding,
-    /// One of these: what was seen does not tell them apart.
+    /// One of these: what was seen does not decide which.
     OneOf(&'static [Cause]),
 }
 
@@ -81,7 +81,7 @@ impl Cause {
             Cause::OneOf(_) => {
                 "check that the optimizer is built from the store that holds it, that step is \
                  called, and its group's learning rate; set_learning_rate() and calling \
-                 log_weights before gradients are cleared tell more"
+                 log_weights before gradients are cleared narrow it down"
             }
         }
     }

@@ -291,7 +291,7 @@ impl Patient {
     }
 
     /// Share of the units that the newest steps, so many of them, left as they were; `None` where
-    /// they are not told apart.
+    /// they are not distinguished.
     fn share_still_for(&self, steps: u64) -> Option<f64> {
         let now = self.history.steps;
         if self.units.is_empty() {

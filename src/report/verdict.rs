@@ -13,7 +13,7 @@ use crate::report::remark::Remark;
 ///
 /// *Learning* is shown, never assumed: something changed, and its cause was seen, or could not be
 /// seen for a reason that a [`Remark`](crate::Remark) states. What follows from what was seen is
-/// this table, in which an empty cell stands for any value. Rules about sizes come after it: they
+/// this table, in which an empty cell means any value. Rules about sizes come after it: they
 /// look at what is *learning* there, or not decided yet.
 ///
 #[doc = include_str!("evidence_table.md")]
@@ -48,7 +48,7 @@ pub enum Verdict {
     DecayOnly,
     /// The gradient of each variable of this model is exactly zero. One finding for the model.
     ZeroGradient,
-    /// Its gradient is there and exactly zero, while those of others are not: it stands behind
+    /// Its gradient is there and exactly zero, while those of others are not: it is behind
     /// units that never fire.
     DeadGradient,
     /// All its units are the same, and each step keeps them so: it began as a constant.

@@ -23,7 +23,7 @@ pub struct WeightReport {
 }
 
 impl WeightReport {
-    /// The first variable of this name; walk `parameters` to tell scopes and sub-runs apart.
+    /// The first variable of this name; walk `parameters` to distinguish scopes and sub-runs.
     pub fn parameter(&self, name: &str) -> Option<&ParameterReport> {
         self.parameters
             .iter()
@@ -56,12 +56,12 @@ pub struct ParameterReport {
     pub scope: String,
     /// As the model spells it.
     pub name: String,
-    /// Sizes of the dimensions. Read back from a log that does not tell them: the number of
+    /// Sizes of the dimensions. Read back from a log without them: the number of
     /// elements.
     pub shape: Vec<i64>,
-    /// Type of the elements; `None` in a report read back from a log that does not tell it.
+    /// Type of the elements; `None` in a report read back from a log without it.
     pub dtype: Option<DType>,
-    /// Trainable, frozen or a buffer. Read back from a log that does not tell it: trainable.
+    /// Trainable, frozen or a buffer. Read back from a log without it: trainable.
     pub role: Role,
     /// The newest step that was analysed.
     pub step: i64,

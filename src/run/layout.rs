@@ -28,7 +28,7 @@ pub(crate) enum Moment {
 
 /// See the module.
 #[derive(Default)]
-pub(crate) struct Layout {
+pub(crate) struct RunLayout {
     /// The run's name in titles.
     run: Box<str>,
     /// The user's scalar tags, in the order of their first value.
@@ -51,13 +51,13 @@ pub(crate) struct Draft {
     pub(crate) step: i64,
 }
 
-impl Layout {
+impl RunLayout {
     /// Of the run in this directory.
-    pub(crate) fn new(directory: &Path) -> Layout {
+    pub(crate) fn new(directory: &Path) -> RunLayout {
         let name = directory.file_name().unwrap_or(directory.as_os_str());
-        Layout {
+        RunLayout {
             run: name.to_string_lossy().into(),
-            ..Layout::default()
+            ..RunLayout::default()
         }
     }
 

@@ -34,7 +34,7 @@ use crate::run::embeddings::Embeddings;
 use crate::run::entry::RunEntry;
 use crate::run::files::Files;
 use crate::run::health::Health;
-use crate::run::layout::Layout;
+use crate::run::layout::RunLayout;
 use crate::run::point_messages::{EncodedPoint, Needs, PointMessages};
 use crate::run::records::Records;
 use crate::run::tags::{Met, Tags};
@@ -66,7 +66,7 @@ const MAP_DESCRIPTION: &str = "What each step changed in each variable, from the
 pub(crate) struct RunWriter {
     files: Files,
     tags: Tags,
-    layout: Layout,
+    layout: RunLayout,
     records: Records,
     embeddings: Embeddings,
     /// Values of the last scalars, kept for their memory: there are millions of them.
@@ -93,7 +93,7 @@ impl RunWriter {
             history,
             options,
         } = opened;
-        let layout = Layout::new(claim.path());
+        let layout = RunLayout::new(claim.path());
         let mut run = RunWriter {
             files: Files::new(claim, writer, options),
             tags: Tags::default(),

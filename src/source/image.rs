@@ -208,6 +208,30 @@ pub(crate) struct CopiedPixels {
     pub(crate) values: CopiedValues,
 }
 
+impl CopiedPixels {
+    /// Copies what the worker encodes. Files are not copied here: they are encoded already.
+    ///
+    /// # Errors
+    /// See [`CopiedValues::of`].
+    pub(crate) fn of<'a>(
+        tag: &str,
+        images: impl IntoIterator<Item = Inspected<'a>>,
+    ) -> Result<Vec<CopiedPixels>> {
+        let copied = images.into_iter().filter_map(|image| match image {
+            Inspected::File { .. } => None,
+            Inspected::Pixels {
+                source,
+                layout,
+                size,
+            } => {
+                let values = CopiedValues::of(tag, source.elements(), &layout);
+                Some(values.map(|values| CopiedPixels { size, values }))
+            }
+        });
+        copied.collect()
+    }
+}
+
 impl PixelSize {
     fn check(&self) -> Result<(), String> {
         let PixelSize {

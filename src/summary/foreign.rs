@@ -268,7 +268,7 @@ fn check_tensor(tag: &str, tensor: &TensorProto, plugin: Plugin) -> Checked {
         Plugin::Mesh if !is_rank(3) => return wrong("a shape of [batch, n, 3]"),
         _ => {}
     }
-    // A single element stands for all of a shape.
+    // A single element represents all of a shape.
     match held(tensor) {
         Some(held) if Some(held) != elements && held != 1 => Err(format!(
             "is a tensor of shape {shape:?} with {held} elements, at which TensorBoard fails"

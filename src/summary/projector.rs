@@ -244,20 +244,8 @@ impl InspectedEmbedding<'_> {
     pub(crate) fn copy(self, tag: &str, step: i64) -> Result<EmbeddingFiles> {
         let bytes = self.bytes();
         let vectors = CopiedValues::of(tag, self.vectors.elements(), &self.layout)?;
-        let sprite = self.sprite.into_iter().filter_map(|image| match image {
-            Inspected::Pixels {
-                source,
-                layout,
-                size,
-            } => Some((source, layout, size)),
-            Inspected::File { .. } => None,
-        });
-        let sprite = sprite.map(|(source, layout, size)| {
-            let values = CopiedValues::of(tag, source.elements(), &layout)?;
-            Ok(CopiedPixels { size, values })
-        });
         Ok(EmbeddingFiles {
-            sprite: sprite.collect::<Result<_>>()?,
+            sprite: CopiedPixels::of(tag, self.sprite)?,
             tag: tag.to_owned(),
             step,
             vectors,

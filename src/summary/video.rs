@@ -6,7 +6,6 @@ use crate::error::{Error, Result};
 use crate::kernel::Kernels;
 use crate::model::plugin::Plugin;
 use crate::proto::summary::value;
-use crate::source::copied::CopiedValues;
 use crate::source::image::{CopiedPixels, Image, Inspected};
 use crate::summary::Payload;
 use crate::summary::images::{image_tensor, sheets};
@@ -83,22 +82,10 @@ impl<'a> InspectedVideo<'a> {
     }
 
     /// # Errors
-    /// See [`CopiedValues::of`].
+    /// See [`CopiedPixels::of`].
     pub(crate) fn copy(self, tag: &str) -> Result<Video> {
-        let frames = self.frames.into_iter().filter_map(|frame| match frame {
-            Inspected::Pixels {
-                source,
-                layout,
-                size,
-            } => Some((source, layout, size)),
-            Inspected::File { .. } => None,
-        });
-        let frames = frames.map(|(source, layout, size)| {
-            let values = CopiedValues::of(tag, source.elements(), &layout)?;
-            Ok(CopiedPixels { size, values })
-        });
         Ok(Video {
-            frames: frames.collect::<Result<_>>()?,
+            frames: CopiedPixels::of(tag, self.frames)?,
             frames_per_sec: self.frames_per_sec,
         })
     }

@@ -21,7 +21,7 @@ const REPORT: &str = "weight_report";
 #[derive(Debug, Default)]
 pub struct Lines {
     pub of: BTreeMap<(String, String), Vec<String>>,
-    /// The scenario does not wait for the writer thread: a second report of one step stands behind
+    /// The scenario does not wait for the writer thread: a second report of one step comes after
     /// it, and the end of the session behind that.
     pub is_free_running: bool,
 }

@@ -166,7 +166,7 @@ fn a_unit_that_never_fires_has_a_dead_gradient() {
             .fill_(-1e3);
     });
     training.train(30);
-    // Nothing comes through: neither what stands before the dead units nor what is behind them gets
+    // Nothing comes through: neither what is before the dead units nor what is behind them gets
     // a gradient.
     for name in ["c2.weight", "c2.bias", "c10.weight"] {
         assert_eq!(training.verdict(name), Verdict::DeadGradient, "{name}");

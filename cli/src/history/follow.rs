@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use tch_tensorboard::Checkpoint;
+
 use crate::args::History;
 use crate::checkpoints;
 use crate::history::series::Series;
@@ -11,18 +13,6 @@ use crate::history::steps::{Dated, step_of};
 use crate::output::{Failure, complain};
 
 const POLL: Duration = Duration::from_secs(1);
-
-/// What ends the names of files that may be checkpoints.
-const ENDINGS: [&str; 8] = [
-    ".safetensors",
-    ".npz",
-    ".pt",
-    ".pth",
-    ".bin",
-    ".ckpt",
-    ".ot",
-    ".npy",
-];
 
 pub(super) struct Follower<'a> {
     folder: &'a Path,
@@ -126,7 +116,7 @@ impl<'a> Follower<'a> {
                 .to_string_lossy()
                 .into_owned();
             let is_hidden = name.starts_with('.');
-            let may_be = path.is_dir() || ENDINGS.iter().any(|ending| name.ends_with(ending));
+            let may_be = path.is_dir() || Checkpoint::is_named(&path);
             if !is_hidden && may_be && !self.done.contains(&path) {
                 found.push(path);
             }

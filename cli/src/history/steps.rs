@@ -15,7 +15,7 @@ pub(super) struct Dated {
     pub(super) step: i64,
 }
 
-/// What stands before a number that is a step, more exact words first.
+/// Words before a number that is a step, more exact ones first.
 const WORDS: [&str; 10] = [
     "global_step",
     "step",
@@ -127,20 +127,10 @@ fn leading_number(text: &str) -> Option<i64> {
 }
 
 fn without_endings(name: &str) -> &str {
-    let endings = [
-        ".safetensors",
-        ".index.json",
-        ".npz",
-        ".pt",
-        ".pth",
-        ".bin",
-        ".ckpt",
-        ".ot",
-        ".npy",
-        ".tar",
-    ];
+    let others = [".index.json", ".tar"];
+    let endings = Checkpoint::FILE_ENDINGS.iter().chain(&others);
     let mut stem = name;
-    while let Some(shorter) = endings.iter().find_map(|ending| stem.strip_suffix(ending)) {
+    while let Some(shorter) = endings.clone().find_map(|ending| stem.strip_suffix(ending)) {
         stem = shorter;
     }
     stem

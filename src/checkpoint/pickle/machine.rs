@@ -464,7 +464,7 @@ fn unquoted(line: &str) -> String {
         .replace("\\\"", "\"")
 }
 
-/// A text of protocol 0, in which `\uXXXX` stands for what no line can hold.
+/// A text of protocol 0, in which `\uXXXX` encodes what no line can hold.
 fn unescaped(line: &str) -> String {
     let mut text = String::with_capacity(line.len());
     let mut rest = line;

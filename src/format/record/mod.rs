@@ -17,7 +17,7 @@ const FOOTER_LEN: usize = 4;
 /// Bytes that framing adds to a payload.
 pub(crate) const OVERHEAD: usize = HEADER_LEN + FOOTER_LEN;
 
-/// The longest record a reader accepts unless told otherwise, and the longest a writer should make:
+/// The longest record a reader accepts by default, and the longest a writer should make:
 /// protobuf's own limit.
 pub(crate) const MAX_RECORD_LEN: u64 = i32::MAX as u64;
 
