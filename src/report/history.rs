@@ -138,6 +138,11 @@ impl Mean {
     }
 }
 
+/// A mean of shares: rounding of what came and went must not make it negative.
+fn share(mean: Mean) -> Option<f64> {
+    Some(mean.value()?.max(0.0))
+}
+
 impl Sums {
     fn count(&mut self, entry: &Entry, step: impl Fn(&mut u32)) {
         step(&mut self.steps);
@@ -208,12 +213,12 @@ impl Sums {
 
     /// Mean share of elements that changed.
     pub(crate) fn changed_of_all(&self) -> Option<f64> {
-        self.changed_of_all.value()
+        share(self.changed_of_all)
     }
 
     /// The same of those in rows that changed at all.
     pub(crate) fn changed(&self) -> Option<f64> {
-        self.changed.value()
+        share(self.changed)
     }
 
     pub(crate) fn one_ulp(&self) -> Option<f64> {
