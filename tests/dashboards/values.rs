@@ -4,9 +4,8 @@ use prost::Message;
 use tch_tensorboard::proto::{
     AudioPluginData, DataClass, DataType, MeshPluginData, PrCurvePluginData, summary,
 };
-use tch_tensorboard::{Audio, Error, Logger, Mesh, OnFull, PrCurve};
+use tch_tensorboard::{Audio, Error, Mesh, PrCurve};
 
-use crate::common::read_values;
 use crate::{Board, content, kind, shape};
 
 fn doubles(bytes: &[u8]) -> Vec<f64> {
@@ -94,56 +93,6 @@ fn mistakes_in_a_call_are_errors_and_those_in_the_data_are_reported() {
     let fine = PrCurve::new(&[1_u8], &[0.5_f32]);
     board.logger.log_pr_curve("pr", fine, 1).unwrap();
     assert_eq!(board.read("pr").len(), 1);
-}
-
-#[test]
-fn what_does_not_fit_beside_what_waits_is_given_up_as_a_whole_and_counted() {
-    use std::sync::mpsc::channel;
-    use std::sync::{Mutex, PoisonError};
-
-    let dir = tempfile::tempdir().unwrap();
-    let ((reached, has_reached), (release, released)) = (channel(), channel());
-    let released = Mutex::new(released);
-    let logger = Logger::builder(dir.path().join("run"))
-        .on_full(OnFull::Drop)
-        // The writer thread waits here, and all that is logged meanwhile waits for it.
-        .on_error(move |_| {
-            let _ = reached.send(());
-            let _ = released
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .recv();
-        })
-        .create()
-        .unwrap();
-    let bad = PrCurve::new(&[1_u8], &[17.0_f32]);
-    logger.log_pr_curve("bad", bad, 0).unwrap();
-    has_reached.recv().unwrap();
-    let dropped_before = logger.stats().dropped;
-    let large = vec![0_i16; 20 << 20];
-    logger
-        .log_audio("first", Audio::mono(&large, 8000), 0)
-        .unwrap();
-    // 24 MB would fit beside 40 MB, but not the colours too.
-    let (vertices, colors) = (vec![0.0_f32; 6_000_000], vec![0_u8; 6_000_000]);
-    logger
-        .log_mesh("beside", Mesh::new(&vertices).colors(&colors), 0)
-        .unwrap();
-    logger
-        .log_audio("second", Audio::mono(&large, 8000), 0)
-        .unwrap();
-    assert_eq!(
-        logger.stats().dropped - dropped_before,
-        2,
-        "neither fits beside the first"
-    );
-    release.send(()).unwrap();
-    assert!(logger.close().is_err(), "the curve was lost");
-    let tags: Vec<String> = read_values(logger.logdir())
-        .into_iter()
-        .map(|(_, value)| value.tag)
-        .collect();
-    assert_eq!(tags, ["first"]);
 }
 
 #[test]
