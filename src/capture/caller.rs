@@ -402,8 +402,13 @@ impl Capture {
             planned = self.plan_once(source)?;
         }
         let is_whole = self.selection.options.sample_limit.is_none();
-        if is_whole && self.sampling.take_size(planned.plan.bytes, &self.scope) {
+        if is_whole && self.sampling.take_size(planned.plan.bytes) {
             planned = self.plan_once(source)?;
+            let note = self.sampling.note().unwrap_or_default();
+            self.warnings.push(Error::InvalidOption {
+                option: "overhead",
+                reason: format!("{}: {note}", self.name()).into(),
+            });
         }
         // A plan that was just made is nobody else's.
         if let (Some(note), Some(plan)) = (self.sampling.note(), Arc::get_mut(&mut planned.plan)) {

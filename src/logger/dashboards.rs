@@ -46,8 +46,8 @@ impl Logger {
     /// [`Error::InvalidValue`] for lengths that differ, no labels, and
     /// fewer than 2 or more than 1000 thresholds;
     /// [`Error::UnsupportedTensor`], and as
-    /// [`log_text`](Logger::log_text). Scores beyond 0 to 1 and labels that are neither are
-    /// reported to [`on_error`](crate::LoggerBuilder::on_error).
+    /// [`log_text`](Logger::log_text). Scores and labels beyond 0 to 1, and weights that are
+    /// negative or not finite, are reported to [`on_error`](crate::LoggerBuilder::on_error).
     pub fn log_pr_curve(&self, tag: &str, curve: PrCurve<'_>, step: impl Step) -> Result<()> {
         let call = self.begin(tag, step)?;
         let curve = curve.inspect(tag, None)?;
@@ -74,7 +74,9 @@ impl Logger {
     /// ```
     ///
     /// # Errors
-    /// As [`log_pr_curve`](Logger::log_pr_curve); no classes, more than 1000, one without a name.
+    /// As [`log_pr_curve`](Logger::log_pr_curve); no classes, more than 1000, one without a name,
+    /// and two of one name. A label that is the number of no class is reported once for all
+    /// curves, and none is written.
     pub fn log_pr_curves(
         &self,
         tag: &str,
@@ -379,8 +381,8 @@ impl Logger {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidValue`] for shapes that do not fit, no vectors, more than 100 000, other
-    /// numbers of labels or pictures, pictures of several sizes or files, and more pixels than 8192
+    /// [`Error::InvalidValue`] for shapes that do not fit, no vectors, more than 100 000, more than
+    /// 2^26 numbers in all, other numbers of labels or pictures, pictures of several sizes or files, and more pixels than 8192
     /// in a row of pictures; [`Error::UnsupportedTensor`], and as [`log_text`](Logger::log_text).
     /// Numbers that are not finite, and what a disk refuses, are reported to
     /// [`on_error`](crate::LoggerBuilder::on_error).

@@ -9,7 +9,7 @@ use crate::summary::{TagText, TaggedPayload};
 
 /// See the module.
 pub(crate) enum RunEntry {
-    /// Values of dashboards that belong together, an event each.
+    /// Values of dashboards that belong together, of one step: one event.
     Payloads(Vec<TaggedPayload>),
     /// A message of the caller's own, and the bytes it takes.
     Event(Box<Event>, usize),

@@ -16,9 +16,10 @@ use crate::common::{read_events, read_values};
 /// A logger that gives up what there is no room for, and whose writer thread waits, with all that
 /// is logged meanwhile, until it is released.
 struct Stalled {
-    _dir: TempDir,
-    logger: Logger,
+    /// First, so that a test that fails releases the thread before the logger waits for it.
     release: Sender<()>,
+    logger: Logger,
+    _dir: TempDir,
 }
 
 impl Stalled {
@@ -125,6 +126,18 @@ fn what_a_run_has_once_can_be_logged_again_after_it_was_given_up() {
     };
     let layout = Layout::decode(&layout.string_val[0][..]).unwrap();
     assert_eq!(layout.category[0].title, "Charts");
+}
+
+#[test]
+fn what_is_said_of_tags_counts_with_its_bytes() {
+    let stalled = Stalled::new();
+    let text = "x".repeat(40 << 20);
+    let dropped = stalled.logger.stats().dropped;
+    for tag in ["a", "b"] {
+        stalled.logger.describe_tag(tag, "", &text).unwrap();
+    }
+    assert_eq!(stalled.logger.stats().dropped - dropped, 1);
+    stalled.release.send(()).unwrap();
 }
 
 /// 75 MB, more than may wait beside another value.
