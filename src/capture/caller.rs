@@ -448,7 +448,8 @@ impl Capture {
         planned.is_some_and(|planned| planned.plan.is_observed(step, self.stride()))
     }
 
-    /// True for the first steps of a model at rest, which cannot be distinguished from the others later.
+    /// True for the first steps of a model at rest, which cannot be distinguished from the others
+    /// later.
     fn is_watched_at_rest(&self) -> bool {
         self.stride() > 1 && self.throttle.has_credit() && self.rest_steps < AT_REST
     }

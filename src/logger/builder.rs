@@ -172,8 +172,8 @@ impl LoggerBuilder {
     }
 
     /// How much of the process's CPU time logging weights and gradients may take, the calling
-    /// threads' and the writer's together. Default: [`Overhead::Unlimited`]; where this crate is
-    /// compiled without optimisation two hundredths, [`Overhead::AtMost(0.02)`](Overhead::AtMost).
+    /// threads' and the writer's together. Default: two hundredths,
+    /// [`Overhead::AtMost(0.02)`](Overhead::AtMost).
     ///
     /// The logger measures what it costs and leaves out what is too much, from the 36th step of a
     /// model on: verdicts need as many. A delta is always that of one step, and what was not
@@ -181,7 +181,8 @@ impl LoggerBuilder {
     /// [`Stats::unobserved`](crate::Stats::unobserved) counts it, the report has a note on it, and
     /// [`Stats::spent`](crate::Stats::spent) is what was measured. What the writer thread takes to
     /// encode pictures, curves and scalars is left out: to observe fewer steps of a model would
-    /// make none of it cheaper. A cadence that you choose yourself ([`Cadence::EveryCall`](crate::Cadence::EveryCall),
+    /// make none of it cheaper. A cadence that you choose yourself
+    /// ([`Cadence::EveryCall`](crate::Cadence::EveryCall),
     /// [`Cadence::Every`](crate::Cadence::Every)) is kept whatever it costs.
     ///
     /// Where a program sets nothing, the environment variable `TCH_TENSORBOARD_OVERHEAD` can:

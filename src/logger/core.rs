@@ -171,8 +171,8 @@ impl Core {
             .clone()
     }
 
-    /// Hands an entry over, whose bytes were taken from the budget. Returns whether it was accepted,
-    /// and how long the call waited.
+    /// Hands an entry over, whose bytes were taken from the budget. Returns whether it was
+    /// accepted, and how long the call waited.
     pub(super) fn send_entry(&self, run: &RunHandle, entry: RunEntry) -> (bool, Duration) {
         let bytes = entry.bytes();
         let (pushed, waited) = self

@@ -47,8 +47,8 @@ impl Figure {
     /// Draws on white.
     ///
     /// # Errors
-    /// [`Error::InvalidValue`] when it cannot be shown, there is no memory for it, or `draw` returns
-    /// an error.
+    /// [`Error::InvalidValue`] when it cannot be shown, there is no memory for it, or `draw`
+    /// returns an error.
     pub(crate) fn draw<D: Drawn>(
         tag: &str,
         width: usize,
