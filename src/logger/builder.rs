@@ -172,8 +172,8 @@ impl LoggerBuilder {
     }
 
     /// How much of the process's CPU time logging weights and gradients may take, the calling
-    /// threads' and the writer's together. Default: [`Overhead::Unlimited`]; where this crate is
-    /// compiled without optimisation two hundredths, [`Overhead::AtMost(0.02)`](Overhead::AtMost).
+    /// threads' and the writer's together. Default: two hundredths,
+    /// [`Overhead::AtMost(0.02)`](Overhead::AtMost).
     ///
     /// The logger measures what it costs and leaves out what is too much, from the 36th step of a
     /// model on: verdicts need as many. A delta is always that of one step, and what was not

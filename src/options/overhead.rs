@@ -1,7 +1,6 @@
 //! How much of the process's CPU time logging may take.
 
 use crate::error::{Error, Result};
-use crate::platform::optimised::IS_UNOPTIMISED;
 
 /// How much of the process's CPU time `log_weights` and `log_gradients` may take, with all that
 /// follows on the writer thread; see [`LoggerBuilder::overhead`](crate::LoggerBuilder::overhead).
@@ -9,10 +8,10 @@ use crate::platform::optimised::IS_UNOPTIMISED;
 #[non_exhaustive]
 pub enum Overhead {
     /// At most this share, between 0 and 1, once the run is long enough: the first 36 steps are all
-    /// observed, and the first 300 as long as that takes no more than 250 ms. What they cost above
-    /// the share is made up for later. Then as few are observed as it takes to keep to it: two
-    /// calls in a row, which make a delta of one step, out of 4, 8, 16, … The newest weights in the
-    /// files are then those of the newest observed call. Calls that [`Cadence::EveryCall`] or
+    /// observed, and those after them until that has taken 60 ms. What they cost above the share is
+    /// made up for later. Then as few are observed as it takes to keep to it: two calls in a row,
+    /// which make a delta of one step, out of 4, 8, 16, … The newest weights in the files are then
+    /// those of the newest observed call. Calls that [`Cadence::EveryCall`] or
     /// [`Cadence::Every`] ask for are observed whatever they cost.
     ///
     /// [`Cadence::EveryCall`]: crate::Cadence::EveryCall
@@ -24,14 +23,10 @@ pub enum Overhead {
 }
 
 impl Default for Overhead {
-    /// No limit where this crate is optimised: of 102 programs with known answers, 101 are judged
-    /// rightly without one and 84 with two hundredths (`benches/wild`). Two hundredths where it is
-    /// not, since a training loop would take nine times as long.
+    /// Two hundredths: of 102 programs with known answers 101 are judged rightly with that limit
+    /// and without one (`benches/wild`).
     fn default() -> Overhead {
-        match IS_UNOPTIMISED {
-            true => Overhead::AtMost(0.02),
-            false => Overhead::Unlimited,
-        }
+        Overhead::AtMost(0.02)
     }
 }
 
