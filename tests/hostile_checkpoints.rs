@@ -2,28 +2,30 @@
 //! as what it is, in bounded memory, and nothing in it is executed.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::io::Write;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tch_tensorboard::Checkpoint;
 
-/// Counts what is allocated.
+/// Counts what is allocated, for each thread: tests run beside each other.
 struct Counting;
 
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    static NOW: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
+}
 
 // SAFETY: everything is handed on to the system's allocator, of which it has the guarantees.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = NOW.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(now, Ordering::Relaxed);
+        NOW.set(NOW.get() + layout.size() as isize);
+        PEAK.set(PEAK.get().max(NOW.get()));
         // SAFETY: the caller's promise.
         unsafe { System.alloc(layout) }
     }
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Ordering::Relaxed);
+        NOW.set(NOW.get() - layout.size() as isize);
         // SAFETY: the caller's promise.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -33,7 +35,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// What opening and reading may take: the budget of a pickle and some buffers.
-const MOST_MEMORY: usize = 400 << 20;
+const MOST_MEMORY: isize = 400 << 20;
 
 /// Opens a file of these bytes and reads all of its tensors; returns the first error.
 fn read(name: &str, bytes: &[u8]) -> Result<usize, String> {
@@ -44,8 +46,8 @@ fn read(name: &str, bytes: &[u8]) -> Result<usize, String> {
 }
 
 fn read_path(path: &Path) -> Result<usize, String> {
-    PEAK.store(NOW.load(Ordering::Relaxed), Ordering::Relaxed);
-    let before = NOW.load(Ordering::Relaxed);
+    let before = NOW.get();
+    PEAK.set(before);
     let found = Checkpoint::open(path)
         .map_err(|error| error.to_string())
         .and_then(|checkpoint| {
@@ -59,7 +61,7 @@ fn read_path(path: &Path) -> Result<usize, String> {
             }
             Ok(values)
         });
-    let taken = PEAK.load(Ordering::Relaxed) - before;
+    let taken = PEAK.get() - before;
     assert!(taken < MOST_MEMORY, "{}: {taken} bytes", path.display());
     found
 }
@@ -557,7 +559,182 @@ fn pickles() -> Vec<Hostile> {
             "dimensions",
         ),
         ("nothing but settings", name, raw(b"}."), "no tensors"),
+        (
+            "metadata without an end",
+            name,
+            {
+                let mut tensor = tensor("0", 4, 0, &[4], &[1]);
+                tensor.truncate(tensor.len() - b"tR".len());
+                tensor.extend(b"}(");
+                (0..100).for_each(|key| tensor.extend([int(key), int(0)].concat()));
+                tensor.extend(b"utR");
+                one(tensor)
+            },
+            "metadata",
+        ),
+        (
+            "a key of megabytes",
+            name,
+            one(tensor(&"7".repeat(2 << 20), 4, 0, &[4], &[1])),
+            "key",
+        ),
+        (
+            "a key of megabytes in a thousand names",
+            name,
+            raw(&{
+                let mut pickle = b"}(".to_vec();
+                pickle.extend(text(&"k".repeat(4 << 20)));
+                pickle.push(b']');
+                pickle.extend(tensor("0", 4, 0, &[4], &[1]));
+                pickle.extend(b"q\x00a(");
+                pickle.extend(b"h\x00".repeat(1000));
+                pickle.push(b'e');
+                pickle.extend(text("w"));
+                pickle.extend(b"h\x00u.");
+                pickle
+            }),
+            "names",
+        ),
+        (
+            "a state of a hundred thousand entries for each of two thousand objects",
+            name,
+            raw(&{
+                let mut pickle = b"}(".to_vec();
+                (0..100_000).for_each(|key| pickle.extend([int(key), b"N".to_vec()].concat()));
+                pickle.extend([&text("_parameters")[..], b"}uq\x000]("].concat());
+                for _ in 0..2000 {
+                    pickle.extend(b"cmodule\nClass\n)Rh\x00b");
+                }
+                pickle.extend(b"e.");
+                pickle
+            }),
+            "more values",
+        ),
+        (
+            "four hundred views of a million elements each",
+            name,
+            with_pickle(&state(
+                &(0..400)
+                    .map(|view| tensor("0", 4, view % 4, &[1024 - view / 4, 1024], &[0, 0]))
+                    .collect::<Vec<_>>(),
+            )),
+            "whose reading takes",
+        ),
+        (
+            "many elements at the end of a compressed storage",
+            name,
+            archive(&[
+                Entry::stored(
+                    "a/data.pkl",
+                    &state(
+                        &(0..300)
+                            .map(|view| tensor("0", 16 << 20, (16 << 20) - 1 - view, &[1], &[1]))
+                            .collect::<Vec<_>>(),
+                    ),
+                ),
+                Entry::deflated("a/data/0", 64 << 20, bomb(0, 64)),
+            ]),
+            "whose reading takes",
+        ),
     ]
+}
+
+/// An object whose state is a tuple of dictionaries, so that all of their keys are names.
+fn object_of(dictionaries: usize) -> Vec<u8> {
+    let mut pickle = b"\x80\x02}(".to_vec();
+    pickle.extend(text("w"));
+    pickle.extend(tensor("0", 4, 0, &[4], &[1]));
+    pickle.extend(b"uq\x000cmodule\nClass\n)R(");
+    pickle.extend(b"h\x00".repeat(dictionaries));
+    pickle.extend(b"tb.");
+    pickle
+}
+
+#[test]
+fn equal_names_are_numbered_and_of_equal_keys_the_last_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.pt");
+    let names = |pickle: &[u8]| -> Vec<String> {
+        let storage: Vec<u8> = (0..4).flat_map(|x| (x as f32).to_le_bytes()).collect();
+        let storage = Entry::stored("a/data/0", &storage);
+        let bytes = archive(&[Entry::stored("a/data.pkl", pickle), storage]);
+        std::fs::write(&path, bytes).unwrap();
+        let checkpoint = Checkpoint::open(&path).unwrap();
+        let name = |tensor: &tch_tensorboard::CheckpointTensor| {
+            let values = checkpoint.values(tensor.name()).unwrap();
+            format!("{}={values:?}", tensor.name())
+        };
+        checkpoint.tensors().iter().map(name).collect()
+    };
+    let at = |offset: i64| tensor("0", 4, offset, &[1], &[1]);
+    let mut pickle = b"\x80\x02}(".to_vec();
+    for (key, value) in [("w", at(0)), ("a.b", at(1)), ("w", at(2))] {
+        pickle.extend([text(key), value].concat());
+    }
+    pickle.extend([text("a"), b"}".to_vec(), text("b"), at(3)].concat());
+    pickle.extend(b"su.");
+    assert_eq!(names(&pickle), ["a.b=[1.0]", "a.b (2)=[3.0]", "w=[2.0]"]);
+    // Thousands of one name do not make it long.
+    assert_eq!(
+        read("again.pt", &with_pickle(&object_of(20_000))),
+        Ok(4 * 20_000)
+    );
+}
+
+#[test]
+fn tensors_beside_the_model_are_said_to_be_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.pt");
+    let mut pickle = b"\x80\x02}(".to_vec();
+    pickle.extend([text("model"), b"}".to_vec(), text("w")].concat());
+    pickle.extend(tensor("0", 4, 0, &[4], &[1]));
+    pickle.push(b's');
+    pickle.extend(text("rng_state"));
+    pickle.extend(tensor("0", 4, 0, &[2], &[1]));
+    pickle.extend(b"u.");
+    std::fs::write(&path, with_pickle(&pickle)).unwrap();
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    assert_eq!(checkpoint.tensors().len(), 1);
+    let notes = checkpoint.notes().join("\n");
+    assert!(
+        notes.contains("1 tensor of its own, beside \"model\""),
+        "{notes}"
+    );
+}
+
+#[test]
+fn quantised_tensors_are_listed_and_not_compared_by_their_integers() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.pt");
+    let call = tensor("0", 4, 0, &[4], &[1]);
+    let arguments = call
+        .strip_prefix(b"ctorch._utils\n_rebuild_tensor_v2\n")
+        .unwrap();
+    let quantised = [b"ctorch._utils\n_rebuild_qtensor\n", arguments].concat();
+    let pickle = state(&[call.clone(), quantised]);
+    std::fs::write(&path, with_pickle(&pickle)).unwrap();
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    let tensor = checkpoint.tensor("w1").unwrap();
+    assert_eq!(tensor.shape(), [4]);
+    let reason = tensor.unreadable_reason().unwrap();
+    assert!(
+        reason.contains("quantised") && reason.contains("dequantize"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn parameters_that_wrap_each_other_end() {
+    // The arguments of a parameter are a list that holds the parameter.
+    let mut pickle = b"\x80\x02}(".to_vec();
+    pickle.extend(text("w"));
+    pickle.extend(b"ctorch._tensor\n_rebuild_from_type_v2\n(");
+    pickle.extend(b"ctorch._utils\n_rebuild_parameter\nN]q\x00tRq\x01h\x00h\x01a0");
+    pickle.extend(text("v"));
+    pickle.extend(tensor("0", 4, 0, &[4], &[1]));
+    pickle.extend(b"u.");
+    let file = with_pickle(&pickle);
+    assert_eq!(read("circle.pt", &file), Ok(4));
 }
 
 #[test]

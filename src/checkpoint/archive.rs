@@ -21,6 +21,8 @@ const MOST_DEFLATED: u64 = 1032;
 /// The entries of an archive, in the order of their places.
 pub(super) struct Archive {
     pub(super) entries: Vec<ArchiveEntry>,
+    /// Places in `entries`, sorted by name: each of a hundred thousand storages is looked up.
+    by_name: Vec<usize>,
 }
 
 pub(super) struct ArchiveEntry {
@@ -95,12 +97,20 @@ impl Archive {
                 }
             }
         }
-        Ok(Archive { entries })
+        let name = |place: usize| entries.get(place).map(|entry| entry.name.as_str());
+        let mut by_name: Vec<usize> = (0..entries.len()).collect();
+        by_name.sort_unstable_by_key(|place| name(*place));
+        Ok(Archive { entries, by_name })
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&FileSection> {
-        let entry = self.entries.iter().find(|entry| entry.name == name);
-        entry.map(|entry| &entry.section)
+        let entry = |place: usize| self.entries.get(place);
+        let known = |place: usize| entry(place).map(|entry| entry.name.as_str());
+        let found = self
+            .by_name
+            .binary_search_by(|place| known(*place).cmp(&Some(name)));
+        let place = self.by_name.get(found.ok()?)?;
+        entry(*place).map(|entry| &entry.section)
     }
 }
 

@@ -1,5 +1,7 @@
 //! One tensor of a checkpoint.
 
+use std::sync::Arc;
+
 use crate::checkpoint::stored_tensor::StoredTensor;
 use crate::checkpoint::stored_type::StoredType;
 use crate::error::{Error, Result};
@@ -13,7 +15,7 @@ pub struct CheckpointTensor {
     shape: Vec<u64>,
     /// Or why it cannot be read.
     stored: std::result::Result<StoredTensor, Box<str>>,
-    pub(super) alias_of: Option<Box<str>>,
+    pub(super) alias_of: Option<Arc<str>>,
 }
 
 impl CheckpointTensor {
@@ -105,7 +107,7 @@ impl CheckpointTensor {
         let stored = self.stored.as_ref().ok()?;
         (stored.elements() > 0).then_some(())?;
         Some(ElementPlace {
-            file: std::sync::Arc::as_ptr(&stored.section.file) as usize,
+            file: Arc::as_ptr(&stored.section.file) as usize,
             offset: stored.section.offset,
             start: stored.start,
             shape: &stored.shape,

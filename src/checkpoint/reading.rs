@@ -12,7 +12,7 @@ use crate::checkpoint::contents::Contents;
 use crate::checkpoint::folder::{self, CheckpointFiles};
 use crate::checkpoint::section::FileSection;
 use crate::checkpoint::watched_file::{WatchedFile, damaged};
-use crate::checkpoint::{npz, safetensors_file, torch_archive, torch_stream};
+use crate::checkpoint::{npz, safetensors_file, slabs, torch_archive, torch_stream};
 use crate::error::{Error, Result};
 
 /// The format of a checkpoint's files.
@@ -279,6 +279,7 @@ impl Gathered {
         let mut tensors: Vec<CheckpointTensor> = self.tensors.into_values().collect();
         tensors.sort_by(|a, b| alphanumeric_sort::compare_str(a.name(), b.name()));
         mark_aliases(&mut tensors);
+        check_pass(path, &self.files, &tensors)?;
         Ok(Checkpoint {
             path: path.to_owned(),
             format,
@@ -291,6 +292,34 @@ impl Gathered {
     }
 }
 
+/// What one pass over all tensors may read: so many times what is stored, and these bytes besides.
+/// Views may repeat what is stored (tied weights, `expand`), and two slabs of a compressed array in
+/// column-major order need two unpackings; a million views of one element are a trap.
+const MOST_PASSES: u128 = 128;
+const FREE_BYTES: u128 = 1 << 30;
+
+/// Refuses tensors that nobody could read to their end.
+fn check_pass(path: &Path, files: &[Arc<WatchedFile>], tensors: &[CheckpointTensor]) -> Result<()> {
+    let mut stored: u128 = files.iter().map(|file| u128::from(file.len())).sum();
+    let (mut unpacked, mut claimed) = (HashSet::new(), 0_u128);
+    for tensor in tensors.iter().filter_map(|tensor| tensor.stored().ok()) {
+        claimed += slabs::bytes_of_pass(tensor);
+        let section = &tensor.section;
+        let place = (Arc::as_ptr(&section.file), section.offset);
+        if !section.is_random() && unpacked.insert(place) {
+            stored += u128::from(section.len);
+        }
+    }
+    if claimed > stored * MOST_PASSES + FREE_BYTES {
+        let reason = format!(
+            "has tensors whose reading takes {claimed} bytes, of which {stored} are stored; save \
+                copies of its views (contiguous), uncompressed"
+        );
+        return Err(damaged(path, reason));
+    }
+    Ok(())
+}
+
 fn places(tensors: &[CheckpointTensor]) -> HashMap<Box<str>, usize> {
     let names = tensors.iter().enumerate();
     names
@@ -299,13 +328,13 @@ fn places(tensors: &[CheckpointTensor]) -> HashMap<Box<str>, usize> {
 }
 
 fn mark_aliases(tensors: &mut [CheckpointTensor]) {
-    let mut first = HashMap::new();
-    let aliases: Vec<Option<Box<str>>> = tensors
+    let mut first: HashMap<_, Arc<str>> = HashMap::new();
+    let aliases: Vec<Option<Arc<str>>> = tensors
         .iter()
         .map(|tensor| {
             let place = tensor.place()?;
             match first.entry(place) {
-                Entry::Occupied(known) => Some(Box::clone(known.get())),
+                Entry::Occupied(known) => Some(known.get().clone()),
                 Entry::Vacant(place) => {
                     place.insert(tensor.name().into());
                     None

@@ -2,9 +2,9 @@
 //! its relatives). The calls are read, not made.
 
 use crate::checkpoint::npz::{column_major, numpy_type};
-use crate::checkpoint::pickle::{Graph, Node, NodeId, Object};
+use crate::checkpoint::pickle::{Graph, Node, NodeId};
 use crate::checkpoint::section::FileSection;
-use crate::checkpoint::stored_tensor::StoredTensor;
+use crate::checkpoint::stored_tensor::{MOST_DIMENSIONS, StoredTensor};
 use crate::checkpoint::stored_type::StoredType;
 
 /// Where storages lie, by their keys.
@@ -32,10 +32,31 @@ pub(super) struct Rebuilt {
 /// How deep calls that wrap a tensor (a parameter, a subclass) are followed.
 const MOST_WRAPPED: usize = 8;
 
+/// The longest key of a storage: those of PyTorch are numbers.
+pub(super) const LONGEST_KEY: usize = 1024;
+
+/// Entries that the metadata of a tensor may have; those of PyTorch have two.
+const MOST_METADATA: usize = 16;
+
 /// Reads nodes as tensors.
 pub(super) struct Rebuilder<'a> {
     pub(super) graph: &'a Graph,
     pub(super) storages: &'a dyn Storages,
+}
+
+/// How a node describes a tensor, before any of it is checked.
+enum TensorDescription<'a> {
+    Strided {
+        /// A storage, an offset, sizes, strides and what the call has besides.
+        arguments: &'a [NodeId],
+        dtype: Option<NodeId>,
+        metadata: Option<NodeId>,
+        /// Why its elements cannot be read, whatever their place.
+        refused: Option<&'static str>,
+    },
+    /// The state of an array of numpy: version, shape, type, order and elements.
+    Array(&'a [NodeId; 5]),
+    Unreadable(&'static str),
 }
 
 /// A storage as a tensor names it.
@@ -45,68 +66,76 @@ struct StorageReference {
     kind: Option<StoredType>,
 }
 
-impl Rebuilder<'_> {
+impl<'a> Rebuilder<'a> {
+    /// Whether a node is a tensor, readable or not. Takes no memory.
+    pub(super) fn is_tensor(&self, id: NodeId) -> bool {
+        self.description(id).is_some()
+    }
+
     /// The tensor of a node; `None` when it is something else.
     pub(super) fn tensor(&self, id: NodeId) -> Option<Rebuilt> {
+        Some(match self.description(id)? {
+            TensorDescription::Strided {
+                arguments,
+                dtype,
+                metadata,
+                refused,
+            } => self.strided(arguments, dtype, metadata, refused),
+            TensorDescription::Array(state) => self.array(state),
+            TensorDescription::Unreadable(reason) => unreadable(reason),
+        })
+    }
+
+    /// Follows the calls that wrap a tensor, one after the other: a file can make circles of them.
+    fn description(&self, id: NodeId) -> Option<TensorDescription<'a>> {
+        let graph = self.graph;
         let mut id = id;
         for _ in 0..MOST_WRAPPED {
-            let Node::Object(object) = self.graph.get(id) else {
+            let Node::Object(object) = graph.get(id) else {
                 return None;
             };
-            let arguments = self.graph.as_sequence(object.arguments)?;
-            let (_, name) = self.graph.as_global(object.callable)?;
-            match name {
+            let (_, mut function) = graph.as_global(object.callable)?;
+            if function == "_reconstruct" {
+                let state = graph.as_sequence(object.state?)?;
+                return state.first_chunk().map(TensorDescription::Array);
+            }
+            let mut arguments = graph.as_sequence(object.arguments)?;
+            if function == "_rebuild_from_type_v2" {
+                // The function, the class, the function's arguments.
+                (_, function) = graph.as_global(*arguments.first()?)?;
+                arguments = graph.as_sequence(*arguments.get(2)?)?;
+            }
+            match function {
                 "_rebuild_parameter"
                 | "_rebuild_parameter_with_state"
                 | "restore_type_tag"
                 | "_rebuild_device_tensor_from_numpy" => id = *arguments.first()?,
-                // The function, the class, the function's arguments.
-                "_rebuild_from_type_v2" => {
-                    let (_, function) = self.graph.as_global(*arguments.first()?)?;
-                    return self.called(function, self.graph.as_sequence(*arguments.get(2)?)?);
-                }
-                "_reconstruct" => return self.array(object),
-                name => return self.called(name, arguments),
+                function => return described(function, arguments),
             }
         }
         None
     }
 
-    fn called(&self, function: &str, arguments: &[NodeId]) -> Option<Rebuilt> {
-        let (dtype, metadata) = match function {
-            "_rebuild_tensor" | "_rebuild_qtensor" => (None, None),
-            "_rebuild_tensor_v2" => (None, arguments.get(6)),
-            "_rebuild_tensor_v3" => (arguments.get(6), arguments.get(7)),
-            "_rebuild_parameter" | "_rebuild_parameter_with_state" => {
-                return self.tensor(*arguments.first()?);
-            }
-            "_rebuild_sparse_tensor" | "_rebuild_sparse_csr_tensor" => {
-                return Some(unreadable("is sparse; save it dense (to_dense)"));
-            }
-            "_rebuild_nested_tensor" => {
-                return Some(unreadable("is nested; save its parts"));
-            }
-            "_rebuild_meta_tensor_no_storage" => {
-                return Some(unreadable("is on the meta device and has no elements"));
-            }
-            "_rebuild_wrapper_subclass" => {
-                return Some(unreadable("is of a class that only its program knows"));
-            }
-            _ => return None,
-        };
+    fn strided(
+        &self,
+        arguments: &[NodeId],
+        dtype: Option<NodeId>,
+        metadata: Option<NodeId>,
+        refused: Option<&str>,
+    ) -> Rebuilt {
         let [storage, offset, sizes, strides, ..] = arguments else {
-            return Some(unreadable("is described incompletely"));
+            return unreadable("is described incompletely");
         };
-        let shape = match self.sizes(*sizes) {
-            Some(shape) => shape,
-            None => return Some(unreadable("has a shape that is none")),
+        let shape = match self.sizes(*sizes, "a shape") {
+            Ok(shape) => shape,
+            Err(reason) => return unreadable(&reason),
         };
-        let stored = self.stored(*storage, *offset, &shape, *strides, dtype.copied());
-        let stored = match self.is_lazily_changed(metadata.copied()) {
-            true => Err("is a conjugate or negative view; save a copy (resolve_conj)".to_owned()),
-            false => stored,
+        let checked = match refused {
+            Some(reason) => Err(reason.to_owned()),
+            None => self.check_metadata(metadata),
         };
-        Some(Rebuilt { shape, stored })
+        let stored = checked.and_then(|()| self.stored(*storage, *offset, &shape, *strides, dtype));
+        Rebuilt { shape, stored }
     }
 
     fn stored(
@@ -132,7 +161,7 @@ impl Rebuilder<'_> {
             .or(storage.kind)
             .ok_or("has an untyped storage and no type")?;
         let start = self.size(offset).ok_or("has an offset that is none")?;
-        let strides = self.sizes(strides).ok_or("has strides that are none")?;
+        let strides = self.sizes(strides, "strides")?;
         let mut shape = shape.to_vec();
         let mut strides = Some(strides);
         if kind == StoredType::F4 {
@@ -164,6 +193,9 @@ impl Rebuilder<'_> {
             .ok_or("has a storage without a class")?;
         let kind = storage_type(class)?;
         let key = match self.graph.get(*key) {
+            Node::Text(key) if key.len() > LONGEST_KEY => {
+                return Err(format!("has a storage whose key has {} bytes", key.len()));
+            }
             Node::Text(key) => key.to_string(),
             Node::Int(key) => key.to_string(),
             _ => return Err("has a storage without a key".to_owned()),
@@ -192,17 +224,16 @@ impl Rebuilder<'_> {
         Ok(StorageReference { section, kind })
     }
 
-    /// An array of numpy: `_reconstruct(ndarray, (0,), b'b')` with a state of version, shape, type,
-    /// order and elements.
-    fn array(&self, object: &Object) -> Option<Rebuilt> {
-        let state = self.graph.as_sequence(object.state?)?;
-        let [_, shape, dtype, is_fortran, bytes] = state else {
-            return None;
+    /// An array of numpy: `_reconstruct(ndarray, (0,), b'b')` with a state.
+    fn array(&self, state: &[NodeId; 5]) -> Rebuilt {
+        let [_, shape, dtype, is_fortran, bytes] = state;
+        let shape = match self.sizes(*shape, "a shape") {
+            Ok(shape) => shape,
+            Err(reason) => return unreadable(&reason),
         };
-        let shape = self.sizes(*shape)?;
         let is_fortran = self.graph.as_int(*is_fortran) == Some(1);
         let stored = self.array_elements(&shape, *dtype, is_fortran, *bytes);
-        Some(Rebuilt { shape, stored })
+        Rebuilt { shape, stored }
     }
 
     fn array_elements(
@@ -217,10 +248,11 @@ impl Rebuilder<'_> {
         };
         let letters = self.graph.as_sequence(dtype.arguments);
         let letters = letters.and_then(|arguments| self.graph.as_text(*arguments.first()?));
+        let letters = letters.filter(|letters| letters.len() <= LONGEST_KEY);
         let letters = letters.unwrap_or_default();
         let state = dtype.state.and_then(|state| self.graph.as_sequence(state));
         let order = state.and_then(|state| self.graph.as_text(*state.get(1)?));
-        let order = order.unwrap_or("<");
+        let order = order.filter(|order| order.len() == 1).unwrap_or("<");
         let (kind, is_big_endian) = numpy_type(&format!("{order}{letters}"))
             .ok_or_else(|| format!("is an array of numpy's type {letters:?}"))?;
         let Node::Bytes(span) = self.graph.get(bytes) else {
@@ -238,25 +270,75 @@ impl Rebuilder<'_> {
         })
     }
 
-    /// Whether a view is conjugated or negated when it is used.
-    fn is_lazily_changed(&self, metadata: Option<NodeId>) -> bool {
-        let Some(metadata) = metadata else {
-            return false;
+    /// Refuses a view that is conjugated or negated when it is used.
+    fn check_metadata(&self, metadata: Option<NodeId>) -> Result<(), String> {
+        let entries = match metadata.map(|metadata| self.graph.get(metadata)) {
+            Some(Node::Dict(entries)) => entries,
+            Some(Node::Object(object)) => &object.entries,
+            _ => return Ok(()),
         };
-        ["conj", "neg"].iter().any(|bit| {
-            let value = self.graph.entry(metadata, bit);
-            value.is_some_and(|value| self.graph.as_int(value) != Some(0))
-        })
+        if entries.len() > MOST_METADATA {
+            return Err(format!("has metadata of {} entries", entries.len()));
+        }
+        let is_set = |(key, value): &(NodeId, NodeId)| {
+            matches!(self.graph.as_text(*key), Some("conj" | "neg"))
+                && self.graph.as_int(*value) != Some(0)
+        };
+        match entries.iter().any(is_set) {
+            true => Err("is a conjugate or negative view; save a copy (resolve_conj)".to_owned()),
+            false => Ok(()),
+        }
     }
 
     fn size(&self, id: NodeId) -> Option<u64> {
         u64::try_from(self.graph.as_int(id)?).ok()
     }
 
-    fn sizes(&self, id: NodeId) -> Option<Vec<u64>> {
-        let parts = self.graph.as_sequence(id)?;
-        parts.iter().map(|part| self.size(*part)).collect()
+    /// Sizes or strides, whichever `what` says.
+    fn sizes(&self, id: NodeId, what: &str) -> Result<Vec<u64>, String> {
+        let none = || format!("has {what} that cannot be read");
+        let parts = self.graph.as_sequence(id).ok_or_else(none)?;
+        if parts.len() > MOST_DIMENSIONS {
+            return Err(format!("has {what} of {} dimensions", parts.len()));
+        }
+        let sizes = parts.iter().map(|part| self.size(*part));
+        sizes.collect::<Option<_>>().ok_or_else(none)
     }
+}
+
+/// The tensor that a call makes; `None` for a call that makes something else.
+fn described<'a>(function: &str, arguments: &'a [NodeId]) -> Option<TensorDescription<'a>> {
+    let strided = |dtype: Option<usize>, metadata: Option<usize>| {
+        let argument = |place: Option<usize>| arguments.get(place?).copied();
+        Some(TensorDescription::Strided {
+            arguments,
+            dtype: argument(dtype),
+            metadata: argument(metadata),
+            refused: None,
+        })
+    };
+    let reason = match function {
+        "_rebuild_tensor" => return strided(None, None),
+        "_rebuild_tensor_v2" => return strided(None, Some(6)),
+        "_rebuild_tensor_v3" => return strided(Some(6), Some(7)),
+        "_rebuild_qtensor" => {
+            // Equal integers are other weights once their scale is another one.
+            return Some(TensorDescription::Strided {
+                arguments,
+                dtype: None,
+                metadata: None,
+                refused: Some("is quantised; save its dequantize(), or int_repr() and the scale"),
+            });
+        }
+        "_rebuild_sparse_tensor" | "_rebuild_sparse_csr_tensor" => {
+            "is sparse; save it dense (to_dense)"
+        }
+        "_rebuild_nested_tensor" => "is nested; save its parts",
+        "_rebuild_meta_tensor_no_storage" => "is on the meta device and has no elements",
+        "_rebuild_wrapper_subclass" => "is of a class that only its program knows",
+        _ => return None,
+    };
+    Some(TensorDescription::Unreadable(reason))
 }
 
 fn unreadable(reason: &str) -> Rebuilt {

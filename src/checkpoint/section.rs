@@ -49,6 +49,8 @@ impl FileSection {
         SectionCursor {
             section: self.clone(),
             unpacked: None,
+            #[cfg(test)]
+            beginnings: 0,
         }
     }
 }
@@ -57,6 +59,9 @@ impl FileSection {
 pub(super) struct SectionCursor {
     section: FileSection,
     unpacked: Option<(u64, DeflateDecoder<PackedBytes>)>,
+    /// How often it was unpacked from the beginning.
+    #[cfg(test)]
+    pub(super) beginnings: u32,
 }
 
 impl SectionCursor {
@@ -92,7 +97,13 @@ impl SectionCursor {
         };
         let (at, decoder) = match &mut self.unpacked {
             Some(unpacked) if unpacked.0 <= offset => unpacked,
-            unpacked => unpacked.insert(fresh()),
+            unpacked => {
+                #[cfg(test)]
+                {
+                    self.beginnings += 1;
+                }
+                unpacked.insert(fresh())
+            }
         };
         let damaged = |error: io::Error| {
             let reason = format!("has a compressed part that cannot be unpacked: {error}");

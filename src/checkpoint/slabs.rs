@@ -19,6 +19,20 @@ const NEAR: u64 = 1024;
 /// Bytes that are read at once.
 const MOST_READ: u64 = 1 << 20;
 
+/// Bytes that one pass over a tensor reads: of a deflated section what is before the elements, too,
+/// for each slab.
+pub(super) fn bytes_of_pass(tensor: &StoredTensor) -> u128 {
+    let bits = |elements: u64| u128::from(elements) * u128::from(tensor.kind.bits());
+    let bytes = bits(tensor.elements()).div_ceil(8);
+    if bytes == 0 || tensor.section.is_random() {
+        return bytes;
+    }
+    match &tensor.strides {
+        None => bits(tensor.start).div_ceil(8) + bytes,
+        Some(_) => bytes.div_ceil(u128::from(DEFLATED_SLAB)) * u128::from(tensor.section.len),
+    }
+}
+
 /// One dimension of a slab.
 #[derive(Debug, Clone, Copy)]
 struct Dimension {

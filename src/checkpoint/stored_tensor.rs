@@ -18,7 +18,7 @@ pub(crate) struct StoredTensor {
 }
 
 /// Dimensions that a tensor may have: numpy allows 64.
-const MOST_DIMENSIONS: usize = 64;
+pub(super) const MOST_DIMENSIONS: usize = 64;
 
 /// A view may repeat elements (`expand`). One that claims more than these times what is stored, and
 /// more than [`FREE_ELEMENTS`], is a trap for whoever reads it.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::checkpoint::contents::Contents;
 use crate::checkpoint::pickle::{self, Graph, Node, NodeId, PickleStream};
-use crate::checkpoint::rebuild::{Storages, storage_type};
+use crate::checkpoint::rebuild::{LONGEST_KEY, Storages, storage_type};
 use crate::checkpoint::section::FileSection;
 use crate::checkpoint::state_dict;
 use crate::checkpoint::stored_type::StoredType;
@@ -76,6 +76,7 @@ fn types(graph: &Graph) -> HashMap<String, StoredType> {
         if let Some([_, class, key, ..]) = graph.as_sequence(id)
             && let Some((_, class)) = graph.as_global(*class)
             && let Some(key) = graph.as_text(*key)
+            && key.len() <= LONGEST_KEY
             && let Ok(kind) = storage_type(class)
         {
             types.insert(key.to_owned(), kind.unwrap_or(StoredType::U8));

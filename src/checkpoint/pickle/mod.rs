@@ -12,5 +12,5 @@ mod node;
 mod stream;
 
 pub(super) use machine::read;
-pub(super) use node::{Graph, Node, NodeId, Object};
+pub(super) use node::{Graph, Node, NodeId};
 pub(super) use stream::PickleStream;

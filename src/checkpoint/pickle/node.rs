@@ -1,5 +1,6 @@
 //! What a pickle describes: a graph of values, names and calls that were not made.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// The number of a node.
@@ -36,6 +37,9 @@ pub(in crate::checkpoint) enum Node {
     /// A number too large, an extension, an out-of-band buffer.
     Opaque,
 }
+
+/// Keys and values, where they lie or collected from pairs.
+pub(in crate::checkpoint) type Entries<'a> = Cow<'a, [(NodeId, NodeId)]>;
 
 /// A call that was not made, and what was done with its result.
 #[derive(Debug, Clone, PartialEq)]
@@ -162,10 +166,10 @@ impl Graph {
 
     /// The entries of a dictionary, or of an object that is one (`OrderedDict`, which Python 2 made
     /// from a list of pairs).
-    pub(in crate::checkpoint) fn as_entries(&self, id: NodeId) -> Option<Vec<(NodeId, NodeId)>> {
+    pub(in crate::checkpoint) fn as_entries(&self, id: NodeId) -> Option<Entries<'_>> {
         match self.get(id) {
-            Node::Dict(entries) => Some(entries.clone()),
-            Node::Object(object) if !object.entries.is_empty() => Some(object.entries.clone()),
+            Node::Dict(entries) => Some(entries.into()),
+            Node::Object(object) if !object.entries.is_empty() => Some((&object.entries).into()),
             Node::Object(object) => {
                 let (_, class) = self.as_global(object.callable)?;
                 let [pairs] = self.as_sequence(object.arguments)? else {
@@ -187,8 +191,8 @@ impl Graph {
     /// The value of a dictionary's entry; the last one of several.
     pub(in crate::checkpoint) fn entry(&self, dict: NodeId, key: &str) -> Option<NodeId> {
         let entries = self.as_entries(dict)?;
-        let mut newest_first = entries.into_iter().rev();
+        let mut newest_first = entries.iter().rev();
         let found = newest_first.find(|(name, _)| self.as_text(*name) == Some(key));
-        found.map(|(_, value)| value)
+        found.map(|(_, value)| *value)
     }
 }
