@@ -18,8 +18,16 @@ const PIECE: usize = 512 << 10;
 pub(super) struct SecondLook {
     /// B is A times this, up to rounding.
     pub(super) factor: Option<f64>,
-    /// One side is the other cast to this type.
-    pub(super) cast: Option<StoredType>,
+    /// One side is the other cast to a narrower type.
+    pub(super) cast: Option<FoundCast>,
+}
+
+/// A cast of one side that is the other one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct FoundCast {
+    pub(super) to: StoredType,
+    /// B is A cast, rather than A is B cast.
+    pub(super) is_forward: bool,
 }
 
 /// Looks again at a pair whose statistics leave a factor or a cast possible.
@@ -58,7 +66,10 @@ pub(super) fn look(pair: &TensorPair, statistics: &PairStatistics) -> Result<Sec
         } else {
             None
         },
-        cast: casts.first().map(|cast| cast.to),
+        cast: casts.first().map(|cast| FoundCast {
+            to: cast.to,
+            is_forward: cast.is_forward,
+        }),
     })
 }
 
@@ -155,8 +166,10 @@ fn possible_casts(pair: &TensorPair, statistics: &PairStatistics) -> Vec<Cast> {
         StoredType::F32 => &[StoredType::BF16, StoredType::F16],
         _ => &[],
     };
-    let both = |&to: &StoredType| [Cast::new(to, true), Cast::new(to, false)];
-    narrower.iter().flat_map(both).collect()
+    // Not the other way round: where A was cast once, each small step away from it is one that a
+    // cast of B would undo.
+    let forward = |to: &StoredType| Cast::new(*to, true);
+    narrower.iter().map(forward).collect()
 }
 
 /// The relative residual that rounding may leave behind a factor: errors of many steps add up in
