@@ -133,6 +133,47 @@ fn weights_that_were_loaded_from_half_precision_and_trained_a_little_have_change
     assert_eq!(reason(&wider), "A is B as a cast to bfloat16 leaves it");
 }
 
+fn integers(dtype: &'static str, bytes: Vec<u8>, size: usize) -> Saved {
+    Saved {
+        name: "w",
+        dtype,
+        shape: vec![bytes.len() / size],
+        bytes,
+    }
+}
+
+#[test]
+fn integers_of_two_types_are_compared_exactly() {
+    let i64s = |values: &[i64]| {
+        let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        integers("I64", bytes, 8)
+    };
+    let u64s = |values: &[u64]| {
+        let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        integers("U64", bytes, 8)
+    };
+    let i32s = |values: &[i32]| {
+        let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        integers("I32", bytes, 4)
+    };
+    let large = 1_i64 << 60;
+    for (a, b, changed) in [
+        (i64s(&[-1, 7]), u64s(&[u64::MAX, 7]), 1),
+        (i64s(&[large + 1, 7]), u64s(&[large as u64, 7]), 1),
+        (i64s(&[large + 1, 7]), u64s(&[large as u64 + 1, 7]), 0),
+        (i32s(&[-1, 7, 9]), u64s(&[u64::MAX, 8, 9]), 2),
+        (i32s(&[-1, i32::MAX]), i64s(&[-1, i64::from(i32::MAX)]), 0),
+    ] {
+        let row = compare_one(a, b);
+        let verdict = match changed {
+            0 => ChangeVerdict::Retyped,
+            _ => ChangeVerdict::Changed,
+        };
+        let found = (row.verdict, row.statistics.unwrap().changed);
+        assert_eq!(found, (verdict, changed), "{row:?}");
+    }
+}
+
 #[test]
 fn another_shape_hides_no_fault() {
     let (a, mut broken) = (ramp(12), ramp(12));

@@ -247,6 +247,9 @@ struct JudgedPair {
 impl JudgedPair {
     fn of(pair: &TensorPair, found: &PairStatistics) -> Result<JudgedPair> {
         let mut statistics = ChangeStatistics::of(found, pair.is_one_type());
+        if let Some(differing) = second_look::differing_integers(pair)? {
+            statistics.changed = differing;
+        }
         let look = match statistics.changed {
             0 => SecondLook::default(),
             _ => second_look::look(pair, found)?,

@@ -29,7 +29,7 @@ impl PairBuffers {
     }
 }
 
-fn no_memory(bytes: usize) -> Error {
+pub(super) fn no_memory(bytes: usize) -> Error {
     Error::NoMemory {
         name: "(all)".into(),
         bytes,

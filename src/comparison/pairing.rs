@@ -176,7 +176,7 @@ fn by_contents(
     let mut found = BTreeMap::new();
     for relation in [Relation::Contents, Relation::SwappedContents] {
         // Only what may be the same is read.
-        let kinds = |lone: &[LoneTensor<'_>], relation| -> HashSet<Kind> {
+        let kinds = |lone: &[LoneTensor<'_>], relation| -> HashSet<ContentKind> {
             let kinds = lone.iter().filter_map(|lone| lone.kind(relation));
             kinds.collect()
         };
@@ -235,13 +235,13 @@ fn lone<'a>(
 }
 
 /// What two tensors of the same contents have in common.
-type Kind = (StoredType, Vec<u64>);
+type ContentKind = (StoredType, Vec<u64>);
 
-type HashedContents = (Kind, u64);
+type HashedContents = (ContentKind, u64);
 
 impl LoneTensor<'_> {
     /// The type and the shape, of a matrix with swapped contents those of the swapped one.
-    fn kind(&self, relation: Relation) -> Option<Kind> {
+    fn kind(&self, relation: Relation) -> Option<ContentKind> {
         let shape = match (relation, &*self.stored.shape) {
             (Relation::SwappedContents, &[rows, columns]) => vec![columns, rows],
             (Relation::SwappedContents, _) => return None,
@@ -251,7 +251,11 @@ impl LoneTensor<'_> {
     }
 
     /// Its contents, where the other side has something of this kind and they are not constant.
-    fn hash(&self, others: &HashSet<Kind>, relation: Relation) -> Result<Option<HashedContents>> {
+    fn hash(
+        &self,
+        others: &HashSet<ContentKind>,
+        relation: Relation,
+    ) -> Result<Option<HashedContents>> {
         let Some(kind) = self.kind(relation).filter(|kind| others.contains(kind)) else {
             return Ok(None);
         };
