@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 #[non_exhaustive]
 pub enum Overhead {
     /// At most this share, between 0 and 1, once the run is long enough: the first 36 steps are all
-    /// observed, and those after them until that has taken 60 ms. What they cost above the share is
+    /// observed, and those after them until that has taken 40 ms. What they cost above the share is
     /// made up for later. Then as few are observed as it takes to keep to it: two calls in a row,
     /// which make a delta of one step, out of 4, 8, 16, … The newest weights in the files are then
     /// those of the newest observed call. Calls that [`Cadence::EveryCall`] or
