@@ -10,28 +10,53 @@ use crate::change_map;
 use crate::output::{Failure, complain};
 use crate::selection::globs;
 
-/// Opens a checkpoint and leaves out the tensors that were not asked for.
-pub(crate) fn open(path: &Path, select: &SelectTensors) -> Result<Checkpoint, Failure> {
-    let mut checkpoint = match &select.part {
+/// Which tensors were asked for.
+pub(crate) struct ChosenTensors {
+    wanted: Option<GlobSet>,
+    unwanted: Option<GlobSet>,
+}
+
+impl ChosenTensors {
+    pub(crate) fn new(select: &SelectTensors) -> Result<ChosenTensors, Failure> {
+        Ok(ChosenTensors {
+            wanted: globs(&select.tensor)?,
+            unwanted: globs(&select.exclude)?,
+        })
+    }
+
+    /// Whether a tensor of this name, or of a name in each of two checkpoints, was asked for.
+    pub(crate) fn has(&self, names: &[&str]) -> bool {
+        let any = |globs: &GlobSet| names.iter().any(|name| globs.is_match(name));
+        self.wanted.as_ref().is_none_or(any) && !self.unwanted.as_ref().is_some_and(any)
+    }
+}
+
+/// Opens a checkpoint with all of its tensors, for a comparison: which of them belong to those that
+/// were asked for, only their partners say.
+pub(crate) fn open_whole(path: &Path, select: &SelectTensors) -> Result<Checkpoint, Failure> {
+    Ok(match &select.part {
         Some(part) => Checkpoint::open_part(path, part)?,
         None => Checkpoint::open(path)?,
-    };
-    let (wanted, unwanted) = (globs(&select.tensor)?, globs(&select.exclude)?);
-    let is_match = |globs: &Option<GlobSet>, name: &str, otherwise: bool| {
-        globs
-            .as_ref()
-            .map_or(otherwise, |globs| globs.is_match(name))
-    };
-    checkpoint.retain(|tensor| {
-        is_match(&wanted, tensor.name(), true) && !is_match(&unwanted, tensor.name(), false)
-    });
-    if checkpoint.tensors().is_empty() {
-        return Err(Failure::Argument(format!(
-            "no tensor of {} matches",
-            path.display()
-        )));
+    })
+}
+
+/// Opens a checkpoint and leaves out the tensors that were not asked for.
+pub(crate) fn open(path: &Path, select: &SelectTensors) -> Result<Checkpoint, Failure> {
+    let mut checkpoint = open_whole(path, select)?;
+    let chosen = ChosenTensors::new(select)?;
+    checkpoint.retain(|tensor| chosen.has(&[tensor.name()]));
+    match checkpoint.tensors() {
+        [] => Err(none_matches(&[path])),
+        _ => Ok(checkpoint),
     }
-    Ok(checkpoint)
+}
+
+pub(crate) fn none_matches(paths: &[&Path]) -> Failure {
+    let paths: Vec<String> = paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    Failure::Argument(format!("no tensor of {} matches", paths.join(" or ")))
 }
 
 /// The threads asked for, or as many as there are cores, of which a few saturate memory.
