@@ -2,36 +2,62 @@
 
 use std::path::Path;
 
-use globset::GlobSet;
 use tch_tensorboard::{Checkpoint, Comparison, Logger};
 
 use crate::args::SelectTensors;
 use crate::change_map;
-use crate::output::{Failure, complain};
-use crate::selection::globs;
+use crate::output::{Failure, Status, complain};
+use crate::patterns::{Patterns, nearest};
 
 /// Opens a checkpoint and leaves out the tensors that were not asked for.
 pub(crate) fn open(path: &Path, select: &SelectTensors) -> Result<Checkpoint, Failure> {
+    open_with_names(path, select).map(|(checkpoint, _)| checkpoint)
+}
+
+/// As [`open`], with the names of all tensors, those that are left out among them.
+pub(crate) fn open_with_names(
+    path: &Path,
+    select: &SelectTensors,
+) -> Result<(Checkpoint, Vec<String>), Failure> {
     let mut checkpoint = match &select.part {
         Some(part) => Checkpoint::open_part(path, part)?,
         None => Checkpoint::open(path)?,
     };
-    let (wanted, unwanted) = (globs(&select.tensor)?, globs(&select.exclude)?);
-    let is_match = |globs: &Option<GlobSet>, name: &str, otherwise: bool| {
-        globs
-            .as_ref()
-            .map_or(otherwise, |globs| globs.is_match(name))
-    };
-    checkpoint.retain(|tensor| {
-        is_match(&wanted, tensor.name(), true) && !is_match(&unwanted, tensor.name(), false)
-    });
+    let (wanted, unwanted) = patterns(select)?;
+    let names = checkpoint.tensors().iter();
+    let names: Vec<String> = names.map(|tensor| tensor.name().to_owned()).collect();
+    checkpoint.retain(|tensor| wanted.select(tensor.name()) && !unwanted.is_match(tensor.name()));
     if checkpoint.tensors().is_empty() {
         return Err(Failure::Argument(format!(
-            "no tensor of {} matches",
-            path.display()
+            "no tensor of {} matches; {}",
+            path.display(),
+            nearest(&select.tensor.join(" "), names.iter().map(String::as_str))
         )));
     }
-    Ok(checkpoint)
+    Ok((checkpoint, names))
+}
+
+fn patterns(select: &SelectTensors) -> Result<(Patterns, Patterns), Failure> {
+    let wanted = Patterns::new("--tensor", &select.tensor)?;
+    Ok((wanted, Patterns::new("--exclude", &select.exclude)?))
+}
+
+/// Names the patterns that match none of these tensors.
+pub(crate) fn pattern_status(select: &SelectTensors, names: &[String]) -> Result<Status, Failure> {
+    let (wanted, unwanted) = patterns(select)?;
+    let names = names.iter().map(String::as_str);
+    let idle = [
+        wanted.idle("tensor", names.clone()),
+        unwanted.idle("tensor", names),
+    ]
+    .into_iter()
+    .flatten()
+    .collect::<Vec<Failure>>();
+    idle.iter().for_each(complain);
+    Ok(match idle.is_empty() {
+        true => Status::Fine,
+        false => Status::CouldNot,
+    })
 }
 
 /// The threads asked for, or as many as there are cores, of which a few saturate memory.

@@ -28,8 +28,10 @@ struct Compared<'a> {
 
 pub(crate) fn run(args: &Diff) -> Result<Status, Failure> {
     let expectations = expectations::Expectations::new(args)?;
-    let a = checkpoints::open(&args.a, &args.select)?;
-    let b = checkpoints::open(&args.b, &args.select)?;
+    let (a, mut names) = checkpoints::open_with_names(&args.a, &args.select)?;
+    let (b, others) = checkpoints::open_with_names(&args.b, &args.select)?;
+    names.extend(others);
+    let status = checkpoints::pattern_status(&args.select, &names)?;
     let diff = CheckpointDiff::new(&a, &b)
         .threads(checkpoints::threads(args.threads))
         .histograms(args.logdir.is_some());
@@ -52,8 +54,8 @@ pub(crate) fn run(args: &Diff) -> Result<Status, Failure> {
     }
     compared.failures.iter().for_each(complain);
     Ok(match compared.failures.is_empty() {
-        true => Status::Fine,
-        false => Status::Fault,
+        true => status,
+        false => status.max(Status::Fault),
     })
 }
 
