@@ -579,8 +579,8 @@ mod tests {
     }
 
     /// Of colours as eyes see them that lack one kind of cones (Machado, Oliveira and Fernandes,
-    /// 2009, severity 1), the distance in CIELAB. From 10 on two colours beside each other are distinguished
-    /// apart at a glance.
+    /// 2009, severity 1), the distance in CIELAB. From 10 on two colours beside each other differ
+    /// at first sight.
     fn distance(one: [u8; 3], other: [u8; 3], eyes: &[[f64; 3]; 3]) -> f64 {
         let lab = |rgb: [u8; 3]| {
             let linear = rgb.map(|value| {

@@ -235,6 +235,29 @@ impl Pool {
     }
 }
 
+/// Bytes of a budget, which go back to it unless they are handed over: also when making the value
+/// panics. Bytes that got lost would be waited for in vain.
+#[must_use]
+pub(crate) struct Granted<'a> {
+    budget: &'a Budget,
+    bytes: usize,
+}
+
+impl Granted<'_> {
+    /// Leaves it to the worker to give them back.
+    pub(crate) fn hand_over(mut self) {
+        self.bytes = 0;
+    }
+}
+
+impl Drop for Granted<'_> {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.budget.put(self.bytes);
+        }
+    }
+}
+
 /// Bytes of values that may wait for the worker beside snapshots.
 const BUDGET: usize = 64 << 20;
 
@@ -246,13 +269,17 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// True when `bytes` may be used, and how long the call waited for it.
-    pub(crate) fn take(&self, bytes: usize, on_full: OnFull) -> (bool, Duration) {
+    /// `bytes` that may be used, or `None`, and how long the call waited for them.
+    pub(crate) fn take(&self, bytes: usize, on_full: OnFull) -> (Option<Granted<'_>>, Duration) {
         let (granted, waited) = self.spent.enter(on_full, |spent| {
             let after = spent.saturating_add(bytes);
             (*spent == 0 || after <= BUDGET).then(|| *spent = after)
         });
-        (granted.is_some(), waited)
+        let granted = granted.map(|()| Granted {
+            budget: self,
+            bytes,
+        });
+        (granted, waited)
     }
 
     /// Gives back what was taken.
@@ -377,15 +404,27 @@ mod tests {
     #[test]
     fn a_budget_bounds_what_waits_but_lets_one_large_value_through() {
         let budget = Budget::default();
-        assert!(budget.take(2 * BUDGET, OnFull::Drop).0);
-        assert!(!budget.take(1, OnFull::Drop).0);
+        let take = |bytes, on_full| budget.take(bytes, on_full).0.map(Granted::hand_over);
+        assert!(take(2 * BUDGET, OnFull::Drop).is_some());
+        assert!(take(1, OnFull::Drop).is_none());
         std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| budget.take(1, OnFull::Block).0);
+            let waiter = scope.spawn(|| take(1, OnFull::Block).is_some());
             budget.put(2 * BUDGET);
             assert!(waiter.join().expect("the waiter does not panic"));
         });
         budget.close();
-        assert!(!budget.take(1, OnFull::Block).0);
+        assert!(take(1, OnFull::Block).is_none());
+    }
+
+    #[test]
+    fn what_was_granted_goes_back_unless_it_is_handed_over() {
+        let budget = Budget::default();
+        let panicked = std::panic::catch_unwind(|| {
+            let _granted = budget.take(BUDGET, OnFull::Drop);
+            std::panic::resume_unwind(Box::new("while the value is made"));
+        });
+        assert!(panicked.is_err());
+        assert!(budget.take(BUDGET, OnFull::Drop).0.is_some());
     }
 
     #[test]
@@ -512,9 +551,9 @@ mod schedules {
             .map(|_| {
                 let budget = budget.clone();
                 thread::spawn(move || {
-                    assert!(budget.take(BUDGET / 2, OnFull::Block).0);
+                    let granted = budget.take(BUDGET / 2, OnFull::Block).0;
+                    assert!(granted.is_some());
                     assert!(budget.spent.with(|spent| *spent) <= BUDGET);
-                    budget.put(BUDGET / 2);
                 })
             })
             .collect();

@@ -402,8 +402,13 @@ impl Capture {
             planned = self.plan_once(source)?;
         }
         let is_whole = self.selection.options.sample_limit.is_none();
-        if is_whole && self.sampling.take_size(planned.plan.bytes, &self.scope) {
+        if is_whole && self.sampling.take_size(planned.plan.bytes) {
             planned = self.plan_once(source)?;
+            let note = self.sampling.note().unwrap_or_default();
+            self.warnings.push(Error::InvalidOption {
+                option: "overhead",
+                reason: format!("{}: {note}", self.name()).into(),
+            });
         }
         // A plan that was just made is nobody else's.
         if let (Some(note), Some(plan)) = (self.sampling.note(), Arc::get_mut(&mut planned.plan)) {
@@ -443,7 +448,8 @@ impl Capture {
         planned.is_some_and(|planned| planned.plan.is_observed(step, self.stride()))
     }
 
-    /// True for the first steps of a model at rest, which cannot be distinguished from the others later.
+    /// True for the first steps of a model at rest, which cannot be distinguished from the others
+    /// later.
     fn is_watched_at_rest(&self) -> bool {
         self.stride() > 1 && self.throttle.has_credit() && self.rest_steps < AT_REST
     }

@@ -1,4 +1,5 @@
-//! What a logger costs, over all its models: counted by callers and writer, read by the throttle.
+//! What the models of a logger cost, all together: counted by callers and writer, read by the
+//! throttle.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,7 +18,7 @@ impl Costs {
         self.callers.fetch_add(nanos(spent), Ordering::Relaxed);
     }
 
-    /// Adds what the writer has computed since it said so last.
+    /// Adds what the writer has computed for models since it said so last.
     pub(crate) fn add_writer(&self, spent: Duration) {
         self.writer.fetch_add(nanos(spent), Ordering::Relaxed);
     }

@@ -42,17 +42,13 @@ impl Sampling {
     }
 
     /// Takes the size of a plan. True when the model has to be planned again, through a sample:
-    /// its copies would take too much of the free memory, which is printed once.
-    pub(crate) fn take_size(&mut self, bytes: usize, scope: &str) -> bool {
+    /// its copies would take too much of the free memory.
+    pub(crate) fn take_size(&mut self, bytes: usize) -> bool {
         if !self.is_limited || self.limit().is_some() {
             return false;
         }
         let needed = (bytes as u64).saturating_mul(COPIES as u64);
         self.is_large = memory::available().is_some_and(|free| needed > free / SHARE);
-        if self.is_large {
-            let of = if scope.is_empty() { "" } else { ": " };
-            eprintln!("tch-tensorboard: {scope}{of}{}", Sampling::text());
-        }
         self.is_large
     }
 
@@ -77,17 +73,17 @@ mod tests {
     #[test]
     fn a_model_is_sampled_whose_copies_would_fill_the_memory() {
         let mut sampling = Sampling::new(Overhead::AtMost(0.1));
-        assert!(!sampling.take_size(1 << 10, "") && sampling.limit().is_none());
+        assert!(!sampling.take_size(1 << 10) && sampling.limit().is_none());
         if memory::available().is_some() {
-            assert!(sampling.take_size(usize::MAX / 2, "large"));
+            assert!(sampling.take_size(usize::MAX / 2));
             assert_eq!(sampling.limit(), Some(SAMPLED));
             assert!(sampling.note().is_some());
             assert!(
-                !sampling.take_size(usize::MAX / 2, "large"),
+                !sampling.take_size(usize::MAX / 2),
                 "planned once more only"
             );
         }
         let mut all = Sampling::new(Overhead::Unlimited);
-        assert!(!all.take_size(usize::MAX / 2, "large") && all.limit().is_none());
+        assert!(!all.take_size(usize::MAX / 2) && all.limit().is_none());
     }
 }

@@ -20,8 +20,8 @@ const BETWEEN: u64 = 16;
 
 /// What may be spent, whatever its share, before anything is thinned out: the first hundreds of
 /// steps of a small model, all that a short run has, so that a fault that takes its time to be
-/// sure, such as stillness without a reason, is reported as early as without a limit. It counts, and
-/// is made up for later.
+/// sure, such as stillness without a reason, is reported as early as without a limit. It counts,
+/// and is made up for later.
 const ADVANCE: Duration = Duration::from_millis(40);
 
 /// From this stride on the steps between are not even looked at.

@@ -179,8 +179,10 @@ impl LoggerBuilder {
     /// model on: verdicts need as many. A delta is always that of one step, and what was not
     /// observed is neither a gap nor standing still:
     /// [`Stats::unobserved`](crate::Stats::unobserved) counts it, the report has a note on it, and
-    /// [`Stats::spent`](crate::Stats::spent) is what was measured. A cadence that you choose
-    /// yourself ([`Cadence::EveryCall`](crate::Cadence::EveryCall),
+    /// [`Stats::spent`](crate::Stats::spent) is what was measured. What the writer thread takes to
+    /// encode pictures, curves and scalars is left out: to observe fewer steps of a model would
+    /// make none of it cheaper. A cadence that you choose yourself
+    /// ([`Cadence::EveryCall`](crate::Cadence::EveryCall),
     /// [`Cadence::Every`](crate::Cadence::Every)) is kept whatever it costs.
     ///
     /// Where a program sets nothing, the environment variable `TCH_TENSORBOARD_OVERHEAD` can:

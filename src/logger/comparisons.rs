@@ -160,6 +160,6 @@ impl Logger {
             description: description.into(),
             payload: Box::new(payload),
         };
-        self.core.send_entry(&self.run, tagged.into());
+        let _ = self.core.send_entry(&self.run, tagged.into());
     }
 }

@@ -59,7 +59,7 @@ pub(super) struct RunHandle {
     /// What a run has once.
     pub(super) has_hparams: AtomicBool,
     pub(super) has_graph: AtomicBool,
-    /// The charts of several values that the worker knows.
+    /// The charts of several values that the worker has or gets.
     pub(super) charts: Mutex<HashSet<Box<str>>>,
 }
 
@@ -171,8 +171,9 @@ impl Core {
             .clone()
     }
 
-    /// Hands an entry over, whose bytes were taken from the budget.
-    pub(super) fn send_entry(&self, run: &RunHandle, entry: RunEntry) -> Duration {
+    /// Hands an entry over, whose bytes were taken from the budget. Returns whether it was
+    /// accepted, and how long the call waited.
+    pub(super) fn send_entry(&self, run: &RunHandle, entry: RunEntry) -> (bool, Duration) {
         let bytes = entry.bytes();
         let (pushed, waited) = self
             .shared
@@ -182,7 +183,7 @@ impl Core {
             self.shared.budget.put(bytes);
         }
         self.count(pushed);
-        waited
+        (pushed != Pushed::Dropped, waited)
     }
 
     /// Counts what was pushed, and wakes the worker when it is time.

@@ -1,11 +1,10 @@
 //! The calls that fill TensorBoard's other dashboards, a method each.
 
-use std::sync::atomic::Ordering;
-
 use prost::Message;
 
 use crate::error::{Error, Result};
 use crate::logger::core::lock;
+use crate::logger::once::TakenOnce;
 use crate::logger::payload_call::PayloadCall;
 use crate::logger::{Logger, check_tag};
 use crate::model::types::Step;
@@ -17,14 +16,14 @@ use crate::source::values::{Scalar, ScalarValue};
 use crate::summary::audio::Audio;
 use crate::summary::charts::{self, ChartCategory, OWN_CATEGORY};
 use crate::summary::custom_scalars;
-use crate::summary::figure::{self, Drawn, Figure};
-use crate::summary::foreign;
+use crate::summary::figure::{Drawn, Figure};
 use crate::summary::graph;
 use crate::summary::hparams::{self, HParams, SessionStart};
 use crate::summary::mesh::Mesh;
 use crate::summary::pr_curves::{self, PrCurve};
 use crate::summary::projector::Embedding;
 use crate::summary::video::InspectedVideo;
+use crate::summary::{Payload, foreign};
 
 /// The tag under which loaders keep the graph of a run.
 const GRAPH: &str = "__run_graph__";
@@ -47,8 +46,8 @@ impl Logger {
     /// [`Error::InvalidValue`] for lengths that differ, no labels, and
     /// fewer than 2 or more than 1000 thresholds;
     /// [`Error::UnsupportedTensor`], and as
-    /// [`log_text`](Logger::log_text). Scores beyond 0 to 1 and labels that are neither are
-    /// reported to [`on_error`](crate::LoggerBuilder::on_error).
+    /// [`log_text`](Logger::log_text). Scores and labels beyond 0 to 1, and weights that are
+    /// negative or not finite, are reported to [`on_error`](crate::LoggerBuilder::on_error).
     pub fn log_pr_curve(&self, tag: &str, curve: PrCurve<'_>, step: impl Step) -> Result<()> {
         let call = self.begin(tag, step)?;
         let curve = curve.inspect(tag, None)?;
@@ -75,7 +74,9 @@ impl Logger {
     /// ```
     ///
     /// # Errors
-    /// As [`log_pr_curve`](Logger::log_pr_curve); no classes, more than 1000, one without a name.
+    /// As [`log_pr_curve`](Logger::log_pr_curve); no classes, more than 1000, one without a name,
+    /// and two of one name. A label that is the number of no class is reported once for all
+    /// curves, and none is written.
     pub fn log_pr_curves(
         &self,
         tag: &str,
@@ -131,17 +132,19 @@ impl Logger {
     pub fn log_hparams(&self, params: HParams) -> Result<()> {
         let call = self.begin_of_run(hparams::START)?;
         params.check()?;
-        if self.run.has_hparams.swap(true, Ordering::Relaxed) {
+        let taken = TakenOnce::take(&self.run.has_hparams).ok_or_else(|| {
             let reason = "this run has its hyperparameters, and TensorBoard keeps the first; log \
                           another trial to a run of its own";
-            return Err(Error::value("hyperparameters", hparams::START, reason));
-        }
+            Error::value("hyperparameters", hparams::START, reason)
+        })?;
         let (place, bytes) = (call.place(), params.bytes());
         let wall_time = place.wall_time();
-        call.send_entry(bytes, || {
+        let is_accepted = call.offer(bytes, || {
             let start = SessionStart { params, wall_time };
             Ok(place.of_the_run(hparams::START, start).into())
-        })
+        })?;
+        taken.keep_if(is_accepted);
+        Ok(())
     }
 
     /// Logs a sound clip, played in the Audio dashboard as 16-bit WAV. TensorBoard keeps ten clips
@@ -206,10 +209,14 @@ impl Logger {
         }
         self.log_scalars(&tagged, step)?;
         let tag = self.full_tag(chart);
-        if lock(&self.run.charts).insert(tag.clone()) {
-            let chart = custom_scalars::group(&tag, &tag);
-            let chart = RunEntry::Chart(OWN_CATEGORY.into(), chart);
-            return self.begin_of_run(&tag)?.send_entry(0, || Ok(chart));
+        if lock(&self.run.charts).contains(&tag) {
+            return Ok(());
+        }
+        let shown = custom_scalars::group(&tag, &tag);
+        let shown = RunEntry::Chart(OWN_CATEGORY.into(), shown);
+        // Two threads may send it at once: the second one changes nothing.
+        if self.begin_of_run(&tag)?.send_whole(shown)? {
+            lock(&self.run.charts).insert(tag);
         }
         Ok(())
     }
@@ -246,7 +253,7 @@ impl Logger {
     pub fn log_layout(&self, layout: &[ChartCategory]) -> Result<()> {
         let call = self.begin_of_run(custom_scalars::TAG)?;
         let categories = charts::categories(layout, &|tag| self.full_tag(tag))?;
-        call.send_entry(0, || Ok(RunEntry::Charts(categories)))
+        call.send_whole(RunEntry::Charts(categories)).map(drop)
     }
 
     /// Logs points in space, with triangles and colours or without, shown in the Mesh dashboard.
@@ -339,16 +346,18 @@ impl Logger {
     }
 
     fn send_graph(&self, call: PayloadCall<'_>, graph: Vec<u8>) -> Result<()> {
-        self.claim_graph()?;
+        let taken = self.take_graph()?;
         let (bytes, wall_time) = (graph.len(), call.place().wall_time());
-        call.send_entry(bytes, || {
+        let is_accepted = call.offer(bytes, || {
             let event = Event {
                 wall_time: wall_time.secs(),
                 what: Some(What::GraphDef(graph)),
                 ..Default::default()
             };
             Ok(RunEntry::Event(Box::new(event), bytes))
-        })
+        })?;
+        taken.keep_if(is_accepted);
+        Ok(())
     }
 
     /// Logs vectors with labels and pictures or without, shown in the Projector by PCA, t-SNE and
@@ -372,11 +381,11 @@ impl Logger {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidValue`] for shapes that do not fit, no vectors, more than 100 000, other
-    /// numbers of labels or pictures, pictures of several sizes or files, and more pixels than 8192
-    /// in a row of pictures; [`Error::UnsupportedTensor`], and as [`log_text`](Logger::log_text).
-    /// Numbers that are not finite, and what a disk refuses, are reported to
-    /// [`on_error`](crate::LoggerBuilder::on_error).
+    /// [`Error::InvalidValue`] for shapes that do not fit, no vectors, more than 100 000, more than
+    /// 2^26 numbers in all, other numbers of labels or pictures, pictures of several sizes or
+    /// files, and more pixels than 8192 in a row of pictures; [`Error::UnsupportedTensor`], and as
+    /// [`log_text`](Logger::log_text). Numbers that are not finite, and what a disk refuses, are
+    /// reported to [`on_error`](crate::LoggerBuilder::on_error).
     pub fn log_embedding(
         &self,
         tag: &str,
@@ -424,8 +433,9 @@ impl Logger {
         step: impl Step,
     ) -> Result<()> {
         let call = self.begin(tag, step)?;
-        let bytes = figure::bytes(tag, width, height)?;
-        call.send(bytes, || Figure::draw(tag, width, height, draw))
+        // Before there is room for it: `draw` may log, too.
+        let figure = Figure::draw(tag, width, height, draw)?;
+        call.send(figure.bytes(), || Ok(figure))
     }
 
     /// Logs frames as a video, shown in the Images dashboard as an animated PNG: true colours, and
@@ -522,23 +532,22 @@ impl Logger {
     pub fn log_event(&self, mut event: Event) -> Result<()> {
         let call = self.begin("event", event.step)?;
         foreign::check_event(&event)?;
-        if matches!(event.what, Some(What::GraphDef(_))) {
-            self.claim_graph()?;
-        }
+        let is_graph = matches!(event.what, Some(What::GraphDef(_)));
+        let taken = is_graph.then(|| self.take_graph()).transpose()?;
         // It is that of the file.
         event.source_metadata = None;
         let bytes = event.encoded_len();
-        call.send_entry(bytes, || Ok(RunEntry::Event(Box::new(event), bytes)))
+        let is_accepted = call.send_whole(RunEntry::Event(Box::new(event), bytes))?;
+        if let Some(taken) = taken {
+            taken.keep_if(is_accepted);
+        }
+        Ok(())
     }
 
-    fn claim_graph(&self) -> Result<()> {
-        match self.run.has_graph.swap(true, Ordering::Relaxed) {
-            false => Ok(()),
-            true => {
-                let reason =
-                    "this run has a graph, and TensorBoard shows one; log another to a subrun";
-                Err(Error::value("graph", GRAPH, reason))
-            }
-        }
+    fn take_graph(&self) -> Result<TakenOnce<'_>> {
+        TakenOnce::take(&self.run.has_graph).ok_or_else(|| {
+            let reason = "this run has a graph, and TensorBoard shows one; log another to a subrun";
+            Error::value("graph", GRAPH, reason)
+        })
     }
 }

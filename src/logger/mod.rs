@@ -7,6 +7,7 @@ mod comparisons;
 mod core;
 mod dashboards;
 mod models;
+mod once;
 mod opening;
 mod payload_call;
 
@@ -200,7 +201,7 @@ impl Logger {
             description: description.into(),
         };
         let tag = self.full_tag(tag);
-        call.send_entry(0, || Ok(RunEntry::Text(tag, text)))
+        call.send_whole(RunEntry::Text(tag, text)).map(drop)
     }
 
     /// The wall time of a call.
@@ -289,7 +290,7 @@ impl Logger {
             description: "".into(),
             payload: Box::new(DeviceScalar(tensor)),
         };
-        self.core.send_entry(&self.run, payload.into());
+        let _ = self.core.send_entry(&self.run, payload.into());
     }
 
     fn push<'a>(

@@ -53,24 +53,46 @@ impl<'a> PayloadCall<'a> {
         self.send_entry(bytes, || Ok(place.payload(tag, make()?).into()))
     }
 
+    /// The same of something that is made already.
+    pub(super) fn send_whole(self, entry: RunEntry) -> Result<bool> {
+        self.offer(entry.bytes(), || Ok(entry))
+    }
+
     /// The same of anything that the worker takes.
     pub(super) fn send_entry(
         self,
         bytes: usize,
         make: impl FnOnce() -> Result<RunEntry>,
     ) -> Result<()> {
+        self.offer(bytes, make).map(drop)
+    }
+
+    /// The same, and whether it was accepted: [`OnFull::Drop`](crate::OnFull::Drop) gives up what
+    /// there is no room for.
+    pub(super) fn offer(
+        self,
+        bytes: usize,
+        make: impl FnOnce() -> Result<RunEntry>,
+    ) -> Result<bool> {
         let Logger { core, run, .. } = self.logger;
         let health = &core.shared.health;
         let (granted, mut waited) = core.shared.budget.take(bytes, core.on_full());
-        if granted {
-            let entry = make().inspect_err(|_| core.shared.budget.put(bytes))?;
-            debug_assert_eq!(entry.bytes(), bytes, "what was taken is what is given back");
-            waited += core.send_entry(run, entry);
-        } else {
-            Health::count(&health.dropped, 1);
-        }
+        let is_accepted = match granted {
+            Some(granted) => {
+                let entry = make()?;
+                debug_assert_eq!(entry.bytes(), bytes, "what was taken is what is given back");
+                granted.hand_over();
+                let (is_accepted, waited_more) = core.send_entry(run, entry);
+                waited += waited_more;
+                is_accepted
+            }
+            None => {
+                Health::count(&health.dropped, 1);
+                false
+            }
+        };
         health.held(self.since.elapsed(), waited);
-        Ok(())
+        Ok(is_accepted)
     }
 
     /// Where in the run the call's values go.

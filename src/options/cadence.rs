@@ -5,10 +5,10 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Cadence {
-    /// Each call until there are 500 scalar (50 histogram) points, then the stride doubles after every
-    /// half of that: the start of training in full, and a file that grows with the logarithm of its
-    /// length. With [`expected_steps`](crate::WeightOptions::expected_steps), a log-spaced start
-    /// and then even spacing, 1000 and 100 points in all.
+    /// Each call until there are 500 scalar (50 histogram) points, then the stride doubles after
+    /// every half of that: the start of training in full, and a file that grows with the logarithm
+    /// of its length. With [`expected_steps`](crate::WeightOptions::expected_steps), a log-spaced
+    /// start and then even spacing, 1000 and 100 points in all.
     #[default]
     Auto,
     /// Each call.

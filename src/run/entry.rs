@@ -1,5 +1,7 @@
 //! What a caller hands over beside scalars, on its way to a run.
 
+use prost::Message;
+
 use crate::proto::Event;
 use crate::proto::custom_scalar::{Category, Chart};
 use crate::summary::projector::EmbeddingFiles;
@@ -7,7 +9,7 @@ use crate::summary::{TagText, TaggedPayload};
 
 /// See the module.
 pub(crate) enum RunEntry {
-    /// Values of dashboards that belong together, an event each.
+    /// Values of dashboards that belong together, of one step: one event.
     Payloads(Vec<TaggedPayload>),
     /// A message of the caller's own, and the bytes it takes.
     Event(Box<Event>, usize),
@@ -31,8 +33,11 @@ impl RunEntry {
                 .fold(0, usize::saturating_add),
             RunEntry::Embedding(files) => files.bytes(),
             RunEntry::Event(_, bytes) => *bytes,
-            // Their number is bounded, and they are small.
-            RunEntry::Text(..) | RunEntry::Charts(_) | RunEntry::Chart(..) => 0,
+            RunEntry::Text(tag, text) => {
+                tag.len() + text.display_name.len() + text.description.len()
+            }
+            RunEntry::Charts(categories) => categories.iter().map(Message::encoded_len).sum(),
+            RunEntry::Chart(category, chart) => category.len() + chart.encoded_len(),
         }
     }
 }

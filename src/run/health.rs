@@ -32,8 +32,9 @@ pub struct Stats {
     /// The part of `held` spent waiting: for the writer thread, under
     /// [`OnFull::Block`](crate::OnFull::Block), or for a variable store that another thread held.
     pub waited: Duration,
-    /// CPU time of the writer, and of the calls of `log_weights` and `log_gradients` on their
-    /// threads: what [`LoggerBuilder::overhead`](crate::LoggerBuilder::overhead) limits.
+    /// CPU time of the calls of `log_weights` and `log_gradients` on their threads, and of the
+    /// writer, without what it takes to encode the values of other calls (scalars, pictures,
+    /// curves): what [`LoggerBuilder::overhead`](crate::LoggerBuilder::overhead) limits.
     pub spent: Duration,
     /// Steps that were not observed so that this keeps to its limit.
     pub unobserved: u64,

@@ -2,6 +2,7 @@
 //! file of its own.
 
 mod embeddings;
+mod encoded_payload;
 pub(crate) mod entry;
 pub(crate) mod files;
 pub(crate) mod health;
@@ -31,6 +32,7 @@ use crate::proto::summary::Value;
 use crate::proto::tch_tensorboard::ModelRecord;
 use crate::proto::{Event, Summary, event::What};
 use crate::run::embeddings::Embeddings;
+use crate::run::encoded_payload::EncodedPayload;
 use crate::run::entry::RunEntry;
 use crate::run::files::Files;
 use crate::run::health::Health;
@@ -158,9 +160,7 @@ impl RunWriter {
     pub(crate) fn take(&mut self, health: &Health, kernels: &mut Kernels, entry: RunEntry) {
         match entry {
             RunEntry::Payloads(payloads) => {
-                for payload in payloads {
-                    self.payload(health, kernels, payload);
-                }
+                self.payloads(health, kernels, payloads);
             }
             RunEntry::Event(event, _) => self.foreign_event(health, *event),
             RunEntry::Embedding(files) => self.embeddings.write(health, &mut self.files, *files),
@@ -240,51 +240,81 @@ impl RunWriter {
         kernels: &mut Kernels,
         tagged: TaggedPayload,
     ) -> bool {
+        self.payloads(health, kernels, vec![tagged])
+    }
+
+    /// Adds values that belong together as one event, all of them or none; false when it was not
+    /// written.
+    fn payloads(
+        &mut self,
+        health: &Health,
+        kernels: &mut Kernels,
+        entry: Vec<TaggedPayload>,
+    ) -> bool {
+        let Some(first) = entry.first() else {
+            return false;
+        };
+        let (step, wall_time) = (first.step, first.wall_time);
+        let is_of_a_step = first.payload.is_of_a_step();
         self.rotate(health);
-        let TaggedPayload {
-            step,
-            wall_time,
-            tag,
-            description,
-            payload,
-        } = tagged;
-        let (plugin, repeats_metadata) = (payload.plugin(), payload.repeats_metadata());
-        let (in_metadata, is_of_a_step) = (payload.content(), payload.is_of_a_step());
-        let content = match payload.into_value(&tag, kernels) {
-            Ok(content) => content,
+        // Before anything is encoded: it would be in vain.
+        let mut tags = entry.iter().map(|one| (&*one.tag, one.payload.plugin()));
+        if tags.any(|(tag, plugin)| self.tags.clashes(health, tag, plugin)) {
+            return false;
+        }
+        let file = self.files.number();
+        let made = entry.into_iter().filter_map(|tagged| {
+            let is_described = self.tags.is_described(file, &tagged.tag);
+            EncodedPayload::of(tagged, is_described, kernels).transpose()
+        });
+        let made: Vec<EncodedPayload> = match made.collect() {
+            Ok(made) => made,
             Err(error) => {
+                Health::count(&health.dropped, 1);
                 health.fail(error);
-                None
+                return false;
             }
         };
-        let Some(content) = content else {
+        let values: Vec<Value> = made
+            .into_iter()
+            .filter_map(|made| self.describe_payload(health, made, step))
+            .collect();
+        if values.is_empty() {
             return false;
-        };
-        let text = Description {
-            text: description,
-            sample: None,
-            variable: None,
-        };
-        let Some(met) = self.describe(health, &tag, plugin, Some(&text), Some(step)) else {
-            return false;
-        };
-        if met == Met::InThisRun && plugin == Plugin::Scalars {
-            self.layout.add_user_tag(&tag);
         }
-        if met != Met::Before {
-            self.tags.set_content(&tag, in_metadata);
-        }
-        let is_described = met != Met::Before || repeats_metadata;
-        let value = Value {
-            metadata: is_described.then(|| self.tags.metadata(&tag)).flatten(),
-            tag: tag.into(),
-            value: Some(content),
-        };
-        let event = summary_event(wall_time, step, vec![value]);
+        let event = summary_event(wall_time, step, values);
         match is_of_a_step {
             true => self.event(health, &event),
             false => self.event_of_the_run(health, &event),
         }
+    }
+
+    /// The value with the metadata that it needs in this file.
+    fn describe_payload(
+        &mut self,
+        health: &Health,
+        made: EncodedPayload,
+        step: i64,
+    ) -> Option<Value> {
+        let (tag, plugin) = (made.tag, made.plugin);
+        let text = Description {
+            text: made.description,
+            sample: None,
+            variable: None,
+        };
+        let met = self.describe(health, &tag, plugin, Some(&text), Some(step))?;
+        if met == Met::InThisRun && plugin == Plugin::Scalars {
+            self.layout.add_user_tag(&tag);
+        }
+        if let Some(content) = made.content {
+            self.tags.set_content(&tag, content);
+        }
+        let is_described = met != Met::Before || made.repeats_metadata;
+        Some(Value {
+            metadata: is_described.then(|| self.tags.metadata(&tag)).flatten(),
+            tag: tag.into(),
+            value: Some(made.value),
+        })
     }
 
     /// Adds the points of a model's snapshot: one event of scalars and one of histograms.

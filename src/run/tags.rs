@@ -98,7 +98,7 @@ pub(crate) struct Tags {
     /// What the user says of tags, used or not.
     texts: HashMap<Box<str>, TagText>,
     /// Tags whose use for two dashboards has been reported.
-    clashes: HashSet<Box<str>>,
+    reported_clashes: HashSet<Box<str>>,
     refusals: u64,
 }
 
@@ -149,17 +149,8 @@ impl Tags {
                 }
                 Some(Met::InThisFile)
             }
-            Some(known) => {
-                Health::count(&health.dropped, 1);
-                let error = Error::InvalidTag {
-                    tag: tag.into(),
-                    reason: known.plugin.clash(plugin).into(),
-                };
-                if self.clashes.insert(tag.into()) {
-                    health.fail(error);
-                } else {
-                    health.record_loss(error);
-                }
+            Some(_) => {
+                self.clashes(health, tag, plugin);
                 None
             }
             None => {
@@ -169,6 +160,32 @@ impl Tags {
                 Some(Met::InThisRun)
             }
         }
+    }
+
+    /// True when the tag holds values of another dashboard: that is reported once for each tag, and
+    /// counted each time.
+    pub(crate) fn clashes(&mut self, health: &Health, tag: &str, plugin: Plugin) -> bool {
+        let held = match self.known.get(tag) {
+            Some(known) if known.plugin != plugin => known.plugin,
+            _ => return false,
+        };
+        Health::count(&health.dropped, 1);
+        let error = Error::InvalidTag {
+            tag: tag.into(),
+            reason: held.clash(plugin).into(),
+        };
+        if self.reported_clashes.insert(tag.into()) {
+            health.fail(error);
+        } else {
+            health.record_loss(error);
+        }
+        true
+    }
+
+    /// True when the metadata of a tag are in this file.
+    pub(crate) fn is_described(&self, file: u32, tag: &str) -> bool {
+        let known = self.known.get(tag);
+        known.is_some_and(|known| known.described_in == file)
     }
 
     /// Keeps what the user says of a tag, for its first value in this file or the next one.

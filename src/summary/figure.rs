@@ -43,27 +43,20 @@ pub(crate) struct Figure {
     pixels: Vec<u8>,
 }
 
-/// Bytes of a figure of this size.
-///
-/// # Errors
-/// [`Error::InvalidValue`] when it cannot be shown.
-pub(crate) fn bytes(tag: &str, width: usize, height: usize) -> Result<usize> {
-    check_size(width, height).map_err(|reason| Error::value(KIND, tag, reason))?;
-    Ok(width.saturating_mul(height).saturating_mul(3))
-}
-
 impl Figure {
     /// Draws on white.
     ///
     /// # Errors
-    /// [`Error::InvalidValue`] when there is no memory for it, or `draw` returns an error.
+    /// [`Error::InvalidValue`] when it cannot be shown, there is no memory for it, or `draw`
+    /// returns an error.
     pub(crate) fn draw<D: Drawn>(
         tag: &str,
         width: usize,
         height: usize,
         draw: impl FnOnce(&mut [u8]) -> D,
     ) -> Result<Figure> {
-        let bytes = bytes(tag, width, height)?;
+        check_size(width, height).map_err(|reason| Error::value(KIND, tag, reason))?;
+        let bytes = width.saturating_mul(height).saturating_mul(3);
         let mut pixels = Vec::new();
         if pixels.try_reserve_exact(bytes).is_err() {
             let reason = format!("has {bytes} bytes, more than there is memory for");

@@ -1,7 +1,8 @@
 //! The PR Curves dashboard: precision and recall at evenly spaced thresholds.
 
+use std::collections::HashSet;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use prost::Message;
 
@@ -190,7 +191,7 @@ impl std::fmt::Debug for PrCurve<'_> {
     }
 }
 
-/// Names of several classes: at least one, not too many, none empty.
+/// Names of several classes: at least one, not too many, none empty, none twice.
 ///
 /// # Errors
 /// [`Error::InvalidValue`].
@@ -202,7 +203,13 @@ pub(crate) fn check_classes(tag: &str, names: &[&str]) -> Result<()> {
             names.len()
         ),
         _ if names.contains(&"") => "has a class without a name, which its tag ends in".to_owned(),
-        _ => return Ok(()),
+        _ => {
+            let mut known = HashSet::new();
+            match names.iter().find(|name| !known.insert(**name)) {
+                Some(name) => format!("has two classes {name:?}; give each a name of its own"),
+                None => return Ok(()),
+            }
+        }
     };
     Err(Error::value(KIND, tag, reason))
 }
@@ -248,13 +255,16 @@ impl InspectedCurve<'_> {
         let copied = parts
             .iter()
             .map(|(source, layout)| CopiedValues::of(tag, source.elements(), layout));
-        let copied: Vec<CopiedValues> = copied.collect::<Result<_>>()?;
-        let copied = Arc::new(copied);
+        let scores = Arc::new(CopiedScores {
+            parts: copied.collect::<Result<_>>()?,
+            classes,
+            samples: OnceLock::new(),
+        });
         let curve = |class: Option<usize>| PrPayload {
             thresholds,
             input: PrCopy::Scores {
-                parts: copied.clone(),
-                column: class.map(|class| (class, classes.unwrap_or(1))),
+                scores: scores.clone(),
+                class,
             },
             bytes: if class.unwrap_or(0) == 0 { bytes } else { 0 },
         };
@@ -269,11 +279,67 @@ impl InspectedCurve<'_> {
 enum PrCopy {
     Counts([Vec<f64>; 4]),
     Scores {
-        /// Labels, scores, and perhaps weights.
-        parts: Arc<Vec<CopiedValues>>,
-        /// The class, of how many: labels are numbers of classes then.
-        column: Option<(usize, usize)>,
+        scores: Arc<CopiedScores>,
+        /// The column; `None` for scores of two classes.
+        class: Option<usize>,
     },
+}
+
+/// What the curves of one call are of.
+struct CopiedScores {
+    /// Labels, scores, and perhaps weights.
+    parts: Vec<CopiedValues>,
+    /// How many columns the scores have: labels are numbers of classes then.
+    classes: Option<usize>,
+    /// Made by the curve that comes first.
+    samples: OnceLock<Result<PrSamples>>,
+}
+
+/// Labels that are right, and how much each counts.
+struct PrSamples {
+    labels: Vec<f64>,
+    /// `None` for all alike.
+    weights: Option<Vec<f64>>,
+}
+
+impl CopiedScores {
+    /// Every `step`-th number of a part from `start` on.
+    fn numbers(&self, part: usize, start: usize, step: usize) -> Option<Vec<f64>> {
+        let part = self.parts.get(part)?;
+        let elements = Elements::from_bytes(part.dtype(), part.as_bytes())?;
+        Some(elements.to_f64s(start, step))
+    }
+
+    /// # Errors
+    /// [`Error::InvalidValue`] for labels and weights that mean nothing.
+    fn samples(&self, tag: &str) -> Result<&PrSamples> {
+        let samples = self.samples.get_or_init(|| self.checked_samples(tag));
+        samples.as_ref().map_err(Clone::clone)
+    }
+
+    fn checked_samples(&self, tag: &str) -> Result<PrSamples> {
+        let labels = self.numbers(0, 0, 1).unwrap_or_default();
+        let is_label = |label: &f64| match self.classes {
+            Some(classes) => (0.0..classes as f64).contains(label) && label.fract() == 0.0,
+            None => (0.0..=1.0).contains(label),
+        };
+        if let Some(label) = labels.iter().find(|label| !is_label(label)) {
+            let wanted = match self.classes {
+                Some(classes) => format!("classes count from 0 to {}", classes - 1),
+                None => "take 1 and 0, or log_pr_curves for numbers of classes".to_owned(),
+            };
+            let reason = format!("has a label of {label}; {wanted}");
+            return Err(Error::value(KIND, tag, reason));
+        }
+        let weights = self.numbers(2, 0, 1);
+        let is_weight = |weight: &f64| weight.is_finite() && *weight >= 0.0;
+        let mut wrong = weights.iter().flatten().filter(|weight| !is_weight(weight));
+        if let Some(weight) = wrong.next() {
+            let reason = format!("has a weight of {weight}; take finite ones from 0 on");
+            return Err(Error::value(KIND, tag, reason));
+        }
+        Ok(PrSamples { labels, weights })
+    }
 }
 
 /// See the module.
@@ -303,7 +369,7 @@ impl Payload for PrPayload {
     fn into_value(self: Box<Self>, tag: &str, _: &mut Kernels) -> Result<Option<value::Value>> {
         let [tp, fp, tn, fns] = match self.input {
             PrCopy::Counts(counts) => counts,
-            PrCopy::Scores { parts, column } => counts(tag, &parts, column, self.thresholds)?,
+            PrCopy::Scores { scores, class } => counts(tag, &scores, class, self.thresholds)?,
         };
         let share = |others: &[f64]| -> Vec<f64> {
             let both = std::iter::zip(&tp, others);
@@ -323,33 +389,23 @@ impl Payload for PrPayload {
 /// True and false positives, true and false negatives at each threshold.
 fn counts(
     tag: &str,
-    parts: &[CopiedValues],
-    column: Option<(usize, usize)>,
+    copied: &CopiedScores,
+    class: Option<usize>,
     thresholds: usize,
 ) -> Result<[Vec<f64>; 4]> {
-    let part = |place: usize, start: usize, step: usize| {
-        let part = parts.get(place)?;
-        let elements = Elements::from_bytes(part.dtype(), part.as_bytes())?;
-        Some(elements.to_f64s(start, step))
-    };
-    let (class, classes) = column.unwrap_or((0, 1));
-    let labels = part(0, 0, 1).unwrap_or_default();
-    let scores = part(1, class, classes).unwrap_or_default();
-    let weights = part(2, 0, 1).unwrap_or_else(|| vec![1.0; labels.len()]);
+    let PrSamples { labels, weights } = copied.samples(tag)?;
+    let columns = copied.classes.unwrap_or(1);
+    let scores = copied.numbers(1, class.unwrap_or(0), columns);
+    let mut weights = weights.iter().flatten();
     let steps = (thresholds - 1) as f64;
     let mut buckets = [vec![0.0; thresholds], vec![0.0; thresholds]];
-    for ((label, score), weight) in labels.into_iter().zip(scores).zip(weights) {
-        let label = match column {
+    for (&label, score) in labels.iter().zip(scores.unwrap_or_default()) {
+        let weight = weights.next().copied().unwrap_or(1.0);
+        let label = match class {
             // The class of each is known by its number.
-            Some((class, _)) => f64::from(u8::from(label == class as f64)),
+            Some(class) => f64::from(u8::from(label == class as f64)),
             None => label,
         };
-        if !(0.0..=1.0).contains(&label) {
-            let reason = format!(
-                "has a label of {label}; take 1 and 0, or log_pr_curves for numbers of classes"
-            );
-            return Err(Error::value(KIND, tag, reason));
-        }
         if score.is_nan() {
             continue;
         }
@@ -514,5 +570,29 @@ mod tests {
         assert!(check_classes("pr", &[]).is_err());
         assert!(check_classes("pr", &["a", ""]).is_err());
         assert!(check_classes("pr", &["a"; 1001]).is_err());
+        assert!(check_classes("pr", &["a", "b", "a"]).is_err());
+        assert!(check_classes("pr", &["a", "b", "c"]).is_ok());
+    }
+
+    #[test]
+    fn labels_that_are_no_class_and_weights_that_count_nothing_are_errors() {
+        let scores = [0.9_f32, 0.1, 0.2, 0.8];
+        for label in [-1.0_f64, 2.0, 0.5, f64::NAN] {
+            let labels = [0.0, label];
+            for curve in rows(PrCurve::new(&labels, &scores), Some(2)) {
+                let error = curve.unwrap_err().to_string();
+                let wanted = format!("has a label of {label}; classes count from 0 to 1");
+                assert!(error.contains(&wanted), "{error}");
+            }
+        }
+        for weight in [-1.0_f32, f32::NAN, f32::INFINITY] {
+            let weights = [0.5, weight];
+            let curve = PrCurve::new(&[0_i64, 1], &scores).weights(&weights);
+            let error = rows(curve, Some(2)).remove(0).unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("has a weight of {weight}")),
+                "{error}"
+            );
+        }
     }
 }

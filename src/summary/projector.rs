@@ -30,6 +30,10 @@ const MOST_VECTORS: usize = 100_000;
 /// Numbers of a vector: the page projects to two or three.
 const DIMS: RangeInclusive<usize> = 2..=65_536;
 
+/// Numbers of an embedding at most: the page loads each as text, about ten bytes, and so many take
+/// 670 MB.
+const MOST_NUMBERS: usize = 1 << 26;
+
 /// Pixels of a side of a sprite at most: what the page's graphics take.
 const MOST_SIDE: usize = 8192;
 
@@ -154,6 +158,10 @@ fn count(layout: &ElementLayout, dims: usize) -> Result<usize, String> {
         0 => Err("has no vectors; log it when there are some".into()),
         count if count > MOST_VECTORS => Err(format!(
             "has {count} vectors; TensorBoard shows {MOST_VECTORS}: log a sample"
+        )),
+        count if layout.elements() > MOST_NUMBERS => Err(format!(
+            "has {count} vectors of {dims} numbers, together more than {MOST_NUMBERS}; log a \
+             sample or fewer dimensions"
         )),
         count => Ok(count),
     }
@@ -352,16 +360,23 @@ fn file_name(tag: &str) -> String {
     name.replace('%', "~")
 }
 
+/// What a number takes as text, with the sign behind it, about.
+const TEXT_BYTES: usize = 10;
+
 /// A line for each vector, its numbers between tabs. The shorter binary form is recognised only
 /// where it is not UTF-8 by chance.
 fn vectors(tag: &str, values: &CopiedValues, dims: usize) -> Result<Vec<u8>> {
     let is_wide = values.dtype() == DType::F64;
     let elements = Elements::from_bytes(values.dtype(), values.as_bytes());
-    let numbers = elements
-        .map(|elements| elements.to_f64s(0, 1))
-        .unwrap_or_default();
-    let mut text = String::with_capacity(numbers.len() * 10);
-    for (place, number) in numbers.into_iter().enumerate() {
+    debug_assert!(elements.is_some(), "the copy is aligned and whole");
+    let count = elements.map_or(0, |elements| elements.len());
+    let mut text = String::new();
+    if text.try_reserve(count * TEXT_BYTES).is_err() {
+        let reason = format!("has {count} numbers, more than there is memory for as text");
+        return Err(Error::value(KIND, tag, reason));
+    }
+    let numbers = (0..count).map(|place| elements.map_or(f64::NAN, |all| all.get(place)));
+    for (place, number) in numbers.enumerate() {
         if !number.is_finite() {
             let reason = format!(
                 "has a number of {number} in vector {}, with which the page shows nothing",
@@ -443,6 +458,7 @@ mod tests {
     fn what_cannot_be_shown_is_an_error_that_names_the_tag() {
         let (six, none, pixels) = ([0.5_f32; 6], [0.5_f32; 0], [0_u8; 2]);
         let many = vec![0_u8; 2 * (MOST_VECTORS + 1)];
+        let wide = vec![false; MOST_NUMBERS + 65_536];
         let new = || Embedding::new(&six, 3);
         let picture = || Image::from_pixels(&pixels, 2, 1, 1);
         assert_eq!(
@@ -454,6 +470,7 @@ mod tests {
             (Embedding::new(&six, 1), "vectors of 1 numbers; take 2 to"),
             (Embedding::new(&none, 3), "has no vectors"),
             (Embedding::new(&many, 2), "log a sample"),
+            (Embedding::new(&wide, 65_536), "fewer dimensions"),
             (new().labels(["a"]), "2 vectors and 1 labels"),
             (
                 new()

@@ -107,6 +107,10 @@ pub(crate) struct Worker {
     runs: BTreeMap<u32, RunWriter>,
     watches: Watches,
     kernels: Kernels,
+    /// CPU time of this thread.
+    clock: fn() -> Duration,
+    /// What the clock showed when costs were counted last.
+    counted: Duration,
     batch: Batch,
     report_is_old: bool,
     reported: Instant,
@@ -136,6 +140,8 @@ impl Worker {
             runs: BTreeMap::new(),
             watches: Watches::default(),
             kernels: Kernels::new(threads).with_clock(cpu_clock::thread),
+            clock: cpu_clock::thread,
+            counted: Duration::ZERO,
             batch: Batch::default(),
             report_is_old: false,
             reported: Instant::now(),
@@ -149,7 +155,7 @@ impl Worker {
         background::enter();
         self.shared.enter_worker_thread();
         let mut tended = Instant::now();
-        let mut counted = cpu_clock::thread();
+        self.counted = (self.clock)();
         loop {
             let mut next = self.next(commands);
             while let Some(command) = next {
@@ -157,7 +163,7 @@ impl Worker {
                     return self.close(commands, closing);
                 }
                 self.handle(command);
-                counted = self.count_costs(counted);
+                self.count_costs();
                 // While training is ahead there is always a next command: scalars and the file have
                 // their turn.
                 let rest = tended.elapsed() < self.flush_interval.min(TICK);
@@ -168,19 +174,21 @@ impl Worker {
             if self.written.elapsed() >= self.flush_interval {
                 self.write(false);
             }
-            counted = self.count_costs(counted);
+            self.count_costs();
             tended = Instant::now();
         }
     }
 
-    /// Adds what was computed since, and returns what the clock shows.
-    fn count_costs(&mut self, since: Duration) -> Duration {
-        let now = cpu_clock::thread();
-        let helpers = self.kernels.take_spent();
-        self.shared
-            .costs
-            .add_writer(now.saturating_sub(since) + helpers);
-        now
+    /// Adds what was computed for models since costs were counted last.
+    fn count_costs(&mut self) {
+        let spent = self.take_spent();
+        self.shared.costs.add_writer(spent);
+    }
+
+    /// What was computed since costs were counted last, which counts as counted now.
+    fn take_spent(&mut self) -> Duration {
+        let before = std::mem::replace(&mut self.counted, (self.clock)());
+        self.counted.saturating_sub(before) + self.kernels.take_spent()
     }
 
     /// The next command, waited for until scalars or the file have their turn.
@@ -311,6 +319,7 @@ impl Worker {
     fn drain(&mut self) {
         let mut batch = self.shared.queue.drain(std::mem::take(&mut self.batch));
         self.open_runs();
+        self.count_costs();
         let payloads = batch.take_payloads();
         let mut scalars = batch.scalars();
         let mut done = 0;
@@ -320,6 +329,8 @@ impl Worker {
             self.payload(entry);
         }
         self.scalars(scalars);
+        // Not a cost of models: to observe fewer of their steps would make none of it cheaper.
+        let _ = self.take_spent();
         batch.clear();
         self.batch = batch;
     }
@@ -541,5 +552,91 @@ fn record_models(run: &mut RunWriter, watches: &Watches, health: &Health, number
         if let Some(record) = watched.watch.record() {
             run.record(health, record, at);
         }
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::model::plugin::Plugin;
+    use crate::model::types::{Existing, OnFull, WallTime};
+    use crate::options::WeightOptions;
+    use crate::proto::summary::value::Value;
+    use crate::run::run_history::RunHistory;
+    use crate::run::{FileOptions, Opened};
+    use crate::sink::LocalSink;
+    use crate::sink::claim::claim_run;
+    use crate::summary::{Payload, TaggedPayload};
+
+    thread_local! {
+        static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    }
+
+    fn compute(time: Duration) {
+        NOW.set(NOW.get() + time);
+    }
+
+    /// A picture that takes an hour to encode.
+    struct Slow;
+
+    impl Payload for Slow {
+        fn plugin(&self) -> Plugin {
+            Plugin::Images
+        }
+
+        fn bytes(&self) -> usize {
+            0
+        }
+
+        fn into_value(self: Box<Self>, _: &str, _: &mut Kernels) -> Result<Option<Value>> {
+            compute(Duration::from_secs(3600));
+            Ok(None)
+        }
+    }
+
+    /// A worker of one run, which is on no thread of its own and has a clock of its own.
+    fn worker(run: &std::path::Path) -> Worker {
+        let shared = Arc::new(Shared {
+            queue: Default::default(),
+            opened: Default::default(),
+            budget: Default::default(),
+            health: Health::new(Box::new(|_| {})),
+            calls: Default::default(),
+            report: Default::default(),
+            findings: Default::default(),
+            telling: Default::default(),
+            costs: Default::default(),
+        });
+        let selection = Arc::new(Selection::new(WeightOptions::new()).unwrap());
+        let mut worker = Worker::new(shared, selection, 1, TICK);
+        worker.clock = || NOW.get();
+        let claim = claim_run(&LocalSink, run, Existing::Fail).unwrap();
+        let history = RunHistory::default();
+        let opened = Opened::new(claim, history, None, FileOptions::default()).unwrap();
+        worker.runs.insert(1, RunWriter::new(opened));
+        worker
+    }
+
+    #[test]
+    fn what_pictures_take_is_no_cost_of_models() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut worker = worker(&dir.path().join("run"));
+        compute(Duration::from_secs(2));
+        let picture = TaggedPayload {
+            step: 0,
+            wall_time: WallTime::now(),
+            tag: "picture".into(),
+            description: "".into(),
+            payload: Box::new(Slow),
+        };
+        let queue = &worker.shared.queue;
+        queue.push_entry(1, picture.into(), OnFull::Drop);
+        worker.drain();
+        compute(Duration::from_secs(3));
+        worker.count_costs();
+        assert_eq!(NOW.get(), Duration::from_secs(3605), "it was encoded");
+        assert_eq!(worker.shared.costs.spent(), Duration::from_secs(5));
     }
 }

@@ -58,6 +58,19 @@ fn each_step_has_files_of_its_own_and_an_entry_in_the_list() {
 }
 
 #[test]
+fn the_same_step_again_takes_the_place_of_the_one_before() {
+    let board = Board::new();
+    let vectors = [0.5_f32, -1.0, 2.0, 3.25];
+    let new = || Embedding::new(&vectors, 2);
+    board.logger.log_embedding("e", new(), 0).unwrap();
+    let named = new().labels(["cat", "dog"]);
+    board.logger.log_embedding("e", named, 0).unwrap();
+    let list = text(&board, "projector_config.pbtxt");
+    assert_eq!(list.matches("tensor_name").count(), 1, "{list}");
+    assert!(list.contains("labels.tsv"), "{list}");
+}
+
+#[test]
 fn the_list_of_an_earlier_session_is_gone_on_with() {
     let dir = tempfile::tempdir().unwrap();
     let run = dir.path().join("run");

@@ -8,6 +8,7 @@ mod charts;
 mod described;
 mod embeddings;
 mod foreign;
+mod full;
 mod graphs;
 mod pictures;
 mod tables;

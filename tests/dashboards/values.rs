@@ -2,11 +2,11 @@
 
 use prost::Message;
 use tch_tensorboard::proto::{
-    AudioPluginData, DataClass, DataType, MeshPluginData, PrCurvePluginData, summary,
+    AudioPluginData, DataClass, DataType, MeshPluginData, PrCurvePluginData, event::What, summary,
 };
-use tch_tensorboard::{Audio, Error, Logger, Mesh, OnFull, PrCurve};
+use tch_tensorboard::{Audio, Error, Mesh, PrCurve};
 
-use crate::common::read_values;
+use crate::common::read_events;
 use crate::{Board, content, kind, shape};
 
 fn doubles(bytes: &[u8]) -> Vec<f64> {
@@ -97,53 +97,52 @@ fn mistakes_in_a_call_are_errors_and_those_in_the_data_are_reported() {
 }
 
 #[test]
-fn what_does_not_fit_beside_what_waits_is_given_up_as_a_whole_and_counted() {
-    use std::sync::mpsc::channel;
-    use std::sync::{Mutex, PoisonError};
+fn a_mistake_in_the_data_of_many_classes_is_reported_once_and_counted() {
+    let board = Board::new();
+    let names: Vec<String> = (0..50).map(|class| format!("c{class}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let logits = [17.0_f32; 100];
+    let curves = PrCurve::new(&[3_i64, 4], &logits);
+    board.logger.log_pr_curves("pr", curves, &names, 0).unwrap();
+    let reported = board.reported();
+    assert_eq!(reported.len(), 1, "{reported:?}");
+    assert!(reported[0].contains("has a score of 17"), "{reported:?}");
+    assert_eq!(board.logger.stats().dropped, 1);
+    let scores = [0.5_f32; 100];
+    let curves = PrCurve::new(&[3_i64, 50], &scores);
+    board.logger.log_pr_curves("pr", curves, &names, 0).unwrap();
+    let reported = board.reported();
+    assert_eq!(reported.len(), 2, "{reported:?}");
+    assert!(reported[1].contains("from 0 to 49"), "{reported:?}");
+    assert!(board.read("pr/c3").is_empty());
+}
 
-    let dir = tempfile::tempdir().unwrap();
-    let ((reached, has_reached), (release, released)) = (channel(), channel());
-    let released = Mutex::new(released);
-    let logger = Logger::builder(dir.path().join("run"))
-        .on_full(OnFull::Drop)
-        // The writer thread waits here, and all that is logged meanwhile waits for it.
-        .on_error(move |_| {
-            let _ = reached.send(());
-            let _ = released
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .recv();
-        })
-        .create()
-        .unwrap();
-    let bad = PrCurve::new(&[1_u8], &[17.0_f32]);
-    logger.log_pr_curve("bad", bad, 0).unwrap();
-    has_reached.recv().unwrap();
-    let dropped_before = logger.stats().dropped;
-    let large = vec![0_i16; 20 << 20];
-    logger
-        .log_audio("first", Audio::mono(&large, 8000), 0)
-        .unwrap();
-    // 24 MB would fit beside 40 MB, but not the colours too.
-    let (vertices, colors) = (vec![0.0_f32; 6_000_000], vec![0_u8; 6_000_000]);
-    logger
-        .log_mesh("beside", Mesh::new(&vertices).colors(&colors), 0)
-        .unwrap();
-    logger
-        .log_audio("second", Audio::mono(&large, 8000), 0)
-        .unwrap();
-    assert_eq!(
-        logger.stats().dropped - dropped_before,
-        2,
-        "neither fits beside the first"
-    );
-    release.send(()).unwrap();
-    assert!(logger.close().is_err(), "the curve was lost");
-    let tags: Vec<String> = read_values(logger.logdir())
-        .into_iter()
-        .map(|(_, value)| value.tag)
-        .collect();
-    assert_eq!(tags, ["first"]);
+#[test]
+fn a_mesh_is_written_as_a_whole_or_not_at_all() {
+    let board = Board::new();
+    let points = [0.0_f32, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.5];
+    let mesh = |place: i32| {
+        let mesh = Mesh::new(&points);
+        board.logger.log_mesh("m", mesh.faces(&[0, 1, place]), 0)
+    };
+    mesh(3).unwrap();
+    assert!(board.reported()[0].contains("vertex 3 of 3"));
+    assert!(board.read("m_VERTEX").is_empty());
+    assert_eq!(board.logger.stats().dropped, 1);
+    board.logger.log_scalar("m_FACE", 1.0, 0).unwrap();
+    mesh(2).unwrap();
+    assert!(board.reported()[1].contains("m_FACE"));
+    assert!(board.read("m_VERTEX").is_empty());
+    let faces = [0, 1, 2];
+    let whole = Mesh::new(&points).faces(&faces);
+    board.logger.log_mesh("other", whole, 0).unwrap();
+    assert_eq!(board.read("other_VERTEX").len(), 1);
+    let events = read_events(board.logger.logdir());
+    let last = events.last().and_then(|event| event.what.as_ref());
+    let Some(What::Summary(summary)) = last else {
+        panic!("{last:?}");
+    };
+    assert_eq!(summary.value.len(), 2, "one event");
 }
 
 #[test]
