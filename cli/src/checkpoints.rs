@@ -2,33 +2,49 @@
 
 use std::path::Path;
 
-use globset::GlobSet;
 use tch_tensorboard::{Checkpoint, Comparison, Logger};
 
 use crate::args::SelectTensors;
 use crate::change_map;
-use crate::output::{Failure, complain};
-use crate::selection::globs;
+use crate::output::{Failure, Status, complain};
+use crate::patterns::{Patterns, nearest};
 
 /// Which tensors were asked for.
 pub(crate) struct ChosenTensors {
-    wanted: Option<GlobSet>,
-    unwanted: Option<GlobSet>,
+    wanted: Patterns,
+    unwanted: Patterns,
 }
 
 impl ChosenTensors {
     pub(crate) fn new(select: &SelectTensors) -> Result<ChosenTensors, Failure> {
         Ok(ChosenTensors {
-            wanted: globs(&select.tensor)?,
-            unwanted: globs(&select.exclude)?,
+            wanted: Patterns::new("--tensor", &select.tensor)?,
+            unwanted: Patterns::new("--exclude", &select.exclude)?,
         })
     }
 
     /// Whether a tensor of this name, or of a name in each of two checkpoints, was asked for.
     pub(crate) fn has(&self, names: &[&str]) -> bool {
-        let any = |globs: &GlobSet| names.iter().any(|name| globs.is_match(name));
-        self.wanted.as_ref().is_none_or(any) && !self.unwanted.as_ref().is_some_and(any)
+        names.iter().any(|name| self.wanted.select(name))
+            && !names.iter().any(|name| self.unwanted.is_match(name))
     }
+
+    /// Names the patterns that match no tensor of these checkpoints.
+    pub(crate) fn status(&self, checkpoints: &[&Checkpoint]) -> Status {
+        let names = names(checkpoints);
+        let mut idle = self.wanted.idle("tensor", names.clone());
+        idle.extend(self.unwanted.idle("tensor", names));
+        idle.iter().for_each(complain);
+        match idle.is_empty() {
+            true => Status::Fine,
+            false => Status::CouldNot,
+        }
+    }
+}
+
+fn names<'a>(checkpoints: &'a [&Checkpoint]) -> impl Iterator<Item = &'a str> + Clone {
+    let tensors = checkpoints.iter().flat_map(|one| one.tensors());
+    tensors.map(|tensor| tensor.name())
 }
 
 /// Opens a checkpoint with all of its tensors, for a comparison: which of them belong to those that
@@ -44,19 +60,32 @@ pub(crate) fn open_whole(path: &Path, select: &SelectTensors) -> Result<Checkpoi
 pub(crate) fn open(path: &Path, select: &SelectTensors) -> Result<Checkpoint, Failure> {
     let mut checkpoint = open_whole(path, select)?;
     let chosen = ChosenTensors::new(select)?;
-    checkpoint.retain(|tensor| chosen.has(&[tensor.name()]));
-    match checkpoint.tensors() {
-        [] => Err(none_matches(&[path])),
-        _ => Ok(checkpoint),
+    let is_any = checkpoint
+        .tensors()
+        .iter()
+        .any(|tensor| chosen.has(&[tensor.name()]));
+    if !is_any {
+        return Err(none_matches(&[path], &[&checkpoint], select));
     }
+    checkpoint.retain(|tensor| chosen.has(&[tensor.name()]));
+    Ok(checkpoint)
 }
 
-pub(crate) fn none_matches(paths: &[&Path]) -> Failure {
+/// No tensor of these checkpoints is among those asked for.
+pub(crate) fn none_matches(
+    paths: &[&Path],
+    checkpoints: &[&Checkpoint],
+    select: &SelectTensors,
+) -> Failure {
     let paths: Vec<String> = paths
         .iter()
         .map(|path| path.display().to_string())
         .collect();
-    Failure::Argument(format!("no tensor of {} matches", paths.join(" or ")))
+    let nearest = nearest(&select.tensor.join(" "), names(checkpoints));
+    Failure::Argument(format!(
+        "no tensor of {} matches; {nearest}",
+        paths.join(" or ")
+    ))
 }
 
 /// The threads asked for, or as many as there are cores, of which a few saturate memory.

@@ -32,8 +32,15 @@ pub(crate) fn run(args: &Export) -> Result<Status, Failure> {
             _ => copy.points(run)?,
         }
     }
-    copy.writer.finish()?;
-    Ok(copy.status)
+    let Copy {
+        writer,
+        progress,
+        status,
+        ..
+    } = copy;
+    writer.finish()?;
+    drop(progress);
+    Ok(status.max(selection.tag_status()))
 }
 
 /// Points on their way.

@@ -32,6 +32,7 @@ pub(crate) fn run(args: &Diff) -> Result<Status, Failure> {
     let keep = |names: &[&str]| chosen.has(names);
     let a = checkpoints::open_whole(&args.a, &args.select)?;
     let b = checkpoints::open_whole(&args.b, &args.select)?;
+    let status = chosen.status(&[&a, &b]);
     let diff = CheckpointDiff::new(&a, &b)
         .only(&keep)
         .threads(checkpoints::threads(args.threads))
@@ -40,7 +41,11 @@ pub(crate) fn run(args: &Diff) -> Result<Status, Failure> {
     let comparison = diff.on_progress(&|bytes| progress.advance(bytes)).run()?;
     drop(progress);
     if comparison.rows.is_empty() {
-        return Err(checkpoints::none_matches(&[&args.a, &args.b]));
+        return Err(checkpoints::none_matches(
+            &[&args.a, &args.b],
+            &[&a, &b],
+            &args.select,
+        ));
     }
     let compared = Compared {
         a: &a,
@@ -58,8 +63,8 @@ pub(crate) fn run(args: &Diff) -> Result<Status, Failure> {
     }
     compared.failures.iter().for_each(complain);
     Ok(match compared.failures.is_empty() {
-        true => Status::Fine,
-        false => Status::Fault,
+        true => status,
+        false => status.max(Status::Fault),
     })
 }
 
