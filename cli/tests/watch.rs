@@ -290,7 +290,8 @@ fn a_small_terminal_shows_the_first_lines_and_how_many_are_missing() {
         let mut training = Training::begin(&temp.path().join(format!("run{index}")));
         training.go_on(100, index == 3);
     }
-    let command = program(&["report", EVERY, "--color=never"], temp.path());
+    let mut command = program(&["report", EVERY], temp.path());
+    command.env("NO_COLOR", "1");
     let mut terminal = Terminal::new(command, 20, 50);
     let picture = terminal.picture_with("12 runs with weights: 1 has faults");
     assert!(!picture.contains('\u{1b}'), "{picture}");

@@ -189,8 +189,8 @@ enum View {
 /// JSON lines.
 #[derive(Default)]
 struct Lines {
-    /// The newest line of each run, by the run's name.
-    last: HashMap<String, Vec<u8>>,
+    /// The newest line of each run, by its directory: two may share a name.
+    last: HashMap<PathBuf, Vec<u8>>,
     complained: HashSet<String>,
 }
 
@@ -233,13 +233,14 @@ impl Lines {
             }
         }
         let mut out = io::stdout().lock();
-        for judged in watched.judged.iter().filter(|one| one.has_weights()) {
+        let all = std::iter::zip(&watched.all, &watched.judged);
+        for (followed, judged) in all.filter(|(_, judged)| judged.has_weights()) {
             let mut line = Vec::new();
             machine::write(&mut line, judged)?;
-            let last = self.last.get(&judged.run);
-            if last != Some(&line) {
+            let path = followed.run.path();
+            if self.last.get(path) != Some(&line) {
                 out.write_all(&line)?;
-                self.last.insert(judged.run.clone(), line);
+                self.last.insert(path.to_owned(), line);
             }
         }
         out.flush()?;
