@@ -78,8 +78,8 @@ pub(crate) enum Command {
     ///
     /// Takes .safetensors, folders of shards, .npz, PyTorch's .pt, .pth and .bin, TorchScript and
     /// tch's .ot, of the same format or not; nothing in them is executed. Verdicts: identical,
-    /// changed, rounding (one side is the other cast to a narrower type, or each changed element
-    /// moved to the next number), scaled (B is A times a factor: weight decay alone), zero,
+    /// changed, rounding (B is A cast to a narrower type, or each changed element moved to the next
+    /// number of float32 or float64), scaled (B is A times a factor: weight decay alone), zero,
     /// non_finite, retyped, reshaped, transposed, renamed, missing, added, unreadable.
     #[command(after_help = EXIT_CODES)]
     Diff(Diff),
@@ -311,10 +311,10 @@ pub(crate) struct History {
 /// Which tensors of a checkpoint.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SelectTensors {
-    /// Only tensors whose name matches this glob; several add up
+    /// Only tensors whose name, on either side of a comparison, matches this glob; several add up
     #[arg(long, value_name = "GLOB")]
     pub(crate) tensor: Vec<String>,
-    /// Without tensors whose name matches this glob; several add up
+    /// Without tensors whose name, on either side, matches this glob; several add up
     #[arg(long, value_name = "GLOB")]
     pub(crate) exclude: Vec<String>,
     /// Of a trainer's checkpoint this part, by its keys joined with dots, such as `ema` or

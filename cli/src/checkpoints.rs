@@ -6,58 +6,62 @@ use tch_tensorboard::{Checkpoint, Comparison, Logger};
 
 use crate::args::SelectTensors;
 use crate::change_map;
-use crate::output::{Failure, Status, complain};
+use crate::output::{Failure, complain};
 use crate::patterns::{Patterns, nearest};
+
+/// Which tensors were asked for.
+pub(crate) struct ChosenTensors {
+    wanted: Patterns,
+    unwanted: Patterns,
+}
+
+impl ChosenTensors {
+    pub(crate) fn new(select: &SelectTensors) -> Result<ChosenTensors, Failure> {
+        Ok(ChosenTensors {
+            wanted: Patterns::new("--tensor", &select.tensor)?,
+            unwanted: Patterns::new("--exclude", &select.exclude)?,
+        })
+    }
+
+    /// Whether a tensor of this name, or of a name in each of two checkpoints, was asked for.
+    pub(crate) fn has(&self, names: &[&str]) -> bool {
+        let any = |patterns: &Patterns| names.iter().any(|name| patterns.is_match(name));
+        (self.wanted.is_empty() || any(&self.wanted)) && !any(&self.unwanted)
+    }
+
+    /// The patterns that match no tensor of these checkpoints, which have all of theirs.
+    pub(crate) fn idle(&self, checkpoints: &[&Checkpoint]) -> Vec<Failure> {
+        let tensors = checkpoints.iter().flat_map(|one| one.tensors());
+        let names = tensors.map(|tensor| tensor.name());
+        let mut idle = self.wanted.idle("tensor", names.clone());
+        idle.extend(self.unwanted.idle("tensor", names));
+        idle
+    }
+}
+
+/// Opens a checkpoint with all of its tensors, for a comparison: which of them belong to those that
+/// were asked for, only their partners say.
+pub(crate) fn open_whole(path: &Path, select: &SelectTensors) -> Result<Checkpoint, Failure> {
+    Ok(match &select.part {
+        Some(part) => Checkpoint::open_part(path, part)?,
+        None => Checkpoint::open(path)?,
+    })
+}
 
 /// Opens a checkpoint and leaves out the tensors that were not asked for.
 pub(crate) fn open(path: &Path, select: &SelectTensors) -> Result<Checkpoint, Failure> {
-    open_with_names(path, select).map(|(checkpoint, _)| checkpoint)
-}
-
-/// As [`open`], with the names of all tensors, those that are left out among them.
-pub(crate) fn open_with_names(
-    path: &Path,
-    select: &SelectTensors,
-) -> Result<(Checkpoint, Vec<String>), Failure> {
-    let mut checkpoint = match &select.part {
-        Some(part) => Checkpoint::open_part(path, part)?,
-        None => Checkpoint::open(path)?,
-    };
-    let (wanted, unwanted) = patterns(select)?;
-    let names = checkpoint.tensors().iter();
-    let names: Vec<String> = names.map(|tensor| tensor.name().to_owned()).collect();
-    checkpoint.retain(|tensor| wanted.select(tensor.name()) && !unwanted.is_match(tensor.name()));
-    if checkpoint.tensors().is_empty() {
+    let mut checkpoint = open_whole(path, select)?;
+    let chosen = ChosenTensors::new(select)?;
+    let names = checkpoint.tensors().iter().map(|tensor| tensor.name());
+    if !names.clone().any(|name| chosen.has(&[name])) {
+        let nearest = nearest(&select.tensor.join(" "), names);
         return Err(Failure::Argument(format!(
-            "no tensor of {} matches; {}",
-            path.display(),
-            nearest(&select.tensor.join(" "), names.iter().map(String::as_str))
+            "no tensor of {} matches; {nearest}",
+            path.display()
         )));
     }
-    Ok((checkpoint, names))
-}
-
-fn patterns(select: &SelectTensors) -> Result<(Patterns, Patterns), Failure> {
-    let wanted = Patterns::new("--tensor", &select.tensor)?;
-    Ok((wanted, Patterns::new("--exclude", &select.exclude)?))
-}
-
-/// Names the patterns that match none of these tensors.
-pub(crate) fn pattern_status(select: &SelectTensors, names: &[String]) -> Result<Status, Failure> {
-    let (wanted, unwanted) = patterns(select)?;
-    let names = names.iter().map(String::as_str);
-    let idle = [
-        wanted.idle("tensor", names.clone()),
-        unwanted.idle("tensor", names),
-    ]
-    .into_iter()
-    .flatten()
-    .collect::<Vec<Failure>>();
-    idle.iter().for_each(complain);
-    Ok(match idle.is_empty() {
-        true => Status::Fine,
-        false => Status::CouldNot,
-    })
+    checkpoint.retain(|tensor| chosen.has(&[tensor.name()]));
+    Ok(checkpoint)
 }
 
 /// The threads asked for, or as many as there are cores, of which a few saturate memory.

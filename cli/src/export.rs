@@ -207,7 +207,7 @@ pub(crate) struct Place<'a> {
     pub(crate) run: &'a str,
     pub(crate) tag: &'a str,
     pub(crate) step: i64,
-    wall_time: Number,
+    pub(crate) wall_time: Number,
 }
 
 impl<'a> Place<'a> {

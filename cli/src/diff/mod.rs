@@ -28,16 +28,26 @@ struct Compared<'a> {
 
 pub(crate) fn run(args: &Diff) -> Result<Status, Failure> {
     let expectations = expectations::Expectations::new(args)?;
-    let (a, mut names) = checkpoints::open_with_names(&args.a, &args.select)?;
-    let (b, others) = checkpoints::open_with_names(&args.b, &args.select)?;
-    names.extend(others);
-    let status = checkpoints::pattern_status(&args.select, &names)?;
+    let chosen = checkpoints::ChosenTensors::new(&args.select)?;
+    let keep = |names: &[&str]| chosen.has(names);
+    let a = checkpoints::open_whole(&args.a, &args.select)?;
+    let b = checkpoints::open_whole(&args.b, &args.select)?;
     let diff = CheckpointDiff::new(&a, &b)
+        .only(&keep)
         .threads(checkpoints::threads(args.threads))
         .histograms(args.logdir.is_some());
     let progress = Progress::new(diff.bytes());
     let comparison = diff.on_progress(&|bytes| progress.advance(bytes)).run()?;
     drop(progress);
+    let idle = chosen.idle(&[&a, &b]);
+    if comparison.rows.is_empty() {
+        idle.iter().for_each(complain);
+        return Err(Failure::Argument(format!(
+            "no tensor of {} or {} matches",
+            args.a.display(),
+            args.b.display()
+        )));
+    }
     let compared = Compared {
         a: &a,
         b: &b,
@@ -53,9 +63,11 @@ pub(crate) fn run(args: &Diff) -> Result<Status, Failure> {
         checkpoints::log_diff(logdir, &a, &b, &comparison, &table)?;
     }
     compared.failures.iter().for_each(complain);
-    Ok(match compared.failures.is_empty() {
-        true => status,
-        false => status.max(Status::Fault),
+    idle.iter().for_each(complain);
+    Ok(match (compared.failures.is_empty(), idle.is_empty()) {
+        (_, false) => Status::CouldNot,
+        (true, true) => Status::Fine,
+        (false, true) => Status::Fault,
     })
 }
 
