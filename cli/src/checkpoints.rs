@@ -6,7 +6,7 @@ use tch_tensorboard::{Checkpoint, Comparison, Logger};
 
 use crate::args::SelectTensors;
 use crate::change_map;
-use crate::output::{Failure, complain};
+use crate::output::{Failure, Status, complain};
 use crate::patterns::{Patterns, nearest};
 
 /// Which tensors were asked for.
@@ -25,18 +25,26 @@ impl ChosenTensors {
 
     /// Whether a tensor of this name, or of a name in each of two checkpoints, was asked for.
     pub(crate) fn has(&self, names: &[&str]) -> bool {
-        let any = |patterns: &Patterns| names.iter().any(|name| patterns.is_match(name));
-        (self.wanted.is_empty() || any(&self.wanted)) && !any(&self.unwanted)
+        names.iter().any(|name| self.wanted.select(name))
+            && !names.iter().any(|name| self.unwanted.is_match(name))
     }
 
-    /// The patterns that match no tensor of these checkpoints, which have all of theirs.
-    pub(crate) fn idle(&self, checkpoints: &[&Checkpoint]) -> Vec<Failure> {
-        let tensors = checkpoints.iter().flat_map(|one| one.tensors());
-        let names = tensors.map(|tensor| tensor.name());
+    /// Names the patterns that match no tensor of these checkpoints.
+    pub(crate) fn status(&self, checkpoints: &[&Checkpoint]) -> Status {
+        let names = names(checkpoints);
         let mut idle = self.wanted.idle("tensor", names.clone());
         idle.extend(self.unwanted.idle("tensor", names));
-        idle
+        idle.iter().for_each(complain);
+        match idle.is_empty() {
+            true => Status::Fine,
+            false => Status::CouldNot,
+        }
     }
+}
+
+fn names<'a>(checkpoints: &'a [&Checkpoint]) -> impl Iterator<Item = &'a str> + Clone {
+    let tensors = checkpoints.iter().flat_map(|one| one.tensors());
+    tensors.map(|tensor| tensor.name())
 }
 
 /// Opens a checkpoint with all of its tensors, for a comparison: which of them belong to those that
@@ -52,16 +60,32 @@ pub(crate) fn open_whole(path: &Path, select: &SelectTensors) -> Result<Checkpoi
 pub(crate) fn open(path: &Path, select: &SelectTensors) -> Result<Checkpoint, Failure> {
     let mut checkpoint = open_whole(path, select)?;
     let chosen = ChosenTensors::new(select)?;
-    let names = checkpoint.tensors().iter().map(|tensor| tensor.name());
-    if !names.clone().any(|name| chosen.has(&[name])) {
-        let nearest = nearest(&select.tensor.join(" "), names);
-        return Err(Failure::Argument(format!(
-            "no tensor of {} matches; {nearest}",
-            path.display()
-        )));
+    let is_any = checkpoint
+        .tensors()
+        .iter()
+        .any(|tensor| chosen.has(&[tensor.name()]));
+    if !is_any {
+        return Err(none_matches(&[path], &[&checkpoint], select));
     }
     checkpoint.retain(|tensor| chosen.has(&[tensor.name()]));
     Ok(checkpoint)
+}
+
+/// No tensor of these checkpoints is among those asked for.
+pub(crate) fn none_matches(
+    paths: &[&Path],
+    checkpoints: &[&Checkpoint],
+    select: &SelectTensors,
+) -> Failure {
+    let paths: Vec<String> = paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    let nearest = nearest(&select.tensor.join(" "), names(checkpoints));
+    Failure::Argument(format!(
+        "no tensor of {} matches; {nearest}",
+        paths.join(" or ")
+    ))
 }
 
 /// The threads asked for, or as many as there are cores, of which a few saturate memory.
