@@ -10,6 +10,8 @@ mod models;
 mod once;
 mod opening;
 mod payload_call;
+mod pictures;
+mod visit;
 
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::{Component, Path};
@@ -18,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::analysis::tag_parts::{LEARNING_RATE, WEIGHT_IMAGES};
+use crate::analysis::tag_parts::LEARNING_RATE;
 use crate::capture::plan::{Plan, Variable};
 use crate::capture::{Captured, Subject};
 use crate::error::{Error, Result};
@@ -29,17 +31,12 @@ use crate::model::types::{Step, WallTime};
 use crate::report::{Finding, WeightReport};
 use crate::run::entry::RunEntry;
 use crate::run::health::{Health, Stats};
-use crate::source::copied::CopiedValues;
 use crate::source::element_source::{FetchedScalar, PendingScalar};
 use crate::source::first_values::FirstValues;
-use crate::source::image::{CopiedPixels, Image, Inspected, check_size};
-use crate::source::named_tensors::{NamedTensors, StoreWait, Visitor};
-use crate::source::pictured::{PictureSink, Pictured};
+use crate::source::named_tensors::NamedTensors;
 use crate::source::values::{Scalar, ScalarValue, Values};
-use crate::summary::heat_map::{self, HeatMap};
 use crate::summary::histograms::HistogramValues;
 use crate::summary::hparams::Status;
-use crate::summary::images::{EncodedImage, Grid, PixelImages};
 use crate::summary::scalars::DeviceScalar;
 use crate::summary::text::Markdown;
 use crate::summary::{TagText, TaggedPayload};
@@ -251,7 +248,7 @@ impl Logger {
                     waited = self.push(step, wall_time, [(scope, *tag, number)])?
                 }
                 FetchedScalar::Later(tensor) => {
-                    self.send_device_scalar(tag, tensor, step, wall_time)
+                    self.send_device_scalar(tag, tensor, step, wall_time)?;
                 }
             }
         } else {
@@ -268,7 +265,7 @@ impl Logger {
                 waited = self.push(step, wall_time, numbers)?;
             }
             for (tag, tensor) in tensors {
-                self.send_device_scalar(tag, tensor, step, wall_time);
+                self.send_device_scalar(tag, tensor, step, wall_time)?;
             }
         }
         self.core.shared.health.held(since.elapsed(), waited);
@@ -282,7 +279,8 @@ impl Logger {
         tensor: Box<dyn PendingScalar>,
         step: i64,
         wall_time: WallTime,
-    ) {
+    ) -> Result<()> {
+        self.core.check_process(&self.run)?;
         let payload = TaggedPayload {
             step,
             wall_time,
@@ -290,7 +288,8 @@ impl Logger {
             description: "".into(),
             payload: Box::new(DeviceScalar(tensor)),
         };
-        let _ = self.core.send_entry(&self.run, payload.into());
+        self.core.send_entry(&self.run, payload.into());
+        Ok(())
     }
 
     fn push<'a>(
@@ -356,164 +355,6 @@ impl Logger {
     pub fn log_text(&self, tag: &str, markdown: &str, step: impl Step) -> Result<()> {
         let call = self.begin(tag, step)?;
         call.send(markdown.len(), || Ok(Markdown(markdown.to_owned())))
-    }
-
-    /// Logs a picture, shown in the Images and Time Series dashboards: an input with its
-    /// prediction, a feature map, a confusion matrix. It is encoded as PNG on the writer thread;
-    /// the call copies its pixels.
-    ///
-    /// TensorBoard keeps ten pictures of a tag unless it is started with `--samples_per_plugin
-    /// images=100`. See [`Image`] for what becomes of values beyond the range and of NaN.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir()?;
-    /// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
-    /// use tch_tensorboard::Image;
-    ///
-    /// let heat: Vec<f32> = (0..28 * 28).map(|n| n as f32 / 783.0).collect();
-    /// logger.log_image("attention/head0", Image::from_pixels(&heat, 28, 28, 1), 0)?;
-    /// // From a tensor: Image::from_tensor(&pixels, ImageLayout::Chw)
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::InvalidImage`] for a shape that does not fit its layout, a number of channels other
-    /// than 1, 3 or 4, elements that are neither `u8`, `bool` nor floating, no pixels, more than
-    /// 178 956 970 pixels, a batch of several images, or a file that is neither PNG nor JPEG.
-    /// [`Error::UnsupportedTensor`], and as [`log_text`](Logger::log_text).
-    pub fn log_image(&self, tag: &str, image: Image<'_>, step: impl Step) -> Result<()> {
-        let call = self.begin(tag, step)?;
-        let inspected = image.inspect(tag)?;
-        let bytes = inspected.bytes();
-        match inspected {
-            Inspected::File {
-                file,
-                width,
-                height,
-            } => call.send(bytes, || {
-                Ok(EncodedImage {
-                    width,
-                    height,
-                    file: file.to_vec(),
-                })
-            }),
-            Inspected::Pixels { size, .. } if size.images > 1 => Err(Error::InvalidImage {
-                tag: tag.into(),
-                reason: format!(
-                    "is a batch of {} images; log_images shows them as a grid",
-                    size.images
-                )
-                .into(),
-            }),
-            pixels => call.send(bytes, || Ok(PixelImages(CopiedPixels::of(tag, [pixels])?))),
-        }
-    }
-
-    /// Logs several images as one picture: a grid of eight columns, filled row by row, each cell as
-    /// large as the largest image needs. Batches and single images can be mixed; the rest of a cell
-    /// is black.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir()?;
-    /// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
-    /// use tch_tensorboard::Image;
-    ///
-    /// let filters = vec![vec![0.5_f32; 5 * 5]; 16];
-    /// let images = filters.iter().map(|filter| Image::from_pixels(filter, 5, 5, 1));
-    /// logger.log_images("filters/conv1", images, 0)?;
-    /// // A batch: logger.log_images("digits", [Image::from_tensor(&batch, ImageLayout::Nchw)], 0)?
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// As [`log_image`](Logger::log_image), where the number of pixels is that of the grid; no
-    /// images at all, and encoded files.
-    pub fn log_images<'a>(
-        &self,
-        tag: &str,
-        images: impl IntoIterator<Item = Image<'a>>,
-        step: impl Step,
-    ) -> Result<()> {
-        let call = self.begin(tag, step)?;
-        let images = images.into_iter().map(|image| image.inspect(tag));
-        let images: Vec<Inspected<'_>> = images.collect::<Result<_>>()?;
-        check_grid(tag, &images)?;
-        let bytes = images.iter().map(Inspected::bytes).sum();
-        call.send(bytes, || Ok(PixelImages(CopiedPixels::of(tag, images)?)))
-    }
-
-    /// Logs a picture of each matrix and of the filters of each convolution as
-    /// `weight_images/<variable>`: what a layer looks at, units that are alike, units that are
-    /// dead. Call it seldom: TensorBoard keeps ten pictures of a tag.
-    ///
-    /// Blue weights are negative, white ones 0, orange to red ones positive, magenta ones NaN or
-    /// infinite. The range is the same to both sides and written below the picture: the largest
-    /// magnitude, but for one weight in 200, which an outlier would be. A row is an output unit; of
-    /// a convolution with at most four input channels the filters are in rows one after the other.
-    /// Each weight is a block of pixels with sharp edges. Of what has more than 512 rows or columns
-    /// (a matrix of 50 000 x 768) evenly spread ones are shown, and the picture says so.
-    ///
-    /// Variables that [`WeightOptions::select`](crate::WeightOptions::select) leaves out have no
-    /// picture, nor have those of one dimension, and those that are not floating. The call copies
-    /// what is shown, at most 1 MB of a variable in host memory; the rest is done on the writer
-    /// thread.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir()?;
-    /// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
-    /// // A `VarStore` names the shapes of its variables; slices and vectors have one dimension.
-    /// # #[cfg(feature = "tch")] {
-    /// let vs = tch::nn::VarStore::new(tch::Device::Cpu);
-    /// let _layer = tch::nn::conv2d(vs.root() / "conv", 3, 16, 5, Default::default());
-    /// assert_eq!(logger.log_weight_images(&vs, 0)?, 1);
-    /// # }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// Returns the number of pictures.
-    ///
-    /// # Errors
-    /// A step beyond `i64`, a closed logger, a store that cannot be read.
-    pub fn log_weight_images<S: NamedTensors + ?Sized>(
-        &self,
-        source: &S,
-        step: impl Step,
-    ) -> Result<usize> {
-        let step = self.run.check_step("log_weight_images", step)?;
-        self.core.check_may_wait("log_weight_images", &self.run)?;
-        let mut wait = StoreWait {
-            patience: self.core.selection.options.store_timeout,
-            ..StoreWait::default()
-        };
-        let mut pictures = PictureSink::new(|pictured| self.log_weight_image(&pictured, step));
-        source.visit(&mut Visitor::new(&mut pictures, &mut wait))?;
-        pictures.finish()
-    }
-
-    /// False for a variable that is left out.
-    fn log_weight_image(&self, pictured: &Pictured<'_>, step: i64) -> Result<bool> {
-        let Pictured {
-            name,
-            source,
-            layout,
-            sheet,
-        } = pictured;
-        if name.is_empty() || !self.core.selection.selects(name) {
-            return Ok(false);
-        }
-        let tag = format!("{WEIGHT_IMAGES}/{}", self.full_tag(name));
-        let call = self.begin(&tag, step)?;
-        let (place, elements) = (call.place(), sheet.elements());
-        call.send_entry(elements * layout.dtype.size(), || {
-            let values = CopiedValues::chosen(name, *source, layout, elements, sheet.numbers())?;
-            let sheet = sheet.clone();
-            let payload = TaggedPayload {
-                description: heat_map::DESCRIPTION.into(),
-                ..place.whole_tag(&tag, HeatMap { sheet, values })
-            };
-            Ok(payload.into())
-        })?;
-        Ok(true)
     }
 
     /// Logs the weights of a model, and what changed since the call before: call it after each
@@ -821,32 +662,6 @@ impl std::fmt::Debug for Logger {
             .field("scope", &self.models.scope)
             .finish_non_exhaustive()
     }
-}
-
-/// The images can be shown as a grid.
-fn check_grid(tag: &str, images: &[Inspected<'_>]) -> Result<()> {
-    let invalid = |reason: String| {
-        Err(Error::InvalidImage {
-            tag: tag.into(),
-            reason: reason.into(),
-        })
-    };
-    let mut sizes = Vec::new();
-    for image in images {
-        match image {
-            Inspected::Pixels { size, .. } => {
-                sizes.extend(std::iter::repeat_n((size.width, size.height), size.images));
-            }
-            Inspected::File { .. } => {
-                return invalid("a grid takes pixels; log an encoded file by log_image".into());
-            }
-        }
-    }
-    if sizes.is_empty() {
-        return invalid("is a grid of no images; log it when there are some".into());
-    }
-    let (width, height) = Grid::of(sizes.into_iter()).size();
-    check_size(width, height).or_else(invalid)
 }
 
 fn fetch<V: ScalarValue>(tag: &str, value: &V) -> Result<FetchedScalar> {
