@@ -4,7 +4,7 @@ use crate::analysis::tag_parts::WEIGHT_IMAGES;
 use crate::error::{Error, Result};
 use crate::logger::Logger;
 use crate::model::types::Step;
-use crate::source::image::{CopiedPixels, Image, Inspected, check_size};
+use crate::source::image::{Image, Inspected, InspectedPixels, check_size};
 use crate::source::named_tensors::NamedTensors;
 use crate::source::pictured::{PictureSink, Pictured};
 use crate::summary::figure::{Drawn, Figure};
@@ -39,29 +39,29 @@ impl Logger {
     /// [`Error::UnsupportedTensor`], and as [`log_text`](Logger::log_text).
     pub fn log_image(&self, tag: &str, image: Image<'_>, step: impl Step) -> Result<()> {
         let call = self.begin(tag, step)?;
-        let inspected = image.inspect(tag)?;
-        let bytes = inspected.bytes();
-        match inspected {
+        match image.inspect(tag)? {
             Inspected::File {
                 file,
                 width,
                 height,
-            } => call.send(bytes, || {
+            } => call.send(file.len(), || {
                 Ok(EncodedImage {
                     width,
                     height,
                     file: file.to_vec(),
                 })
             }),
-            Inspected::Pixels { size, .. } if size.images > 1 => Err(Error::InvalidImage {
+            Inspected::Pixels(pixels) if pixels.size.images > 1 => Err(Error::InvalidImage {
                 tag: tag.into(),
                 reason: format!(
                     "is a batch of {} images; log_images shows them as a grid",
-                    size.images
+                    pixels.size.images
                 )
                 .into(),
             }),
-            pixels => call.send(bytes, || Ok(PixelImages(CopiedPixels::of(tag, [pixels])?))),
+            Inspected::Pixels(pixels) => {
+                call.send(pixels.bytes(), || Ok(PixelImages(vec![pixels.copy(tag)?])))
+            }
         }
     }
 
@@ -91,11 +91,14 @@ impl Logger {
         step: impl Step,
     ) -> Result<()> {
         let call = self.begin(tag, step)?;
-        let images = images.into_iter().map(|image| image.inspect(tag));
-        let images: Vec<Inspected<'_>> = images.collect::<Result<_>>()?;
+        let images = images.into_iter().map(|image| image.inspect_pixels(tag));
+        let images: Vec<InspectedPixels<'_>> = images.collect::<Result<_>>()?;
         check_grid(tag, &images)?;
-        let bytes = images.iter().map(Inspected::bytes).sum();
-        call.send(bytes, || Ok(PixelImages(CopiedPixels::of(tag, images)?)))
+        let bytes = images.iter().map(InspectedPixels::bytes);
+        call.send(bytes.fold(0, usize::saturating_add), || {
+            let copied = images.iter().map(|image| image.copy(tag));
+            Ok(PixelImages(copied.collect::<Result<_>>()?))
+        })
     }
 
     /// Logs a picture of each matrix and of the filters of each convolution as
@@ -227,9 +230,9 @@ impl Logger {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidValue`] for no frames, frames of several sizes or more than 512 MB, files,
-    /// and a rate that is not between 0.01 and 1000 frames a second; as
-    /// [`log_image`](Logger::log_image).
+    /// [`Error::InvalidValue`] for no frames, frames of several sizes or more than 512 MB, and a
+    /// rate that is not between 0.01 and 1000 frames a second; [`Error::InvalidImage`] for files,
+    /// and as [`log_image`](Logger::log_image).
     pub fn log_video<'a>(
         &self,
         tag: &str,
@@ -244,27 +247,18 @@ impl Logger {
 }
 
 /// The images can be shown as a grid.
-fn check_grid(tag: &str, images: &[Inspected<'_>]) -> Result<()> {
+fn check_grid(tag: &str, images: &[InspectedPixels<'_>]) -> Result<()> {
     let invalid = |reason: String| {
         Err(Error::InvalidImage {
             tag: tag.into(),
             reason: reason.into(),
         })
     };
-    let mut sizes = Vec::new();
-    for image in images {
-        match image {
-            Inspected::Pixels { size, .. } => {
-                sizes.extend(std::iter::repeat_n((size.width, size.height), size.images));
-            }
-            Inspected::File { .. } => {
-                return invalid("a grid takes pixels; log an encoded file by log_image".into());
-            }
-        }
-    }
-    if sizes.is_empty() {
+    if images.is_empty() {
         return invalid("is a grid of no images; log it when there are some".into());
     }
-    let (width, height) = Grid::of(sizes.into_iter()).size();
+    let sizes = images.iter().map(|image| image.size);
+    let sizes = sizes.map(|size| ((size.width, size.height), size.images));
+    let (width, height) = Grid::of(sizes).size();
     check_size(width, height).or_else(invalid)
 }
