@@ -1,4 +1,4 @@
-//! PointBatch over many variables: the whole model, a group, a role.
+//! Points over many variables: the whole model, a group, a role.
 
 use std::sync::Arc;
 

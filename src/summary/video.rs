@@ -156,7 +156,7 @@ mod tests {
             (
                 vec![Image::from_encoded(b"\xff\xd8\xff")],
                 25.0,
-                "PNG nor a JPEG",
+                "is an encoded file",
             ),
         ] {
             let reason = reason(frames, rate);
