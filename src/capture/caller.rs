@@ -14,7 +14,7 @@ use crate::capture::meter::{EVERY, Meter};
 use crate::capture::plan::{Due, Followed, Plan};
 use crate::capture::planned::Planned;
 use crate::capture::planner::Planner;
-use crate::capture::rest::Rest;
+use crate::capture::rest::RestCounter;
 use crate::capture::sampling::Sampling;
 use crate::capture::shape_changes::ShapeChanges;
 use crate::capture::snapshot::{Captured, Snapshot, Thinning};
@@ -62,7 +62,7 @@ pub(crate) struct Capture {
     newest: Option<NewestSnapshot>,
     /// Of the call before, where points lie far apart.
     fingerprint: Option<u64>,
-    rest: Rest,
+    rest: RestCounter,
     followed: Followed,
     /// Which stores the newest snapshot came from, and whether they are others than before.
     owners: Option<usize>,
@@ -114,7 +114,7 @@ impl Capture {
             copied: None,
             newest: None,
             fingerprint: None,
-            rest: Rest::default(),
+            rest: RestCounter::default(),
             followed: Followed::default(),
             owners: None,
             is_other_store: false,

@@ -1,5 +1,5 @@
-//! Calls between which nothing moved (gradient accumulation, the other model's turn), and steps of a
-//! model that rests.
+//! Calls between which nothing moved (gradient accumulation, the other model's turn), and steps of
+//! a model that rests.
 
 /// The idle call in a row that is taken as a step all the same, with all that follow: a rate of 0
 /// is worth seeing.
@@ -11,7 +11,7 @@ pub(super) const AT_REST: u32 = 24;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Rest {
+pub(super) struct RestCounter {
     /// Passed over in a row, the newest call included.
     idle_calls: u32,
     /// Left out since the newest snapshot, which the next one reports.
@@ -22,7 +22,7 @@ pub(super) struct Rest {
     since: Option<i64>,
 }
 
-impl Rest {
+impl RestCounter {
     /// Takes the call of this step. True when it is idle and left out, which the first ones in a
     /// row are.
     pub(super) fn passes_over(&mut self, is_idle: bool, step: i64) -> bool {
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn the_twentieth_idle_call_in_a_row_is_a_step() {
-        let mut rest = Rest::default();
+        let mut rest = RestCounter::default();
         for step in 0..19 {
             assert!(rest.passes_over(true, step));
         }
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_rest_has_just_begun_for_as_many_steps_as_a_verdict_needs() {
-        let mut rest = Rest::default();
+        let mut rest = RestCounter::default();
         (0..AT_REST).for_each(|_| {
             assert!(rest.has_just_begun());
             rest.count_step(true);

@@ -387,8 +387,9 @@ impl Logger {
     /// [`Error::InvalidValue`] for shapes that do not fit, no vectors, more than 100 000, more than
     /// 2^26 numbers in all, other numbers of labels or pictures, pictures of several sizes, and
     /// more pixels than 8192 in a row of pictures; [`Error::InvalidImage`] for files,
-    /// [`Error::UnsupportedTensor`], and as [`log_text`](Logger::log_text). Numbers that are not finite, and what a disk refuses, are
-    /// reported to [`on_error`](crate::LoggerBuilder::on_error).
+    /// [`Error::UnsupportedTensor`], and as [`log_text`](Logger::log_text). Numbers that are not
+    /// finite, and what a disk refuses, are reported to
+    /// [`on_error`](crate::LoggerBuilder::on_error).
     pub fn log_embedding(
         &self,
         tag: &str,

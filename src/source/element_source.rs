@@ -103,8 +103,8 @@ pub trait ElementSource {
     ) -> Result<bool>;
 
     /// Copies the elements of these row-major numbers to `target`, which holds exactly as many.
-    /// `Ok(false)` where that takes a copy of all, or the source is not what `layout` says any more:
-    /// nothing useful was written. The default can do no better.
+    /// `Ok(false)` where that takes a copy of all, or the source is not what `layout` says any
+    /// more: nothing useful was written. The default can do no better.
     ///
     /// # Errors
     /// What a device cannot send.

@@ -170,8 +170,8 @@ fn data_type(dtype: DType) -> DataType {
     }
 }
 
-/// Names of nodes. One that is taken gets a `_` at its end: `fc.module` is a variable, and `fc/module`
-/// would be the node of its module.
+/// Names of nodes. One that is taken gets a `_` at its end: `fc.module` is a variable, and
+/// `fc/module` would be the node of its module.
 #[derive(Default)]
 struct NodeNames(HashSet<String>);
 

@@ -54,8 +54,8 @@ pub(super) fn copy(
 }
 
 /// Copies the elements of these row-major numbers, of what lies on another device or is strided,
-/// without a copy of all. `Ok(false)` where libtorch has to convert all of them first, or the tensor
-/// is not what `layout` says any more.
+/// without a copy of all. `Ok(false)` where libtorch has to convert all of them first, or the
+/// tensor is not what `layout` says any more.
 pub(super) fn pick(
     name: &str,
     tensor: &Tensor,
