@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::analysis::tags::role;
+use crate::analysis::aggregate_tags::role;
 
 /// Columns at most.
 pub(crate) const COLUMNS: usize = 256;
