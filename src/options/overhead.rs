@@ -47,10 +47,11 @@ impl Overhead {
     }
 
     fn parse(text: &str) -> Result<Overhead> {
-        match text.trim().parse() {
-            Ok(share) => Ok(Overhead::AtMost(share)),
-            Err(_) if text.trim().eq_ignore_ascii_case("unlimited") => Ok(Overhead::Unlimited),
-            Err(_) => Err(Error::InvalidOption {
+        let share = text.trim().parse().map(Overhead::AtMost);
+        match share.ok().filter(|share| share.check().is_ok()) {
+            Some(share) => Ok(share),
+            None if text.trim().eq_ignore_ascii_case("unlimited") => Ok(Overhead::Unlimited),
+            None => Err(Error::InvalidOption {
                 option: "overhead",
                 reason: format!(
                     "{VARIABLE} is {text:?} in the environment: set it to \"unlimited\" or to a \
@@ -92,7 +93,7 @@ mod tests {
     fn the_environment_names_a_share_or_no_limit() {
         assert_eq!(Overhead::parse(" 0.05").ok(), Some(Overhead::AtMost(0.05)));
         assert_eq!(Overhead::parse("Unlimited").ok(), Some(Overhead::Unlimited));
-        for wrong in ["", "off", "5 %"] {
+        for wrong in ["", "off", "5 %", "0", "1", "-0.1", "nan", "inf"] {
             let error = Overhead::parse(wrong).expect_err("no share").to_string();
             assert!(error.contains(VARIABLE), "{error}");
         }
