@@ -1,17 +1,18 @@
-//! How much of the process's CPU time logging may take.
+//! How much of the process's time logging may take.
 
 use crate::error::{Error, Result};
 
-/// How much of the process's CPU time `log_weights` and `log_gradients` may take, with all that
+/// How much of the process's CPU time, or of the time on the clock where that is more (a process
+/// that waits for a GPU), `log_weights` and `log_gradients` may take, with all that
 /// follows on the writer thread; see [`LoggerBuilder::overhead`](crate::LoggerBuilder::overhead).
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Overhead {
     /// At most this share, between 0 and 1, once the run is long enough: the first 36 steps are all
-    /// observed, and those after them until that has taken 40 ms. What they cost above the share is
-    /// made up for later. Then as few are observed as it takes to keep to it: two calls in a row,
-    /// which make a delta of one step, out of 4, 8, 16, … The newest weights in the files are then
-    /// those of the newest observed call. Calls that [`Cadence::EveryCall`] or
+    /// observed, and those after them until that has taken 100 ms. What they cost above the share
+    /// is made up for later. Then as few are observed as it takes to keep to it: two calls in a
+    /// row, which make a delta of one step, out of 4, 8, 16, … The newest weights in the files are
+    /// then those of the newest observed call. Calls that [`Cadence::EveryCall`] or
     /// [`Cadence::Every`] ask for are observed whatever they cost.
     ///
     /// [`Cadence::EveryCall`]: crate::Cadence::EveryCall
