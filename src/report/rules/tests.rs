@@ -323,7 +323,10 @@ fn what_is_held_at_its_bounds_is_pinned() {
 fn what_came_to_be_one_value_is_clamped_or_overwritten() {
     let mut patient = patient(
         &facts(),
-        &[(40, HEALTHY), (40, still(Glimpse::NonZero(Some(1.0))))],
+        &[
+            (40, HEALTHY),
+            (40, still(GradientSample::NonZero(Some(1.0)))),
+        ],
         Beside::Moves,
     );
     patient.history.newest = Some(Moments {
@@ -550,7 +553,7 @@ fn spreads_are_compared_with_the_fan_in() {
     assert_eq!(verdict(&facts(), &hurt, &wide(2.0)), Verdict::PoorInit);
     assert_eq!(verdict(&facts(), &hurt, &wide(1e-4)), Verdict::PoorInit);
     // That it dies of a step of its own size is what has come of it.
-    let dead = still(Glimpse::Zero);
+    let dead = still(GradientSample::Zero);
     let mut patient = patient(&facts(), &[(10, HEALTHY), (60, dead)], Beside::Moves);
     patient.history.jumps = 1;
     for before in [Verdict::PoorInit, Verdict::Exploding] {
