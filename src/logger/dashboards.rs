@@ -48,6 +48,7 @@ impl Logger {
     /// [`Error::UnsupportedTensor`], and as
     /// [`log_text`](Logger::log_text). Scores and labels beyond 0 to 1, and weights that are
     /// negative or not finite, are reported to [`on_error`](crate::LoggerBuilder::on_error).
+    #[doc(alias("add_pr_curve", "add_pr_curve_raw"))]
     pub fn log_pr_curve(&self, tag: &str, curve: PrCurve<'_>, step: impl Step) -> Result<()> {
         let call = self.begin(tag, step)?;
         let curve = curve.inspect(tag, None)?;
@@ -129,6 +130,7 @@ impl Logger {
     /// # Errors
     /// [`Error::InvalidValue`] for none at all, one without a name, a number that is not finite,
     /// and a second call for one run; [`Error::Closed`] for a closed logger.
+    #[doc(alias = "add_hparams")]
     pub fn log_hparams(&self, params: HParams) -> Result<()> {
         let call = self.begin_of_run(hparams::START)?;
         params.check()?;
@@ -164,6 +166,7 @@ impl Logger {
     /// [`Error::InvalidValue`] for no samples, more than 2^27, channels that differ in length, a
     /// rate of 0 or above 1 000 000, and samples that are neither floating nor `i16`;
     /// [`Error::UnsupportedTensor`], and as [`log_text`](Logger::log_text).
+    #[doc(alias = "add_audio")]
     pub fn log_audio(&self, tag: &str, clip: Audio<'_>, step: impl Step) -> Result<()> {
         let call = self.begin(tag, step)?;
         let clip = clip.inspect(tag)?;
@@ -187,6 +190,7 @@ impl Logger {
     ///
     /// # Errors
     /// As [`log_scalars`](Logger::log_scalars); an empty name, or no values.
+    #[doc(alias("add_scalars", "add_custom_scalars_multilinechart"))]
     pub fn log_scalars_chart<V: ScalarValue>(
         &self,
         chart: &str,
@@ -250,6 +254,7 @@ impl Logger {
     /// [`Error::InvalidValue`] for a category or chart without a title, one that would stay empty,
     /// a pattern that cannot be read, and more than 1000 charts; [`Error::Closed`] for a closed
     /// logger.
+    #[doc(alias("add_custom_scalars", "add_custom_scalars_marginchart"))]
     pub fn log_layout(&self, layout: &[ChartCategory]) -> Result<()> {
         let call = self.begin_of_run(custom_scalars::TAG)?;
         let categories = charts::categories(layout, &|tag| self.full_tag(tag))?;
@@ -279,6 +284,7 @@ impl Logger {
     /// [`Error::UnsupportedTensor`], and as [`log_text`](Logger::log_text). Coordinates that are
     /// not finite and places that no vertex has are reported to
     /// [`on_error`](crate::LoggerBuilder::on_error).
+    #[doc(alias = "add_mesh")]
     pub fn log_mesh(&self, tag: &str, mesh: Mesh<'_>, step: impl Step) -> Result<()> {
         let call = self.begin(tag, step)?;
         let mesh = mesh.inspect(tag)?;
@@ -308,6 +314,7 @@ impl Logger {
     /// # Errors
     /// [`Error::InvalidValue`] for a model without variables, one of more than 100 000 nodes, and a
     /// second graph of a run; what the source returns; [`Error::Closed`] for a closed logger.
+    #[doc(alias = "add_graph")]
     pub fn log_graph<S: NamedTensors + ?Sized>(&self, model: &S) -> Result<()> {
         let call = self.begin_of_run(GRAPH)?;
         self.send_graph(call, graph::of_model(model)?)
@@ -339,6 +346,7 @@ impl Logger {
     /// # Errors
     /// [`Error::InvalidValue`] for bytes that are no graph, a graph without nodes, and a second one
     /// of a run; [`Error::Closed`] for a closed logger.
+    #[doc(alias("add_graph", "add_onnx_graph"))]
     pub fn log_graph_def(&self, graph: &[u8]) -> Result<()> {
         let call = self.begin_of_run(GRAPH)?;
         graph::check(graph)?;
@@ -386,6 +394,7 @@ impl Logger {
     /// files, and more pixels than 8192 in a row of pictures; [`Error::UnsupportedTensor`], and as
     /// [`log_text`](Logger::log_text). Numbers that are not finite, and what a disk refuses, are
     /// reported to [`on_error`](crate::LoggerBuilder::on_error).
+    #[doc(alias = "add_embedding")]
     pub fn log_embedding(
         &self,
         tag: &str,
@@ -424,6 +433,7 @@ impl Logger {
     /// # Errors
     /// [`Error::InvalidValue`] for no pixels, more than 178 956 970, and an error that `draw`
     /// returns; as [`log_text`](Logger::log_text).
+    #[doc(alias("add_figure", "add_image_with_boxes"))]
     pub fn log_figure<D: Drawn>(
         &self,
         tag: &str,
@@ -457,6 +467,7 @@ impl Logger {
     /// [`Error::InvalidValue`] for no frames, frames of several sizes or more than 512 MB, files,
     /// and a rate that is not between 0.01 and 1000 frames a second; as
     /// [`log_image`](Logger::log_image).
+    #[doc(alias = "add_video")]
     pub fn log_video<'a>(
         &self,
         tag: &str,
@@ -496,6 +507,7 @@ impl Logger {
     /// not UTF-8, wrong shapes, metadata of another version. [`Error::InvalidStep`] and
     /// [`Error::Closed`]. A tag that holds something else, and a tensor whose tag nobody has named
     /// a plugin for, are reported to [`on_error`](crate::LoggerBuilder::on_error).
+    #[doc(alias("add_summary", "add_tensor", "add_histogram_raw"))]
     pub fn log_summary(&self, summary: Summary, step: impl Step) -> Result<()> {
         let step = self.run.check_step("summary", step)?;
         self.log_event(Event {
@@ -529,6 +541,7 @@ impl Logger {
     /// # Errors
     /// As [`log_summary`](Logger::log_summary); a wall time that is not finite, a file version, a
     /// session, a graph that is none, or an event with nothing in it.
+    #[doc(alias = "add_event")]
     pub fn log_event(&self, mut event: Event) -> Result<()> {
         let call = self.begin("event", event.step)?;
         foreign::check_event(&event)?;

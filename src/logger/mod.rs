@@ -56,6 +56,7 @@ use crate::worker::queue::Pushed;
 /// [`on_error`](crate::LoggerBuilder::on_error) and counted in [`stats`](Logger::stats), so that
 /// `?` in a training loop never ends it. [`flush`](Logger::flush) and [`close`](Logger::close)
 /// return it where something waits or is lost.
+#[doc(alias("SummaryWriter", "FileWriter", "EventFileWriter"))]
 pub struct Logger {
     core: Arc<Core>,
     run: Arc<RunHandle>,
@@ -174,6 +175,7 @@ impl Logger {
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "walltime")]
     pub fn at_time(&self, time: SystemTime) -> Logger {
         let mut then = self.clone();
         then.wall_time = Some(WallTime::of(time));
@@ -194,6 +196,7 @@ impl Logger {
     ///
     /// # Errors
     /// [`Error::InvalidTag`] for an empty tag, [`Error::Closed`] for a closed logger.
+    #[doc(alias = "summary_description")]
     pub fn describe_tag(&self, tag: &str, display_name: &str, description: &str) -> Result<()> {
         let call = self.begin_of_run(tag)?;
         let text = TagText {
@@ -225,6 +228,7 @@ impl Logger {
     /// # Errors
     /// An empty tag, a step beyond `i64`, a tensor that has not one element or is complex, a closed
     /// logger.
+    #[doc(alias = "add_scalar")]
     pub fn log_scalar(&self, tag: &str, value: impl ScalarValue, step: impl Step) -> Result<()> {
         self.log_scalars(&[(tag, value)], step)
     }
@@ -235,6 +239,7 @@ impl Logger {
     ///
     /// # Errors
     /// As [`log_scalar`](Logger::log_scalar); then none of them is logged.
+    #[doc(alias("add_scalars", "add_scalar"))]
     pub fn log_scalars<V: ScalarValue>(&self, values: &[(&str, V)], step: impl Step) -> Result<()> {
         let since = Instant::now();
         let wall_time = self.now();
@@ -321,6 +326,7 @@ impl Logger {
     ///
     /// # Errors
     /// An empty tag, a step beyond `i64`, an undefined or complex tensor, a closed logger.
+    #[doc(alias = "add_histogram")]
     pub fn log_histogram<V: Values + ?Sized>(
         &self,
         tag: &str,
@@ -353,6 +359,7 @@ impl Logger {
     /// # Errors
     /// [`Error::InvalidTag`] for an empty tag, [`Error::InvalidStep`] for a step beyond `i64` or
     /// before the one at which the run was resumed, [`Error::Closed`] for a closed logger.
+    #[doc(alias = "add_text")]
     pub fn log_text(&self, tag: &str, markdown: &str, step: impl Step) -> Result<()> {
         let call = self.begin(tag, step)?;
         call.send(markdown.len(), || Ok(Markdown(markdown.to_owned())))
@@ -381,6 +388,7 @@ impl Logger {
     /// than 1, 3 or 4, elements that are neither `u8`, `bool` nor floating, no pixels, more than
     /// 178 956 970 pixels, a batch of several images, or a file that is neither PNG nor JPEG.
     /// [`Error::UnsupportedTensor`], and as [`log_text`](Logger::log_text).
+    #[doc(alias = "add_image")]
     pub fn log_image(&self, tag: &str, image: Image<'_>, step: impl Step) -> Result<()> {
         let call = self.begin(tag, step)?;
         let inspected = image.inspect(tag)?;
@@ -428,6 +436,7 @@ impl Logger {
     /// # Errors
     /// As [`log_image`](Logger::log_image), where the number of pixels is that of the grid; no
     /// images at all, and encoded files.
+    #[doc(alias("add_images", "make_grid"))]
     pub fn log_images<'a>(
         &self,
         tag: &str,
@@ -540,6 +549,7 @@ impl Logger {
     /// undefined tensors (one among others is left out, and the report has a note on it), a closed
     /// logger. A store that another thread keeps locked is no error: see
     /// [`WeightOptions::store_timeout`](crate::WeightOptions::store_timeout).
+    #[doc(alias("watch", "add_histogram", "named_parameters"))]
     pub fn log_weights<S: NamedTensors + ?Sized>(&self, source: &S, step: impl Step) -> Result<()> {
         let step = self.run.check_step("log_weights", step)?;
         self.log_subject(Subject::Weights, source, step)?;
@@ -574,6 +584,7 @@ impl Logger {
     ///
     /// # Errors
     /// As [`log_weights`](Logger::log_weights).
+    #[doc(alias("watch", "add_histogram"))]
     pub fn log_gradients<S: NamedTensors + ?Sized>(
         &self,
         source: &S,
