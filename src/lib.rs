@@ -171,7 +171,7 @@ pub use comparison::{
 pub use error::{Error, Result};
 pub use format::event_file::{EventReader, ReadError};
 pub use format::proto;
-pub use log_report::{LoggedReport, RecordedVerdict, ReportReader};
+pub use log_report::{LoggedReport, RecordedVerdict, ReportReader, VariableName};
 pub use logger::Logger;
 pub use logger::builder::LoggerBuilder;
 pub use model::hparam::HParam;

@@ -970,6 +970,41 @@ fn folders_lead_nowhere_else() {
     assert!(error.contains("without a file of weights"), "{error}");
 }
 
+#[test]
+fn a_shard_is_no_checkpoint_and_an_index_is_not_guessed() {
+    let dir = tempfile::tempdir().unwrap();
+    let header = b"{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}";
+    let write = |name: &str| {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, safetensors_file(header, 8)).unwrap();
+        path
+    };
+    let shard = write("half/model-00001-of-00002.safetensors");
+    let error = read_path(&dir.path().join("half")).unwrap_err();
+    assert!(
+        error.contains("shard of 2") && error.contains("wait for it"),
+        "{error}"
+    );
+    // By its name it is read.
+    assert_eq!(read_path(&shard), Ok(2));
+    write("whole/model-00001-of-00001.safetensors");
+    assert_eq!(read_path(&dir.path().join("whole")), Ok(2));
+    let two = dir.path().join("two");
+    for name in ["ema", "raw"] {
+        write(&format!("two/{name}.safetensors"));
+        let index = format!("{{\"weight_map\": {{\"w\": \"{name}.safetensors\"}}}}");
+        let path = two.join(format!("{name}.safetensors.index.json"));
+        std::fs::write(path, index).unwrap();
+    }
+    let error = read_path(&two).unwrap_err();
+    assert!(
+        error.contains("ema.safetensors.index.json") && error.contains("name one"),
+        "{error}"
+    );
+    assert_eq!(read_path(&two.join("raw.safetensors.index.json")), Ok(2));
+}
+
 /// As in a hub's cache: `refs/main`, and a snapshot of links to blobs.
 #[cfg(unix)]
 #[test]

@@ -1,26 +1,33 @@
 //! What can be asked on the command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{ColorChoice, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
-const EXIT_CODES: &str = "\
-Exit status:
-  0  all is well
-  1  damage was found; what is whole was read all the same
-  2  something could not be done: a wrong argument, a file that cannot be opened or read, nothing
-     to read
-  3  report found a fault in the weights, diff something else than was expected, or history NaN
-     or infinite weights
-Of several, 2 comes before 3 and 3 before 1.";
+/// Without line breaks of its own: clap breaks the lines.
+const EXIT_CODES: &str = concat!(
+    "Exit status:\n",
+    "  0  all is well\n",
+    "  1  damage was found; what is whole was read all the same\n",
+    "  2  something could not be done: a wrong argument, a pattern that matches nothing, a file ",
+    "that cannot be opened or read, nothing to read\n",
+    "  3  report found a fault in the weights, diff something else than was expected, or history ",
+    "NaN or infinite weights\n",
+    "Of several, 2 comes before 3 and 3 before 1.",
+);
 
 /// Inspects, checks and exports TensorBoard log directories, whoever wrote them, and reports
 /// whether their weights learn.
 #[derive(Debug, Parser)]
-#[command(version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "tch-tensorboard", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// Colours: auto is for a terminal whose user wants them (NO_COLOR)
+    #[arg(long, global = true, value_name = "WHEN", default_value_t = ColorChoice::Auto)]
+    pub(crate) color: ColorChoice,
 }
 
 #[derive(Debug, Subcommand)]
@@ -71,8 +78,8 @@ pub(crate) enum Command {
     ///
     /// Takes .safetensors, folders of shards, .npz, PyTorch's .pt, .pth and .bin, TorchScript and
     /// tch's .ot, of the same format or not; nothing in them is executed. Verdicts: identical,
-    /// changed, rounding (one side is the other cast to a narrower type, or each changed element
-    /// moved to the next number), scaled (B is A times a factor: weight decay alone), zero,
+    /// changed, rounding (B is A cast to a narrower type, or each changed element moved to the next
+    /// number of float32 or float64), scaled (B is A times a factor: weight decay alone), zero,
     /// non_finite, retyped, reshaped, transposed, renamed, missing, added, unreadable.
     #[command(after_help = EXIT_CODES)]
     Diff(Diff),
@@ -86,6 +93,21 @@ pub(crate) enum Command {
     /// checkpoint takes up to three copies of its elements in memory.
     #[command(after_help = EXIT_CODES)]
     History(History),
+    /// Prints the completions of a shell: source them, or put them where the shell looks for them
+    ///
+    /// bash: source <(tch-tensorboard completions bash). zsh: write them to a file _tch-tensorboard
+    /// in a folder of $fpath. fish: write them to ~/.config/fish/completions/tch-tensorboard.fish.
+    Completions {
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Prints the manual page of the program, or of one of its commands: tch-tensorboard man report
+    /// | man -l -
+    Man {
+        /// One of the commands [default: the program]
+        #[arg(value_name = "COMMAND")]
+        command: Option<String>,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -173,8 +195,27 @@ pub(crate) struct Report {
     #[arg(long, conflicts_with = "markdown")]
     pub(crate) json: bool,
     /// Write Markdown, for a pull request or a page of results
-    #[arg(long)]
+    #[arg(long, conflicts_with = "watch")]
     pub(crate) markdown: bool,
+    /// Look again every 2 seconds, or so many, until Ctrl-C: a terminal shows the newest report,
+    /// and programs (--json, or no terminal) get the JSON object of a run each time it changes
+    #[arg(
+        long,
+        value_name = "SECS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "2",
+        value_parser = interval
+    )]
+    pub(crate) watch: Option<Duration>,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let secs: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    match (0.1..=86_400.0).contains(&secs) {
+        true => Ok(Duration::from_secs_f64(secs)),
+        false => Err("seconds from 0.1 to 86400".to_owned()),
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -270,10 +311,10 @@ pub(crate) struct History {
 /// Which tensors of a checkpoint.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SelectTensors {
-    /// Only tensors whose name matches this glob; several add up
+    /// Only tensors whose name, on either side of a comparison, matches this glob; several add up
     #[arg(long, value_name = "GLOB")]
     pub(crate) tensor: Vec<String>,
-    /// Without tensors whose name matches this glob; several add up
+    /// Without tensors whose name, on either side, matches this glob; several add up
     #[arg(long, value_name = "GLOB")]
     pub(crate) exclude: Vec<String>,
     /// Of a trainer's checkpoint this part, by its keys joined with dots, such as `ema` or

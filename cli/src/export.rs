@@ -32,8 +32,15 @@ pub(crate) fn run(args: &Export) -> Result<Status, Failure> {
             _ => copy.points(run)?,
         }
     }
-    copy.writer.finish()?;
-    Ok(copy.status)
+    let Copy {
+        writer,
+        progress,
+        status,
+        ..
+    } = copy;
+    writer.finish()?;
+    drop(progress);
+    Ok(status.max(selection.tag_status()))
 }
 
 /// Points on their way.
@@ -200,7 +207,7 @@ pub(crate) struct Place<'a> {
     pub(crate) run: &'a str,
     pub(crate) tag: &'a str,
     pub(crate) step: i64,
-    wall_time: Number,
+    pub(crate) wall_time: Number,
 }
 
 impl<'a> Place<'a> {

@@ -28,7 +28,8 @@ pub(crate) fn run(args: &Inspect) -> Result<Status, Failure> {
         }
         out.flush()?;
     }
-    Ok(status)
+    drop(progress);
+    Ok(status.max(selection.tag_status()))
 }
 
 /// What is in a run.

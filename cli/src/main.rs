@@ -9,8 +9,10 @@ mod diff;
 mod export;
 mod history;
 mod inspect;
+mod manual;
 mod media;
 mod output;
+mod patterns;
 mod progress;
 mod report;
 mod selection;
@@ -24,13 +26,17 @@ use args::{Args, Command};
 use output::{Failure, Status, complain};
 
 fn main() -> ExitCode {
-    let done = match Args::parse().command {
+    let args = Args::parse();
+    output::choose_color(args.color);
+    let done = match args.command {
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::History(args) => history::run(&args),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { command } => manual::page(command.as_deref()),
     };
     match done {
         Ok(status) => status.into(),

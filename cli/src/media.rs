@@ -1,5 +1,7 @@
 //! Images and sounds as files of their own.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -9,13 +11,15 @@ use tch_tensorboard::PointValue;
 use crate::export::Place;
 use crate::output::Failure;
 
-/// Points of one tag and step that get files of their own: a run that was resumed may have written
-/// a step twice.
+/// Names that are tried for a file, from the one that should be free on: a run that was resumed may
+/// have written a step twice, and two tags may have one folder where letters have no case.
 const SAME_STEP: u32 = 10_000;
 
 /// The directory that they are written to.
 pub(crate) struct Media {
     root: PathBuf,
+    /// Points by folder and step.
+    points: RefCell<HashMap<(String, i64), u32>>,
 }
 
 impl Media {
@@ -24,6 +28,7 @@ impl Media {
         fs::create_dir(root).map_err(|source| failure(root, source))?;
         Ok(Media {
             root: root.to_owned(),
+            points: RefCell::default(),
         })
     }
 
@@ -38,23 +43,33 @@ impl Media {
         let folder = format!("{}/{}", file_name(place.run), file_name(place.tag));
         let path = self.root.join(&folder);
         fs::create_dir_all(&path).map_err(|source| failure(&path, source))?;
+        let copy = self.copy(&folder, place.step);
         let mut names = Vec::with_capacity(files.len());
         for (sample, bytes) in files.iter().enumerate() {
             let stem = match sample {
                 0 => place.step.to_string(),
                 sample => format!("{}_{sample}", place.step),
             };
-            let name = create(&path, &stem, bytes)?;
+            let name = create(&path, (&stem, copy), bytes)?;
             names.push(format!("{folder}/{name}"));
         }
         Ok(names)
     }
+
+    /// How many points of this step were written to this folder before.
+    fn copy(&self, folder: &str, step: i64) -> u32 {
+        let mut points = self.points.borrow_mut();
+        let count = points.entry((folder.to_owned(), step)).or_insert(0);
+        let copy = *count;
+        *count = count.saturating_add(1);
+        copy
+    }
 }
 
-/// Writes a new file, and returns its name.
-fn create(folder: &Path, stem: &str, bytes: &[u8]) -> Result<String, Failure> {
+/// Writes a new file, and returns its name. The first that is tried is that of this copy.
+fn create(folder: &Path, (stem, first): (&str, u32), bytes: &[u8]) -> Result<String, Failure> {
     let extension = extension(bytes);
-    for copy in 0..SAME_STEP {
+    for copy in first..first.saturating_add(SAME_STEP) {
         let name = match copy {
             0 => format!("{stem}.{extension}"),
             copy => format!("{stem}-{copy}.{extension}"),
@@ -128,6 +143,7 @@ fn file_name(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::Number;
 
     #[test]
     fn names_lead_nowhere_else_and_stay_apart() {
@@ -152,12 +168,38 @@ mod tests {
     #[test]
     fn a_step_that_comes_twice_gets_two_files() {
         let temp = tempfile::tempdir().unwrap();
-        let first = create(temp.path(), "7", b"GIF89a").unwrap();
-        let second = create(temp.path(), "7", b"GIF87a").unwrap();
+        let first = create(temp.path(), ("7", 0), b"GIF89a").unwrap();
+        let second = create(temp.path(), ("7", 0), b"GIF87a").unwrap();
         assert_eq!((&*first, &*second), ("7.gif", "7-1.gif"));
         assert_eq!(fs::read(temp.path().join(second)).unwrap(), b"GIF87a");
-        assert_eq!(create(temp.path(), "7", b"").unwrap(), "7.bin");
-        let sound = create(temp.path(), "8", b"RIFF\x04\0\0\0WAVE");
+        assert_eq!(create(temp.path(), ("7", 0), b"").unwrap(), "7.bin");
+        let sound = create(temp.path(), ("8", 0), b"RIFF\x04\0\0\0WAVE");
         assert_eq!(sound.unwrap(), "8.wav");
+    }
+
+    #[test]
+    fn any_number_of_points_of_one_step_have_files() {
+        let temp = tempfile::tempdir().unwrap();
+        let media = Media::create(&temp.path().join("media")).unwrap();
+        let value = PointValue::Audio(vec![b"RIFF\x04\0\0\0WAVE".to_vec()]);
+        let write = |step: i64| {
+            let place = Place {
+                run: "run",
+                tag: "tag",
+                step,
+                wall_time: Number(0.0),
+            };
+            media.write(place, &value).unwrap().remove(0)
+        };
+        assert_eq!(write(3), "run/tag/3.wav");
+        for copy in 0..=SAME_STEP {
+            let name = write(7);
+            if copy == SAME_STEP {
+                assert_eq!(name, format!("run/tag/7-{SAME_STEP}.wav"));
+            }
+        }
+        // Back again.
+        assert_eq!(write(3), "run/tag/3-1.wav");
+        assert_eq!(write(3), "run/tag/3-2.wav");
     }
 }

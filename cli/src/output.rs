@@ -81,6 +81,35 @@ impl From<serde_json::Error> for Failure {
     }
 }
 
+/// Whether to write colours, wherever the output can have them.
+pub(crate) fn choose_color(choice: clap::ColorChoice) {
+    let choice = match choice {
+        clap::ColorChoice::Auto => anstream::ColorChoice::Auto,
+        clap::ColorChoice::Always => anstream::ColorChoice::Always,
+        clap::ColorChoice::Never => anstream::ColorChoice::Never,
+    };
+    choice.write_global();
+}
+
+/// True when whoever read the output has closed it, or the terminal is gone.
+#[cfg(unix)]
+pub(crate) fn is_unread(out: &impl std::os::fd::AsFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut out = [PollFd::new(out, PollFlags::empty())];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let ends = PollFlags::ERR | PollFlags::HUP;
+    poll(&mut out, Some(&now)).is_ok() && out.iter().any(|out| out.revents().intersects(ends))
+}
+
+/// Not to be found out before something is written.
+#[cfg(not(unix))]
+pub(crate) fn is_unread<T>(_out: &T) -> bool {
+    false
+}
+
 /// A line on standard error. One that is closed is no reason to stop.
 pub(crate) fn complain(message: impl fmt::Display) {
     let _ = writeln!(

@@ -1,22 +1,26 @@
 //! Which runs and tags were asked for.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::Path;
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use tch_tensorboard::{LogDir, Run};
 
 use crate::args::Select;
 use crate::output::{Failure, Status, complain};
+use crate::patterns::Patterns;
 
 /// The runs below a path, and what to read of them.
 pub(crate) struct Selection {
     log: LogDir,
-    runs: Option<GlobSet>,
-    tags: Option<GlobSet>,
+    runs: Patterns,
+    tags: Patterns,
+    /// The tags that were met, and whether they are asked for; none where all are.
+    met: RefCell<HashMap<Box<str>, bool>>,
 }
 
 impl Selection {
-    /// Fails when there is nothing to read.
+    /// Fails when there is nothing to read, or a pattern matches no run.
     pub(crate) fn new(logdir: &Path, select: &Select) -> Result<Selection, Failure> {
         Selection::of(logdir, &select.run, &select.tag)
     }
@@ -28,32 +32,50 @@ impl Selection {
         tags: &[String],
     ) -> Result<Selection, Failure> {
         let selection = Selection {
-            runs: globs(runs)?,
-            tags: globs(tags)?,
+            runs: Patterns::new("--run", runs)?,
+            tags: Patterns::new("--tag", tags)?,
             log: open(logdir)?,
+            met: RefCell::default(),
         };
-        if selection.runs().next().is_none() {
-            let names: Vec<&str> = selection.log.runs().iter().take(5).map(Run::name).collect();
-            let known = names.join(", ");
-            return Err(Failure::Argument(format!(
-                "no run matches; the first ones are: {known}"
-            )));
-        }
-        Ok(selection)
+        let names = selection.log.runs().iter().map(Run::name);
+        let mut idle = selection.runs.idle("run", names);
+        let last = idle.pop();
+        idle.iter().for_each(complain);
+        last.map_or(Ok(selection), Err)
     }
 
     pub(crate) fn runs(&self) -> impl Iterator<Item = &Run> {
-        let chosen = |run: &&Run| matches(&self.runs, run.name());
+        let chosen = |run: &&Run| self.runs.select(run.name());
         self.log.runs().iter().filter(chosen)
     }
 
     pub(crate) fn has_tag(&self, tag: &str) -> bool {
-        matches(&self.tags, tag)
+        if self.tags.is_empty() {
+            return true;
+        }
+        let mut met = self.met.borrow_mut();
+        if let Some(has) = met.get(tag) {
+            return *has;
+        }
+        let has = self.tags.is_match(tag);
+        met.insert(tag.into(), has);
+        has
     }
 
-    /// Tells the directories that could not be looked into.
+    /// Names the directories that could not be looked into.
     pub(crate) fn status(&self) -> Status {
         unreadable(&self.log)
+    }
+
+    /// Names the patterns that have matched no tag, once all runs are read.
+    pub(crate) fn tag_status(&self) -> Status {
+        let met = self.met.borrow();
+        let idle = self.tags.idle("tag", met.keys().map(|tag| &**tag));
+        idle.iter().for_each(complain);
+        match idle.is_empty() {
+            true => Status::Fine,
+            false => Status::CouldNot,
+        }
     }
 }
 
@@ -70,27 +92,11 @@ pub(crate) fn open(logdir: &Path) -> Result<LogDir, Failure> {
     Ok(log)
 }
 
-/// Tells the directories that could not be looked into.
+/// Names the directories that could not be looked into.
 pub(crate) fn unreadable(log: &LogDir) -> Status {
     log.unreadable().iter().for_each(complain);
     match log.unreadable().is_empty() {
         true => Status::Fine,
         false => Status::CouldNot,
     }
-}
-
-fn matches(globs: &Option<GlobSet>, name: &str) -> bool {
-    globs.as_ref().is_none_or(|globs| globs.is_match(name))
-}
-
-pub(crate) fn globs(patterns: &[String]) -> Result<Option<GlobSet>, Failure> {
-    if patterns.is_empty() {
-        return Ok(None);
-    }
-    let wrong = |error: globset::Error| Failure::Argument(error.to_string());
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        set.add(GlobBuilder::new(pattern).build().map_err(wrong)?);
-    }
-    set.build().map(Some).map_err(wrong)
 }

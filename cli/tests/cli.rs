@@ -502,7 +502,7 @@ fn report_is_the_one_of_the_run_and_its_status_tells_of_faults() {
     assert_eq!((code, err.as_str()), (0, ""));
     let live = healthy.weight_report().unwrap().to_string();
     assert!(
-        out.starts_with(&format!("healthy:\n{live}\n")),
+        out.starts_with(&format!("healthy, step 59: ok\n{live}\n")),
         "{out}{live}"
     );
     let (_, out, _) = run(&["report", "--recompute"], temp.path());
@@ -517,7 +517,7 @@ fn report_is_the_one_of_the_run_and_its_status_tells_of_faults() {
     let (code, out, err) = run(&["report"], temp.path());
     assert_eq!((code, err.as_str()), (3, ""));
     let live = faulty.weight_report().unwrap().to_string();
-    let expected = format!("faulty:\n{live}\n");
+    let expected = format!("faulty, step 59: FAULT\n{live}\n");
     assert!(out.contains(&expected), "{out}\n{expected}");
     assert!(out.contains("fc2.weight: not updated"), "{out}");
     assert!(out.contains("since step 21"), "{out}");

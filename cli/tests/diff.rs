@@ -276,3 +276,67 @@ fn a_run_of_tensorboard_has_both_and_what_changed() {
     ));
     assert!(matches!(find("checkpoint_changes", 1), PointValue::Text(_)));
 }
+
+#[test]
+fn a_name_of_one_side_is_enough_to_choose_a_tensor() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (
+        dir.path().join("a.safetensors"),
+        dir.path().join("b.safetensors"),
+    );
+    save(
+        &a,
+        &[("fc", &[8], ramp(8, 1.0)), ("head", &[9], ramp(9, 1.0))],
+    );
+    save(
+        &b,
+        &[
+            ("module.fc", &[8], ramp(8, 2.0)),
+            ("module.head", &[9], ramp(9, 1.0)),
+        ],
+    );
+    for glob in ["fc", "module.fc"] {
+        let (code, out, err) = run(&["--json", "--tensor", glob], [&a, &b]);
+        assert_eq!(code, 0, "{err}");
+        let rows = rows(&out);
+        assert_eq!(rows.len(), 1, "{out}");
+        assert_eq!(
+            (&rows[0]["tensor"], &rows[0]["verdict"]),
+            (&"fc".into(), &"scaled".into())
+        );
+    }
+    let (_, out, _) = run(&["--json", "--exclude", "module.fc"], [&a, &b]);
+    let rows = rows(&out);
+    assert_eq!(
+        (rows.len(), &rows[0]["tensor"]),
+        (1, &"head".into()),
+        "{out}"
+    );
+}
+
+#[test]
+fn another_shape_alone_is_no_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (
+        dir.path().join("a.safetensors"),
+        dir.path().join("b.safetensors"),
+    );
+    let mut moved = ramp(12, 1.0);
+    moved[3] += 1.0;
+    save(
+        &a,
+        &[
+            ("same", &[3, 4], ramp(12, 1.0)),
+            ("moved", &[3, 4], ramp(12, 1.0)),
+        ],
+    );
+    save(
+        &b,
+        &[("same", &[2, 6], ramp(12, 1.0)), ("moved", &[2, 6], moved)],
+    );
+    let (code, _, err) = run(&["--expect-changed", "moved"], [&a, &b]);
+    assert_eq!(code, 0, "{err}");
+    let (code, _, err) = run(&["--expect-changed", "same"], [&a, &b]);
+    assert_eq!(code, 3, "{err}");
+    assert!(err.contains("same is reshaped"), "{err}");
+}

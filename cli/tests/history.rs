@@ -1,8 +1,9 @@
 //! `history`: a series of checkpoints against the same weights logged live.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tch_tensorboard::{Cadence, LogDir, Logger, PointValue, WeightOptions};
@@ -245,4 +246,125 @@ fn a_folder_is_followed_while_training_writes_to_it() {
         complaint.contains("checkpoint-7.safetensors cannot be read yet"),
         "{complaint}"
     );
+}
+
+/// Starts to follow a folder, for its lines.
+fn follow(folder: &Path, logdir: &Path) -> (Child, impl Iterator<Item = String> + use<>) {
+    let mut child = program()
+        .arg("--follow")
+        .arg(folder)
+        .args(["--until-idle", "6", "--logdir"])
+        .arg(logdir)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    (child, lines.map(Result::unwrap))
+}
+
+#[test]
+fn a_trainer_may_remove_and_rewrite_its_old_checkpoints() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("checkpoints");
+    std::fs::create_dir(&folder).unwrap();
+    let path = |step: usize| folder.join(format!("checkpoint-{step}.safetensors"));
+    let paths = checkpoints(&folder, 2);
+    let (child, mut lines) = follow(&folder, &dir.path().join("run"));
+    let mut wait_for = |text: &str| {
+        let found = lines.find(|line| line.starts_with(text));
+        found.unwrap_or_else(|| panic!("no {text}"))
+    };
+    assert_eq!(wait_for("step 1:"), "step 1: 1 changed, 1 identical");
+    // The base is removed, and so is the one before.
+    paths
+        .iter()
+        .for_each(|path| std::fs::remove_file(path).unwrap());
+    save(&path(2), &model(2));
+    assert_eq!(wait_for("step 2:"), "step 2: 1 changed, 1 identical");
+    // Written to, in place: there is nothing left to compare with.
+    let mut bytes = std::fs::read(path(2)).unwrap();
+    bytes.push(0);
+    std::fs::write(path(2), bytes).unwrap();
+    save(&path(3), &model(3));
+    let line = wait_for("step 3:");
+    assert!(line.contains("step 2 was written to"), "{line}");
+    save(&path(4), &model(4));
+    assert_eq!(wait_for("step 4:"), "step 4: 1 changed, 1 identical");
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    // Drift went on from the base, whose file is open.
+    let points = points(&dir.path().join("run"));
+    let drift: Vec<f64> = (1..=4)
+        .map(|step| scalar(&points, "checkpoint_drift/fc.weight", step))
+        .collect();
+    assert!(drift.windows(2).all(|pair| pair[0] < pair[1]), "{drift:?}");
+}
+
+#[test]
+fn a_shard_is_not_taken_for_a_checkpoint_while_its_folder_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("checkpoints");
+    let sharded = folder.join("checkpoint-5");
+    std::fs::create_dir_all(&sharded).unwrap();
+    let whole = checkpoints(&folder, 1).remove(0);
+    std::fs::copy(&whole, sharded.join("model-00001-of-00002.safetensors")).unwrap();
+    std::fs::copy(&whole, folder.join("step-9-00001-of-00002.safetensors")).unwrap();
+    let (child, lines) = follow(&folder, &dir.path().join("run"));
+    let lines: Vec<String> = lines.filter(|line| line.starts_with("step ")).collect();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(lines, ["step 0: 2 tensors"]);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(complaint.contains("shard of 2"), "{complaint}");
+}
+
+#[test]
+fn what_was_no_number_from_the_start_is_a_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    let broken = |step: usize| {
+        let mut broken = model(0);
+        broken[1].1[3] = f32::NAN;
+        broken.push(("bar|`quote", vec![step as f32; 4]));
+        let path = dir.path().join(format!("checkpoint-{step}.safetensors"));
+        save(&path, &broken);
+        path
+    };
+    let paths = [broken(4), broken(8)];
+    for paths in [&paths[..], &paths[..1]] {
+        let run = dir.path().join(format!("run-{}", paths.len()));
+        let output = program().args(paths).arg("--logdir").arg(&run).output();
+        let output = output.unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(3), "{text}");
+        assert!(text.contains("NaN or infinite since step 4"), "{text}");
+        // A bar would end a cell of the table.
+        let points = points(&run);
+        let table = points
+            .iter()
+            .find(|((tag, _), _)| tag == "checkpoint_history");
+        let Some((_, PointValue::Text(texts))) = table else {
+            panic!("{table:?}");
+        };
+        assert!(format!("{texts:?}").contains("bar\\\\|'quote"), "{texts:?}");
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_no_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = checkpoints(dir.path(), 2);
+    let mut child = program()
+        .args(&paths)
+        .arg("--logdir")
+        .arg(dir.path().join("run"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(!complaint.contains("panicked"), "{complaint}");
+    assert_ne!(output.status.code(), Some(101), "{complaint}");
 }

@@ -103,7 +103,7 @@ impl CheckpointTensor {
     }
 
     /// `None` for one that cannot be read or has no elements.
-    pub(super) fn place(&self) -> Option<ElementPlace<'_>> {
+    pub(crate) fn place(&self) -> Option<ElementPlace<'_>> {
         let stored = self.stored.as_ref().ok()?;
         (stored.elements() > 0).then_some(())?;
         Some(ElementPlace {
@@ -119,7 +119,7 @@ impl CheckpointTensor {
 
 /// Where elements lie: two tensors that have the same are one.
 #[derive(PartialEq, Eq, Hash)]
-pub(super) struct ElementPlace<'a> {
+pub(crate) struct ElementPlace<'a> {
     file: usize,
     offset: u64,
     start: u64,

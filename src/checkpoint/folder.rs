@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::Deserialize;
 
 use crate::checkpoint::watched_file::{WatchedFile, damaged, io_error};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The longest index that is read.
 const LONGEST_INDEX: u64 = 32 << 20;
@@ -83,35 +83,58 @@ fn in_folder(folder: &Path, depth: usize) -> Result<CheckpointFiles> {
         return in_folder(&snapshot, depth + 1);
     }
     let listed = std::fs::read_dir(folder).map_err(|source| io_error("open", folder, source))?;
-    let mut found = Vec::new();
+    let (mut found, mut indexes) = (Vec::new(), Vec::new());
     for entry in listed {
         let path = entry
             .map_err(|source| io_error("open", folder, source))?
             .path();
         let name = name(&path);
         if name.ends_with(INDEX) && ENDINGS.iter().any(|ending| name.contains(ending)) {
-            return shards(&path);
-        }
-        if ENDINGS.iter().any(|ending| name.ends_with(ending)) && path.is_file() {
+            indexes.push(path);
+        } else if ENDINGS.iter().any(|ending| name.ends_with(ending)) && path.is_file() {
             found.push(path);
         }
     }
     found.sort();
-    match found.as_slice() {
-        [only] => Ok(CheckpointFiles::One(only.clone())),
-        [] => Err(damaged(
-            folder,
-            format!(
-                "is a folder without a file of weights ({})",
-                ENDINGS.join(", ")
-            ),
-        )),
-        several => {
-            let names: Vec<String> = several.iter().take(8).map(|path| name(path)).collect();
-            let reason = format!("is a folder of several checkpoints; name one: {names:?}");
+    indexes.sort();
+    match (indexes.as_slice(), found.as_slice()) {
+        ([index], _) => return shards(index),
+        ([], _) => {}
+        (several, _) => return Err(several_checkpoints(folder, several)),
+    }
+    let shard = found.iter().find_map(|path| shards_of(&name(path)));
+    match (found.as_slice(), shard) {
+        (_, Some(shards)) => {
+            let reason = format!(
+                "has a shard of {shards}, and no index of them ({INDEX}): wait for it, or name one \
+                    file"
+            );
             Err(damaged(folder, reason))
         }
+        ([only], _) => Ok(CheckpointFiles::One(only.clone())),
+        ([], _) => {
+            let endings = ENDINGS.join(", ");
+            let reason = format!("is a folder without a file of weights ({endings})");
+            Err(damaged(folder, reason))
+        }
+        (several, _) => Err(several_checkpoints(folder, several)),
     }
+}
+
+fn several_checkpoints(folder: &Path, paths: &[PathBuf]) -> Error {
+    let names: Vec<String> = paths.iter().take(8).map(|path| name(path)).collect();
+    let reason = format!("is a folder of several checkpoints; name one: {names:?}");
+    damaged(folder, reason)
+}
+
+/// Of how many shards a file is one by its name, `model-00001-of-00003.safetensors`; `None` for a
+/// file that is whole.
+pub(crate) fn shards_of(name: &str) -> Option<u64> {
+    let (before, after) = name.rsplit_once("-of-")?;
+    let is_digit = |letter: char| letter.is_ascii_digit();
+    let end = after.find(|letter| !is_digit(letter));
+    let shards: u64 = after.get(..end.unwrap_or(after.len()))?.parse().ok()?;
+    (before.ends_with(is_digit) && shards > 1).then_some(shards)
 }
 
 /// The newest snapshot of a model in a hub's cache: `refs/main` names the folder in `snapshots`.

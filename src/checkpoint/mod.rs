@@ -25,5 +25,6 @@ mod torch_stream;
 mod watched_file;
 
 pub use checkpoint_tensor::CheckpointTensor;
+pub(crate) use checkpoint_tensor::ElementPlace;
 pub use reading::{Checkpoint, CheckpointFormat};
 pub use stored_type::StoredType;

@@ -53,10 +53,10 @@ impl fmt::Display for CheckpointFormat {
 /// The format is recognised by the contents, not by the name. Nothing in a file is executed: names
 /// of classes and functions in a pickle stay text, and a tensor that depends on one that is not
 /// known is an error only for whoever asks for its elements. Gathered reads headers alone; elements
-/// are read where they are needed, into bounded buffers, by positioned reads. A file that changes
-/// meanwhile is an error (size, modification time, inode), so a checkpoint that is being written is
-/// never taken for a whole one. No memory is mapped: a mapped file that somebody cuts kills the
-/// process.
+/// are read where they are needed, into bounded buffers, by positioned reads. A file that is
+/// written to meanwhile is an error (size, modification time), and so is one that is replaced while
+/// it is opened, so a checkpoint that is being written is never taken for a whole one. No memory is
+/// mapped: a mapped file that somebody cuts kills the process.
 ///
 /// Of a trainer's checkpoint the model's part is taken: the value of `state_dict`, `model` and the
 /// like, or the only part with tensors. [`notes`](Checkpoint::notes) says what was left out, and
@@ -199,14 +199,16 @@ impl Checkpoint {
     /// Leaves out tensors for which `keep` returns false.
     pub fn retain(&mut self, keep: impl FnMut(&CheckpointTensor) -> bool) {
         self.tensors.retain(keep);
+        // The first of tied tensors may be gone.
+        mark_aliases(&mut self.tensors);
         self.by_name = places(&self.tensors);
     }
 
-    /// Checks that no file has changed since it was opened.
+    /// Checks that no file was written to since it was opened. One that was removed or replaced
+    /// meanwhile is read on as it was: trainers remove their old checkpoints.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`](crate::Error::Checkpoint) for one that was written to, replaced or
-    /// removed.
+    /// [`Error::Checkpoint`](crate::Error::Checkpoint) for one that was written to.
     pub fn check_unchanged(&self) -> Result<()> {
         self.files.iter().try_for_each(|file| file.check())
     }
@@ -226,7 +228,7 @@ impl Gathered {
     fn read(&mut self, path: &Path, part: Option<&str>) -> Result<Contents> {
         let file = WatchedFile::open(path)?;
         let (format, contents) = read_file(&file, part)?;
-        file.check()?;
+        file.check_place()?;
         self.format = Some(format);
         self.files.push(file);
         Ok(contents)
@@ -280,6 +282,8 @@ impl Gathered {
         tensors.sort_by(|a, b| alphanumeric_sort::compare_str(a.name(), b.name()));
         mark_aliases(&mut tensors);
         check_pass(path, &self.files, &tensors)?;
+        // Shards belong together.
+        self.files.iter().try_for_each(|file| file.check_place())?;
         Ok(Checkpoint {
             path: path.to_owned(),
             format,

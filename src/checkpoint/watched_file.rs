@@ -85,14 +85,21 @@ impl WatchedFile {
         })
     }
 
-    /// Compares size and modification time of the open file, and the identity of what lies at its
-    /// path, with those at the beginning.
+    /// Compares size and modification time of the open file with those at the beginning. One that
+    /// was removed or replaced since is still what it was.
     pub(super) fn check(&self) -> Result<()> {
         let refused = |source| io_error("read", &self.path, source);
         let open = FileStamp::of(&self.file.metadata().map_err(refused)?);
-        if open != self.stamp {
-            return Err(self.changed("was written to while it was read"));
+        match open == self.stamp {
+            true => Ok(()),
+            false => Err(self.changed("was written to while it was read")),
         }
+    }
+
+    /// Checks also that the file still lies at its path: of several files that belong together,
+    /// none was replaced while the others were opened.
+    pub(super) fn check_place(&self) -> Result<()> {
+        self.check()?;
         match std::fs::metadata(&self.path) {
             Ok(metadata) if FileStamp::of(&metadata) == self.stamp => Ok(()),
             Ok(_) => Err(self.changed("was replaced while it was read")),
@@ -165,7 +172,7 @@ mod tests {
         let path = dir.path().join("model");
         std::fs::write(&path, [1; 100]).unwrap();
         let file = WatchedFile::open(&path).unwrap();
-        file.check().unwrap();
+        file.check_place().unwrap();
         // Cut while it is read.
         std::fs::OpenOptions::new()
             .write(true)
@@ -179,16 +186,20 @@ mod tests {
             "{error}"
         );
         assert!(file.check().is_err());
-        // Another one under the same name.
+        // Another one under the same name: this one is still what it was.
         let file = WatchedFile::open(&path).unwrap();
         std::fs::write(dir.path().join("new"), [1; 50]).unwrap();
         std::fs::rename(dir.path().join("new"), &path).unwrap();
-        let error = file.check().unwrap_err().to_string();
+        let error = file.check_place().unwrap_err().to_string();
         assert!(error.contains("replaced"), "{error}");
         std::fs::remove_file(&path).unwrap();
-        let error = file.check().unwrap_err().to_string();
+        let error = file.check_place().unwrap_err().to_string();
         // The link count is no part of the stamp; the name is gone.
         assert!(error.contains("removed"), "{error}");
+        file.check().unwrap();
+        let mut bytes = [0; 50];
+        file.read_at(0, &mut bytes).unwrap();
+        assert_eq!(bytes, [1; 50]);
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! Low-rank adapters (LoRA): how large the product of a pair of factors is against the layer that
 //! it is added to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::checkpoint::{Checkpoint, CheckpointTensor};
 use crate::comparison::pair_reader::each_piece;
+use crate::comparison::pairing::Keep;
+use crate::comparison::tensor_change::TensorChange;
+use crate::comparison::workers;
 use crate::error::Result;
 
 /// A pair of low-rank factors and the layer they belong to.
@@ -41,8 +44,9 @@ const NAMES: [(&str, &str); 4] = [
     ("lora.down", "lora.up"),
 ];
 
-/// Factors of more elements are left out: their products would take minutes.
-const MOST_ELEMENTS: u64 = 1 << 26;
+/// Factors of more elements are left out: their products would take minutes. One factor of a pair
+/// is in memory, 8 bytes an element.
+const MOST_ELEMENTS: u64 = 1 << 24;
 
 /// Two factors of one layer.
 struct Factors<'a> {
@@ -50,31 +54,39 @@ struct Factors<'a> {
     up: &'a CheckpointTensor,
 }
 
-/// The adapters of both checkpoints.
-pub(super) fn of(a: &Checkpoint, b: &Checkpoint) -> Result<Vec<AdapterChange>> {
-    let (of_a, of_b) = (factors(a), factors(b));
-    let names: std::collections::BTreeSet<&String> = of_a.keys().chain(of_b.keys()).collect();
-    let mut found = Vec::new();
-    for name in names {
-        let norm = |factors: Option<&Factors<'_>>| factors.map(product_norm).transpose();
-        let (norm_a, norm_b) = (norm(of_a.get(name))?, norm(of_b.get(name))?);
-        let Some(factors) = of_b.get(name).or(of_a.get(name)) else {
-            continue;
+/// The adapters of both checkpoints of whose names `keep` holds. `rows` are those of the
+/// comparison, whose norms need not be computed again.
+pub(super) fn of(
+    [a, b]: [&Checkpoint; 2],
+    rows: &[TensorChange],
+    keep: &Keep<'_>,
+    threads: usize,
+) -> Result<Vec<AdapterChange>> {
+    let (of_a, of_b) = (factors(a, keep), factors(b, keep));
+    let names: BTreeSet<&String> = of_a.keys().chain(of_b.keys()).collect();
+    let names: Vec<&String> = names.into_iter().collect();
+    let norms = BaseNorms::of([a, b], rows);
+    let adapter = |(): &mut (), name: &&String| -> Result<Option<AdapterChange>> {
+        let (in_a, in_b) = (of_a.get(*name), of_b.get(*name));
+        let Some(factors) = in_b.or(in_a) else {
+            return Ok(None);
         };
-        let rank = factors.down.shape().first().copied().unwrap_or(0);
-        found.push(AdapterChange {
-            name: name.clone(),
-            rank,
-            norm_a: norm_a.flatten(),
-            norm_b: norm_b.flatten(),
-            base_norm: base_norm(name, [a, b])?,
-        });
-    }
+        let norm = |factors: Option<&Factors<'_>>| factors.map(product_norm).transpose();
+        Ok(Some(AdapterChange {
+            name: (*name).clone(),
+            rank: factors.down.shape().first().copied().unwrap_or(0),
+            norm_a: norm(in_a)?.flatten(),
+            norm_b: norm(in_b)?.flatten(),
+            base_norm: norms.of_layer(name)?,
+        }))
+    };
+    let found = workers::each(threads, &names, || Ok(()), adapter)?;
+    let mut found: Vec<AdapterChange> = found.into_iter().flatten().collect();
     found.sort_by(|a, b| alphanumeric_sort::compare_str(&a.name, &b.name));
     Ok(found)
 }
 
-fn factors(checkpoint: &Checkpoint) -> BTreeMap<String, Factors<'_>> {
+fn factors<'a>(checkpoint: &'a Checkpoint, keep: &Keep<'_>) -> BTreeMap<String, Factors<'a>> {
     let mut found = BTreeMap::new();
     for down in checkpoint.tensors() {
         for (down_name, up_name) in NAMES {
@@ -82,7 +94,10 @@ fn factors(checkpoint: &Checkpoint) -> BTreeMap<String, Factors<'_>> {
                 continue;
             };
             let up = checkpoint.tensor(&format!("{layer}.{up_name}{rest}"));
-            if let Some(up) = up.filter(|up| are_factors(down, up)) {
+            let is_wanted = |up: &&CheckpointTensor| {
+                are_factors(down, up) && keep(&[down.name()]) && keep(&[up.name()])
+            };
+            if let Some(up) = up.filter(is_wanted) {
                 found.insert(layer.to_owned(), Factors { down, up });
             }
         }
@@ -104,65 +119,101 @@ fn are_factors(down: &CheckpointTensor, up: &CheckpointTensor) -> bool {
     are_floats && is_small && rank > 0 && rank == *up_rank && kernel.iter().all(|size| *size == 1)
 }
 
-/// The norm of `up * down` without making the product: the trace of the two Gram matrices of size
-/// rank by rank.
+/// The norm of `up * down` without making the product: the trace of the product of two Gram
+/// matrices of size rank by rank, of which the upper triangles are enough.
 fn product_norm(factors: &Factors<'_>) -> Result<Option<f64>> {
-    let rank = factors.down.shape().first().copied().unwrap_or(0) as usize;
+    let rank = factors.down.shape().first().copied().unwrap_or(0).max(1) as usize;
     let mut down = Vec::new();
     each_piece(factors.down.stored()?, |piece| {
         down.extend_from_slice(piece);
         true
     })?;
-    let mut up = Vec::new();
-    each_piece(factors.up.stored()?, |piece| {
-        up.extend_from_slice(piece);
-        true
-    })?;
-    // Rows of `down`, columns of `up`.
-    let rows: Vec<&[f64]> = down.chunks((down.len() / rank.max(1)).max(1)).collect();
-    let mut gram_up = vec![0.0; rank * rank];
-    for row in up.chunks(rank) {
-        for (x, products) in row.iter().zip(gram_up.chunks_mut(rank)) {
-            for (y, sum) in row.iter().zip(products) {
-                *sum += x * y;
-            }
-        }
-    }
+    let gram_up = gram_of_columns(factors.up, rank)?;
+    let rows: Vec<&[f64]> = down.chunks((down.len() / rank).max(1)).collect();
     let mut square = 0.0;
-    for (one, products) in rows.iter().zip(gram_up.chunks(rank)) {
-        for (other, up) in rows.iter().zip(products) {
+    for (at, (one, products)) in rows.iter().zip(gram_up.chunks(rank)).enumerate() {
+        let upper = rows.iter().zip(products).enumerate().skip(at);
+        for (other_at, (other, up)) in upper {
             let product: f64 = one.iter().zip(*other).map(|(x, y)| x * y).sum();
-            square += product * up;
+            let times = if other_at == at { 1.0 } else { 2.0 };
+            square += times * product * up;
         }
     }
     Ok(square.is_finite().then(|| square.max(0.0).sqrt()))
 }
 
-/// The norm of the layer's own weight: of the name itself, of what a wrapper calls it, or without
-/// the prefixes that adapters put before names.
-fn base_norm(layer: &str, checkpoints: [&Checkpoint; 2]) -> Result<Option<f64>> {
-    let bare = layer.strip_prefix("base_model.model.").unwrap_or(layer);
-    let names = [layer, bare].into_iter().flat_map(|layer| {
-        [
-            format!("{layer}.weight"),
-            format!("{layer}.base_layer.weight"),
-        ]
-    });
-    for name in names {
-        for checkpoint in checkpoints {
-            let Some(base) = checkpoint
-                .tensor(&name)
-                .filter(|base| base.stored_type().is_some_and(|kind| kind.is_float()))
-            else {
+/// The products of the columns of a matrix of so many columns; zero below the diagonal.
+fn gram_of_columns(matrix: &CheckpointTensor, columns: usize) -> Result<Vec<f64>> {
+    let mut gram = vec![0.0; columns * columns];
+    let mut rest: Vec<f64> = Vec::new();
+    each_piece(matrix.stored()?, |piece| {
+        rest.extend_from_slice(piece);
+        let rows = rest.chunks_exact(columns);
+        let left = rows.remainder().len();
+        for row in rows {
+            for (at, (x, products)) in row.iter().zip(gram.chunks_mut(columns)).enumerate() {
+                for (y, sum) in row.iter().zip(products).skip(at) {
+                    *sum += x * y;
+                }
+            }
+        }
+        rest.drain(..rest.len() - left);
+        true
+    })?;
+    Ok(gram)
+}
+
+/// The norms of the layers that adapters belong to.
+struct BaseNorms<'a> {
+    checkpoints: [&'a Checkpoint; 2],
+    /// Known from the comparison, by the name in either checkpoint.
+    known: [HashMap<&'a str, f64>; 2],
+}
+
+impl<'a> BaseNorms<'a> {
+    fn of(checkpoints: [&'a Checkpoint; 2], rows: &'a [TensorChange]) -> BaseNorms<'a> {
+        let mut known = [HashMap::new(), HashMap::new()];
+        for row in rows {
+            let Some(statistics) = &row.statistics else {
                 continue;
             };
-            let mut square = 0.0;
-            each_piece(base.stored()?, |piece| {
-                square += piece.iter().map(|x| x * x).sum::<f64>();
-                true
-            })?;
-            return Ok(Some(square.sqrt()));
+            let [in_a, in_b] = &mut known;
+            in_a.insert(row.name.as_str(), statistics.norm_a);
+            let name = row.other_name.as_ref().unwrap_or(&row.name);
+            in_b.insert(name.as_str(), statistics.norm_b);
         }
+        BaseNorms { checkpoints, known }
     }
-    Ok(None)
+
+    /// The norm of a layer's own weight: of the name itself, of what a wrapper calls it, or without
+    /// the prefixes that adapters put before names.
+    fn of_layer(&self, layer: &str) -> Result<Option<f64>> {
+        let bare = layer.strip_prefix("base_model.model.").unwrap_or(layer);
+        let names = [layer, bare].into_iter().flat_map(|layer| {
+            [
+                format!("{layer}.weight"),
+                format!("{layer}.base_layer.weight"),
+            ]
+        });
+        for name in names {
+            for (checkpoint, known) in self.checkpoints.iter().zip(&self.known) {
+                let is_float = |base: &&CheckpointTensor| {
+                    base.stored_type().is_some_and(|kind| kind.is_float())
+                };
+                let Some(base) = checkpoint.tensor(&name).filter(is_float) else {
+                    continue;
+                };
+                if let Some(norm) = known.get(name.as_str()) {
+                    return Ok(Some(*norm));
+                }
+                let mut square = 0.0;
+                each_piece(base.stored()?, |piece| {
+                    square += piece.iter().map(|x| x * x).sum::<f64>();
+                    true
+                })?;
+                return Ok(Some(square.sqrt()));
+            }
+        }
+        Ok(None)
+    }
 }

@@ -15,8 +15,8 @@ pub enum ChangeVerdict {
     Changed,
     /// B is A times a factor, up to rounding: what weight decay alone does.
     Scaled,
-    /// Only rounding: B is A cast to a narrower type or back, or each element that changed moved to
-    /// the next number of its type.
+    /// Only rounding: B is A cast to a narrower type; A is that of B, of another type; or each
+    /// element that changed moved to the next number of `float32` or `float64`.
     Rounding,
     /// The same values in another type.
     Retyped,

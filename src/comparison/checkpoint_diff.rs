@@ -1,17 +1,23 @@
 //! The comparison of two checkpoints.
 
-use crate::checkpoint::{Checkpoint, CheckpointTensor};
+use std::collections::{HashMap, HashSet};
+
+use crate::checkpoint::{Checkpoint, CheckpointTensor, ElementPlace};
 use crate::comparison::adapters::{self, AdapterChange};
 use crate::comparison::change_verdict::ChangeVerdict;
 use crate::comparison::pair::{TensorPair, transposed};
-use crate::comparison::pairing::{self, Match, Relation};
+use crate::comparison::pairing::{self, Keep, Match, Relation};
 use crate::comparison::second_look::{self, SecondLook};
 use crate::comparison::statistics_pass::{self, PairStatistics, Passage};
 use crate::comparison::tensor_change::{ChangeHistograms, ChangeStatistics, TensorChange, judge};
+use crate::comparison::workers;
 use crate::error::Result;
+use crate::kernel::histogram::FineHistogram;
 
-/// Compares two checkpoints, of the same format or not. Memory is bounded by a few megabytes a
-/// thread, whatever the size of the checkpoints.
+/// Compares two checkpoints, of the same format or not. Memory does not grow with the size of the
+/// tensors, but for the factors of low-rank adapters, of which each thread holds one (128 MB at
+/// most): a thread takes up to 30 MB, and 130 MB more where elements of a compressed file lie in
+/// another order than their indices. Histograms are kept for each tensor.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -38,6 +44,7 @@ pub struct CheckpointDiff<'a> {
     b: &'a Checkpoint,
     threads: usize,
     histograms: bool,
+    keep: &'a Keep<'a>,
     progress: &'a (dyn Fn(u64) + Sync),
 }
 
@@ -53,6 +60,18 @@ pub struct Comparison {
     pub notes: Vec<String>,
 }
 
+impl Comparison {
+    /// How many rows have which verdict, the most remarkable verdict first; none of zero.
+    pub fn counts(&self) -> Vec<(ChangeVerdict, u64)> {
+        let count = |verdict: ChangeVerdict| {
+            let rows = self.rows.iter().filter(|row| row.verdict == verdict);
+            (verdict, rows.count() as u64)
+        };
+        let counts = ChangeVerdict::ALL.into_iter().map(count);
+        counts.filter(|(_, rows)| *rows > 0).collect()
+    }
+}
+
 impl<'a> CheckpointDiff<'a> {
     /// From A, the earlier one, to B.
     pub fn new(a: &'a Checkpoint, b: &'a Checkpoint) -> CheckpointDiff<'a> {
@@ -61,6 +80,7 @@ impl<'a> CheckpointDiff<'a> {
             b,
             threads: 1,
             histograms: false,
+            keep: &|_| true,
             progress: &|_| {},
         }
     }
@@ -77,18 +97,28 @@ impl<'a> CheckpointDiff<'a> {
         self
     }
 
+    /// Compares only the rows for which this returns true. It gets the names of a row: that in A,
+    /// that in B, or both, which may be equal. Tensors are matched before, so that the name on one
+    /// side is enough to choose a pair.
+    pub fn only(mut self, keep: &'a (dyn Fn(&[&str]) -> bool + Sync)) -> CheckpointDiff<'a> {
+        self.keep = keep;
+        self
+    }
+
     /// Calls this, from any of the threads, with the bytes of both files that were read since it
-    /// was called last. They add up to [`bytes`](CheckpointDiff::bytes), unless a second look is
-    /// needed.
+    /// was called last. They add up to about [`bytes`](CheckpointDiff::bytes), unless a second look
+    /// is needed.
     pub fn on_progress(mut self, progress: &'a (dyn Fn(u64) + Sync)) -> CheckpointDiff<'a> {
         self.progress = progress;
         self
     }
 
-    /// Bytes of the elements of both checkpoints.
+    /// Bytes of the elements of both checkpoints; tied ones count once.
     pub fn bytes(&self) -> u64 {
         let tensors = [self.a, self.b].into_iter().flat_map(Checkpoint::tensors);
-        let stored = tensors.filter_map(|tensor| tensor.stored().ok());
+        let wanted = tensors.filter(|tensor| (self.keep)(&[tensor.name()]));
+        let own = wanted.filter(|tensor| tensor.alias_of().is_none());
+        let stored = own.filter_map(|tensor| tensor.stored().ok());
         let bytes = stored.map(|stored| stored.elements() * stored.kind.bits() / 8);
         bytes.sum()
     }
@@ -99,27 +129,32 @@ impl<'a> CheckpointDiff<'a> {
     /// What the files cannot give, and a file that changed meanwhile.
     pub fn run(self) -> Result<Comparison> {
         let mut notes = Vec::new();
-        let matches = pairing::matches(self.a, self.b, &mut notes)?;
+        let both = [self.a, self.b];
+        let matches = pairing::matches(both, self.keep, self.threads, &mut notes)?;
+        let mut pairs = DistinctPairs::default();
         let drafts: Vec<RowDraft<'_>> = matches
             .into_iter()
-            .filter_map(|found| self.draft(found))
-            .collect();
-        let pairs: Vec<TensorPair> = drafts
-            .iter()
-            .filter_map(|draft| draft.pair.clone())
+            .filter_map(|found| self.draft(found, &mut pairs))
             .collect();
         let passage = Passage {
             threads: self.threads,
             histograms: self.histograms,
             progress: self.progress,
         };
-        let mut found = statistics_pass::of_pairs(&pairs, &passage)?.into_iter();
+        let found = statistics_pass::of_pairs(&pairs.pairs, &passage)?;
+        let mut found: Vec<(TensorPair, PairStatistics)> =
+            pairs.pairs.into_iter().zip(found).collect();
+        let judge =
+            |(): &mut (), (pair, found): &(TensorPair, PairStatistics)| JudgedPair::of(pair, found);
+        let judged = workers::each(self.threads, &found, || Ok(()), judge)?;
         let mut rows = Vec::with_capacity(drafts.len());
         for draft in drafts {
-            let statistics = draft.pair.as_ref().and_then(|_| found.next());
-            rows.extend(draft.finish(statistics)?);
+            let place = draft.pair.unwrap_or(usize::MAX);
+            let found = found.get_mut(place).map(|(_, found)| found);
+            let is_tied = pairs.tied.contains(&place);
+            rows.extend(draft.finish(judged.get(place).zip(found), is_tied));
         }
-        let adapters = adapters::of(self.a, self.b)?;
+        let adapters = adapters::of(both, &rows, self.keep, self.threads)?;
         self.a.check_unchanged()?;
         self.b.check_unchanged()?;
         Ok(Comparison {
@@ -129,7 +164,7 @@ impl<'a> CheckpointDiff<'a> {
         })
     }
 
-    fn draft(&self, found: Match) -> Option<RowDraft<'a>> {
+    fn draft(&self, found: Match, pairs: &mut DistinctPairs<'a>) -> Option<RowDraft<'a>> {
         let a = found.a.and_then(|at| self.a.tensors().get(at));
         let b = found.b.and_then(|at| self.b.tensors().get(at));
         a.or(b)?;
@@ -149,12 +184,86 @@ impl<'a> CheckpointDiff<'a> {
                 None => TensorPair::new(a, b),
             };
         }
+        let is_alone = pair.is_none();
+        let pair = pair.or_else(|| Some(TensorPair::alone(b?.stored().ok()?)));
+        let places = (a.filter(|_| !is_alone), b);
         Some(RowDraft {
             a,
             b,
-            pair,
+            pair: pair.map(|pair| pairs.place(pair, places, is_swapped)),
+            is_alone,
             relation: found.relation,
             is_swapped,
+        })
+    }
+}
+
+/// What identifies a pair: where its elements lie, and whether those of B are swapped.
+type PairPlace<'a> = (Option<ElementPlace<'a>>, ElementPlace<'a>, bool);
+
+/// The pairs that are read: tied tensors are one.
+#[derive(Default)]
+struct DistinctPairs<'a> {
+    pairs: Vec<TensorPair>,
+    places: HashMap<PairPlace<'a>, usize>,
+    /// Those of several rows.
+    tied: HashSet<usize>,
+}
+
+impl<'a> DistinctPairs<'a> {
+    /// The place of a pair, which is added if it is a new one.
+    fn place(
+        &mut self,
+        pair: TensorPair,
+        (a, b): (Option<&'a CheckpointTensor>, Option<&'a CheckpointTensor>),
+        is_swapped: bool,
+    ) -> usize {
+        let new = self.pairs.len();
+        let place_b = b.and_then(CheckpointTensor::place);
+        let place = match place_b.filter(|_| a.is_none_or(|a| a.place().is_some())) {
+            Some(b) => {
+                let key = (a.and_then(CheckpointTensor::place), b, is_swapped);
+                *self.places.entry(key).or_insert(new)
+            }
+            // Without elements.
+            None => new,
+        };
+        if place == new {
+            self.pairs.push(pair);
+        } else {
+            self.tied.insert(place);
+        }
+        place
+    }
+}
+
+/// What the contents of a pair say.
+struct JudgedPair {
+    statistics: ChangeStatistics,
+    verdict: ChangeVerdict,
+    reason: Option<String>,
+}
+
+impl JudgedPair {
+    fn of(pair: &TensorPair, found: &PairStatistics) -> Result<JudgedPair> {
+        let mut statistics = ChangeStatistics::of(found, pair.is_one_type());
+        if let Some(differing) = second_look::differing_integers(pair)? {
+            statistics.changed = differing;
+        }
+        let look = match statistics.changed {
+            0 => SecondLook::default(),
+            _ => second_look::look(pair, found)?,
+        };
+        let types = (pair.a.kind, pair.b.kind);
+        let (mut verdict, mut reason) = judge(&mut statistics, look, types);
+        if verdict == ChangeVerdict::Changed && is_transposed(pair, &statistics)? {
+            let why = "B is A with rows and columns swapped";
+            (verdict, reason) = (ChangeVerdict::Transposed, Some(why.to_owned()));
+        }
+        Ok(JudgedPair {
+            statistics,
+            verdict,
+            reason,
         })
     }
 }
@@ -163,48 +272,79 @@ impl<'a> CheckpointDiff<'a> {
 struct RowDraft<'a> {
     a: Option<&'a CheckpointTensor>,
     b: Option<&'a CheckpointTensor>,
-    pair: Option<TensorPair>,
+    /// Its place among the pairs.
+    pair: Option<usize>,
+    /// The pair is B alone.
+    is_alone: bool,
     relation: Relation,
     /// B is compared with its rows and columns swapped.
     is_swapped: bool,
 }
 
 impl RowDraft<'_> {
-    fn finish(self, found: Option<PairStatistics>) -> Result<Option<TensorChange>> {
-        let (Some(pair), Some(mut found)) = (&self.pair, found) else {
-            let (verdict, reason) = self.without_statistics();
-            return Ok(TensorChange::of(self.a, self.b, verdict, reason));
+    fn finish(
+        self,
+        found: Option<(&JudgedPair, &mut PairStatistics)>,
+        is_tied: bool,
+    ) -> Option<TensorChange> {
+        let is_alone = self.is_alone;
+        let Some((judged, found)) = found else {
+            return self.finish_alone(None);
         };
-        let mut statistics = ChangeStatistics::of(&found, pair.is_one_type());
-        let look = match statistics.changed {
-            0 => SecondLook::default(),
-            _ => second_look::look(pair, &found)?,
-        };
-        let types = (pair.a.kind, pair.b.kind);
-        let (mut verdict, mut reason) = judge(&mut statistics, look, types);
-        let is_same = verdict == ChangeVerdict::Identical;
-        let is_reshaped = self.shapes().is_some_and(|(a, b)| a != b);
-        if is_same && self.is_swapped {
-            (verdict, reason) = (ChangeVerdict::Transposed, None);
-        } else if verdict == ChangeVerdict::Changed && is_transposed(pair, &statistics)? {
-            let why = "B is A with rows and columns swapped";
-            (verdict, reason) = (ChangeVerdict::Transposed, Some(why.to_owned()));
-        } else if is_reshaped {
-            let how = if is_same {
-                "the same elements in order"
-            } else {
-                "other elements"
-            };
-            (verdict, reason) = (ChangeVerdict::Reshaped, Some(how.to_owned()));
-        } else if is_same && self.relation == Relation::Contents {
-            (verdict, reason) = (ChangeVerdict::Renamed, None);
+        if is_alone {
+            return self.finish_alone(Some(found));
         }
-        let row = TensorChange::of(self.a, self.b, verdict, reason);
-        Ok(row.map(|row| TensorChange {
-            statistics: Some(statistics),
-            histograms: histograms(&mut found).map(Box::new),
+        let (verdict, reason) = self.verdict(judged);
+        let row = TensorChange::of(self.a, self.b, verdict, reason)?;
+        Some(TensorChange {
+            statistics: Some(judged.statistics),
+            histograms: histograms(found, is_tied).map(Box::new),
             ..row
-        }))
+        })
+    }
+
+    /// A row without statistics; `found` are those of B alone.
+    fn finish_alone(self, found: Option<&mut PairStatistics>) -> Option<TensorChange> {
+        let (verdict, mut reason) = self.without_statistics();
+        let nonfinite = found.as_ref().map(|found| found.b.nonfinite());
+        if let (Some(found), Some(nonfinite @ 1..)) = (&found, nonfinite) {
+            let found = format!(
+                "{nonfinite} of {} elements are NaN or infinite",
+                found.b.count
+            );
+            reason = Some(match reason {
+                Some(reason) => format!("{reason}; {found}"),
+                None => found,
+            });
+        }
+        let row = TensorChange::of(self.a, self.b, verdict, reason)?;
+        Some(TensorChange {
+            nonfinite_alone: nonfinite,
+            ..row
+        })
+    }
+
+    /// The verdict with what names and shapes say.
+    fn verdict(&self, judged: &JudgedPair) -> (ChangeVerdict, Option<String>) {
+        let contents = (judged.verdict, judged.reason.clone());
+        let is_identical = judged.verdict == ChangeVerdict::Identical;
+        match judged.verdict {
+            ChangeVerdict::Identical if self.is_swapped => (ChangeVerdict::Transposed, None),
+            // Worse than another shape.
+            ChangeVerdict::NonFinite | ChangeVerdict::Zero | ChangeVerdict::Transposed => contents,
+            _ if self.shapes().is_some_and(|(a, b)| a != b) => {
+                let how = match (judged.statistics.changed, contents.1) {
+                    (0, _) if is_identical => "the same elements in order".to_owned(),
+                    (0, Some(reason)) => reason,
+                    _ => "other elements".to_owned(),
+                };
+                (ChangeVerdict::Reshaped, Some(how))
+            }
+            _ if is_identical && self.relation == Relation::Contents => {
+                (ChangeVerdict::Renamed, None)
+            }
+            _ => contents,
+        }
     }
 
     fn shapes(&self) -> Option<(&[u64], &[u64])> {
@@ -243,10 +383,15 @@ fn is_transposed(pair: &TensorPair, statistics: &ChangeStatistics) -> Result<boo
     second_look::are_equal(&swapped)
 }
 
-fn histograms(found: &mut PairStatistics) -> Option<ChangeHistograms> {
+/// The histograms of a pair, which other rows of tied tensors need, too.
+fn histograms(found: &mut PairStatistics, is_tied: bool) -> Option<ChangeHistograms> {
+    let part = |histogram: &mut Option<FineHistogram>| match is_tied {
+        true => histogram.clone(),
+        false => histogram.take(),
+    };
     Some(ChangeHistograms {
-        a: found.histogram_a.take()?,
-        b: found.histogram_b.take()?,
-        change: found.histogram_change.take()?,
+        a: part(&mut found.histogram_a)?,
+        b: part(&mut found.histogram_b)?,
+        change: part(&mut found.histogram_change)?,
     })
 }

@@ -7,15 +7,19 @@ use crate::comparison::pair_reader::each_piece;
 use crate::error::Result;
 
 /// A hash of the elements in row-major order, as `f64`. Elements that are equal in value have one
-/// hash, whatever their type.
-pub(super) fn of(tensor: &StoredTensor) -> Result<u64> {
+/// hash, whatever their type. `None` where all elements are equal: many layers of a fresh model
+/// hold the same ones and zeros, which say nothing about their names.
+pub(super) fn of(tensor: &StoredTensor) -> Result<Option<u64>> {
     let mut hasher = DefaultHasher::new();
+    let (mut first, mut is_constant) = (None, true);
     each_piece(tensor, |piece| {
-        // Zeros of both signs are one value.
-        piece
-            .iter()
-            .for_each(|value| hasher.write_u64((value + 0.0).to_bits()));
+        for value in piece {
+            // Zeros of both signs are one value.
+            let bits = (value + 0.0).to_bits();
+            is_constant &= *first.get_or_insert(bits) == bits;
+            hasher.write_u64(bits);
+        }
         true
     })?;
-    Ok(hasher.finish())
+    Ok((!is_constant).then(|| hasher.finish()))
 }

@@ -1,7 +1,7 @@
 //! Two checkpoints tensor by tensor: what changed, how, and what did not.
 //!
-//! Imports go downhill: `change_verdict`, `pair` < `pair_reader` < `statistics_pass`,
-//! `second_look`, `content_hash` < `tensor_change`, `pairing`, `adapters` < `checkpoint_diff`.
+//! Imports go downhill: `change_verdict`, `workers`, `pair` < `pair_reader` < `statistics_pass`,
+//! `second_look`, `content_hash` < `tensor_change`, `pairing` < `adapters` < `checkpoint_diff`.
 
 mod adapters;
 mod change_verdict;
@@ -13,6 +13,7 @@ mod pairing;
 mod second_look;
 mod statistics_pass;
 mod tensor_change;
+mod workers;
 
 pub use adapters::AdapterChange;
 pub use change_verdict::ChangeVerdict;

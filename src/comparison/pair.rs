@@ -8,6 +8,8 @@ use crate::model::types::DType;
 pub(super) struct TensorPair {
     pub(super) a: StoredTensor,
     pub(super) b: StoredTensor,
+    /// Both sides are one tensor, which is read once.
+    pub(super) is_alone: bool,
 }
 
 impl TensorPair {
@@ -16,7 +18,17 @@ impl TensorPair {
         (a.numbers() == b.numbers()).then(|| TensorPair {
             a: a.clone(),
             b: b.clone(),
+            is_alone: false,
         })
+    }
+
+    /// A tensor without a partner, for its own statistics.
+    pub(super) fn alone(tensor: &StoredTensor) -> TensorPair {
+        TensorPair {
+            a: tensor.clone(),
+            b: tensor.clone(),
+            is_alone: true,
+        }
     }
 
     pub(super) fn numbers(&self) -> u64 {
@@ -45,16 +57,25 @@ impl TensorPair {
     /// Bytes of both in their files.
     pub(super) fn bytes(&self) -> u64 {
         let bytes = |tensor: &StoredTensor| tensor.elements() * tensor.kind.bits() / 8;
-        bytes(&self.a) + bytes(&self.b)
+        match self.is_alone {
+            true => bytes(&self.a),
+            false => bytes(&self.a) + bytes(&self.b),
+        }
     }
 }
 
-/// The matrix with its rows and columns swapped; `None` for what is no plain matrix.
+/// The matrix with its rows and columns swapped; `None` for what is no matrix. What a transposed
+/// view was saved as (`w.t()`) lies in row-major order then.
 pub(super) fn transposed(tensor: &StoredTensor) -> Option<StoredTensor> {
-    let (&[rows, columns], None) = (&*tensor.shape, &tensor.strides) else {
+    let &[rows, columns] = &*tensor.shape else {
         return None;
     };
-    let strides = Some(vec![1, columns]);
+    let (down, right) = match tensor.strides.as_deref() {
+        None => (columns, 1),
+        Some(&[down, right]) => (down, right),
+        Some(_) => return None,
+    };
+    let strides = Some(vec![right, down]);
     let (section, kind) = (tensor.section.clone(), tensor.kind);
     let swapped = StoredTensor::new(section, kind, tensor.start, vec![columns, rows], strides);
     swapped.ok().map(|swapped| StoredTensor {

@@ -29,7 +29,7 @@ impl PairBuffers {
     }
 }
 
-fn no_memory(bytes: usize) -> Error {
+pub(super) fn no_memory(bytes: usize) -> Error {
     Error::NoMemory {
         name: "(all)".into(),
         bytes,
@@ -42,6 +42,7 @@ pub(super) struct PairReader<'a> {
     a: TensorCursor<'a>,
     b: TensorCursor<'a>,
     dtype: DType,
+    is_alone: bool,
     buffers: &'a mut PairBuffers,
 }
 
@@ -51,6 +52,7 @@ impl<'a> PairReader<'a> {
             a: TensorCursor::new(&pair.a),
             b: TensorCursor::new(&pair.b),
             dtype: pair.dtype(),
+            is_alone: pair.is_alone,
             buffers,
         }
     }
@@ -80,8 +82,11 @@ impl<'a> PairReader<'a> {
             Ok(())
         };
         into(&mut self.a, a)?;
-        into(&mut self.b, b)?;
-        let (a, b) = (a.as_slice(), b.as_slice());
+        if !self.is_alone {
+            into(&mut self.b, b)?;
+        }
+        let a = a.as_slice();
+        let b = if self.is_alone { a } else { b.as_slice() };
         let parts = a.get(..bytes).zip(b.get(..bytes));
         Ok(parts.unwrap_or_default())
     }

@@ -1,12 +1,13 @@
 //! Which tensor of B is compared with which of A: by name, by name behind a prefix that a wrapper
 //! adds, or by contents.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use crate::checkpoint::stored_tensor::StoredTensor;
-use crate::checkpoint::{Checkpoint, CheckpointTensor};
+use crate::checkpoint::{Checkpoint, CheckpointTensor, StoredType};
 use crate::comparison::content_hash;
 use crate::comparison::pair::transposed;
+use crate::comparison::workers;
 use crate::error::Result;
 
 /// How two tensors were found to belong together.
@@ -28,15 +29,23 @@ pub(super) struct Match {
     pub(super) relation: Relation,
 }
 
-/// Matches all tensors of both; those of A in their order, then what only B has.
+/// Whether a row of these names is wanted: that of A, that of B, or both.
+pub(super) type Keep<'a> = dyn Fn(&[&str]) -> bool + Sync + 'a;
+
+/// Matches all tensors of both; those of A in their order, then what only B has. Then leaves out
+/// what is not wanted: the partner of a wanted tensor may have another name.
+///
+/// # Errors
+/// What the files cannot give, where contents are compared.
 pub(super) fn matches(
-    a: &Checkpoint,
-    b: &Checkpoint,
+    [a, b]: [&Checkpoint; 2],
+    keep: &Keep<'_>,
+    threads: usize,
     notes: &mut Vec<String>,
 ) -> Result<Vec<Match>> {
     let mut partners = by_name(a, b);
     align(a, b, &mut partners, notes);
-    let by_contents = by_contents(a, b, &partners)?;
+    let by_contents = by_contents([a, b], &partners, keep, threads)?;
     let mut matches = Vec::with_capacity(a.tensors().len());
     for (at, partner) in partners.iter().enumerate() {
         let (b, relation) = match (partner, by_contents.get(&at)) {
@@ -57,6 +66,15 @@ pub(super) fn matches(
         b: Some(at),
         relation: Relation::Name,
     }));
+    matches.retain(|found| {
+        let name = |checkpoint: &Checkpoint, at: Option<usize>| {
+            let tensor = checkpoint.tensors().get(at?);
+            tensor.map(|tensor| tensor.name().to_owned())
+        };
+        let names = [name(a, found.a), name(b, found.b)];
+        let names: Vec<&str> = names.iter().flatten().map(String::as_str).collect();
+        keep(&names)
+    });
     Ok(matches)
 }
 
@@ -138,89 +156,117 @@ fn best_prefix(short: &[&str], long: &[&str]) -> Option<(String, usize)> {
     (best.1 > 0).then(|| (best.0.to_owned(), best.1))
 }
 
-/// Of the tensors without a partner, those whose contents are in both.
+/// Of the tensors without a partner, those whose contents are in both: first in the same order,
+/// then with rows and columns swapped.
 fn by_contents(
-    a: &Checkpoint,
-    b: &Checkpoint,
+    checkpoints: [&Checkpoint; 2],
     partners: &[Option<usize>],
+    keep: &Keep<'_>,
+    threads: usize,
 ) -> Result<BTreeMap<usize, (usize, Relation)>> {
+    let [a, b] = checkpoints;
     let taken: HashSet<usize> = partners.iter().flatten().copied().collect();
-    // By type and sizes in any order: only what may be the same is read.
-    let mut candidates: HashMap<Key, Vec<usize>> = HashMap::new();
-    for (at, tensor) in b.tensors().iter().enumerate() {
-        if let Some(key) = Key::of(tensor).filter(|_| !taken.contains(&at)) {
-            candidates.entry(key).or_default().push(at);
-        }
-    }
-    let (mut found, mut hashes) = (BTreeMap::new(), HashMap::new());
-    for (at, tensor) in a.tensors().iter().enumerate() {
-        let key = Key::of(tensor).filter(|_| partners.get(at) == Some(&None));
-        let Some(others) = key.and_then(|key| candidates.get_mut(&key)) else {
-            continue;
+    let is_alone = |at: &usize| partners.get(*at) == Some(&None);
+    let mut lone_a = lone(a, (0..a.tensors().len()).filter(is_alone), keep);
+    let mut lone_b = lone(
+        b,
+        (0..b.tensors().len()).filter(|at| !taken.contains(at)),
+        keep,
+    );
+    let mut found = BTreeMap::new();
+    for relation in [Relation::Contents, Relation::SwappedContents] {
+        // Only what may be the same is read.
+        let kinds = |lone: &[LoneTensor<'_>], relation| -> HashSet<ContentKind> {
+            let kinds = lone.iter().filter_map(|lone| lone.kind(relation));
+            kinds.collect()
         };
-        if others.is_empty() {
-            continue;
+        let (of_a, of_b) = (kinds(&lone_a, Relation::Contents), kinds(&lone_b, relation));
+        let hash = |(): &mut (), lone: &LoneTensor<'_>| lone.hash(&of_b, Relation::Contents);
+        let hashes_a = workers::each(threads, &lone_a, || Ok(()), hash)?;
+        for (lone, hash) in lone_a.iter_mut().zip(&hashes_a) {
+            lone.known.clone_from(hash);
         }
-        let hash = content_hash::of(tensor.stored()?)?;
-        let mut partner = None;
-        for (place, &other) in others.iter().enumerate() {
-            let stored = match b.tensors().get(other) {
-                Some(other) => other.stored()?,
-                None => continue,
-            };
-            if let Some(relation) = relation(tensor.stored()?, hash, stored, other, &mut hashes)? {
-                partner = Some((place, other, relation));
-                break;
+        let hash = |(): &mut (), lone: &LoneTensor<'_>| lone.hash(&of_a, relation);
+        let hashes_b = workers::each(threads, &lone_b, || Ok(()), hash)?;
+        let mut candidates: HashMap<HashedContents, VecDeque<usize>> = HashMap::new();
+        for (lone, hash) in lone_b.iter().zip(hashes_b) {
+            if let Some(hash) = hash {
+                candidates.entry(hash).or_default().push_back(lone.at);
             }
         }
-        if let Some((place, other, relation)) = partner {
-            others.remove(place);
-            found.insert(at, (other, relation));
+        for (lone, hash) in lone_a.iter().zip(hashes_a) {
+            let others = hash.and_then(|hash| candidates.get_mut(&hash));
+            if let Some(other) = others.and_then(VecDeque::pop_front) {
+                found.insert(lone.at, (other, relation));
+            }
         }
+        lone_a.retain(|lone| !found.contains_key(&lone.at));
+        let taken: HashSet<usize> = found.values().map(|(other, _)| *other).collect();
+        lone_b.retain(|lone| !taken.contains(&lone.at));
     }
     Ok(found)
 }
 
-/// Whether two tensors hold the same, by their hashes, which are made once.
-fn relation(
-    a: &StoredTensor,
-    hash: u64,
-    b: &StoredTensor,
-    place: usize,
-    hashes: &mut HashMap<(usize, bool), u64>,
-) -> Result<Option<Relation>> {
-    let mut hash_of = |tensor: &StoredTensor, is_swapped: bool| -> Result<u64> {
-        if let Some(&known) = hashes.get(&(place, is_swapped)) {
-            return Ok(known);
-        }
-        let hash = content_hash::of(tensor)?;
-        hashes.insert((place, is_swapped), hash);
-        Ok(hash)
+/// A tensor without a partner.
+struct LoneTensor<'a> {
+    at: usize,
+    stored: &'a StoredTensor,
+    /// Its contents in their own order, once they were read.
+    known: Option<HashedContents>,
+}
+
+/// Of these tensors the wanted ones that can be read.
+fn lone<'a>(
+    checkpoint: &'a Checkpoint,
+    places: impl Iterator<Item = usize>,
+    keep: &Keep<'_>,
+) -> Vec<LoneTensor<'a>> {
+    let lone = |at: usize| {
+        let tensor = checkpoint.tensors().get(at)?;
+        let stored = tensor.stored().ok()?;
+        let is_wanted = stored.elements() > 0 && keep(&[tensor.name()]);
+        is_wanted.then_some(LoneTensor {
+            at,
+            stored,
+            known: None,
+        })
     };
-    if a.shape == b.shape && hash_of(b, false)? == hash {
-        return Ok(Some(Relation::Contents));
-    }
-    match transposed(b).filter(|swapped| swapped.shape == a.shape) {
-        Some(swapped) if hash_of(&swapped, true)? == hash => Ok(Some(Relation::SwappedContents)),
-        _ => Ok(None),
-    }
+    places.filter_map(lone).collect()
 }
 
 /// What two tensors of the same contents have in common.
-#[derive(PartialEq, Eq, Hash)]
-struct Key {
-    kind: crate::checkpoint::StoredType,
-    sizes: Vec<u64>,
-}
+type ContentKind = (StoredType, Vec<u64>);
 
-impl Key {
-    fn of(tensor: &CheckpointTensor) -> Option<Key> {
-        let mut sizes = tensor.shape().to_vec();
-        sizes.sort_unstable();
-        (tensor.elements() > 0).then_some(())?;
-        Some(Key {
-            kind: tensor.stored_type()?,
-            sizes,
-        })
+type HashedContents = (ContentKind, u64);
+
+impl LoneTensor<'_> {
+    /// The type and the shape, of a matrix with swapped contents those of the swapped one.
+    fn kind(&self, relation: Relation) -> Option<ContentKind> {
+        let shape = match (relation, &*self.stored.shape) {
+            (Relation::SwappedContents, &[rows, columns]) => vec![columns, rows],
+            (Relation::SwappedContents, _) => return None,
+            (_, shape) => shape.to_vec(),
+        };
+        Some((self.stored.kind, shape))
+    }
+
+    /// Its contents, where the other side has something of this kind and they are not constant.
+    fn hash(
+        &self,
+        others: &HashSet<ContentKind>,
+        relation: Relation,
+    ) -> Result<Option<HashedContents>> {
+        let Some(kind) = self.kind(relation).filter(|kind| others.contains(kind)) else {
+            return Ok(None);
+        };
+        let hash = match relation {
+            Relation::SwappedContents => match transposed(self.stored) {
+                Some(swapped) => content_hash::of(&swapped)?,
+                None => None,
+            },
+            _ if self.known.is_some() => return Ok(self.known.clone()),
+            _ => content_hash::of(self.stored)?,
+        };
+        Ok(hash.map(|hash| (kind, hash)))
     }
 }

@@ -4,11 +4,15 @@
 use half::{bf16, f16};
 
 use crate::checkpoint::StoredType;
+use crate::checkpoint::stored_tensor::StoredTensor;
+use crate::checkpoint::tensor_cursor::TensorCursor;
 use crate::comparison::pair::TensorPair;
-use crate::comparison::pair_reader::{PairBuffers, PairReader};
+use crate::comparison::pair_reader::{PairBuffers, PairReader, no_memory};
 use crate::comparison::statistics_pass::PairStatistics;
 use crate::error::Result;
 use crate::kernel::Elements;
+use crate::model::types::DType;
+use crate::platform::aligned::AlignedBytes;
 
 /// Bytes of each side that are read at once.
 const PIECE: usize = 512 << 10;
@@ -18,8 +22,16 @@ const PIECE: usize = 512 << 10;
 pub(super) struct SecondLook {
     /// B is A times this, up to rounding.
     pub(super) factor: Option<f64>,
-    /// One side is the other cast to this type.
-    pub(super) cast: Option<StoredType>,
+    /// One side is the other cast to a narrower type.
+    pub(super) cast: Option<FoundCast>,
+}
+
+/// A cast of one side that is the other one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct FoundCast {
+    pub(super) to: StoredType,
+    /// B is A cast, rather than A is B cast.
+    pub(super) is_forward: bool,
 }
 
 /// Looks again at a pair whose statistics leave a factor or a cast possible.
@@ -58,7 +70,10 @@ pub(super) fn look(pair: &TensorPair, statistics: &PairStatistics) -> Result<Sec
         } else {
             None
         },
-        cast: casts.first().map(|cast| cast.to),
+        cast: casts.first().map(|cast| FoundCast {
+            to: cast.to,
+            is_forward: cast.is_forward,
+        }),
     })
 }
 
@@ -155,8 +170,10 @@ fn possible_casts(pair: &TensorPair, statistics: &PairStatistics) -> Vec<Cast> {
         StoredType::F32 => &[StoredType::BF16, StoredType::F16],
         _ => &[],
     };
-    let both = |&to: &StoredType| [Cast::new(to, true), Cast::new(to, false)];
-    narrower.iter().flat_map(both).collect()
+    // Not the other way round: where A was cast once, each small step away from it is one that a
+    // cast of B would undo.
+    let forward = |to: &StoredType| Cast::new(*to, true);
+    narrower.iter().map(forward).collect()
 }
 
 /// The relative residual that rounding may leave behind a factor: errors of many steps add up in
@@ -238,4 +255,71 @@ pub(super) fn are_equal(pair: &TensorPair) -> Result<bool> {
         first += count;
     }
     Ok(true)
+}
+
+/// How many integers of two types differ in value, where `f64`, in which they were compared, does
+/// not hold all of them; `None` for other pairs.
+pub(super) fn differing_integers(pair: &TensorPair) -> Result<Option<u64>> {
+    let kinds = [pair.a.kind, pair.b.kind];
+    let is_wide = |kind: &StoredType| matches!(kind, StoredType::I64 | StoredType::U64);
+    let are_integers = kinds.iter().all(|kind| !kind.is_float());
+    if pair.is_one_type() || !are_integers || !kinds.iter().any(is_wide) {
+        return Ok(None);
+    }
+    let mut sides = [Integers::new(&pair.a)?, Integers::new(&pair.b)?];
+    let (mut first, mut differing) = (0, 0_u64);
+    while first < pair.numbers() {
+        let count = (pair.numbers() - first).min(MOST_INTEGERS);
+        for side in &mut sides {
+            side.read(first, count as usize)?;
+        }
+        let [a, b] = &sides;
+        let pairs = a.values.iter().zip(&b.values);
+        differing += pairs.filter(|(a, b)| a != b).count() as u64;
+        first += count;
+    }
+    Ok(Some(differing))
+}
+
+/// Integers that are read at once.
+const MOST_INTEGERS: u64 = 1 << 16;
+
+/// The elements of an integer tensor, piece by piece, as a type that holds all of them.
+struct Integers<'a> {
+    kind: StoredType,
+    cursor: TensorCursor<'a>,
+    bytes: AlignedBytes,
+    values: Vec<i128>,
+}
+
+impl<'a> Integers<'a> {
+    fn new(tensor: &'a StoredTensor) -> Result<Integers<'a>> {
+        let room = MOST_INTEGERS as usize * size_of::<i64>();
+        Ok(Integers {
+            kind: tensor.kind,
+            cursor: TensorCursor::new(tensor),
+            bytes: AlignedBytes::try_zeroed(room).ok_or_else(|| no_memory(room))?,
+            values: Vec::new(),
+        })
+    }
+
+    fn read(&mut self, first: u64, count: usize) -> Result<()> {
+        let dtype = self.cursor.dtype();
+        let bytes = self.bytes.as_mut_slice();
+        let bytes = bytes.get_mut(..count * dtype.size()).unwrap_or_default();
+        self.cursor.read(first, bytes)?;
+        self.values.clear();
+        if dtype == DType::I64 {
+            let wide = bytes.as_chunks::<8>().0.iter();
+            let value = |bytes: &[u8; 8]| match self.kind {
+                StoredType::U64 => i128::from(u64::from_ne_bytes(*bytes)),
+                _ => i128::from(i64::from_ne_bytes(*bytes)),
+            };
+            self.values.extend(wide.map(value));
+        } else if let Some(elements) = Elements::from_bytes(dtype, bytes) {
+            let narrow = (0..elements.len()).map(|index| elements.get(index) as i128);
+            self.values.extend(narrow);
+        }
+        Ok(())
+    }
 }

@@ -1,10 +1,8 @@
 //! The statistics of all pairs, by several threads.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
 use crate::comparison::pair::TensorPair;
 use crate::comparison::pair_reader::{PairBuffers, PairReader};
+use crate::comparison::workers;
 use crate::error::Result;
 use crate::kernel::histogram::FineHistogram;
 use crate::kernel::{Analysis, Elements, Kernel};
@@ -68,68 +66,23 @@ struct Share {
 /// The first of what the files cannot give.
 pub(super) fn of_pairs(pairs: &[TensorPair], passage: &Passage<'_>) -> Result<Vec<PairStatistics>> {
     let shares: Vec<Share> = pairs.iter().enumerate().flat_map(shares).collect();
-    let next = AtomicUsize::new(0);
-    let has_failed = AtomicBool::new(false);
-    let found = Mutex::new(Vec::with_capacity(shares.len()));
-    let work = || -> Result<()> {
-        let piece = if passage.histograms {
-            HISTOGRAM_PIECE
-        } else {
-            PIECE
-        };
-        let (mut kernel, mut buffers) = (Kernel::new(), PairBuffers::new(piece)?);
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(share) = shares
-                .get(number)
-                .filter(|_| !has_failed.load(Ordering::Relaxed))
-            else {
-                return Ok(());
-            };
-            let Some(pair) = pairs.get(share.pair) else {
-                return Ok(());
-            };
-            let statistics = of_share(pair, share, passage, &mut kernel, &mut buffers)?;
-            let mut found = found
-                .lock()
-                .unwrap_or_else(|poisoned| poisoned.into_inner());
-            found.push((number, statistics));
-        }
+    let piece = if passage.histograms {
+        HISTOGRAM_PIECE
+    } else {
+        PIECE
     };
-    let attempt = || {
-        let done = work();
-        if done.is_err() {
-            has_failed.store(true, Ordering::Relaxed);
-        }
-        done
+    let start = || Ok((Kernel::new(), PairBuffers::new(piece)?));
+    let work = |(kernel, buffers): &mut (Kernel, PairBuffers), share: &Share| match pairs
+        .get(share.pair)
+    {
+        Some(pair) => of_share(pair, share, passage, kernel, buffers),
+        None => Ok(PairStatistics::default()),
     };
-    std::thread::scope(|scope| {
-        // One fewer than asked for: this thread works, too. Where the system has no room for
-        // another one, those that there are do its share.
-        let others: Vec<_> = (1..passage.threads)
-            .filter_map(|_| {
-                std::thread::Builder::new()
-                    .spawn_scoped(scope, attempt)
-                    .ok()
-            })
-            .collect();
-        let own = attempt();
-        others
-            .into_iter()
-            .fold(own, |done, other| match other.join() {
-                Ok(other) => done.and(other),
-                Err(panic) => std::panic::resume_unwind(panic),
-            })
-    })?;
-    let mut found = found
-        .into_inner()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
     // In the order of the elements, so that sums do not depend on which thread was faster.
-    found.sort_by_key(|(number, _)| *number);
+    let found = workers::each(passage.threads, &shares, start, work)?;
     let mut all = vec![PairStatistics::default(); pairs.len()];
-    for (number, statistics) in found {
-        let pair = shares.get(number).map(|share| share.pair);
-        if let Some(place) = pair.and_then(|pair| all.get_mut(pair)) {
+    for (share, statistics) in shares.iter().zip(found) {
+        if let Some(place) = all.get_mut(share.pair) {
             place.merge(statistics);
         }
     }
@@ -168,7 +121,8 @@ fn of_share(
     while first < end {
         let count = (end - first).min(most);
         let (a, b) = reader.read(first, count as usize)?;
-        let mut statistics = of_piece(pair, a, b, passage.histograms, kernel);
+        let histograms = passage.histograms && !pair.is_alone;
+        let mut statistics = of_piece(pair, a, b, histograms, kernel);
         if let Some(ranks) = &ranks {
             statistics.change.one_ulp = steps_of_one(ranks, a, b);
         }

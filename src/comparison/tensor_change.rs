@@ -2,7 +2,7 @@
 
 use crate::checkpoint::{CheckpointTensor, StoredType};
 use crate::comparison::change_verdict::ChangeVerdict;
-use crate::comparison::second_look::SecondLook;
+use crate::comparison::second_look::{FoundCast, SecondLook};
 use crate::comparison::statistics_pass::PairStatistics;
 use crate::kernel::histogram::FineHistogram;
 use crate::model::variable_info::Role;
@@ -35,6 +35,9 @@ pub struct TensorChange {
     /// What was computed; `None` where there is only one side, or the sides have different numbers
     /// of elements.
     pub statistics: Option<ChangeStatistics>,
+    /// NaN or infinite elements of B, where B has a tensor that can be read and there are no
+    /// [`statistics`](Self::statistics).
+    pub nonfinite_alone: Option<u64>,
     pub(crate) histograms: Option<Box<ChangeHistograms>>,
 }
 
@@ -160,11 +163,15 @@ pub(super) fn judge(
     if statistics.is_zero() {
         return (ChangeVerdict::Zero, None);
     }
-    if let Some(cast) = look.cast {
-        let reason = format!("as a cast to {cast} leaves it");
+    if let Some(FoundCast { to, is_forward }) = look.cast {
+        let reason = match is_forward {
+            true => format!("as a cast to {to} leaves it"),
+            false => format!("A is B as a cast to {to} leaves it"),
+        };
         return (ChangeVerdict::Rounding, Some(reason));
     }
-    if types.0.is_float() && statistics.one_ulp == Some(statistics.changed) {
+    let is_next = types.0.is_float() && statistics.one_ulp == Some(statistics.changed);
+    if is_next && is_fine(types.0) {
         let reason = "each changed element moved to the next number".to_owned();
         return (ChangeVerdict::Rounding, Some(reason));
     }
@@ -172,7 +179,15 @@ pub(super) fn judge(
         statistics.factor = Some(factor);
         return (ChangeVerdict::Scaled, Some(format!("A times {factor:.7}")));
     }
-    (ChangeVerdict::Changed, None)
+    let reason = is_next.then(|| "each changed element by one ulp".to_owned());
+    (ChangeVerdict::Changed, reason)
+}
+
+/// Whether neighbours of a type are so close that a step between them is rounding. Training in 16
+/// bits moves weights by a step or none, and one of `float4` is a factor of two.
+fn is_fine(kind: StoredType) -> bool {
+    let bits = kind.bits() / kind.parts();
+    kind.is_float() && bits >= 32
 }
 
 impl TensorChange {
@@ -198,8 +213,15 @@ impl TensorChange {
             role: first.role(),
             elements: elements.max().unwrap_or(0),
             statistics: None,
+            nonfinite_alone: None,
             histograms: None,
         })
+    }
+
+    /// NaN or infinite elements of B; 0 where B has none that can be read.
+    pub fn nonfinite_b(&self) -> u64 {
+        let compared = self.statistics.map(|statistics| statistics.nonfinite_b);
+        compared.or(self.nonfinite_alone).unwrap_or(0)
     }
 
     /// The norm of the change over that of A, where there is one; infinite where A is all zero and

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use crate::log_report::variable_name::VariableName;
 use crate::model::variable_info::VariableInfo;
 use crate::proto::tch_tensorboard::{ModelRecord, VariableRecord};
 use crate::report::Verdict;
@@ -13,7 +14,7 @@ const MOST: usize = 10_000;
 const MOST_MODELS: usize = 1000;
 
 /// The state after the records that were read. Empty for a log of version 0.1, which has none.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Declared {
     models: Vec<DeclaredModel>,
     variables: usize,
@@ -24,7 +25,7 @@ pub(crate) struct Declared {
     pub(crate) is_full: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct DeclaredModel {
     scope: String,
     variables: Vec<VariableRecord>,
@@ -102,6 +103,14 @@ impl Declared {
             model.variables.is_empty() || variables.any(|one| !one.verdict.is_empty())
         });
         models.map(|model| (&model.newest, model.variables.as_slice()))
+    }
+
+    /// All variables that a record names.
+    pub(crate) fn names(&self) -> impl Iterator<Item = VariableName> {
+        self.models.iter().flat_map(|model| {
+            let variables = model.variables.iter();
+            variables.map(|variable| VariableName::new(&model.scope, &variable.name))
+        })
     }
 
     fn model(&self, scope: &str) -> Option<&DeclaredModel> {

@@ -1,6 +1,6 @@
 //! What each tag of a log is, told once when it is met: a quantity of a variable of a model.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::error::Result;
 use crate::log_report::declared::{Declared, traits};
@@ -8,6 +8,7 @@ use crate::log_report::distribution::Distribution;
 use crate::log_report::model::LoggedModel;
 use crate::log_report::v0_1;
 use crate::log_report::variable::{Kind, LoggedVariable};
+use crate::log_report::variable_name::VariableName;
 use crate::model::statistic::Quantity;
 use crate::model::tag_parts::{LEARNING_RATE, TagParts, split_scope};
 use crate::options::{Pattern, Selection, WeightOptions};
@@ -45,7 +46,7 @@ struct Slot {
 }
 
 /// A histogram of another writer whose tag says that it is of a gradient.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct ForeignGradient {
     /// Tags that its weights may have.
     weights: Vec<String>,
@@ -53,7 +54,7 @@ struct ForeignGradient {
 }
 
 /// The models of a run and the tags that lead to them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Index {
     pub(crate) selection: Selection,
     /// Variables that are not meant to move.
@@ -66,6 +67,8 @@ pub(crate) struct Index {
     /// The newest rate that was told for each scope.
     rates: HashMap<Box<str>, f64>,
     variables: usize,
+    /// Variables that are not selected.
+    left_out: BTreeSet<VariableName>,
     /// Some were not taken, since there were too many.
     pub(crate) is_full: bool,
 }
@@ -81,6 +84,7 @@ impl Index {
             gradients: HashMap::new(),
             rates: HashMap::new(),
             variables: 0,
+            left_out: BTreeSet::new(),
             is_full: false,
         }
     }
@@ -352,14 +356,15 @@ impl Index {
         kind: Kind,
         quantity: Quantity,
     ) -> Option<Slot> {
-        if !self.selection.selects(name) {
+        if !self.selection.selects_scoped(scope, name) {
+            self.leave_out(scope, name);
             return None;
         }
         let index = self.model(scope, is_foreign)?;
         let is_frozen = self
             .frozen
             .as_ref()
-            .is_some_and(|frozen| frozen.selects(name));
+            .is_some_and(|frozen| frozen.selects_scoped(scope, name));
         let has_room = self.variables < MOST;
         let model = self.models.get_mut(index)?;
         let before = model.variables.len();
@@ -373,6 +378,25 @@ impl Index {
             variable: variable?,
             quantity,
         })
+    }
+
+    fn leave_out(&mut self, scope: &str, name: &str) {
+        if self.left_out.len() < MOST {
+            self.left_out.insert(VariableName::new(scope, name));
+        }
+    }
+
+    /// All variables of the log, those that are left out among them.
+    pub(crate) fn names(&self) -> BTreeSet<VariableName> {
+        let declared = self.declared.names();
+        let met = self.models.iter().flat_map(|model| {
+            let names = model.members().map(|variable| &*variable.name);
+            names.map(|name| VariableName::new(&model.scope, name))
+        });
+        declared
+            .chain(met)
+            .chain(self.left_out.iter().cloned())
+            .collect()
     }
 
     /// The index of the model of a scope, which is made when it is met for the first time.

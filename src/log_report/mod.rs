@@ -13,10 +13,12 @@ mod sessions;
 mod sighting;
 mod v0_1;
 mod variable;
+mod variable_name;
 
 use std::path::{Path, PathBuf};
 
 pub use crate::log_report::recorded_verdict::RecordedVerdict;
+pub use crate::log_report::variable_name::VariableName;
 
 use crate::analysis::tag_parts::WEIGHT_REPORT;
 use crate::error::Result;
@@ -42,6 +44,10 @@ pub struct LoggedReport {
     /// says otherwise of a variable, where either of them sees a fault. The run has seen gradients
     /// and elements that are in no log.
     pub recorded: Vec<RecordedVerdict>,
+    /// All variables of the log, also those that [`select`](WeightOptions::select) and
+    /// [`exclude`](WeightOptions::exclude) left out: the names that patterns match, with the scope
+    /// or without it. Of those left out, 10 000 at most.
+    pub variables: Vec<VariableName>,
 }
 
 impl LoggedReport {
@@ -106,7 +112,7 @@ pub struct ReportReader {
 }
 
 /// What was read, whatever it was read from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Judge {
     index: Index,
     recorded: Recorded,
@@ -197,6 +203,13 @@ impl ReportReader {
         self.judge.take(event);
     }
 
+    /// The report over what was read so far. Reading can go on, as a run grows:
+    /// [`read_event`](ReportReader::read_event) gives what was appended since it returned `None`.
+    /// Takes a copy of what is known of each variable, so it is for now and then.
+    pub fn report(&self) -> LoggedReport {
+        self.judge.clone().finish(&self.run)
+    }
+
     /// The report over what was read.
     pub fn finish(self) -> LoggedReport {
         self.judge.finish(&self.run)
@@ -231,6 +244,7 @@ impl Judge {
     }
 
     pub(crate) fn finish(mut self, run: &Path) -> LoggedReport {
+        let variables = self.index.names().into_iter().collect();
         let models = &mut self.index.models;
         models.iter_mut().for_each(|model| model.judge());
         // Histograms beside weights that this crate has logged are of something else.
@@ -251,6 +265,7 @@ impl Judge {
             return LoggedReport {
                 report,
                 recorded: Vec::new(),
+                variables,
             };
         }
         if !declared.is_empty() {
@@ -258,7 +273,11 @@ impl Judge {
         }
         let recorded = self.recorded.differences(&report, is_whole);
         limits::note(&self.index, &self.recorded, &recorded, &mut report);
-        LoggedReport { report, recorded }
+        LoggedReport {
+            report,
+            recorded,
+            variables,
+        }
     }
 }
 

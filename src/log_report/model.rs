@@ -12,7 +12,7 @@ use crate::report::{ModelReport, ParameterReport, Thresholds, WeightReport};
 use crate::source::values::Glimpse;
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct LoggedModel {
     pub(crate) scope: String,
     /// Histograms of another writer.

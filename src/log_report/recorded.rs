@@ -8,7 +8,7 @@ use crate::log_report::v0_1;
 use crate::report::{ParameterReport, Verdict, WeightReport, full_name};
 
 /// The newest verdicts in a log.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Recorded {
     step: Option<i64>,
     /// By the variable's name with its scope.

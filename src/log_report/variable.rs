@@ -24,7 +24,7 @@ pub(crate) enum Kind {
 }
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct LoggedVariable {
     pub(crate) name: Arc<str>,
     pub(crate) kind: Kind,

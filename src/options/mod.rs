@@ -447,6 +447,18 @@ impl Selection {
         included && !self.exclude.iter().any(|matcher| matcher.is_match(name))
     }
 
+    /// As `selects`, of a variable with a scope: tables show `scope/name`, so a pattern may be of
+    /// that, too.
+    pub(crate) fn selects_scoped(&self, scope: &str, name: &str) -> bool {
+        if scope.is_empty() {
+            return self.selects(name);
+        }
+        let shown = format!("{scope}/{name}");
+        let is_match = |matcher: &Matcher| matcher.is_match(name) || matcher.is_match(&shown);
+        let included = self.include.is_empty() || self.include.iter().any(is_match);
+        included && !self.exclude.iter().any(is_match)
+    }
+
     /// True when variables were chosen or left out.
     pub(crate) fn is_narrowed(&self) -> bool {
         !self.include.is_empty() || !self.exclude.is_empty()

@@ -46,7 +46,7 @@ pub(crate) struct Elsewhere {
 }
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Diagnosis {
     thresholds: Thresholds,
     patients: Vec<Patient>,
@@ -58,7 +58,7 @@ pub(crate) struct Diagnosis {
 }
 
 /// What is known of all variables together.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Model {
     /// Moves of the model, counted in calls.
     moves: Rhythm,

@@ -262,7 +262,7 @@ pub(crate) struct Peak {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct History {
     entries: VecDeque<Entry>,
     pub(crate) sums: Sums,

@@ -39,7 +39,7 @@ impl Found {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Ledger {
     faults: Vec<Found>,
 }

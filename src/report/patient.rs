@@ -16,7 +16,7 @@ use crate::report::verdict::{Evidence, Verdict};
 use crate::source::named_tensors::Role;
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Patient {
     pub(crate) name: Arc<str>,
     pub(crate) facts: Facts,

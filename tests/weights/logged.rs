@@ -65,6 +65,72 @@ fn two_models_of_one_run_are_judged_apart() {
     assert_eq!(logged.recorded, []);
 }
 
+// Tables show scope and name.
+#[test]
+fn patterns_match_names_as_the_table_shows_them_and_without_the_scope() {
+    let run = Run::with(every_call());
+    for scope in ["G", "D"] {
+        let scoped = run.scoped(scope).unwrap();
+        for step in 0..40 {
+            let weights = [("a", moving(8, 1, step)), ("b", vec![1.0; 8])];
+            scoped.log_weights(&weights[..], step).unwrap();
+        }
+    }
+    run.close().unwrap();
+    let log = LogDir::open(run.logdir()).unwrap();
+    let read = |select: &[&str], exclude: &[&str], frozen: &[&str]| {
+        let options = WeightOptions::new();
+        let options = options.select(select.iter().copied());
+        let options = options.exclude(exclude.iter().copied());
+        let reader = ReportReader::new(&log.runs()[0]).options(options);
+        let mut reader = reader.unwrap().frozen(frozen.iter().copied()).unwrap();
+        while reader.read_event().is_some() {}
+        let logged = reader.finish();
+        let names: Vec<String> = logged.variables.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["D/a", "D/b", "G/a", "G/b"], "{select:?}");
+        let parameters = logged.report.parameters.into_iter();
+        let found = parameters.map(|one| (format!("{}/{}", one.scope, one.name), one.verdict));
+        found.collect::<Vec<(String, Verdict)>>()
+    };
+    let names = |found: Vec<(String, Verdict)>| -> Vec<String> {
+        found.into_iter().map(|(name, _)| name).collect()
+    };
+    assert_eq!(names(read(&["G/*"], &[], &[])), ["G/a", "G/b"]);
+    assert_eq!(names(read(&["a"], &[], &[])), ["G/a", "D/a"]);
+    assert_eq!(names(read(&[], &["G/*", "b"], &[])), ["D/a"]);
+    assert_eq!(names(read(&["G"], &[], &[])), [""; 0]);
+    let found = read(&[], &[], &["D/b"]);
+    let verdict = |name: &str| found.iter().find(|(found, _)| found == name).unwrap().1;
+    assert_eq!(verdict("D/b"), Verdict::Frozen);
+    assert_eq!(verdict("G/b").name(), "not_updated");
+}
+
+#[test]
+fn a_report_on_the_way_is_that_of_what_is_read_and_changes_nothing() {
+    let run = Run::with(every_call());
+    let log = |steps: std::ops::Range<i64>| {
+        for step in steps {
+            let weights = [("a", moving(8, 1, step)), ("b", moving(8, 2, step.min(30)))];
+            run.log_weights(&weights[..], step).unwrap();
+        }
+        run.flush().unwrap();
+    };
+    log(0..40);
+    let directory = LogDir::open(run.logdir()).unwrap();
+    let mut reader = ReportReader::new(&directory.runs()[0]).recompute(true);
+    while reader.read_event().is_some() {}
+    for steps in [40..60, 60..80] {
+        let so_far = reader.report();
+        assert_eq!(so_far, read(run.logdir()));
+        assert_eq!(so_far, reader.report());
+        log(steps);
+        while reader.read_event().is_some() {}
+        assert_ne!(so_far, reader.report());
+    }
+    assert_eq!(reader.finish(), read(run.logdir()));
+    run.close().unwrap();
+}
+
 // Four statistics instead of ten, and none of the norms.
 #[test]
 fn a_medium_model_needs_no_more_than_it_writes() {

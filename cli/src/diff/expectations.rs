@@ -5,6 +5,7 @@ use tch_tensorboard::{ChangeVerdict, Comparison, TensorChange};
 
 use crate::args::Diff;
 use crate::output::{Failure, shown};
+use crate::patterns::nearest;
 
 /// Rows that are named in one line.
 const NAMED: usize = 5;
@@ -43,8 +44,11 @@ impl Expectations {
                 failures.push(format!("--fail-on {}: {named}", verdict.name()));
             }
         }
-        let is_changed =
-            |row: &TensorChange| row.verdict.is_change() || row.verdict == ChangeVerdict::Reshaped;
+        // Another shape alone is no change of the elements.
+        let is_changed = |row: &TensorChange| match row.verdict {
+            ChangeVerdict::Reshaped => row.statistics.is_none_or(|found| found.changed > 0),
+            verdict => verdict.is_change(),
+        };
         let is_identical = |row: &TensorChange| row.verdict == ChangeVerdict::Identical;
         check(
             comparison,
@@ -77,7 +81,10 @@ fn check(
         let rows: Vec<&TensorChange> = comparison.rows.iter().filter(is_match).collect();
         // A name with a slip of the pen would otherwise hold for ever.
         if rows.is_empty() {
-            failures.push(format!("{option} {:?}: no tensor matches", expected.text));
+            let names = comparison.rows.iter().map(|row| row.name.as_str());
+            let nearest = nearest(&expected.text, names);
+            let text = &expected.text;
+            failures.push(format!("{option} {text:?}: no tensor matches; {nearest}"));
         }
         if let Some(named) = named(rows.into_iter().filter(|row| !holds(row))) {
             failures.push(format!("{option} {:?}: {named}", expected.text));

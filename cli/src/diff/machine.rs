@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use serde::Serialize;
-use tch_tensorboard::{
-    AdapterChange, ChangeStatistics, ChangeVerdict, Checkpoint, Role, TensorChange,
-};
+use tch_tensorboard::{AdapterChange, ChangeStatistics, Checkpoint, Role, TensorChange};
 
 use crate::diff::Compared;
 use crate::export::Cells;
@@ -17,7 +15,7 @@ struct Contents<'a> {
     a: Side<'a>,
     b: Side<'a>,
     /// Rows by verdict.
-    verdicts: BTreeMap<&'static str, usize>,
+    verdicts: BTreeMap<&'static str, u64>,
     failures: &'a [String],
     notes: &'a [String],
     adapters: Vec<Adapter<'a>>,
@@ -142,24 +140,25 @@ impl<'a> Row<'a> {
                 _ => "parameter",
             },
             elements: row.elements,
-            numbers: row.statistics.as_ref().map(Numbers::of).unwrap_or_default(),
+            numbers: match &row.statistics {
+                Some(statistics) => Numbers::of(statistics),
+                None => Numbers {
+                    nonfinite_b: row.nonfinite_alone,
+                    ..Numbers::default()
+                },
+            },
         }
     }
 }
 
 pub(super) fn json(compared: &Compared<'_>, mut out: impl Write) -> Result<(), Failure> {
-    let rows = &compared.comparison.rows;
-    let mut verdicts = BTreeMap::new();
-    for verdict in ChangeVerdict::ALL {
-        let number = rows.iter().filter(|row| row.verdict == verdict).count();
-        if number > 0 {
-            verdicts.insert(verdict.name(), number);
-        }
-    }
+    let counts = compared.comparison.counts().into_iter();
     let contents = Contents {
         a: Side::of(compared.a),
         b: Side::of(compared.b),
-        verdicts,
+        verdicts: counts
+            .map(|(verdict, rows)| (verdict.name(), rows))
+            .collect(),
         failures: &compared.failures,
         notes: &compared.comparison.notes,
         adapters: compared

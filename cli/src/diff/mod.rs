@@ -28,14 +28,25 @@ struct Compared<'a> {
 
 pub(crate) fn run(args: &Diff) -> Result<Status, Failure> {
     let expectations = expectations::Expectations::new(args)?;
-    let a = checkpoints::open(&args.a, &args.select)?;
-    let b = checkpoints::open(&args.b, &args.select)?;
+    let chosen = checkpoints::ChosenTensors::new(&args.select)?;
+    let keep = |names: &[&str]| chosen.has(names);
+    let a = checkpoints::open_whole(&args.a, &args.select)?;
+    let b = checkpoints::open_whole(&args.b, &args.select)?;
+    let status = chosen.status(&[&a, &b]);
     let diff = CheckpointDiff::new(&a, &b)
+        .only(&keep)
         .threads(checkpoints::threads(args.threads))
         .histograms(args.logdir.is_some());
     let progress = Progress::new(diff.bytes());
     let comparison = diff.on_progress(&|bytes| progress.advance(bytes)).run()?;
     drop(progress);
+    if comparison.rows.is_empty() {
+        return Err(checkpoints::none_matches(
+            &[&args.a, &args.b],
+            &[&a, &b],
+            &args.select,
+        ));
+    }
     let compared = Compared {
         a: &a,
         b: &b,
@@ -52,8 +63,8 @@ pub(crate) fn run(args: &Diff) -> Result<Status, Failure> {
     }
     compared.failures.iter().for_each(complain);
     Ok(match compared.failures.is_empty() {
-        true => Status::Fine,
-        false => Status::Fault,
+        true => status,
+        false => status.max(Status::Fault),
     })
 }
 

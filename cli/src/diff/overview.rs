@@ -94,21 +94,17 @@ fn grouped(number: u64) -> String {
 /// What happened: how many tensors of each verdict, how much in all, and where most.
 fn sentences(compared: &Compared<'_>) -> Vec<String> {
     let rows = &compared.comparison.rows;
-    let counts = ChangeVerdict::ALL.iter().filter_map(|&verdict| {
-        let number = rows.iter().filter(|row| row.verdict == verdict).count() as u64;
-        (number > 0).then_some((number, verdict))
-    });
-    let counts: Vec<(u64, ChangeVerdict)> = counts.collect();
+    let counts = compared.comparison.counts();
     let all = count(rows.len() as u64, "tensor");
     let mut sentences = Vec::new();
     match counts.as_slice() {
-        [(_, ChangeVerdict::Identical)] => {
+        [(ChangeVerdict::Identical, _)] => {
             sentences.push(format!("All {all} are identical."));
         }
         counts => {
             let parts: Vec<String> = counts
                 .iter()
-                .map(|(number, verdict)| format!("{number} {verdict}"))
+                .map(|(verdict, number)| format!("{number} {verdict}"))
                 .collect();
             sentences.push(format!("Of {all}: {}.", parts.join(", ")));
         }

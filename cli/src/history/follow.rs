@@ -9,7 +9,7 @@ use tch_tensorboard::Checkpoint;
 use crate::args::History;
 use crate::checkpoints;
 use crate::history::series::Series;
-use crate::history::steps::{Dated, step_of};
+use crate::history::steps::{Dated, is_shard, step_of};
 use crate::output::{Failure, complain};
 
 const POLL: Duration = Duration::from_secs(1);
@@ -21,6 +21,8 @@ pub(super) struct Follower<'a> {
     done: HashSet<PathBuf>,
     /// What was seen at the last look: a checkpoint is whole once it stays the same and opens.
     seen: BTreeMap<PathBuf, Shape>,
+    /// Steps of those that are quiet, which only their contents may say.
+    steps: BTreeMap<PathBuf, Option<i64>>,
     complained: HashSet<PathBuf>,
 }
 
@@ -39,6 +41,7 @@ impl<'a> Follower<'a> {
             args,
             done: given.collect(),
             seen: BTreeMap::new(),
+            steps: BTreeMap::new(),
             complained: HashSet::new(),
         }
     }
@@ -67,9 +70,11 @@ impl<'a> Follower<'a> {
             let is_quiet = self.seen.get(&path) == Some(&shape);
             self.seen.insert(path.clone(), shape);
             if !is_quiet {
+                self.steps.remove(&path);
                 continue;
             }
-            match step_of(&path) {
+            let step = self.steps.entry(path.clone());
+            match *step.or_insert_with(|| step_of(&path)) {
                 Some(step) => ready.push(Dated { path, step }),
                 None => self.complain_once(&path, "has no step in its name"),
             }
@@ -83,9 +88,8 @@ impl<'a> Follower<'a> {
                 continue;
             }
             // Half of a file may look quiet while its writer waits.
-            match checkpoints::open(&path, &self.args.select) {
-                Ok(checkpoint) => {
-                    series.add_open(checkpoint, step)?;
+            match self.add(series, &path, step)? {
+                Ok(()) => {
                     self.done.insert(path);
                     found = true;
                 }
@@ -93,6 +97,23 @@ impl<'a> Follower<'a> {
             }
         }
         Ok(found)
+    }
+
+    /// Adds a checkpoint to the series; the inner error is one that its writer may mend.
+    fn add(
+        &self,
+        series: &mut Series<'_>,
+        path: &Path,
+        step: i64,
+    ) -> Result<Result<(), Failure>, Failure> {
+        let checkpoint = match checkpoints::open(path, &self.args.select) {
+            Ok(checkpoint) => checkpoint,
+            Err(error) => return Ok(Err(error)),
+        };
+        match series.add_open(checkpoint.clone(), step) {
+            Err(error) if checkpoint.check_unchanged().is_err() => Ok(Err(error)),
+            added => added.map(Ok),
+        }
     }
 
     fn complain_once(&mut self, path: &Path, reason: &str) {
@@ -116,7 +137,7 @@ impl<'a> Follower<'a> {
                 .to_string_lossy()
                 .into_owned();
             let is_hidden = name.starts_with('.');
-            let may_be = path.is_dir() || Checkpoint::is_named(&path);
+            let may_be = path.is_dir() || (Checkpoint::is_named(&path) && !is_shard(&name));
             if !is_hidden && may_be && !self.done.contains(&path) {
                 found.push(path);
             }

@@ -78,30 +78,40 @@ pub(super) fn sorted(mut all: Vec<Dated>) -> Result<Vec<Dated>, Failure> {
     Ok(all)
 }
 
-/// The step of a checkpoint, as far as anything says it.
+/// The step of a checkpoint, as far as anything says it. A folder may be that of a whole
+/// experiment: a bare number at the end of its name (`run_7`) counts when nothing else does.
 pub(super) fn step_of(path: &Path) -> Option<i64> {
     let name = |path: &Path| Some(path.file_name()?.to_string_lossy().into_owned());
-    let own = name(path)?;
-    let folder = match path.is_dir() {
+    let is_folder = path.is_dir();
+    let folder = match is_folder {
         true => path.to_owned(),
         false => path.parent().map(Path::to_owned).unwrap_or_default(),
     };
-    let full = std::path::absolute(&folder).unwrap_or_default();
-    in_name(&own)
-        .or_else(|| in_name(&name(&full)?))
+    let own = name(path).filter(|_| !is_folder);
+    let above = name(&std::path::absolute(&folder).unwrap_or_default());
+    let above = above.as_deref().unwrap_or_default();
+    own.and_then(|own| in_name(&own))
+        .or_else(|| behind_word(above))
         .or_else(|| in_state_file(&folder))
         .or_else(|| Checkpoint::open(path).ok()?.step())
+        .or_else(|| last_number(above))
 }
 
-/// The number behind a word that means a step; else a number that the name ends with. Those of
-/// shards (`model-00001-of-00002`) are none.
+/// The number behind a word that means a step; else a number that the name ends with.
 fn in_name(name: &str) -> Option<i64> {
-    let stem = without_endings(name).to_lowercase();
-    if stem.contains("-of-") {
-        return None;
-    }
-    let behind = |word: &str| {
-        stem.match_indices(word).find_map(|(at, _)| {
+    behind_word(name).or_else(|| last_number(name))
+}
+
+/// Whether a file is one of several (`model-00001-of-00002.safetensors`), whose numbers are no
+/// steps.
+pub(super) fn is_shard(name: &str) -> bool {
+    name.contains("-of-")
+}
+
+fn behind_word(name: &str) -> Option<i64> {
+    let stem = stem(name)?;
+    let behind = |word: &&str| {
+        stem.match_indices(*word).find_map(|(at, _)| {
             let before = stem.get(..at).unwrap_or_default();
             let is_whole = !before.ends_with(|letter: char| letter.is_alphabetic());
             let rest = stem
@@ -110,13 +120,21 @@ fn in_name(name: &str) -> Option<i64> {
             if is_whole { leading_number(rest) } else { None }
         })
     };
-    let last = || {
-        let digits = stem.trim_end_matches(|letter: char| letter.is_ascii_digit());
-        let number = stem.get(digits.len()..)?;
-        let is_apart = digits.is_empty() || digits.ends_with(['-', '_', '.', '=']);
-        if is_apart { number.parse().ok() } else { None }
-    };
-    WORDS.iter().find_map(|word| behind(word)).or_else(last)
+    WORDS.iter().find_map(behind)
+}
+
+fn last_number(name: &str) -> Option<i64> {
+    let stem = stem(name)?;
+    let digits = stem.trim_end_matches(|letter: char| letter.is_ascii_digit());
+    let number = stem.get(digits.len()..)?;
+    let is_apart = digits.is_empty() || digits.ends_with(['-', '_', '.', '=']);
+    if is_apart { number.parse().ok() } else { None }
+}
+
+/// The name without its endings; `None` for that of a shard.
+fn stem(name: &str) -> Option<String> {
+    let stem = without_endings(name).to_lowercase();
+    (!is_shard(&stem)).then_some(stem)
 }
 
 fn leading_number(text: &str) -> Option<i64> {
@@ -190,6 +208,14 @@ mod tests {
         )
         .unwrap();
         assert_eq!(step_of(&folder.join("model.safetensors")), Some(77));
+        // A number in the name of an experiment is no step where anything better is there.
+        let folder = dir.path().join("experiment_7");
+        std::fs::create_dir(&folder).unwrap();
+        assert_eq!(step_of(&folder.join("best.pt")), Some(7));
+        std::fs::write(folder.join("trainer_state.json"), r#"{"global_step": 90}"#).unwrap();
+        assert_eq!(step_of(&folder.join("best.pt")), Some(90));
+        assert_eq!(step_of(&folder), Some(90));
+        assert_eq!(step_of(&folder.join("model_5.pt")), Some(5));
         let error = dated(&[dir.path().join("best.pt")], &[])
             .unwrap_err()
             .to_string();
