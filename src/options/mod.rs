@@ -70,8 +70,8 @@ impl From<String> for Pattern {
 
 /// One pattern, or several: what [`WeightOptions::select`] and its neighbours take. Implemented for
 /// whatever is a [`Pattern`] (`"conv*"`, a `String`, [`Pattern::regex`]) and for whatever iterates
-/// over some (`["conv*", "fc*"]`, a `Vec<String>`, an iterator). Its parameter distinguishes the two
-/// for the compiler and is never written.
+/// over some (`["conv*", "fc*"]`, a `Vec<String>`, an iterator). Its parameter distinguishes the
+/// two for the compiler and is never written.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no pattern for names of variables: pass a glob such as `\"conv*\"`, \
         several as `[\"conv*\", \"fc*\"]`, or `Pattern::regex(\"^h\")`",
@@ -198,8 +198,8 @@ impl WeightOptions {
     }
 
     /// Logs only the variables that match one of these patterns: `select("conv*")`, or
-    /// `select(["conv*", "fc1.*"])`. In a model of more than 1000 variables those of a pattern other
-    /// than `*` are written one by one, not only by role.
+    /// `select(["conv*", "fc1.*"])`. In a model of more than 1000 variables those of a pattern
+    /// other than `*` are written one by one, not only by role.
     ///
     /// ```
     /// use tch_tensorboard::{Pattern, WeightOptions};

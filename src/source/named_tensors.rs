@@ -50,8 +50,8 @@ feature `tch` also a `VarStore`, a part of one, and a `CModule`."
     message = "`{Self}` does not name its tensors: pass the VarStore, as in \
         `logger.log_weights(&vs, step)`",
     label = "neither a VarStore nor another source of named tensors",
-    note = "a part of a store is `SubStore::new(&vs, \"encoder\")` in place of a `Path`, and tensors \
-        of your own are pairs `(\"name\", &tensor)` or a map of them",
+    note = "a part of a store is `SubStore::new(&vs, \"encoder\")` in place of a `Path`, and \
+        tensors of your own are pairs `(\"name\", &tensor)` or a map of them",
     note = "for a model that keeps its tensors itself, implement `NamedTensors`"
 )]
 pub trait NamedTensors {

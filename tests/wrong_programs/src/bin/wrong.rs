@@ -1,5 +1,5 @@
-//! Mistakes of users. Each line with a mistake ends in what the compiler must print for it, whatever
-//! else it prints.
+//! Mistakes of users. Each line with a mistake ends in what the compiler must print for it,
+//! whatever else it prints.
 
 use tch::Tensor;
 use tch::nn::{Linear, VarStore};
