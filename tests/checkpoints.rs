@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tch_tensorboard::{Checkpoint, CheckpointFormat, LogDir, Logger, PointValue};
+use tch_tensorboard::{Checkpoint, CheckpointDiff, CheckpointFormat, LogDir, Logger, PointValue};
 
 fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/checkpoints")
@@ -180,4 +180,31 @@ fn drift_counts_from_a_baseline() {
         errors.len() == 1 && errors[0].contains("first call: head"),
         "{errors:?}"
     );
+}
+
+#[test]
+fn a_comparison_is_logged_as_other_calls_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let checkpoint = Checkpoint::open(data().join("sharded")).unwrap();
+    let diff = CheckpointDiff::new(&checkpoint, &checkpoint).histograms(true);
+    let comparison = diff.run().unwrap();
+    let logger = Logger::create(dir.path().join("run")).unwrap();
+    let scoped = logger.scoped("G").unwrap();
+    scoped.log_comparison(&comparison, 0, 10).unwrap();
+    scoped.log_compared_weights(&comparison, 0, 10).unwrap();
+    let held = logger.stats().held;
+    assert!(held > std::time::Duration::ZERO, "its time counts");
+    logger.close().unwrap();
+    let log = LogDir::open(dir.path()).unwrap();
+    let points = log.runs()[0].events().points().map(Result::unwrap);
+    let mut kinds: BTreeMap<String, Vec<(i64, &str)>> = BTreeMap::new();
+    for point in points {
+        let kind = (point.step, point.value.kind());
+        kinds.entry(point.tag.to_string()).or_default().push(kind);
+    }
+    assert_eq!(kinds["checkpoint_change/G/plain"], [(10, "histogram")]);
+    let fraction = &kinds["checkpoint_changed_fraction/G/plain"];
+    assert_eq!(fraction[..], [(10, "scalar")]);
+    let weights = &kinds["weights/G/plain"];
+    assert_eq!(weights[..], [(0, "histogram"), (10, "histogram")]);
 }

@@ -950,6 +950,17 @@ fn tensors_that_are_no_images_are_errors() {
 }
 
 #[test]
+fn a_batch_of_more_images_than_a_grid_takes_is_an_error_however_few_bytes_it_has() {
+    let (_dir, logger) = logger();
+    let one = Tensor::zeros([1, 1, 1, 1], (Kind::Float, Device::Cpu));
+    let many = one.expand([1 << 40, 1, 1, 1], false);
+    let image = Image::from_tensor(&many, ImageLayout::Nchw);
+    let error = logger.log_images("grid", [image], 0).unwrap_err();
+    let wanted = "TensorBoard shows at most";
+    assert!(error.to_string().contains(wanted), "{error}");
+}
+
+#[test]
 fn matrices_and_filters_have_pictures() {
     let (_dir, logger) = logger();
     let vs = VarStore::new(Device::Cpu);

@@ -308,7 +308,12 @@ fn judge(cell: Cell, seen: &Seen, label: Option<&Label>) -> Outcome {
         fits.iter()
             .find(|finding| finding.variable.as_ref() == Some(name))
     };
+    let is_remarked = label.remark.is_some_and(|remark| {
+        let mut must = label.must.iter();
+        must.all(|name| seen.remarks.contains(&(name.clone(), remark)))
+    });
     outcome.found = match label.must.as_slice() {
+        _ if is_remarked => true,
         [] => !fits.is_empty(),
         names => names.iter().any(|name| named(name).is_some()),
     };
@@ -322,7 +327,8 @@ fn judge(cell: Cell, seen: &Seen, label: Option<&Label>) -> Outcome {
             _ => false,
         })
     });
-    outcome.right = outcome.found && cause && label.must.iter().all(|name| named(name).is_some());
+    let all_named = label.must.iter().all(|name| named(name).is_some());
+    outcome.right = outcome.found && cause && (is_remarked || all_named);
     let is_explained = |finding: &&tch_tensorboard::Finding| {
         let (may, name) = (label.may.as_ref(), finding.variable.as_ref());
         let place = may.is_none_or(|may| name.is_some_and(|name| may.contains(name)));

@@ -21,6 +21,8 @@ const BATCH: i64 = 32;
 pub(crate) struct Seen {
     pub(crate) findings: Vec<Finding>,
     pub(crate) verdicts: BTreeMap<String, Verdict>,
+    /// The variables that are learning and have a remark, with its name.
+    pub(crate) remarks: BTreeSet<(String, &'static str)>,
     pub(crate) report: String,
     /// What the tensors say against the label.
     pub(crate) objection: Option<String>,
@@ -117,6 +119,12 @@ pub(crate) fn seen(logger: &Logger) -> Result<Seen> {
     let report = logger.weight_report()?;
     let findings = logger.take_findings();
     logger.close()?;
+    let learning = report.parameters.iter();
+    let learning = learning.filter(|one| one.verdict == Verdict::Learning);
+    let remarks = learning.flat_map(|one| {
+        let names = one.remarks().iter().map(|remark| remark.name());
+        names.map(|name| (one.name.clone(), name))
+    });
     let verdicts = report.parameters.iter().map(|one| {
         let scope = if one.scope.is_empty() { "" } else { "/" };
         (format!("{}{scope}{}", one.scope, one.name), one.verdict)
@@ -124,6 +132,7 @@ pub(crate) fn seen(logger: &Logger) -> Result<Seen> {
     Ok(Seen {
         findings,
         verdicts: verdicts.collect(),
+        remarks: remarks.collect(),
         report: report.to_string(),
         objection: None,
         dead: BTreeSet::new(),

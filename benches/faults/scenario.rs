@@ -122,6 +122,8 @@ pub(crate) const HEALTHY: [&str; 26] = [
 pub(crate) struct Label {
     /// Names of verdicts, any of which is right.
     pub(crate) verdicts: &'static [&'static str],
+    /// A remark that is as right where nothing has come of the fault: the variable is learning.
+    pub(crate) remark: Option<&'static str>,
     /// Variables that must be named; empty: any, or the model.
     pub(crate) must: Vec<String>,
     /// Where findings may be. `None`: anywhere.
@@ -178,6 +180,7 @@ pub(crate) fn label(
 ) -> Label {
     let named = |verdicts| Label {
         verdicts,
+        remark: None,
         must: names.to_vec(),
         may: Some(names.to_vec()),
         also: &[],
@@ -255,7 +258,9 @@ pub(crate) fn label(
             also: &["dead_gradient"],
             ..named(&["all_zero"])
         },
+        // A number alone is a remark: a layer that begins a thousand times too small recovers.
         "bad-init" => Label {
+            remark: Some("poor_init"),
             must: weights,
             may: None,
             also: OUT_OF_HAND,

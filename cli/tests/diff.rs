@@ -177,6 +177,21 @@ fn expectations_decide_the_exit_status() {
 }
 
 #[test]
+fn a_pattern_that_matches_no_tensor_is_named_with_the_nearest_names() {
+    let fixture = tuned();
+    for option in ["--tensor", "--exclude"] {
+        // The other pattern matches, so there is something to compare.
+        let args = ["--tensor", "head.*", option, "hed.*"];
+        let (code, out, err) = run(&args, fixture.paths());
+        assert!(code == 2 && out.contains("head.weight"), "{out}{err}");
+        let said = format!("{option} \"hed.*\" matches no tensor; ");
+        assert!(err.contains(&said) && err.contains("head.weight"), "{err}");
+    }
+    let (code, _, err) = run(&["--tensor", "hed.*"], fixture.paths());
+    assert!(code == 2 && err.contains("head.weight"), "{err}");
+}
+
+#[test]
 fn a_file_that_is_none_is_named() {
     let fixture = tuned();
     let gone = fixture.a.with_file_name("gone.safetensors");

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::Value;
-use tch_tensorboard::{Cadence, Logger, Overhead, WeightOptions};
+use tch_tensorboard::{Cadence, Logger, LoggerBuilder, Overhead, WeightOptions};
 
 const EVERY: &str = "--watch=0.1";
 
@@ -54,15 +54,18 @@ struct Training {
 
 impl Training {
     fn begin(run: &Path) -> Training {
-        // Each step is in the log, whatever the clock says.
-        let logger = Logger::builder(run)
-            .max_file_bytes(64 << 10)
-            .weights(WeightOptions::new().scalars(Cadence::EveryCall))
-            .overhead(Overhead::Unlimited);
         Training {
-            logger: logger.create().unwrap(),
+            logger: Training::builder(run).create().unwrap(),
             step: 0,
         }
+    }
+
+    /// Each step is in the log, whatever the clock says.
+    fn builder(run: &Path) -> LoggerBuilder {
+        Logger::builder(run)
+            .max_file_bytes(64 << 10)
+            .weights(WeightOptions::new().scalars(Cadence::EveryCall))
+            .overhead(Overhead::Unlimited)
     }
 
     /// So many further steps, at which the second variable rests or not.
@@ -96,6 +99,13 @@ fn line_with(lines: &mut BufReader<ChildStdout>, is_it: impl Fn(&Value) -> bool)
     }
 }
 
+/// What `report` says of the run `a` as it is now.
+fn whole(logdir: &Path) -> Value {
+    let args = ["report", "--json", "--recompute", "--run=a"];
+    let whole = program(&args, logdir).output().unwrap();
+    serde_json::from_slice(&whole.stdout).unwrap()
+}
+
 fn step_of(line: &Value) -> i64 {
     line["models"][0]["step"].as_i64().unwrap_or(-1)
 }
@@ -127,7 +137,10 @@ fn a_program_gets_a_line_each_time_a_run_has_grown() {
     let is_log = |name: &str| name.contains("tfevents");
     let files = files.filter(|file| is_log(&file.as_ref().unwrap().path().to_string_lossy()));
     assert!(files.count() > 2, "no new file was begun");
-    let line = line_with(&mut lines, |line| step_of(line) == training.step - 1);
+    // What it comes to is what `report` says of the whole.
+    let whole = whole(temp.path());
+    assert_eq!(step_of(&whole), training.step - 1);
+    line_with(&mut lines, |line| *line == whole);
 
     interrupt(&child);
     let mut rest = String::new();
@@ -139,10 +152,30 @@ fn a_program_gets_a_line_each_time_a_run_has_grown() {
     );
     let (code, err) = ended(child);
     assert_eq!((code, err.as_str()), (Some(0), ""));
-    // What it came to is what `report` says of the whole.
-    let whole = program(&["report", "--json", "--recompute", "--run=a"], temp.path());
-    let whole = { whole }.output().unwrap().stdout;
-    assert_eq!(serde_json::from_slice::<Value>(&whole).unwrap(), line);
+}
+
+#[test]
+fn a_session_that_takes_back_steps_is_read_as_by_a_report_of_the_whole() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = temp.path().join("a");
+    let mut training = Training::begin(&run);
+    training.go_on(60, false);
+    training.logger.close().unwrap();
+    let mut child = program(&["report", EVERY, "--recompute"], temp.path());
+    let mut child = guarded(child.stdout(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    line_with(&mut lines, |line| step_of(line) == 59);
+    let builder = Training::builder(&run).resume_from(30);
+    let mut training = Training {
+        logger: builder.create().unwrap(),
+        step: 30,
+    };
+    training.go_on(50, false);
+    let whole = whole(temp.path());
+    assert_eq!(step_of(&whole), 79);
+    line_with(&mut lines, |line| *line == whole);
+    interrupt(&child);
+    assert_eq!(ended(child), (Some(0), String::new()));
 }
 
 #[test]
@@ -290,7 +323,8 @@ fn a_small_terminal_shows_the_first_lines_and_how_many_are_missing() {
         let mut training = Training::begin(&temp.path().join(format!("run{index}")));
         training.go_on(100, index == 3);
     }
-    let command = program(&["report", EVERY, "--color=never"], temp.path());
+    let mut command = program(&["report", EVERY], temp.path());
+    command.env("NO_COLOR", "1");
     let mut terminal = Terminal::new(command, 20, 50);
     let picture = terminal.picture_with("12 runs with weights: 1 has faults");
     assert!(!picture.contains('\u{1b}'), "{picture}");

@@ -1,10 +1,11 @@
-//! PointBatch over many variables: the whole model, a group, a role.
+//! Points over many variables: the whole model, a group, a role.
 
 use std::sync::Arc;
 
+use crate::analysis::aggregate_tags::Aggregate;
 use crate::analysis::points::{HistogramPoint, PointBatch, ScalarPoint};
 use crate::analysis::state::State;
-use crate::analysis::tags::{Aggregate, PointTag};
+use crate::analysis::tags::PointTag;
 use crate::capture::plan::Due;
 use crate::kernel::histogram::{Curve, FineHistogram};
 use crate::model::measured::Measured;

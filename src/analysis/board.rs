@@ -1,8 +1,9 @@
 //! What the generated dashboard shows of one watched model.
 
+use crate::analysis::aggregate_tags::Aggregate;
 use crate::analysis::dashboard::{FaultBoard, ScopeBoard, VariableBoard};
 use crate::analysis::state::State;
-use crate::analysis::tags::{Aggregate, VariableTags};
+use crate::analysis::tags::VariableTags;
 use crate::capture::plan::Plan;
 use crate::model::statistic::{Attention, Quantity, Statistic, StatisticRow};
 use crate::model::tier::Tier;

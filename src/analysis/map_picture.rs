@@ -1,5 +1,9 @@
 //! Draws a [`WeightMap`]: a row a variable, time to the right, and all that is needed to read it.
 
+use crate::analysis::map_legend::{LINE, legend};
+use crate::analysis::map_signs::{
+    GAP, INK, LEVELS, NONFINITE, PAPER, STILL, TRIANGLE, UNSEEN, hatch, palette, triangle,
+};
 use crate::analysis::weight_map::{Cell, Mark, WeightMap};
 use crate::summary::canvas::{Canvas, Color, LETTER, Rect, text_width};
 
@@ -16,68 +20,9 @@ const MOST_ROW: usize = 24;
 const LABEL: usize = 40;
 const LABEL_FRONT: usize = 12;
 
-/// Space between parts in pixels.
-const GAP: usize = 8;
-
-/// Height of a line of the legend in pixels.
-const LINE: usize = 14;
-
 /// log10 of the update ratio at either end of the scale. Healthy training is in the middle, at -3.
 const LOWEST: f32 = -5.0;
 const HIGHEST: f32 = -1.0;
-
-/// Colours of the scale.
-const LEVELS: usize = 33;
-
-/// Viridis at each eighth (Smith and van der Walt, 2015; CC0): its brightness rises evenly, for
-/// eyes that see fewer colours, too. All other colours differ from these for them as well, which a
-/// test checks.
-const VIRIDIS: [[u8; 3]; 9] = [
-    [0x44, 0x01, 0x54],
-    [0x47, 0x2d, 0x7b],
-    [0x3b, 0x52, 0x8b],
-    [0x2c, 0x72, 0x8e],
-    [0x21, 0x91, 0x8c],
-    [0x28, 0xae, 0x80],
-    [0x5e, 0xc9, 0x62],
-    [0xad, 0xdc, 0x30],
-    [0xfd, 0xe7, 0x25],
-];
-
-const PAPER: Color = LEVELS as Color;
-const INK: Color = PAPER + 1;
-const STILL: Color = PAPER + 2;
-const UNSEEN: Color = PAPER + 3;
-const HATCH: Color = PAPER + 4;
-const NONFINITE: Color = PAPER + 5;
-const COLORS: usize = LEVELS + 6;
-
-/// The colours behind the numbers of a [`Canvas`].
-fn palette() -> [[u8; 3]; COLORS] {
-    let mut palette = [[255; 3]; COLORS];
-    let steps = (LEVELS - 1) / (VIRIDIS.len() - 1);
-    for (level, color) in palette.iter_mut().take(LEVELS).enumerate() {
-        let (low, part) = (level / steps, level % steps);
-        let ends = (VIRIDIS.get(low), VIRIDIS.get(low + 1).or(VIRIDIS.last()));
-        if let (Some(from), Some(to)) = ends {
-            for (channel, value) in color.iter_mut().enumerate() {
-                let (from, to) = (usize::from(from[channel]), usize::from(to[channel]));
-                *value = ((from * (steps - part) + to * part) / steps) as u8;
-            }
-        }
-    }
-    let others = [
-        (INK, [0x1a, 0x1a, 0x1a]),
-        (STILL, [0xbe, 0xbe, 0xbe]),
-        (UNSEEN, [0xee, 0xf2, 0xfb]),
-        (HATCH, [0x78, 0x78, 0x78]),
-        (NONFINITE, [0xd4, 0x00, 0x00]),
-    ];
-    for (color, rgb) in others {
-        palette[usize::from(color)] = rgb;
-    }
-    palette
-}
 
 /// A picture of what the map holds, as a PNG; `None` of a map without a row or a column.
 pub(crate) fn to_png(map: &WeightMap) -> Option<MapPng> {
@@ -337,127 +282,10 @@ fn level(log_ratio: Option<f32>) -> Color {
     (share.clamp(0.0, 1.0) * (LEVELS - 1) as f32).round() as Color
 }
 
-fn hatch(canvas: &mut Canvas, rect: Rect) {
-    for y in rect.y..rect.y + rect.height {
-        for (right, pixel) in canvas.row(rect.x, y, rect.width).iter_mut().enumerate() {
-            let is_line = (rect.x + right + y).is_multiple_of(4);
-            *pixel = if is_line { HATCH } else { PAPER };
-        }
-    }
-}
-
-/// Height of the mark of a finding, without its outline.
-const TRIANGLE: usize = 6;
-
-/// A triangle that points down at `x`, with an outline that parts it from what is behind.
-fn triangle(canvas: &mut Canvas, x: usize, y: usize) {
-    let mut layer = |down: usize, half: usize, color: Color| {
-        let rect = Rect {
-            x: x.saturating_sub(half),
-            y: y + down,
-            width: 2 * half + 1,
-            height: 1,
-        };
-        canvas.fill(rect, color);
-    };
-    for down in 0..TRIANGLE + 2 {
-        layer(down, TRIANGLE.saturating_sub(down * 3 / 4), PAPER);
-    }
-    for down in 0..TRIANGLE {
-        layer(down, (TRIANGLE - down) * 3 / 4, INK);
-    }
-}
-
-/// What is drawn before a text of the legend.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Sign {
-    Scale,
-    Plain(Color),
-    Hatched,
-    Mark,
-}
-
-/// A text of the legend with its sign.
-struct LegendItem {
-    sign: Sign,
-    text: &'static str,
-    x: usize,
-    line: usize,
-}
-
-impl LegendItem {
-    fn draw(&self, canvas: &mut Canvas) {
-        let y = GAP / 2 + self.line * LINE;
-        let rect = Rect {
-            x: self.x,
-            y,
-            width: sign_width(self.sign),
-            height: 9,
-        };
-        match self.sign {
-            Sign::Scale => {
-                for right in 0..SCALE {
-                    let color = (right * LEVELS / SCALE) as Color;
-                    let bar = Rect {
-                        x: self.x + right,
-                        width: 1,
-                        ..rect
-                    };
-                    canvas.fill(bar, color);
-                }
-            }
-            Sign::Plain(color) => canvas.fill(rect, color),
-            Sign::Hatched => hatch(canvas, rect),
-            Sign::Mark => triangle(canvas, self.x + rect.width / 2, y + 1),
-        }
-        canvas.text(self.x + rect.width + LETTER / 2, y + 1, self.text, INK);
-    }
-
-    fn end(&self) -> usize {
-        self.x + sign_width(self.sign) + LETTER / 2 + text_width(self.text)
-    }
-}
-
-/// Width of the scale of the legend in pixels.
-const SCALE: usize = 2 * 33;
-
-fn sign_width(sign: Sign) -> usize {
-    match sign {
-        Sign::Scale => SCALE,
-        _ => 14,
-    }
-}
-
-/// What the colours mean, in lines of a picture of this width.
-fn legend(width: usize) -> Vec<LegendItem> {
-    let texts = [
-        (Sign::Scale, "update ratio 1e-5 to 1e-1"),
-        (Sign::Plain(STILL), "did not move"),
-        (Sign::Hatched, "frozen"),
-        (Sign::Plain(NONFINITE), "NaN or infinite"),
-        (Sign::Plain(UNSEEN), "not observed"),
-        (Sign::Mark, "a finding began"),
-    ];
-    let mut items: Vec<LegendItem> = Vec::new();
-    for (sign, text) in texts {
-        let before = items.last();
-        let mut item = LegendItem {
-            sign,
-            text,
-            x: before.map_or(GAP, |item| item.end() + 2 * GAP),
-            line: before.map_or(0, |item| item.line),
-        };
-        if item.end() > width - GAP {
-            (item.x, item.line) = (GAP, item.line + 1);
-        }
-        items.push(item);
-    }
-    items
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analysis::map_signs::HATCH;
     use crate::analysis::weight_map::{COLUMNS, Motion};
     use std::sync::Arc;
 

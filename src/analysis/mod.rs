@@ -3,12 +3,15 @@
 //! text beside its first value.
 
 mod aggregate;
+mod aggregate_tags;
 mod begun;
 mod board;
 mod checkup;
 pub(crate) mod dashboard;
 pub(crate) mod description;
+mod map_legend;
 pub(crate) mod map_picture;
+mod map_signs;
 mod origin;
 pub(crate) mod points;
 mod record;

@@ -1,7 +1,7 @@
 //! What the private record says of a model: see `proto/tch_tensorboard.proto`.
 
+use crate::analysis::aggregate_tags::Aggregate;
 use crate::analysis::state::State;
-use crate::analysis::tags::Aggregate;
 use crate::capture::plan::{Plan, Variable};
 use crate::capture::snapshot::Thinning;
 use crate::proto::tch_tensorboard::{FindingRecord, ModelRecord, VariableRecord};

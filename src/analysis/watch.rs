@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::analysis::aggregate::aggregate_points;
+use crate::analysis::aggregate_tags::{Aggregate, aggregates};
 use crate::analysis::begun::Begun;
 use crate::analysis::board::scope_board;
 use crate::analysis::checkup::Checkup;
@@ -17,7 +18,7 @@ use crate::analysis::points::{PointBatch, ScalarPoint};
 use crate::analysis::record::{Diagnosed, model_record};
 use crate::analysis::state::{State, elements};
 use crate::analysis::tag_parts::{FINDINGS, weight_map_tag};
-use crate::analysis::tags::{Aggregate, PointTag, aggregates, variable_tags};
+use crate::analysis::tags::{PointTag, variable_tags};
 use crate::analysis::twins::follow;
 use crate::analysis::weight_map::WeightMap;
 use crate::capture::buffer::{Buffer, Pool};

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::analysis::tags::role;
+use crate::analysis::aggregate_tags::role;
 
 /// Columns at most.
 pub(crate) const COLUMNS: usize = 256;
@@ -44,7 +44,7 @@ pub(crate) enum Motion {
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Cell {
     /// Sum of log10 of the update ratios, and how many there are.
-    sum: f32,
+    sum: f64,
     ratios: u32,
     pub(crate) moved: u32,
     pub(crate) still: u32,
@@ -59,7 +59,7 @@ impl Cell {
             Motion::Moved(ratio) => {
                 self.moved = self.moved.saturating_add(1);
                 if let Some(ratio) = ratio.filter(|ratio| ratio.is_finite()) {
-                    self.sum += ratio as f32;
+                    self.sum += ratio;
                     self.ratios = self.ratios.saturating_add(1);
                 }
             }
@@ -80,7 +80,7 @@ impl Cell {
 
     /// Mean of log10 of the update ratio over the moves that have one.
     pub(crate) fn log_ratio(&self) -> Option<f32> {
-        (self.ratios > 0).then(|| self.sum / self.ratios as f32)
+        (self.ratios > 0).then(|| (self.sum / f64::from(self.ratios)) as f32)
     }
 
     /// How often it was observed.
@@ -485,5 +485,12 @@ mod tests {
             all += u32::from(map.take_due(false));
         }
         assert!(all <= PICTURES_OF_FINDINGS + 7, "{all}");
+    }
+
+    #[test]
+    fn the_mean_of_many_steps_is_that_of_each() {
+        let mut cell = Cell::default();
+        (0..1_000_000).for_each(|_| cell.add(Motion::Moved(Some(-3.3))));
+        assert_eq!(cell.log_ratio(), Some(-3.3));
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::capture::buffer::{Buffer, Pool, Refusal};
+use crate::capture::buffer::{Buffer, Lent, Pool, Refusal};
 use crate::capture::comparer::Comparer;
 use crate::capture::copier::Copier;
 use crate::capture::copy_tuner::CopyTuner;
@@ -14,6 +14,7 @@ use crate::capture::meter::{EVERY, Meter};
 use crate::capture::plan::{Due, Followed, Plan};
 use crate::capture::planned::Planned;
 use crate::capture::planner::Planner;
+use crate::capture::rest::RestCounter;
 use crate::capture::sampling::Sampling;
 use crate::capture::shape_changes::ShapeChanges;
 use crate::capture::snapshot::{Captured, Snapshot, Thinning};
@@ -26,14 +27,6 @@ use crate::options::overhead::Overhead;
 use crate::source::named_tensors::{NamedTensors, StoreWait, Visitor};
 use crate::tensor;
 
-/// The idle call in a row that is taken as a step all the same, with all that follow: a rate of 0
-/// is worth seeing.
-pub(crate) const IDLE_CALLS: u32 = 20;
-
-/// Steps of a model at rest that are observed however few are: as many as a verdict looks back
-/// over, and some.
-const AT_REST: u32 = 24;
-
 /// So many times as many steps are observed while a fault is about to be confirmed.
 const SUSPECTED: u64 = 4;
 
@@ -41,29 +34,6 @@ const SUSPECTED: u64 = 4;
 struct NewestSnapshot {
     plan: Arc<Plan>,
     buffer: Arc<Buffer>,
-}
-
-/// A buffer that goes back to its pool unless it is kept, also when the source of the tensors
-/// panics: a buffer that got lost would be waited for in vain.
-struct Lent {
-    pool: Arc<Pool>,
-    buffer: Arc<Buffer>,
-    is_kept: bool,
-}
-
-impl Lent {
-    fn keep(mut self) -> Arc<Buffer> {
-        self.is_kept = true;
-        self.buffer.clone()
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        if !self.is_kept {
-            self.pool.put(self.buffer.clone());
-        }
-    }
 }
 
 /// Remembers of one model what the next call needs: never a tensor, so that nothing is kept alive.
@@ -92,16 +62,7 @@ pub(crate) struct Capture {
     newest: Option<NewestSnapshot>,
     /// Of the call before, where points lie far apart.
     fingerprint: Option<u64>,
-    /// In a row, the newest call included.
-    idle_calls: u32,
-    /// Left out since the newest snapshot, which the next one reports.
-    idle_unreported: u32,
-    /// Steps in a row at which nothing moved.
-    rest_steps: u32,
-    /// The step of the first in the row.
-    idle_since: Option<i64>,
-    /// The step of the call under way.
-    step: i64,
+    rest: RestCounter,
     followed: Followed,
     /// Which stores the newest snapshot came from, and whether they are others than before.
     owners: Option<usize>,
@@ -153,11 +114,7 @@ impl Capture {
             copied: None,
             newest: None,
             fingerprint: None,
-            idle_calls: 0,
-            idle_unreported: 0,
-            rest_steps: 0,
-            idle_since: None,
-            step: 0,
+            rest: RestCounter::default(),
             followed: Followed::default(),
             owners: None,
             is_other_store: false,
@@ -240,7 +197,6 @@ impl Capture {
         wall_time: WallTime,
     ) -> Result<(Captured, Duration)> {
         self.check_step(step)?;
-        self.step = step;
         self.follow_moved();
         let timeout = self.selection.options.store_timeout;
         self.store_wait = StoreWait {
@@ -294,12 +250,12 @@ impl Capture {
             return Ok((Captured::Skipped, Duration::ZERO));
         }
         let looks_idle = self.looks_idle(source)?;
-        if self.passes_over(looks_idle) {
+        if self.rest.passes_over(looks_idle, step) {
             return Ok((Captured::Skipped, Duration::ZERO));
         }
         let Some(bytes) = self.bytes_to_copy(looks_idle) else {
             match looks_idle {
-                true => self.idle_unreported += 1,
+                true => self.rest.count_unreported(),
                 false => self.count_unobserved(),
             }
             self.count_step(looks_idle);
@@ -310,14 +266,10 @@ impl Capture {
             self.count_step(looks_idle);
             return Ok((Captured::Dropped, waited));
         };
-        let mut lent = Lent {
-            pool: self.pool.clone(),
-            buffer,
-            is_kept: false,
-        };
+        let mut lent = Lent::new(self.pool.clone(), buffer);
         self.copy(source, &mut lent.buffer)?;
         let is_idle = looks_idle || self.equals_newest(&lent.buffer);
-        if !looks_idle && self.passes_over(is_idle) {
+        if !looks_idle && self.rest.passes_over(is_idle, step) {
             return Ok((Captured::Skipped, waited));
         }
         if !self.is_observed(self.steps) && !self.follows() {
@@ -451,7 +403,7 @@ impl Capture {
     /// True for the first steps of a model at rest, which cannot be distinguished from the others
     /// later.
     fn is_watched_at_rest(&self) -> bool {
-        self.stride() > 1 && self.throttle.has_credit() && self.rest_steps < AT_REST
+        self.stride() > 1 && self.throttle.has_credit() && self.rest.has_just_begun()
     }
 
     /// Of so many steps one is observed. More of them while a fault is about to be confirmed, out
@@ -484,9 +436,9 @@ impl Capture {
     /// other model's turn). What cannot be seen without a copy counts as moved.
     ///
     /// Where points lie far apart there is no copy of the call before to compare with, and a few
-    /// elements stand for all: steps that change none of them, at most [`IDLE_CALLS`] in a row, are
-    /// not counted, which moves the next point by as many calls. The two calls of a delta are
-    /// always compared in full.
+    /// elements stand for all: steps that change none of them, at most
+    /// [`IDLE_CALLS`](crate::capture::IDLE_CALLS) in a row, are not counted, which moves the next
+    /// point by as many calls. The two calls of a delta are always compared in full.
     fn looks_idle<S: NamedTensors + ?Sized>(&mut self, source: &S) -> Result<bool> {
         let Some(planned) = &self.planned else {
             return Ok(false);
@@ -536,24 +488,9 @@ impl Capture {
             && newest.buffer.bytes().get(..bytes) == buffer.bytes().get(..bytes)
     }
 
-    /// True when an idle call is left out, which the first ones in a row are.
-    fn passes_over(&mut self, is_idle: bool) -> bool {
-        let passed = is_idle && self.idle_calls + 1 < IDLE_CALLS;
-        self.idle_calls += u32::from(passed);
-        self.idle_unreported += u32::from(passed);
-        if is_idle {
-            self.idle_since.get_or_insert(self.step);
-        }
-        passed
-    }
-
     fn count_step(&mut self, is_idle: bool) {
         self.steps += 1;
-        self.rest_steps += u32::from(is_idle);
-        if !is_idle {
-            (self.idle_calls, self.rest_steps) = (0, 0);
-            self.idle_since = None;
-        }
+        self.rest.count_step(is_idle);
     }
 
     /// Copies the tensors, after a new plan where the variables are not those of the plan any more.
@@ -618,7 +555,7 @@ impl Capture {
     /// What a call writes. A step at which nothing moved is written whenever it is observed.
     fn due(&self, plan: &Plan, call: u64) -> Vec<Due> {
         let stride = self.stride();
-        let is_at_rest = self.idle_since.is_some();
+        let is_at_rest = self.rest.since().is_some();
         let mut due = plan.due(call, stride);
         if stride > 1 && is_at_rest && !plan.is_observed(call, stride) {
             let classes = std::iter::zip(&mut due, &plan.classes);
@@ -654,14 +591,9 @@ impl Capture {
         if !plan.is_explicit() {
             self.throttle.follow(self.steps, &self.costs);
         }
-        // One that is compared with nothing says nothing of the rest that it lies in.
-        let idle_calls = match follows || self.idle_since.is_none() {
-            true => std::mem::take(&mut self.idle_unreported),
-            false => 0,
-        };
         Captured::Snapshot(Box::new(Snapshot {
-            idle_calls,
-            idle_since: self.idle_since,
+            idle_calls: self.rest.take_unreported(follows),
+            idle_since: self.rest.since(),
             learning_rate: self.learning_rate,
             step,
             wall_time,
@@ -684,6 +616,7 @@ impl Capture {
 #[cfg(all(test, not(shuttle)))]
 mod tests {
     use super::*;
+    use crate::capture::rest::{AT_REST, IDLE_CALLS};
     use crate::options::WeightOptions;
 
     /// A capture that observes one step of so many, and the buffer that its worker keeps.

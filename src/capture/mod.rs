@@ -2,6 +2,7 @@
 //! `fingerprint` and `copier` are its passes over a source, each a `walk` along a plan; a
 //! `snapshot` in a pooled `buffer` goes to the worker.
 
+pub(crate) mod budget;
 pub(crate) mod buffer;
 mod caller;
 mod comparer;
@@ -13,6 +14,7 @@ mod meter;
 pub(crate) mod plan;
 mod planned;
 mod planner;
+mod rest;
 pub(crate) mod samples;
 mod sampling;
 mod shape_changes;
@@ -21,5 +23,6 @@ mod throttle;
 mod walk;
 
 pub(crate) use crate::model::subject::Subject;
-pub(crate) use caller::{Capture, IDLE_CALLS};
+pub(crate) use caller::Capture;
+pub(crate) use rest::IDLE_CALLS;
 pub(crate) use snapshot::{Captured, Snapshot};

@@ -1,7 +1,8 @@
 //! How many of a model's steps are observed, so that logging keeps to its share of the process's
-//! CPU time.
+//! CPU time, or of the time on the clock where that is more: a process that waits for a GPU
+//! computes little itself.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::capture::costs::Costs;
 use crate::options::overhead::Overhead;
@@ -22,7 +23,7 @@ const BETWEEN: u64 = 16;
 /// steps of a small model, all that a short run has, so that a fault that takes its time to be
 /// sure, such as stillness without a reason, is reported as early as without a limit. It counts,
 /// and is made up for later.
-const ADVANCE: Duration = Duration::from_millis(40);
+const ADVANCE: Duration = Duration::from_millis(100);
 
 /// From this stride on the steps between are not even looked at.
 const BLIND: u64 = 256;
@@ -38,22 +39,25 @@ struct Reading {
     step: u64,
     spent: Duration,
     process: Duration,
+    clock: Duration,
 }
 
 impl Reading {
-    fn now(step: u64, costs: &Costs) -> Reading {
+    fn now(step: u64, costs: &Costs, began: Instant) -> Reading {
         Reading {
             step,
             spent: costs.spent(),
             process: cpu_clock::process(),
+            clock: began.elapsed(),
         }
     }
 
-    /// The share of the process's time that logging took since an earlier reading.
+    /// The share of the time that logging took since an earlier reading.
     fn share_since(&self, before: &Reading) -> f64 {
         let spent = self.spent.saturating_sub(before.spent).as_secs_f64();
-        let process = self.process.saturating_sub(before.process).as_secs_f64();
-        spent / process.max(1e-9)
+        let process = self.process.saturating_sub(before.process);
+        let clock = self.clock.saturating_sub(before.clock);
+        spent / process.max(clock).as_secs_f64().max(1e-9)
     }
 }
 
@@ -62,6 +66,7 @@ impl Reading {
 pub(crate) struct Throttle {
     limit: Option<f64>,
     stride: u64,
+    created: Instant,
     /// When the steps began that keep to the limit.
     began: Option<Reading>,
     /// At the decision before.
@@ -75,6 +80,7 @@ impl Throttle {
         Throttle {
             limit: overhead.share(),
             stride: 1,
+            created: Instant::now(),
             began: None,
             decided: None,
             has_credit: true,
@@ -121,7 +127,7 @@ impl Throttle {
     /// Takes that so many steps have passed, and decides for those to come.
     pub(crate) fn follow(&mut self, steps: u64, costs: &Costs) {
         if self.limit.is_some() && self.is_due(steps, costs.spent()) {
-            self.decide(Reading::now(steps, costs));
+            self.decide(Reading::now(steps, costs, self.created));
         }
     }
 
@@ -163,7 +169,17 @@ mod tests {
 
     /// A run whose steps take a millisecond, each observed one so many microseconds more and the
     /// others a few: the strides decided, and the share that logging took in the end.
-    fn run(limit: f64, mut costs: impl FnMut(u64) -> (u64, u64), steps: u64) -> (Vec<u64>, f64) {
+    fn run(limit: f64, costs: impl FnMut(u64) -> (u64, u64), steps: u64) -> (Vec<u64>, f64) {
+        run_beside(Duration::ZERO, limit, costs, steps)
+    }
+
+    /// The same where a step takes so long on the clock.
+    fn run_beside(
+        clock: Duration,
+        limit: f64,
+        mut costs: impl FnMut(u64) -> (u64, u64),
+        steps: u64,
+    ) -> (Vec<u64>, f64) {
         let mut throttle = Throttle::new(Overhead::AtMost(limit));
         let (mut spent, mut process) = (Duration::ZERO, Duration::ZERO);
         let (mut strides, mut began) = (vec![1], Duration::ZERO);
@@ -177,6 +193,7 @@ mod tests {
                 step,
                 spent,
                 process,
+                clock: step as u32 * clock,
             };
             if throttle.is_due(step, spent) {
                 throttle.decide(reading);
@@ -198,11 +215,18 @@ mod tests {
     }
 
     #[test]
+    fn a_process_that_waits_is_measured_by_the_clock() {
+        let waits = Duration::from_millis(30);
+        assert_eq!(run_beside(waits, 0.02, |_| (500, 2), 3000).0, [1]);
+        assert!(run(0.02, |_| (500, 2), 3000).0.len() > 1);
+    }
+
+    #[test]
     fn a_short_run_is_observed_in_full_whatever_the_share_of_its_steps() {
-        // 40 ms are 300 steps of 130 microseconds behind the first 36.
-        let (strides, _) = run(0.02, |_| (130, 1), 330);
+        // 100 ms are 300 steps of 330 microseconds behind the first 36.
+        let (strides, _) = run(0.02, |_| (330, 1), 330);
         assert_eq!(strides, [1]);
-        let (strides, share) = run(0.02, |_| (130, 1), 20_000);
+        let (strides, share) = run(0.02, |_| (330, 1), 20_000);
         assert!(strides.len() > 1 && share < 0.021, "{share} {strides:?}");
     }
 
@@ -224,7 +248,7 @@ mod tests {
     fn a_run_that_gets_cheaper_is_observed_more() {
         let (strides, _) = run(0.02, |step| (if step < 500 { 1000 } else { 10 }, 1), 6000);
         assert_eq!(strides.last(), Some(&1), "{strides:?}");
-        let (strides, share) = run(0.02, |step| (if step < 500 { 10 } else { 1000 }, 1), 6000);
+        let (strides, share) = run(0.02, |step| (if step < 500 { 10 } else { 1000 }, 1), 12_000);
         assert!(*strides.last().unwrap() >= 32, "{strides:?}");
         assert!(share < 0.021, "{share}");
     }

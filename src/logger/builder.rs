@@ -7,7 +7,7 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::capture::buffer::Budget;
+use crate::capture::budget::Budget;
 use crate::error::{Error, Result};
 use crate::logger::Logger;
 use crate::logger::core::Core;

@@ -95,16 +95,16 @@ impl Logger {
             };
             if let Some(histograms) = &row.histograms {
                 let text = format!("Change of the elements {since}.");
-                let counted = histograms.change.clone();
-                self.send_about(CHANGE, row, to, text, CountedHistogram { counted, rows });
+                let change = CountedHistogram(histograms.change.to_histogram(rows));
+                self.send_about(CHANGE, row, to, text, change)?;
             }
             if let Some(ratio) = statistics.relative_change {
                 let text = format!("Norm of the change {since}, over the norm at that one.");
-                self.send_about(RATIO, row, to, text, PlainScalar(ratio));
+                self.send_about(RATIO, row, to, text, PlainScalar(ratio))?;
             }
             let text = format!("Share of the elements that changed {since}.");
             let fraction = PlainScalar(statistics.changed_fraction());
-            self.send_about(FRACTION, row, to, text, fraction);
+            self.send_about(FRACTION, row, to, text, fraction)?;
         }
         Ok(())
     }
@@ -131,9 +131,8 @@ impl Logger {
         for (step, side) in sides {
             for row in &comparison.rows {
                 if let Some(histograms) = &row.histograms {
-                    let counted = side(histograms).clone();
-                    let text = "The weights.";
-                    self.send_about(WEIGHTS, row, step, text, CountedHistogram { counted, rows });
+                    let weights = CountedHistogram(side(histograms).to_histogram(rows));
+                    self.send_about(WEIGHTS, row, step, "The weights.", weights)?;
                 }
             }
         }
@@ -147,19 +146,17 @@ impl Logger {
         step: i64,
         description: impl Into<Cow<'static, str>>,
         payload: P,
-    ) {
+    ) -> Result<()> {
         let name = row.other_name.as_deref().unwrap_or(&row.name);
         let tag = match &*self.models.scope {
             "" => format!("{first}/{name}"),
             scope => format!("{first}/{scope}/{name}"),
         };
+        let call = self.begin(&tag, step)?;
         let tagged = TaggedPayload {
-            step,
-            wall_time: self.now(),
-            tag: tag.into(),
             description: description.into(),
-            payload: Box::new(payload),
+            ..call.place().whole_tag(&tag, payload)
         };
-        let _ = self.core.send_entry(&self.run, tagged.into());
+        call.send_whole(tagged.into()).map(drop)
     }
 }

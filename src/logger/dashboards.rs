@@ -10,20 +10,17 @@ use crate::logger::{Logger, check_tag};
 use crate::model::types::Step;
 use crate::proto::{Event, Summary, event::What};
 use crate::run::entry::RunEntry;
-use crate::source::image::Image;
 use crate::source::named_tensors::NamedTensors;
 use crate::source::values::{Scalar, ScalarValue};
 use crate::summary::audio::Audio;
 use crate::summary::charts::{self, ChartCategory, OWN_CATEGORY};
 use crate::summary::custom_scalars;
-use crate::summary::figure::{Drawn, Figure};
-use crate::summary::graph;
+use crate::summary::foreign;
+use crate::summary::graph::{self, GraphSink};
 use crate::summary::hparams::{self, HParams, SessionStart};
 use crate::summary::mesh::Mesh;
 use crate::summary::pr_curves::{self, PrCurve};
 use crate::summary::projector::Embedding;
-use crate::summary::video::InspectedVideo;
-use crate::summary::{Payload, foreign};
 
 /// The tag under which loaders keep the graph of a run.
 const GRAPH: &str = "__run_graph__";
@@ -190,7 +187,7 @@ impl Logger {
     ///
     /// # Errors
     /// As [`log_scalars`](Logger::log_scalars); an empty name, or no values.
-    #[doc(alias("add_scalars", "add_custom_scalars_multilinechart"))]
+    #[doc(alias = "add_scalars")]
     pub fn log_scalars_chart<V: ScalarValue>(
         &self,
         chart: &str,
@@ -254,7 +251,11 @@ impl Logger {
     /// [`Error::InvalidValue`] for a category or chart without a title, one that would stay empty,
     /// a pattern that cannot be read, and more than 1000 charts; [`Error::Closed`] for a closed
     /// logger.
-    #[doc(alias("add_custom_scalars", "add_custom_scalars_marginchart"))]
+    #[doc(alias(
+        "add_custom_scalars",
+        "add_custom_scalars_multilinechart",
+        "add_custom_scalars_marginchart"
+    ))]
     pub fn log_layout(&self, layout: &[ChartCategory]) -> Result<()> {
         let call = self.begin_of_run(custom_scalars::TAG)?;
         let categories = charts::categories(layout, &|tag| self.full_tag(tag))?;
@@ -313,11 +314,17 @@ impl Logger {
     ///
     /// # Errors
     /// [`Error::InvalidValue`] for a model without variables, one of more than 100 000 nodes, and a
-    /// second graph of a run; what the source returns; [`Error::Closed`] for a closed logger.
+    /// second graph of a run; what the source returns; [`Error::Closed`] for a closed logger. A
+    /// store that another thread keeps locked is no error: see
+    /// [`WeightOptions::store_timeout`](crate::WeightOptions::store_timeout).
     #[doc(alias = "add_graph")]
     pub fn log_graph<S: NamedTensors + ?Sized>(&self, model: &S) -> Result<()> {
         let call = self.begin_of_run(GRAPH)?;
-        self.send_graph(call, graph::of_model(model)?)
+        let mut found = GraphSink::default();
+        if !self.visit(model, &mut found)? {
+            return Ok(());
+        }
+        self.send_graph(call, found.encode()?)
     }
 
     /// Shows a serialized `GraphDef`, such as TensorFlow or PyTorch's `torch.utils.tensorboard`
@@ -390,10 +397,11 @@ impl Logger {
     ///
     /// # Errors
     /// [`Error::InvalidValue`] for shapes that do not fit, no vectors, more than 100 000, more than
-    /// 2^26 numbers in all, other numbers of labels or pictures, pictures of several sizes or
-    /// files, and more pixels than 8192 in a row of pictures; [`Error::UnsupportedTensor`], and as
-    /// [`log_text`](Logger::log_text). Numbers that are not finite, and what a disk refuses, are
-    /// reported to [`on_error`](crate::LoggerBuilder::on_error).
+    /// 2^26 numbers in all, other numbers of labels or pictures, pictures of several sizes, and
+    /// more pixels than 8192 in a row of pictures; [`Error::InvalidImage`] for files,
+    /// [`Error::UnsupportedTensor`], and as [`log_text`](Logger::log_text). Numbers that are not
+    /// finite, and what a disk refuses, are reported to
+    /// [`on_error`](crate::LoggerBuilder::on_error).
     #[doc(alias = "add_embedding")]
     pub fn log_embedding(
         &self,
@@ -408,76 +416,6 @@ impl Logger {
             let files = embedding.copy(&tag, step)?;
             Ok(RunEntry::Embedding(Box::new(files)))
         })
-    }
-
-    /// Logs a drawing, shown in the Images dashboard: `draw` gets the pixels, white and row by row
-    /// from the top, as red, green and blue from 0 to 255. It is called at once; the picture is
-    /// encoded by the writer thread.
-    ///
-    /// `plotters` draws into such a buffer by `BitMapBackend::with_buffer`: the example `gallery`
-    /// shows how.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir()?;
-    /// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
-    /// let (width, height) = (64, 32);
-    /// logger.log_figure("diagonal", width, height, |rgb| {
-    ///     for y in 0..height {
-    ///         let pixel = (y * width + 2 * y) * 3;
-    ///         rgb[pixel..pixel + 3].fill(0);
-    ///     }
-    /// }, 0)?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::InvalidValue`] for no pixels, more than 178 956 970, and an error that `draw`
-    /// returns; as [`log_text`](Logger::log_text).
-    #[doc(alias("add_figure", "add_image_with_boxes"))]
-    pub fn log_figure<D: Drawn>(
-        &self,
-        tag: &str,
-        width: usize,
-        height: usize,
-        draw: impl FnOnce(&mut [u8]) -> D,
-        step: impl Step,
-    ) -> Result<()> {
-        let call = self.begin(tag, step)?;
-        // Before there is room for it: `draw` may log, too.
-        let figure = Figure::draw(tag, width, height, draw)?;
-        call.send(figure.bytes(), || Ok(figure))
-    }
-
-    /// Logs frames as a video, shown in the Images dashboard as an animated PNG: true colours, and
-    /// repeated for ever. A batch of images is as many frames: a tensor of time, channels, height
-    /// and width by `Image::from_tensor(&video, ImageLayout::Nchw)`.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir()?;
-    /// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
-    /// use tch_tensorboard::Image;
-    ///
-    /// let frames: Vec<[u8; 64]> = (0..8).map(|n| [n * 32; 64]).collect();
-    /// let frames = frames.iter().map(|frame| Image::from_pixels(frame, 8, 8, 1));
-    /// logger.log_video("episode", frames, 4.0, 0)?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::InvalidValue`] for no frames, frames of several sizes or more than 512 MB, files,
-    /// and a rate that is not between 0.01 and 1000 frames a second; as
-    /// [`log_image`](Logger::log_image).
-    #[doc(alias = "add_video")]
-    pub fn log_video<'a>(
-        &self,
-        tag: &str,
-        frames: impl IntoIterator<Item = Image<'a>>,
-        frames_per_sec: f32,
-        step: impl Step,
-    ) -> Result<()> {
-        let call = self.begin(tag, step)?;
-        let video = InspectedVideo::of(tag, frames, frames_per_sec)?;
-        call.send(video.bytes(), || video.copy(tag))
     }
 
     /// Logs values as messages of your own: representations that no other call writes, and values

@@ -10,6 +10,9 @@ mod models;
 mod once;
 mod opening;
 mod payload_call;
+mod pictures;
+mod visit;
+mod weights;
 
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::{Component, Path};
@@ -18,28 +21,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::analysis::tag_parts::{LEARNING_RATE, WEIGHT_IMAGES};
-use crate::capture::plan::{Plan, Variable};
-use crate::capture::{Captured, Subject};
 use crate::error::{Error, Result};
 use crate::logger::board_url::board_url;
 use crate::logger::core::{Core, RunHandle, lock};
-use crate::logger::models::{Channel, Models};
+use crate::logger::models::Models;
 use crate::model::types::{Step, WallTime};
 use crate::report::{Finding, WeightReport};
 use crate::run::entry::RunEntry;
-use crate::run::health::{Health, Stats};
-use crate::source::copied::CopiedValues;
+use crate::run::health::Stats;
 use crate::source::element_source::{FetchedScalar, PendingScalar};
-use crate::source::first_values::FirstValues;
-use crate::source::image::{CopiedPixels, Image, Inspected, check_size};
-use crate::source::named_tensors::{NamedTensors, StoreWait, Visitor};
-use crate::source::pictured::{PictureSink, Pictured};
 use crate::source::values::{Scalar, ScalarValue, Values};
-use crate::summary::heat_map::{self, HeatMap};
 use crate::summary::histograms::HistogramValues;
 use crate::summary::hparams::Status;
-use crate::summary::images::{EncodedImage, Grid, PixelImages};
 use crate::summary::scalars::DeviceScalar;
 use crate::summary::text::Markdown;
 use crate::summary::{TagText, TaggedPayload};
@@ -256,7 +249,7 @@ impl Logger {
                     waited = self.push(step, wall_time, [(scope, *tag, number)])?
                 }
                 FetchedScalar::Later(tensor) => {
-                    self.send_device_scalar(tag, tensor, step, wall_time)
+                    self.send_device_scalar(tag, tensor, step, wall_time)?;
                 }
             }
         } else {
@@ -273,7 +266,7 @@ impl Logger {
                 waited = self.push(step, wall_time, numbers)?;
             }
             for (tag, tensor) in tensors {
-                self.send_device_scalar(tag, tensor, step, wall_time);
+                self.send_device_scalar(tag, tensor, step, wall_time)?;
             }
         }
         self.core.shared.health.held(since.elapsed(), waited);
@@ -287,7 +280,8 @@ impl Logger {
         tensor: Box<dyn PendingScalar>,
         step: i64,
         wall_time: WallTime,
-    ) {
+    ) -> Result<()> {
+        self.core.check_process(&self.run)?;
         let payload = TaggedPayload {
             step,
             wall_time,
@@ -295,7 +289,8 @@ impl Logger {
             description: "".into(),
             payload: Box::new(DeviceScalar(tensor)),
         };
-        let _ = self.core.send_entry(&self.run, payload.into());
+        self.core.send_entry(&self.run, payload.into());
+        Ok(())
     }
 
     fn push<'a>(
@@ -363,349 +358,6 @@ impl Logger {
     pub fn log_text(&self, tag: &str, markdown: &str, step: impl Step) -> Result<()> {
         let call = self.begin(tag, step)?;
         call.send(markdown.len(), || Ok(Markdown(markdown.to_owned())))
-    }
-
-    /// Logs a picture, shown in the Images and Time Series dashboards: an input with its
-    /// prediction, a feature map, a confusion matrix. It is encoded as PNG on the writer thread;
-    /// the call copies its pixels.
-    ///
-    /// TensorBoard keeps ten pictures of a tag unless it is started with `--samples_per_plugin
-    /// images=100`. See [`Image`] for what becomes of values beyond the range and of NaN.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir()?;
-    /// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
-    /// use tch_tensorboard::Image;
-    ///
-    /// let heat: Vec<f32> = (0..28 * 28).map(|n| n as f32 / 783.0).collect();
-    /// logger.log_image("attention/head0", Image::from_pixels(&heat, 28, 28, 1), 0)?;
-    /// // From a tensor: Image::from_tensor(&pixels, ImageLayout::Chw)
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::InvalidImage`] for a shape that does not fit its layout, a number of channels other
-    /// than 1, 3 or 4, elements that are neither `u8`, `bool` nor floating, no pixels, more than
-    /// 178 956 970 pixels, a batch of several images, or a file that is neither PNG nor JPEG.
-    /// [`Error::UnsupportedTensor`], and as [`log_text`](Logger::log_text).
-    #[doc(alias = "add_image")]
-    pub fn log_image(&self, tag: &str, image: Image<'_>, step: impl Step) -> Result<()> {
-        let call = self.begin(tag, step)?;
-        let inspected = image.inspect(tag)?;
-        let bytes = inspected.bytes();
-        match inspected {
-            Inspected::File {
-                file,
-                width,
-                height,
-            } => call.send(bytes, || {
-                Ok(EncodedImage {
-                    width,
-                    height,
-                    file: file.to_vec(),
-                })
-            }),
-            Inspected::Pixels { size, .. } if size.images > 1 => Err(Error::InvalidImage {
-                tag: tag.into(),
-                reason: format!(
-                    "is a batch of {} images; log_images shows them as a grid",
-                    size.images
-                )
-                .into(),
-            }),
-            pixels => call.send(bytes, || Ok(PixelImages(CopiedPixels::of(tag, [pixels])?))),
-        }
-    }
-
-    /// Logs several images as one picture: a grid of eight columns, filled row by row, each cell as
-    /// large as the largest image needs. Batches and single images can be mixed; the rest of a cell
-    /// is black.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir()?;
-    /// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
-    /// use tch_tensorboard::Image;
-    ///
-    /// let filters = vec![vec![0.5_f32; 5 * 5]; 16];
-    /// let images = filters.iter().map(|filter| Image::from_pixels(filter, 5, 5, 1));
-    /// logger.log_images("filters/conv1", images, 0)?;
-    /// // A batch: logger.log_images("digits", [Image::from_tensor(&batch, ImageLayout::Nchw)], 0)?
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// As [`log_image`](Logger::log_image), where the number of pixels is that of the grid; no
-    /// images at all, and encoded files.
-    #[doc(alias("add_images", "make_grid"))]
-    pub fn log_images<'a>(
-        &self,
-        tag: &str,
-        images: impl IntoIterator<Item = Image<'a>>,
-        step: impl Step,
-    ) -> Result<()> {
-        let call = self.begin(tag, step)?;
-        let images = images.into_iter().map(|image| image.inspect(tag));
-        let images: Vec<Inspected<'_>> = images.collect::<Result<_>>()?;
-        check_grid(tag, &images)?;
-        let bytes = images.iter().map(Inspected::bytes).sum();
-        call.send(bytes, || Ok(PixelImages(CopiedPixels::of(tag, images)?)))
-    }
-
-    /// Logs a picture of each matrix and of the filters of each convolution as
-    /// `weight_images/<variable>`: what a layer looks at, units that are alike, units that are
-    /// dead. Call it seldom: TensorBoard keeps ten pictures of a tag.
-    ///
-    /// Blue weights are negative, white ones 0, orange to red ones positive, magenta ones NaN or
-    /// infinite. The range is the same to both sides and written below the picture: the largest
-    /// magnitude, but for one weight in 200, which an outlier would be. A row is an output unit; of
-    /// a convolution with at most four input channels the filters are in rows one after the other.
-    /// Each weight is a block of pixels with sharp edges. Of what has more than 512 rows or columns
-    /// (a matrix of 50 000 x 768) evenly spread ones are shown, and the picture says so.
-    ///
-    /// Variables that [`WeightOptions::select`](crate::WeightOptions::select) leaves out have no
-    /// picture, nor have those of one dimension, and those that are not floating. The call copies
-    /// what is shown, at most 1 MB of a variable in host memory; the rest is done on the writer
-    /// thread.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir()?;
-    /// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
-    /// // A `VarStore` names the shapes of its variables; slices and vectors have one dimension.
-    /// # #[cfg(feature = "tch")] {
-    /// let vs = tch::nn::VarStore::new(tch::Device::Cpu);
-    /// let _layer = tch::nn::conv2d(vs.root() / "conv", 3, 16, 5, Default::default());
-    /// assert_eq!(logger.log_weight_images(&vs, 0)?, 1);
-    /// # }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// Returns the number of pictures.
-    ///
-    /// # Errors
-    /// A step beyond `i64`, a closed logger, a store that cannot be read.
-    pub fn log_weight_images<S: NamedTensors + ?Sized>(
-        &self,
-        source: &S,
-        step: impl Step,
-    ) -> Result<usize> {
-        let step = self.run.check_step("log_weight_images", step)?;
-        self.core.check_may_wait("log_weight_images", &self.run)?;
-        let mut wait = StoreWait {
-            patience: self.core.selection.options.store_timeout,
-            ..StoreWait::default()
-        };
-        let mut pictures = PictureSink::new(|pictured| self.log_weight_image(&pictured, step));
-        source.visit(&mut Visitor::new(&mut pictures, &mut wait))?;
-        pictures.finish()
-    }
-
-    /// False for a variable that is left out.
-    fn log_weight_image(&self, pictured: &Pictured<'_>, step: i64) -> Result<bool> {
-        let Pictured {
-            name,
-            source,
-            layout,
-            sheet,
-        } = pictured;
-        if name.is_empty() || !self.core.selection.selects(name) {
-            return Ok(false);
-        }
-        let tag = format!("{WEIGHT_IMAGES}/{}", self.full_tag(name));
-        let call = self.begin(&tag, step)?;
-        let (place, elements) = (call.place(), sheet.elements());
-        call.send_entry(elements * layout.dtype.size(), || {
-            let values = CopiedValues::chosen(name, *source, layout, elements, sheet.numbers())?;
-            let sheet = sheet.clone();
-            let payload = TaggedPayload {
-                description: heat_map::DESCRIPTION.into(),
-                ..place.whole_tag(&tag, HeatMap { sheet, values })
-            };
-            Ok(payload.into())
-        })?;
-        Ok(true)
-    }
-
-    /// Logs the weights of a model, and what changed since the call before: call it after each
-    /// optimizer step.
-    ///
-    /// Copies the selected tensors once; everything else happens on the writer thread. A delta is
-    /// that of one step, however far apart the points lie: the first call has none, nor does one
-    /// after a gap that [`OnFull::Drop`](crate::OnFull::Drop) left, nor the one after
-    /// [`new_baseline`](Logger::new_baseline). Calls between which no weight moved (gradient
-    /// accumulation, the other model's turn) are no steps and write nothing, up to the twentieth in
-    /// a row: standing still is worth seeing. A variable whose shape or type changes starts anew.
-    ///
-    /// No other thread may write to the weights during the call, as for any read by libtorch.
-    ///
-    /// A model of `n` bytes takes memory for up to three copies beside itself: the snapshot before,
-    /// the one that is analysed, the one that is made. Where the system has no room for all of them
-    /// the calls wait for those that exist, which is reported once; with a single one the changes
-    /// between calls cannot be written. [`close`](Logger::close) gives all of it back. For less,
-    /// choose variables with [`select`](crate::WeightOptions::select) or copy a sample with
-    /// [`sample_limit`](crate::WeightOptions::sample_limit).
-    ///
-    /// # Errors
-    /// A step that does not increase within this scope, the same name twice, nothing but complex or
-    /// undefined tensors (one among others is left out, and the report has a note on it), a closed
-    /// logger. A store that another thread keeps locked is no error: see
-    /// [`WeightOptions::store_timeout`](crate::WeightOptions::store_timeout).
-    #[doc(alias("watch", "add_histogram", "named_parameters"))]
-    pub fn log_weights<S: NamedTensors + ?Sized>(&self, source: &S, step: impl Step) -> Result<()> {
-        let step = self.run.check_step("log_weights", step)?;
-        self.log_subject(Subject::Weights, source, step)?;
-        let rate = {
-            let mut rate = lock(&self.models.learning_rate);
-            let is_new = std::mem::take(&mut rate.is_new) && !rate.is_logged_by_user;
-            rate.written_at = if is_new { Some(step) } else { rate.written_at };
-            rate.value.filter(|_| is_new)
-        };
-        if let Some(rate) = rate {
-            let scope = &*self.models.scope;
-            self.push(step, self.now(), [(scope, LEARNING_RATE, rate)])?;
-        }
-        Ok(())
-    }
-
-    /// True for a scalar of the user's that says the rate once more that `log_weights` has written
-    /// at this step: the two are one series.
-    fn repeats_learning_rate(&self, tag: &str, value: f64, step: i64) -> bool {
-        if tag != LEARNING_RATE {
-            return false;
-        }
-        let mut rate = lock(&self.models.learning_rate);
-        rate.is_logged_by_user = true;
-        let is_same = |written: f64| written as f32 == value as f32;
-        rate.written_at == Some(step) && rate.value.is_some_and(is_same)
-    }
-
-    /// Logs the gradients that the last backward pass left: norms and histograms. Call it after
-    /// `backward` and before they are cleared; `Optimizer::backward_step` leaves them in place.
-    /// Variables without a gradient write nothing.
-    ///
-    /// # Errors
-    /// As [`log_weights`](Logger::log_weights).
-    #[doc(alias("watch", "add_histogram"))]
-    pub fn log_gradients<S: NamedTensors + ?Sized>(
-        &self,
-        source: &S,
-        step: impl Step,
-    ) -> Result<()> {
-        let step = self.run.check_step("log_gradients", step)?;
-        self.log_subject(Subject::Gradients, source, step)
-    }
-
-    fn log_subject<S: NamedTensors + ?Sized>(
-        &self,
-        subject: Subject,
-        source: &S,
-        step: i64,
-    ) -> Result<()> {
-        let since = Instant::now();
-        let wall_time = self.now();
-        let (call, channel) = match subject {
-            Subject::Weights => ("log_weights", &self.models.weights),
-            Subject::Gradients => ("log_gradients", &self.models.gradients),
-        };
-        self.core.check_may_wait(call, &self.run)?;
-        let mut channel = lock(channel);
-        let meter = channel.capture.meter();
-        if subject == Subject::Weights && self.models.rebase.swap(false, Ordering::AcqRel) {
-            channel.capture.rebase();
-        }
-        if let Some(rate) = lock(&self.models.learning_rate).value {
-            channel.capture.set_learning_rate(rate);
-        }
-        let (captured, waited) = channel.capture.take(source, step, wall_time)?;
-        for warning in channel.capture.take_warnings() {
-            self.core.shared.health.warn(&warning);
-        }
-        match captured {
-            Captured::Snapshot(snapshot) => {
-                let watch = self.watch(&mut channel, subject, &snapshot.plan);
-                if !self.core.send(Command::Snapshot { watch, snapshot }) {
-                    channel.capture.lost();
-                }
-            }
-            Captured::Skipped => {}
-            Captured::Dropped => Health::count(&self.core.shared.health.dropped, 1),
-        }
-        let shared = &self.core.shared;
-        let elapsed = since.elapsed();
-        shared.health.held(elapsed, waited);
-        let spent = meter.spent(elapsed.saturating_sub(waited));
-        shared.costs.add_caller(spent);
-        Ok(())
-    }
-
-    /// The worker's number for a channel, announced before its first snapshot.
-    fn watch(&self, channel: &mut Channel, subject: Subject, plan: &Plan) -> u32 {
-        *channel.watch.get_or_insert_with(|| {
-            let watch = {
-                let mut registry = self.core.registry();
-                registry.watches += 1;
-                registry.watches
-            };
-            let (scope, selection) = (self.models.scope.clone(), self.core.selection.clone());
-            let pool = channel.capture.pool().clone();
-            let first_values = match subject {
-                Subject::Weights => lock(&self.models.first_values).take(),
-                Subject::Gradients => None,
-            };
-            if let Some(first_values) = &first_values {
-                self.warn_of_unmatched(&**first_values, plan);
-            }
-            let _ = self.core.commands.send(Command::Watch {
-                watch,
-                run: self.run.number,
-                subject,
-                scope,
-                selection,
-                pool,
-                first_values,
-            });
-            watch
-        })
-    }
-
-    /// Sets the learning rate that the diagnosis of this scope uses, since tch does not expose it:
-    /// with it a rate of 0 and updates lost to rounding are distinguished from an optimizer that
-    /// does not have the variable. The next call of `log_weights` writes it as the scalar
-    /// `learning_rate`. With several parameter groups, set that of the first.
-    pub fn set_learning_rate(&self, rate: f64) {
-        let mut known = lock(&self.models.learning_rate);
-        (known.value, known.is_new) = (Some(rate), true);
-    }
-
-    /// The weights were replaced on purpose (a checkpoint was loaded): the next call of
-    /// `log_weights` writes no delta, and drift counts from there.
-    pub fn new_baseline(&self) {
-        self.models.rebase.store(true, Ordering::Release);
-    }
-
-    /// Reports the variables whose drift is that from the first call all the same.
-    fn warn_of_unmatched(&self, first_values: &dyn FirstValues, plan: &Plan) {
-        const NAMED: usize = 10;
-        let is_unmatched = |variable: &&Variable| {
-            variable.is_logged() && !first_values.has(&variable.name, variable.all)
-        };
-        let unmatched: Vec<&Variable> = plan.variables.iter().filter(is_unmatched).collect();
-        if unmatched.is_empty() {
-            return;
-        }
-        let names = unmatched.iter().take(NAMED).map(|variable| &*variable.name);
-        let more = match unmatched.len().saturating_sub(NAMED) {
-            0 => String::new(),
-            more => format!(", and {more} more"),
-        };
-        self.core.shared.health.warn(&Error::InvalidOption {
-            option: "baseline",
-            reason: format!(
-                "it has no tensors of these names and sizes, whose drift is that from the first \
-                    call: {}{more}",
-                names.collect::<Vec<_>>().join(", ")
-            )
-            .into(),
-        });
     }
 
     /// What is known of each variable, over all scopes and sub-runs, when everything logged so far
@@ -832,32 +484,6 @@ impl std::fmt::Debug for Logger {
             .field("scope", &self.models.scope)
             .finish_non_exhaustive()
     }
-}
-
-/// The images can be shown as a grid.
-fn check_grid(tag: &str, images: &[Inspected<'_>]) -> Result<()> {
-    let invalid = |reason: String| {
-        Err(Error::InvalidImage {
-            tag: tag.into(),
-            reason: reason.into(),
-        })
-    };
-    let mut sizes = Vec::new();
-    for image in images {
-        match image {
-            Inspected::Pixels { size, .. } => {
-                sizes.extend(std::iter::repeat_n((size.width, size.height), size.images));
-            }
-            Inspected::File { .. } => {
-                return invalid("a grid takes pixels; log an encoded file by log_image".into());
-            }
-        }
-    }
-    if sizes.is_empty() {
-        return invalid("is a grid of no images; log it when there are some".into());
-    }
-    let (width, height) = Grid::of(sizes.into_iter()).size();
-    check_size(width, height).or_else(invalid)
 }
 
 fn fetch<V: ScalarValue>(tag: &str, value: &V) -> Result<FetchedScalar> {

@@ -1,17 +1,18 @@
-//! How much of the process's CPU time logging may take.
+//! How much of the process's time logging may take.
 
 use crate::error::{Error, Result};
 
-/// How much of the process's CPU time `log_weights` and `log_gradients` may take, with all that
+/// How much of the process's CPU time, or of the time on the clock where that is more (a process
+/// that waits for a GPU), `log_weights` and `log_gradients` may take, with all that
 /// follows on the writer thread; see [`LoggerBuilder::overhead`](crate::LoggerBuilder::overhead).
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Overhead {
     /// At most this share, between 0 and 1, once the run is long enough: the first 36 steps are all
-    /// observed, and those after them until that has taken 40 ms. What they cost above the share is
-    /// made up for later. Then as few are observed as it takes to keep to it: two calls in a row,
-    /// which make a delta of one step, out of 4, 8, 16, … The newest weights in the files are then
-    /// those of the newest observed call. Calls that [`Cadence::EveryCall`] or
+    /// observed, and those after them until that has taken 100 ms. What they cost above the share
+    /// is made up for later. Then as few are observed as it takes to keep to it: two calls in a
+    /// row, which make a delta of one step, out of 4, 8, 16, … The newest weights in the files are
+    /// then those of the newest observed call. Calls that [`Cadence::EveryCall`] or
     /// [`Cadence::Every`] ask for are observed whatever they cost.
     ///
     /// [`Cadence::EveryCall`]: crate::Cadence::EveryCall
@@ -46,10 +47,11 @@ impl Overhead {
     }
 
     fn parse(text: &str) -> Result<Overhead> {
-        match text.trim().parse() {
-            Ok(share) => Ok(Overhead::AtMost(share)),
-            Err(_) if text.trim().eq_ignore_ascii_case("unlimited") => Ok(Overhead::Unlimited),
-            Err(_) => Err(Error::InvalidOption {
+        let share = text.trim().parse().map(Overhead::AtMost);
+        match share.ok().filter(|share| share.check().is_ok()) {
+            Some(share) => Ok(share),
+            None if text.trim().eq_ignore_ascii_case("unlimited") => Ok(Overhead::Unlimited),
+            None => Err(Error::InvalidOption {
                 option: "overhead",
                 reason: format!(
                     "{VARIABLE} is {text:?} in the environment: set it to \"unlimited\" or to a \
@@ -91,7 +93,7 @@ mod tests {
     fn the_environment_names_a_share_or_no_limit() {
         assert_eq!(Overhead::parse(" 0.05").ok(), Some(Overhead::AtMost(0.05)));
         assert_eq!(Overhead::parse("Unlimited").ok(), Some(Overhead::Unlimited));
-        for wrong in ["", "off", "5 %"] {
+        for wrong in ["", "off", "5 %", "0", "1", "-0.1", "nan", "inf"] {
             let error = Overhead::parse(wrong).expect_err("no share").to_string();
             assert!(error.contains(VARIABLE), "{error}");
         }

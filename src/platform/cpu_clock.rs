@@ -52,7 +52,8 @@ mod imp {
 mod tests {
     #[test]
     fn computing_takes_time_of_the_thread_and_of_the_process_and_waiting_takes_none() {
-        let (thread, process) = (super::thread(), super::process());
+        let process = super::process();
+        let thread = super::thread();
         let mut sum = 0_u64;
         while super::thread() - thread < std::time::Duration::from_millis(5) {
             sum = std::hint::black_box(sum.wrapping_mul(31).wrapping_add(1));

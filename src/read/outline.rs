@@ -10,9 +10,10 @@ use crate::format::event_file::scan::{
     EventScan, FieldContent, FieldVisitor, MessageType, max_decoded_len,
 };
 use crate::proto::DataType;
+use crate::proto::tensor_elements::{element_len, packed};
 use crate::read::plugin::{Plugin, Plugins};
 use crate::read::point::Point;
-use crate::read::value::{PointValue, element_len, packed};
+use crate::read::value::PointValue;
 
 /// See the module.
 #[derive(Debug, Default)]

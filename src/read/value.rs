@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use half::{bf16, f16};
 use prost::Message;
 
 use crate::model::hparam::HParam;
@@ -109,7 +108,7 @@ impl PointValue {
 
 fn of_tensor(tensor: TensorProto, plugin: Option<Plugin>) -> PointValue {
     let known = match plugin {
-        Some(Plugin::Scalars) => match numbers(&tensor).as_deref() {
+        Some(Plugin::Scalars) => match tensor.numbers().as_deref() {
             Some(&[number]) => Some(PointValue::Scalar(number)),
             _ => None,
         },
@@ -121,7 +120,7 @@ fn of_tensor(tensor: TensorProto, plugin: Option<Plugin>) -> PointValue {
         Some(Plugin::Images) => images(&tensor),
         Some(Plugin::Audio) => strings(&tensor).map(|clips| {
             // Pairs of clip and label, in the shape [k, 2].
-            let stride = if shape(&tensor).len() == 2 { 2 } else { 1 };
+            let stride = if tensor.shape().len() == 2 { 2 } else { 1 };
             PointValue::Audio(clips.iter().step_by(stride).cloned().collect())
         }),
         Some(Plugin::PrCurves) => pr_curve(&tensor).map(PointValue::PrCurve),
@@ -133,11 +132,6 @@ fn of_tensor(tensor: TensorProto, plugin: Option<Plugin>) -> PointValue {
         _ => None,
     };
     known.unwrap_or_else(|| PointValue::Tensor(Box::new(tensor)))
-}
-
-fn shape(tensor: &TensorProto) -> Vec<i64> {
-    let dims = tensor.tensor_shape.iter().flat_map(|shape| &shape.dim);
-    dims.map(|dim| dim.size).collect()
 }
 
 fn strings(tensor: &TensorProto) -> Option<&[Vec<u8>]> {
@@ -158,10 +152,10 @@ fn images(tensor: &TensorProto) -> Option<PointValue> {
 
 /// The columns of a tensor of shape `[6, k]`.
 fn pr_curve(tensor: &TensorProto) -> Option<Vec<[f64; 6]>> {
-    let [6, thresholds] = shape(tensor)[..] else {
+    let [6, thresholds] = tensor.shape()[..] else {
         return None;
     };
-    let numbers = numbers(tensor)?;
+    let numbers = tensor.numbers()?;
     let thresholds = usize::try_from(thresholds).ok()?;
     if thresholds == 0 || thresholds.checked_mul(6)? != numbers.len() {
         return None;
@@ -179,99 +173,23 @@ fn pr_curve(tensor: &TensorProto) -> Option<Vec<[f64; 6]>> {
 
 /// The numbers of a tensor of shape `[batch, k, 3]`.
 fn mesh(tensor: &TensorProto) -> Option<PointValue> {
-    let [batch, rows, 3] = shape(tensor)[..] else {
+    let [batch, rows, 3] = tensor.shape()[..] else {
         return None;
     };
     let shape = [usize::try_from(batch).ok()?, usize::try_from(rows).ok()?, 3];
     let count = shape[0].checked_mul(shape[1])?.checked_mul(3)?;
-    let values = numbers(tensor)?;
+    let values = tensor.numbers()?;
     (values.len() == count).then_some(PointValue::Mesh { shape, values })
 }
 
 /// Rows of a tensor of shape `[k, 3]`.
 fn rows(tensor: &TensorProto) -> Option<Vec<[f64; 3]>> {
-    let [_, 3] = shape(tensor)[..] else {
+    let [_, 3] = tensor.shape()[..] else {
         return None;
     };
-    let numbers = numbers(tensor)?;
+    let numbers = tensor.numbers()?;
     let (rows, rest) = numbers.as_chunks::<3>();
     rest.is_empty().then(|| rows.to_vec())
-}
-
-/// The elements of a tensor of real numbers, as many as it holds. A single one that stands for all
-/// of a shape is not repeated.
-fn numbers(tensor: &TensorProto) -> Option<Vec<f64>> {
-    if tensor.tensor_content.is_empty() {
-        listed(tensor)
-    } else {
-        packed(tensor.dtype(), &tensor.tensor_content)
-    }
-}
-
-fn listed(tensor: &TensorProto) -> Option<Vec<f64>> {
-    let halves = || tensor.half_val.iter().map(|&bits| bits as u16);
-    Some(match tensor.dtype() {
-        DataType::DtFloat => tensor.float_val.iter().copied().map(f64::from).collect(),
-        DataType::DtDouble => tensor.double_val.clone(),
-        DataType::DtHalf => halves().map(|bits| f16::from_bits(bits).to_f64()).collect(),
-        DataType::DtBfloat16 => halves()
-            .map(|bits| bf16::from_bits(bits).to_f64())
-            .collect(),
-        DataType::DtInt8
-        | DataType::DtInt16
-        | DataType::DtInt32
-        | DataType::DtUint8
-        | DataType::DtUint16 => tensor.int_val.iter().copied().map(f64::from).collect(),
-        DataType::DtInt64 => tensor.int64_val.iter().map(|&value| value as f64).collect(),
-        DataType::DtUint32 => tensor.uint32_val.iter().copied().map(f64::from).collect(),
-        DataType::DtUint64 => tensor
-            .uint64_val
-            .iter()
-            .map(|&value| value as f64)
-            .collect(),
-        DataType::DtBool => tensor
-            .bool_val
-            .iter()
-            .copied()
-            .map(|value| f64::from(u8::from(value)))
-            .collect(),
-        _ => return None,
-    })
-}
-
-/// Bytes of an element in `tensor_content`; `None` when it is no real number.
-pub(super) fn element_len(dtype: DataType) -> Option<usize> {
-    Some(match dtype {
-        DataType::DtInt8 | DataType::DtUint8 | DataType::DtBool => 1,
-        DataType::DtHalf | DataType::DtBfloat16 | DataType::DtInt16 | DataType::DtUint16 => 2,
-        DataType::DtFloat | DataType::DtInt32 | DataType::DtUint32 => 4,
-        DataType::DtDouble | DataType::DtInt64 | DataType::DtUint64 => 8,
-        _ => return None,
-    })
-}
-
-/// The elements in `tensor_content`.
-pub(super) fn packed(dtype: DataType, bytes: &[u8]) -> Option<Vec<f64>> {
-    fn each<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f64) -> Option<Vec<f64>> {
-        let (cells, rest) = bytes.as_chunks::<N>();
-        rest.is_empty()
-            .then(|| cells.iter().map(|&cell| number(cell)).collect())
-    }
-    match dtype {
-        DataType::DtFloat => each(bytes, |cell| f32::from_le_bytes(cell).into()),
-        DataType::DtDouble => each(bytes, f64::from_le_bytes),
-        DataType::DtHalf => each(bytes, |cell| f16::from_le_bytes(cell).into()),
-        DataType::DtBfloat16 => each(bytes, |cell| bf16::from_le_bytes(cell).into()),
-        DataType::DtInt8 => each(bytes, |cell| i8::from_le_bytes(cell).into()),
-        DataType::DtInt16 => each(bytes, |cell| i16::from_le_bytes(cell).into()),
-        DataType::DtInt32 => each(bytes, |cell| i32::from_le_bytes(cell).into()),
-        DataType::DtInt64 => each(bytes, |cell| i64::from_le_bytes(cell) as f64),
-        DataType::DtUint8 | DataType::DtBool => each(bytes, |[cell]| cell.into()),
-        DataType::DtUint16 => each(bytes, |cell| u16::from_le_bytes(cell).into()),
-        DataType::DtUint32 => each(bytes, |cell| u32::from_le_bytes(cell).into()),
-        DataType::DtUint64 => each(bytes, |cell| u64::from_le_bytes(cell) as f64),
-        _ => None,
-    }
 }
 
 /// Rows of a histogram of the older form: limits are right edges. `None` when the limits do not
@@ -319,6 +237,8 @@ fn session(metadata: &SummaryMetadata) -> Option<PointValue> {
 
 #[cfg(test)]
 mod tests {
+    use half::{bf16, f16};
+
     use super::*;
     use crate::proto::{TensorShapeProto, tensor_shape_proto::Dim};
 

@@ -56,6 +56,9 @@ pub(crate) struct Context {
     pub(crate) collapse: Option<f64>,
     /// Natural logarithm of the upper quartile of the matrices' update ratios.
     pub(crate) ratio: Option<f64>,
+    /// Median over the matrices of their first scale, the standard deviation times the root of the
+    /// fan-in.
+    pub(crate) first_scale: Option<f64>,
     /// What moves at all is rounded away.
     pub(crate) is_rounded: bool,
     /// Its matrices are short views of weights kept in a longer type.

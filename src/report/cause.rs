@@ -78,10 +78,22 @@ impl Cause {
             Cause::Overwritten => "look for copy_, load and set_data that run after each step",
             Cause::PinnedAtBound => "widen the clamp, or initialise it within the bounds",
             Cause::Rounding => "raise the learning rate, or keep weights in a longer type",
+            Cause::OneOf(&[Cause::PinnedAtBound, Cause::Overwritten]) => {
+                "look for a fill_, copy_ or clamp_ that runs after each step"
+            }
+            Cause::OneOf(causes) if causes.contains(&Cause::NoGradient) => {
+                "check that the optimizer is built from the store that holds it, that step is \
+                 called, and its group's learning rate; to call log_weights before gradients are \
+                 cleared narrows it down"
+            }
+            Cause::OneOf(causes) if causes.contains(&Cause::LearningRateZero) => {
+                "check that the optimizer is built from the store that holds it, that step is \
+                 called, and its group's learning rate; set_learning_rate() rules out that the \
+                 rate of all is 0"
+            }
             Cause::OneOf(_) => {
                 "check that the optimizer is built from the store that holds it, that step is \
-                 called, and its group's learning rate; set_learning_rate() and calling \
-                 log_weights before gradients are cleared narrow it down"
+                 called, and that nothing writes old values back"
             }
         }
     }

@@ -16,6 +16,7 @@ use crate::report::history::{Idle, Observation, Scale, VIEW};
 use crate::report::ledger::{Found, Ledger};
 use crate::report::patient::Patient;
 use crate::report::remark::Remark;
+use crate::report::remarks::SLOW_STEPS;
 use crate::report::rhythm::Rhythm;
 use crate::report::rules::{Context, collapse, relative_gradient};
 use crate::report::signs::gradient_patience;
@@ -346,6 +347,9 @@ impl Diagnosis {
             .filter(|patient| !patient.history.is_sparse)
             .filter_map(|patient| patient.history.sums.log_ratio())
             .collect();
+        let mut first_scales: Vec<f64> = matrices()
+            .filter_map(|patient| patient.facts.scale(patient.history.first.as_ref()?))
+            .collect();
         let is_zero = |patient: &Patient| {
             let newest = patient.history.newest;
             newest.is_some_and(|newest| newest.count > 0 && newest.zeros == newest.count)
@@ -380,6 +384,7 @@ impl Diagnosis {
                 .max_by(f64::total_cmp),
             collapse: quantile(&mut collapses, 0.5),
             ratio: quantile(&mut ratios, 0.75),
+            first_scale: lower_median(&mut first_scales),
             is_rounded: movers().next().is_some()
                 && movers().all(|patient| patient.verdict == Verdict::RoundedAway),
             is_view: quantile(&mut spreads, 0.5).is_some_and(|spread| spread > VIEW),
@@ -663,10 +668,8 @@ impl Model {
             return Some(Trend::Unstable);
         }
         let (all, still) = trained().fold((0, 0), |(all, still), patient| {
-            (
-                all + 1,
-                still + usize::from(patient.history.moves.since() >= window),
-            )
+            let rests = patient.history.moves.since() >= window || has_hardly_moved(patient);
+            (all + 1, still + usize::from(rests))
         });
         if all > 0 && still * 2 > all {
             return Some(Trend::Stagnant);
@@ -681,6 +684,19 @@ impl Model {
             Trend::Steady
         })
     }
+}
+
+/// It has hardly moved from the beginning on: what has slowed down may have converged.
+fn has_hardly_moved(patient: &Patient) -> bool {
+    let history = &patient.history;
+    history.slow >= SLOW_STEPS && 2 * history.slow > history.steps && !history.is_sparse
+}
+
+/// The lower of the two in the middle where they are even.
+fn lower_median(values: &mut [f64]) -> Option<f64> {
+    let place = values.len().checked_sub(1)? / 2;
+    let (_, value, _) = values.select_nth_unstable_by(place, f64::total_cmp);
+    Some(*value)
 }
 
 /// The value below which this share of the others lies.

@@ -7,7 +7,7 @@ use crate::report::rules::{Case, drift, is_large, is_out_of_band};
 use crate::report::verdict::Verdict;
 
 /// Steps over which next to nothing must have moved.
-const SLOW_STEPS: u64 = 100;
+pub(crate) const SLOW_STEPS: u64 = 100;
 
 /// An update ratio that trains.
 const USUAL_RATIO: f64 = 1e-4;

@@ -13,7 +13,7 @@ mod records;
 pub(crate) mod run_history;
 pub(crate) mod tags;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::mem;
 use std::path::Path;
 
@@ -85,6 +85,8 @@ pub(crate) struct RunWriter {
     newest_step: Option<i64>,
     /// What the pictures of weights take so far.
     map_bytes: usize,
+    /// Watched models of which a picture did not fit: further ones wait for the end.
+    refused_maps: HashSet<u32>,
 }
 
 impl RunWriter {
@@ -109,6 +111,7 @@ impl RunWriter {
             reported: None,
             newest_step: None,
             map_bytes: 0,
+            refused_maps: HashSet::new(),
         };
         for (tag, plugin) in history.tags {
             // Charts continue to show the user's tags of earlier sessions.
@@ -465,18 +468,26 @@ impl RunWriter {
         true
     }
 
+    /// False when a picture of what this model has done need not be drawn: there is no room for
+    /// it before the end.
+    pub(crate) fn takes_weight_map(&self, watch: u32) -> bool {
+        !self.refused_maps.contains(&watch)
+    }
+
     /// Writes a picture of what a model has done, within what all of them may take. Half of it is
     /// for the end.
     pub(crate) fn weight_map(
         &mut self,
         health: &Health,
         kernels: &mut Kernels,
+        watch: u32,
         map: MapPoint,
         is_end: bool,
     ) {
         let bytes = self.map_bytes + map.picture.file.len();
         let most = if is_end { MAP_BYTES } else { MAP_BYTES / 2 };
         if bytes > most {
+            self.refused_maps.insert(watch);
             return;
         }
         let MapPng {
@@ -698,6 +709,34 @@ mod tests {
         assert_eq!(newest(&run), (true, 1));
         run.points(&health, 0, &points(&tag, 2));
         assert_eq!(newest(&run), (false, 2), "once is enough");
+    }
+
+    #[test]
+    fn of_a_model_whose_picture_did_not_fit_none_is_drawn_before_the_end() {
+        let parent = tempfile::tempdir().unwrap();
+        let claim = claim_run(&LocalSink, &parent.path().join("run"), Existing::Fail).unwrap();
+        let (history, files) = (RunHistory::default(), FileOptions::default());
+        let opened = Opened::new(claim, history, None, files).unwrap();
+        let (mut run, health) = (RunWriter::new(opened), Health::new(Box::new(|_| {})));
+        let mut kernels = Kernels::new(1);
+        let map = |bytes: usize| MapPoint {
+            step: 0,
+            wall_time: WallTime::now(),
+            tag: "weight_map".into(),
+            picture: MapPng {
+                width: 1,
+                height: 1,
+                file: vec![0; bytes],
+            },
+        };
+        let large = map(MAP_BYTES / 2 + 1);
+        run.weight_map(&health, &mut kernels, 1, large, false);
+        run.weight_map(&health, &mut kernels, 2, map(10), false);
+        assert!(!run.takes_weight_map(1) && run.takes_weight_map(2));
+        assert_eq!(run.map_bytes, 10);
+        let large = map(MAP_BYTES / 2 + 1);
+        run.weight_map(&health, &mut kernels, 1, large, true);
+        assert_eq!(run.map_bytes, MAP_BYTES / 2 + 11);
     }
 
     #[test]

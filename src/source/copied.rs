@@ -40,8 +40,8 @@ impl CopiedValues {
         })
     }
 
-    /// Copies the elements of these row-major numbers, `count` of them. Of what lies on another
-    /// device, or not in this order, all are copied first.
+    /// Copies the elements of these row-major numbers; all of them where there are as many numbers
+    /// as elements. Where a source cannot pick them, all are copied first.
     ///
     /// # Errors
     /// As [`CopiedValues::of`].
@@ -49,31 +49,24 @@ impl CopiedValues {
         tag: &str,
         source: &dyn ElementSource,
         layout: &ElementLayout,
-        count: usize,
-        numbers: impl Iterator<Item = usize>,
+        numbers: &[usize],
     ) -> Result<CopiedValues> {
-        if count == layout.elements() {
+        if numbers.len() == layout.elements() {
             return CopiedValues::of(tag, source, layout);
         }
-        let whole;
-        let all = match source.peek(layout) {
-            Peek::Bytes(bytes) => bytes,
-            Peek::Changed | Peek::Hidden => {
-                whole = CopiedValues::of(tag, source, layout)?;
-                whole.as_bytes()
-            }
-        };
         let size = layout.dtype.size();
-        let mut memory = room(tag, count * size)?;
-        let places = memory.as_mut_slice().chunks_exact_mut(size);
-        for (place, number) in places.zip(numbers.take(count)) {
-            if let Some(element) = all.get(number * size..(number + 1) * size) {
-                place.copy_from_slice(element);
-            }
+        let bytes = numbers.len() * size;
+        let mut memory = room(tag, bytes)?;
+        let target = memory.as_mut_slice().get_mut(..bytes).unwrap_or_default();
+        if let Peek::Bytes(all) = source.peek(layout) {
+            gather(all, size, numbers, target);
+        } else if !source.pick(tag, layout, numbers, target)? {
+            let whole = CopiedValues::of(tag, source, layout)?;
+            gather(whole.as_bytes(), size, numbers, target);
         }
         Ok(CopiedValues {
             dtype: layout.dtype,
-            bytes: count * size,
+            bytes,
             memory,
         })
     }
@@ -110,6 +103,15 @@ impl CopiedValues {
             DType::F32 => each(bytes, |number: f32| number),
             DType::F64 => each(bytes, |number: f64| number as f32),
             _ => bytes.iter().map(|&byte| f32::from(byte)).collect(),
+        }
+    }
+}
+
+/// Copies the elements of these numbers.
+fn gather(all: &[u8], size: usize, numbers: &[usize], target: &mut [u8]) {
+    for (place, number) in target.chunks_exact_mut(size).zip(numbers) {
+        if let Some(element) = all.get(number * size..(number + 1) * size) {
+            place.copy_from_slice(element);
         }
     }
 }

@@ -102,6 +102,23 @@ pub trait ElementSource {
         target: &mut [u8],
     ) -> Result<bool>;
 
+    /// Copies the elements of these row-major numbers to `target`, which holds exactly as many.
+    /// `Ok(false)` where that takes a copy of all, or the source is not what `layout` says any
+    /// more: nothing useful was written. The default can do no better.
+    ///
+    /// # Errors
+    /// What a device cannot send.
+    fn pick(
+        &self,
+        name: &str,
+        layout: &ElementLayout,
+        numbers: &[usize],
+        target: &mut [u8],
+    ) -> Result<bool> {
+        let _ = (name, layout, numbers, target);
+        Ok(false)
+    }
+
     /// The elements where they lie, for a look that copies nothing.
     fn peek(&self, layout: &ElementLayout) -> Peek<'_>;
 

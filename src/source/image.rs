@@ -108,27 +108,34 @@ impl<'a> Image<'a> {
     /// [`Error::InvalidImage`] for what cannot be shown, [`Error::UnsupportedTensor`] for what
     /// cannot be read.
     pub(crate) fn inspect(self, tag: &str) -> Result<Inspected<'a>> {
-        let invalid = |reason: String| Error::InvalidImage {
-            tag: tag.into(),
-            reason: reason.into(),
+        let invalid = |reason: String| invalid(tag, reason);
+        let Content::File(file) = self.content else {
+            return self.inspect_pixels(tag).map(Inspected::Pixels);
         };
-        let (source, shape) = match self.content {
-            Content::Pixels { source, shape } => (source, shape),
-            Content::File(file) => {
-                let (width, height) = size_of_file(file).ok_or_else(|| {
-                    invalid("is neither a PNG nor a JPEG file; encode it, or log its pixels".into())
-                })?;
-                check_size(width, height).map_err(invalid)?;
-                return Ok(Inspected::File {
-                    file,
-                    width,
-                    height,
-                });
-            }
+        let (width, height) = size_of_file(file).ok_or_else(|| {
+            invalid("is neither a PNG nor a JPEG file; encode it, or log its pixels".into())
+        })?;
+        check_size(width, height).map_err(invalid)?;
+        Ok(Inspected::File {
+            file,
+            width,
+            height,
+        })
+    }
+
+    /// The same of an image that has to be pixels.
+    ///
+    /// # Errors
+    /// As [`Image::inspect`], and [`Error::InvalidImage`] for a file.
+    pub(crate) fn inspect_pixels(self, tag: &str) -> Result<InspectedPixels<'a>> {
+        let invalid = |reason: String| invalid(tag, reason);
+        let Content::Pixels { source, shape } = self.content else {
+            let reason = "is an encoded file, where pixels are shown; log it by log_image";
+            return Err(invalid(reason.into()));
         };
         let layout = source.elements().inspect(tag)?;
-        let pixels = shape.size(&layout).map_err(invalid)?;
-        pixels.check().map_err(invalid)?;
+        let size = shape.size(&layout).map_err(invalid)?;
+        size.check().map_err(invalid)?;
         if !is_pixel_type(layout.dtype) {
             return Err(invalid(format!(
                 "has elements of type {:?}; convert them to u8 from 0 to 255, or to a floating \
@@ -136,11 +143,18 @@ impl<'a> Image<'a> {
                 layout.dtype
             )));
         }
-        Ok(Inspected::Pixels {
+        Ok(InspectedPixels {
             source,
             layout,
-            size: pixels,
+            size,
         })
+    }
+}
+
+fn invalid(tag: &str, reason: String) -> Error {
+    Error::InvalidImage {
+        tag: tag.into(),
+        reason: reason.into(),
     }
 }
 
@@ -174,20 +188,32 @@ pub(crate) enum Inspected<'a> {
         width: usize,
         height: usize,
     },
-    Pixels {
-        source: ValueSource<'a>,
-        layout: ElementLayout,
-        size: PixelSize,
-    },
+    Pixels(InspectedPixels<'a>),
 }
 
-impl Inspected<'_> {
+/// Pixels that can be logged.
+pub(crate) struct InspectedPixels<'a> {
+    source: ValueSource<'a>,
+    layout: ElementLayout,
+    pub(crate) size: PixelSize,
+}
+
+impl InspectedPixels<'_> {
     /// Bytes that a copy takes.
     pub(crate) fn bytes(&self) -> usize {
-        match self {
-            Inspected::File { file, .. } => file.len(),
-            Inspected::Pixels { layout, .. } => layout.bytes(),
-        }
+        self.layout.bytes()
+    }
+
+    /// Copies what the worker encodes.
+    ///
+    /// # Errors
+    /// See [`CopiedValues::of`].
+    pub(crate) fn copy(&self, tag: &str) -> Result<CopiedPixels> {
+        let values = CopiedValues::of(tag, self.source.elements(), &self.layout)?;
+        Ok(CopiedPixels {
+            size: self.size,
+            values,
+        })
     }
 }
 
@@ -206,30 +232,6 @@ pub(crate) struct PixelSize {
 pub(crate) struct CopiedPixels {
     pub(crate) size: PixelSize,
     pub(crate) values: CopiedValues,
-}
-
-impl CopiedPixels {
-    /// Copies what the worker encodes. Files are not copied here: they are encoded already.
-    ///
-    /// # Errors
-    /// See [`CopiedValues::of`].
-    pub(crate) fn of<'a>(
-        tag: &str,
-        images: impl IntoIterator<Item = Inspected<'a>>,
-    ) -> Result<Vec<CopiedPixels>> {
-        let copied = images.into_iter().filter_map(|image| match image {
-            Inspected::File { .. } => None,
-            Inspected::Pixels {
-                source,
-                layout,
-                size,
-            } => {
-                let values = CopiedValues::of(tag, source.elements(), &layout);
-                Some(values.map(|values| CopiedPixels { size, values }))
-            }
-        });
-        copied.collect()
-    }
 }
 
 impl PixelSize {

@@ -221,3 +221,39 @@ impl<N: AsRef<str>, V: Values> NamedTensors for BTreeMap<N, V> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Names(Vec<String>);
+
+    impl VariableSink for Names {
+        fn variable(&mut self, name: &str, _: &dyn ElementSource, _: Option<Membership>) {
+            self.0.push(name.to_owned());
+        }
+        fn knows_store(&mut self, _: StoreIdentity) -> bool {
+            false
+        }
+    }
+
+    fn names<S: NamedTensors + ?Sized>(source: &S) -> Vec<String> {
+        let mut names = Names::default();
+        let mut wait = StoreWait::default();
+        let visited = source.visit(&mut Visitor::new(&mut names, &mut wait));
+        visited.expect("nothing is locked");
+        names.0
+    }
+
+    #[test]
+    fn tuples_and_pointers_show_what_they_hold_in_order() {
+        let shared: Rc<(&str, Vec<f32>)> = Rc::new(("b", vec![1.0]));
+        let mut changing = [("c", Arc::new([2.0_f64]))];
+        let mixed = (("a", &[0_u8]), shared.clone(), &mut changing, shared);
+        assert_eq!(names(&mixed), ["a", "b", "c", "b"]);
+        let sources: Arc<[Box<dyn NamedTensors>]> =
+            [Box::new(("d", [true])) as Box<dyn NamedTensors>].into();
+        assert_eq!(names(&sources), ["d"]);
+    }
+}

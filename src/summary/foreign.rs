@@ -20,13 +20,18 @@ const KIND: &str = "message";
 /// The plugin of a value, the one that its metadata names or that of a form that needs no name;
 /// `None` where only a value before says.
 pub(crate) fn plugin_of(value: &Value) -> Option<Plugin> {
-    named(value).or(match value.value {
-        Some(Field::SimpleValue(_)) => Some(Plugin::Scalars),
-        Some(Field::Histo(_)) => Some(Plugin::Histograms),
-        Some(Field::Image(_)) => Some(Plugin::Images),
-        Some(Field::Audio(_)) => Some(Plugin::Audio),
-        Some(Field::Tensor(_)) | None => None,
-    })
+    named(value).or_else(|| form(value.value.as_ref()?))
+}
+
+/// The plugin of a form that needs no name.
+fn form(content: &Field) -> Option<Plugin> {
+    match content {
+        Field::SimpleValue(_) => Some(Plugin::Scalars),
+        Field::Histo(_) => Some(Plugin::Histograms),
+        Field::Image(_) => Some(Plugin::Images),
+        Field::Audio(_) => Some(Plugin::Audio),
+        Field::Tensor(_) => None,
+    }
 }
 
 fn named(value: &Value) -> Option<Plugin> {
@@ -87,10 +92,14 @@ fn check_value(value: &Value) -> Checked {
     if let Some(metadata) = &value.metadata {
         check_metadata(metadata, plugin)?;
     }
+    let wanted = form(content);
+    if let Some(wanted) = wanted.filter(|_| wanted != plugin) {
+        return Err(format!(
+            "has metadata of another plugin than {}, whose form its value has",
+            wanted.name()
+        ));
+    }
     match content {
-        Field::SimpleValue(_) if plugin != Some(Plugin::Scalars) => {
-            Err("is a simple value of another plugin than scalars".into())
-        }
         Field::SimpleValue(_) => Ok(()),
         Field::Histo(histogram) => check_histogram(histogram),
         Field::Image(Image {
@@ -165,12 +174,8 @@ fn check_histogram(histogram: &HistogramProto) -> Checked {
         ));
     }
     let edges = || [histogram.min, histogram.max].into_iter();
-    if edges()
-        .chain(counts.iter().copied())
-        .any(|number| !number.is_finite())
-    {
-        return Err("is a histogram with NaN or infinite, which blanks its card".into());
-    }
+    let numbers = edges().chain(limits.iter().chain(counts).copied());
+    check_numbers(numbers)?;
     let outer = [counts.first(), counts.last()];
     if outer.into_iter().flatten().any(|count| *count == 0.0) && counts.len() > 1 {
         return Err(
@@ -185,34 +190,26 @@ fn check_histogram(histogram: &HistogramProto) -> Checked {
     }
 }
 
-fn shape(tensor: &TensorProto) -> Vec<i64> {
-    let dims = tensor.tensor_shape.iter().flat_map(|shape| &shape.dim);
-    dims.map(|dim| dim.size).collect()
+fn check_numbers(mut numbers: impl Iterator<Item = f64>) -> Checked {
+    match numbers.all(f64::is_finite) {
+        true => Ok(()),
+        false => Err("is a histogram with NaN or infinite, which blanks its card".into()),
+    }
 }
 
-/// How many elements a tensor holds; `None` for a type that is not known.
-fn held(tensor: &TensorProto) -> Option<usize> {
-    let bytes = match tensor.dtype() {
-        DataType::DtString => return Some(tensor.string_val.len()),
-        DataType::DtFloat => (4, tensor.float_val.len()),
-        DataType::DtDouble => (8, tensor.double_val.len()),
-        DataType::DtHalf => (2, tensor.half_val.len()),
-        DataType::DtInt8 | DataType::DtUint8 => (1, tensor.int_val.len()),
-        DataType::DtInt16 | DataType::DtUint16 => (2, tensor.int_val.len()),
-        DataType::DtInt32 => (4, tensor.int_val.len()),
-        DataType::DtInt64 => (8, tensor.int64_val.len()),
-        DataType::DtBool => (1, tensor.bool_val.len()),
-        _ => return None,
-    };
-    let (size, listed) = bytes;
-    match tensor.tensor_content.len() {
-        0 => Some(listed),
-        bytes => Some(bytes / size),
+/// Rows of left edge, right edge and count.
+fn check_rows(numbers: &[f64]) -> Checked {
+    check_numbers(numbers.iter().copied())?;
+    let (rows, _) = numbers.as_chunks::<3>();
+    let edges = rows.iter().flat_map(|[left, right, _]| [left, right]);
+    match edges.is_sorted() {
+        true => Ok(()),
+        false => Err("is a histogram whose edges do not increase".into()),
     }
 }
 
 fn check_tensor(tag: &str, tensor: &TensorProto, plugin: Plugin) -> Checked {
-    let (shape, dtype) = (shape(tensor), tensor.dtype());
+    let (shape, dtype) = (tensor.shape(), tensor.dtype());
     let elements = shape.iter().try_fold(1_usize, |all, &size| {
         all.checked_mul(usize::try_from(size).ok()?)
     });
@@ -229,12 +226,15 @@ fn check_tensor(tag: &str, tensor: &TensorProto, plugin: Plugin) -> Checked {
     );
     let is_rank = |rank| shape.len() == rank;
     match plugin {
-        Plugin::Scalars if dtype != DataType::DtFloat || !is_rank(0) || held(tensor) != Some(1) => {
+        Plugin::Scalars
+            if dtype != DataType::DtFloat || !is_rank(0) || tensor.held() != Some(1) =>
+        {
             return wrong("one DT_FLOAT of rank 0: the fast loader drops others");
         }
         Plugin::Histograms if !is_float || shape.get(1..) != Some(&[3]) => {
             return wrong("rows of left edge, right edge and count: floats of shape [k, 3]");
         }
+        Plugin::Histograms => check_rows(&tensor.numbers().unwrap_or_default())?,
         Plugin::Images if !is_text || !is_rank(1) || tensor.string_val.len() < 3 => {
             return wrong("strings: width, height, and the images");
         }
@@ -269,7 +269,7 @@ fn check_tensor(tag: &str, tensor: &TensorProto, plugin: Plugin) -> Checked {
         _ => {}
     }
     // A single element represents all of a shape.
-    match held(tensor) {
+    match tensor.held() {
         Some(held) if Some(held) != elements && held != 1 => Err(format!(
             "is a tensor of shape {shape:?} with {held} elements, at which TensorBoard fails"
         )),
@@ -384,6 +384,40 @@ mod tests {
     }
 
     #[test]
+    fn values_of_the_older_forms_have_the_plugin_of_their_form() {
+        let clip = crate::proto::summary::Audio {
+            encoded_audio_string: b"RIFF".to_vec(),
+            ..Default::default()
+        };
+        let image = Image {
+            encoded_image_string: b"PNG".to_vec(),
+            ..Default::default()
+        };
+        let histogram = HistogramProto {
+            bucket_limit: vec![1.0],
+            bucket: vec![1.0],
+            ..Default::default()
+        };
+        let forms = [
+            (Field::SimpleValue(1.0), Plugin::Scalars),
+            (Field::Histo(histogram), Plugin::Histograms),
+            (Field::Image(image), Plugin::Images),
+            (Field::Audio(clip), Plugin::Audio),
+        ];
+        for (content, plugin) in forms {
+            let of = |named: Plugin| Value {
+                tag: "x".into(),
+                metadata: Some(summary::metadata(named, "")),
+                value: Some(content.clone()),
+            };
+            assert_eq!(reason(of(plugin)), "is fine");
+            let other = reason(of(Plugin::Text));
+            let wanted = format!("of another plugin than {}", plugin.name());
+            assert!(other.contains(&wanted), "{other}");
+        }
+    }
+
+    #[test]
     fn metadata_that_loaders_stumble_over_is_refused() {
         let changed = |change: fn(&mut SummaryMetadata)| {
             let mut value = value(Plugin::Histograms, DataType::DtDouble, &[0, 3]);
@@ -433,5 +467,17 @@ mod tests {
         assert!(histogram(&[2.0, 1.0], &[1.0, 1.0]).contains("do not increase"));
         assert!(histogram(&[1.0, 2.0], &[0.0, 1.0]).contains("empty first or last"));
         assert!(histogram(&[1.0, 2.0], &[f64::NAN, 1.0]).contains("blanks its card"));
+        let infinite = histogram(&[1.0, f64::INFINITY], &[1.0, 1.0]);
+        assert!(infinite.contains("blanks its card"), "{infinite}");
+        let rows = |rows: &[f64]| {
+            let mut value = value(Plugin::Histograms, DataType::DtDouble, &[rows.len() / 3, 3]);
+            if let Some(Field::Tensor(tensor)) = &mut value.value {
+                tensor.double_val = rows.to_vec();
+            }
+            reason(value)
+        };
+        assert_eq!(rows(&[0.0, 1.0, 2.0, 1.0, 1.0, 3.0]), "is fine");
+        assert!(rows(&[0.0, 1.0, f64::NAN]).contains("blanks its card"));
+        assert!(rows(&[0.0, 1.0, 2.0, 0.5, 2.0, 3.0]).contains("do not increase"));
     }
 }

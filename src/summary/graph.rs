@@ -1,6 +1,6 @@
 //! The Graphs dashboard: the modules of a model as boxes, and graphs that others made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use prost::Message;
 
@@ -9,9 +9,7 @@ use crate::model::types::DType;
 use crate::proto::attr_value::{ListValue, Value};
 use crate::proto::{AttrValue, DataType, GraphDef, NodeDef, VersionDef};
 use crate::source::element_source::{ElementLayout, ElementSource};
-use crate::source::named_tensors::{
-    Membership, NamedTensors, Role, StoreIdentity, StoreWait, VariableSink, Visitor,
-};
+use crate::source::named_tensors::{Membership, Role, StoreIdentity, VariableSink};
 use crate::summary::tensor_shape;
 
 /// What errors call it.
@@ -25,37 +23,6 @@ const PRODUCER: i32 = 22;
 
 /// The node of the model as a whole.
 const ROOT: &str = "model";
-
-/// The modules of a model as a serialized graph. A module is a box that holds its variables, with
-/// shapes and types, and the modules below; an edge leads from a part to what it is a part of.
-///
-/// # Errors
-/// What [`NamedTensors::visit`] returns; [`Error::InvalidValue`] when there is nothing to show, or
-/// too much.
-pub(crate) fn of_model<S: NamedTensors + ?Sized>(model: &S) -> Result<Vec<u8>> {
-    let (mut found, mut wait) = (FoundVariables::default(), StoreWait::default());
-    model.visit(&mut Visitor::new(&mut found, &mut wait))?;
-    if found.variables.is_empty() {
-        return Err(Error::value(KIND, "", "the model has no variables to show"));
-    }
-    let mut modules = Modules::default();
-    for variable in found.variables.values() {
-        modules.add(variable);
-    }
-    let node = modules.nodes(found.variables.values());
-    if node.len() > NODES {
-        let reason = format!(
-            "has {} nodes; TensorBoard's page takes {NODES} at most",
-            node.len()
-        );
-        return Err(Error::value(KIND, "", reason));
-    }
-    let graph = GraphDef {
-        node,
-        versions: Some(VersionDef { producer: PRODUCER }),
-    };
-    Ok(graph.encode_to_vec())
-}
 
 /// Checks a graph that somebody else made.
 ///
@@ -81,12 +48,36 @@ struct GraphVariable {
     role: Option<Role>,
 }
 
+/// Receives the variables of a model, and shows its modules.
 #[derive(Default)]
-struct FoundVariables {
+pub(crate) struct GraphSink {
+    /// By their own names.
     variables: BTreeMap<String, GraphVariable>,
 }
 
-impl VariableSink for FoundVariables {
+impl GraphSink {
+    /// The modules as a serialized graph. A module is a box that holds its variables, with shapes
+    /// and types, and the modules below; an edge leads from a part to what it is a part of.
+    ///
+    /// # Errors
+    /// [`Error::InvalidValue`] when there is nothing to show, or too much.
+    pub(crate) fn encode(&self) -> Result<Vec<u8>> {
+        if self.variables.is_empty() {
+            return Err(Error::value(KIND, "", "the model has no variables to show"));
+        }
+        let node = nodes(&self.variables).ok_or_else(|| {
+            let reason = format!("has more than {NODES} nodes, which TensorBoard's page takes");
+            Error::value(KIND, "", reason)
+        })?;
+        let graph = GraphDef {
+            node,
+            versions: Some(VersionDef { producer: PRODUCER }),
+        };
+        Ok(graph.encode_to_vec())
+    }
+}
+
+impl VariableSink for GraphSink {
     fn variable(&mut self, name: &str, source: &dyn ElementSource, membership: Option<Membership>) {
         // One that cannot be read is left out here as in `log_weights`.
         let Ok(layout) = source.inspect(name) else {
@@ -118,11 +109,7 @@ fn node_name(part: &str) -> String {
 }
 
 impl GraphVariable {
-    fn name(&self) -> String {
-        self.path.join("/")
-    }
-
-    fn node(&self) -> NodeDef {
+    fn node(&self, name: String) -> NodeDef {
         let op = match self.role {
             Some(Role::Frozen) => "FrozenParameter",
             Some(Role::Buffer) => "Buffer",
@@ -141,7 +128,7 @@ impl GraphVariable {
             ("elements", Value::I(signed(self.layout.elements()))),
             ("shape", Value::Shape(shape)),
         ];
-        node(self.name(), op, Vec::new(), attributes)
+        node(name, op, Vec::new(), attributes)
     }
 }
 
@@ -183,55 +170,101 @@ fn data_type(dtype: DType) -> DataType {
     }
 }
 
-/// The modules by their paths, the model's being empty.
+/// Names of nodes. One that is taken gets a `_` at its end: `fc.module` is a variable, and
+/// `fc/module` would be the node of its module.
 #[derive(Default)]
-struct Modules(BTreeMap<Vec<String>, ModuleSums>);
+struct NodeNames(HashSet<String>);
+
+impl NodeNames {
+    fn take(&mut self, mut name: String) -> String {
+        while !self.0.insert(name.clone()) {
+            name.push('_');
+        }
+        name
+    }
+}
 
 /// What lies in a module and below.
 #[derive(Default)]
 struct ModuleSums {
-    parts: Vec<String>,
+    /// Of its node.
+    name: String,
+    parts: BTreeSet<String>,
     parameters: usize,
     trainable: usize,
     buffers: usize,
 }
 
-impl Modules {
-    fn add(&mut self, variable: &GraphVariable) {
+impl ModuleSums {
+    fn add(&mut self, variable: &GraphVariable, part: String) {
         let count = variable.layout.elements();
-        for depth in 0..variable.path.len() {
-            let (module, rest) = variable.path.split_at(depth);
-            let sums = self.0.entry(module.to_vec()).or_default();
-            match variable.role {
-                Some(Role::Buffer) => sums.buffers += count,
-                Some(Role::Frozen) => sums.parameters += count,
-                Some(Role::Trainable) | None => {
-                    sums.parameters += count;
-                    sums.trainable += count;
-                }
+        match variable.role {
+            Some(Role::Buffer) => self.buffers += count,
+            Some(Role::Frozen) => self.parameters += count,
+            Some(Role::Trainable) | None => {
+                self.parameters += count;
+                self.trainable += count;
             }
-            let part = variable.path.get(..=depth).unwrap_or_default();
-            let part = match rest.len() {
-                1 => part.join("/"),
-                _ => module_node(part),
-            };
-            if !sums.parts.contains(&part) {
-                sums.parts.push(part);
+        }
+        self.parts.insert(part);
+    }
+
+    fn node(self) -> NodeDef {
+        let counts = [
+            ("buffer_elements", Value::I(signed(self.buffers))),
+            ("parameters", Value::I(signed(self.parameters))),
+            ("trainable_parameters", Value::I(signed(self.trainable))),
+        ];
+        node(
+            self.name,
+            "Module",
+            self.parts.into_iter().collect(),
+            counts,
+        )
+    }
+}
+
+/// The nodes of variables and of their modules; `None` when they are too many.
+fn nodes(variables: &BTreeMap<String, GraphVariable>) -> Option<Vec<NodeDef>> {
+    let mut modules = modules_of(variables)?;
+    let mut names = NodeNames::default();
+    let variables = variables.values();
+    let named = variables.map(|variable| (names.take(variable.path.join("/")), variable));
+    let named: Vec<(String, &GraphVariable)> = named.collect();
+    for (path, module) in &mut modules {
+        module.name = names.take(module_node(path));
+    }
+    for (name, variable) in &named {
+        // From the inside outwards: each module is a part of the next one.
+        let mut part = name.clone();
+        for depth in (0..variable.path.len()).rev() {
+            let path = variable.path.get(..depth).unwrap_or_default();
+            if let Some(module) = modules.get_mut(path) {
+                module.add(variable, std::mem::replace(&mut part, module.name.clone()));
             }
         }
     }
+    let variables = named
+        .into_iter()
+        .map(|(name, variable)| variable.node(name));
+    let modules = modules.into_values().map(ModuleSums::node);
+    Some(variables.chain(modules).collect())
+}
 
-    fn nodes<'a>(self, variables: impl Iterator<Item = &'a GraphVariable>) -> Vec<NodeDef> {
-        let modules = self.0.into_iter().map(|(path, sums)| {
-            let counts = [
-                ("buffer_elements", Value::I(signed(sums.buffers))),
-                ("parameters", Value::I(signed(sums.parameters))),
-                ("trainable_parameters", Value::I(signed(sums.trainable))),
-            ];
-            node(module_node(&path), "Module", sums.parts, counts)
-        });
-        variables.map(GraphVariable::node).chain(modules).collect()
+/// The modules by their paths, the model's being empty; `None` when there are too many nodes.
+fn modules_of(
+    variables: &BTreeMap<String, GraphVariable>,
+) -> Option<BTreeMap<&[String], ModuleSums>> {
+    let mut modules = BTreeMap::new();
+    for variable in variables.values() {
+        for depth in 0..variable.path.len() {
+            modules.entry(variable.path.get(..depth)?).or_default();
+        }
+        if variables.len() + modules.len() > NODES {
+            return None;
+        }
     }
+    Some(modules)
 }
 
 /// The node of a module, inside its box.
@@ -245,6 +278,13 @@ fn module_node(path: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::named_tensors::{NamedTensors, StoreWait, Visitor};
+
+    fn of_model<S: NamedTensors + ?Sized>(model: &S) -> Result<Vec<u8>> {
+        let (mut found, mut wait) = (GraphSink::default(), StoreWait::default());
+        model.visit(&mut Visitor::new(&mut found, &mut wait))?;
+        found.encode()
+    }
 
     fn graph(names: &[&str]) -> GraphDef {
         let model: Vec<(String, [f32; 6])> = names
@@ -287,6 +327,34 @@ mod tests {
         let graph = graph(&["a:0.w'\n", "..x"]);
         assert!(graph.node.iter().any(|node| node.name == "a_0/w__"));
         assert!(graph.node.iter().any(|node| node.name == "x"));
+    }
+
+    #[test]
+    fn no_two_nodes_have_one_name_and_edges_lead_to_the_right_one() {
+        let graph = graph(&["a.b", "a/b", "fc.module", "fc.weight", "model"]);
+        let names: BTreeSet<&str> = graph.node.iter().map(|node| node.name.as_str()).collect();
+        assert_eq!(names.len(), graph.node.len(), "{names:?}");
+        assert_eq!(find(&graph, "model").op, "Parameter");
+        let root = find(&graph, "model_");
+        assert_eq!(root.input, ["a/module", "fc/module_", "model"]);
+        assert_eq!(find(&graph, "a/module").input, ["a/b", "a/b_"]);
+        let fc = find(&graph, "fc/module_");
+        assert_eq!(fc.input, ["fc/module", "fc/weight"]);
+    }
+
+    #[test]
+    fn a_model_of_too_many_nodes_is_an_error_however_flat_or_deep() {
+        let flat: Vec<String> = (0..NODES).map(|n| format!("v{n}")).collect();
+        let deep: Vec<String> = (0..NODES / 2).map(|n| format!("m{n}.v")).collect();
+        for names in [flat, deep] {
+            let count = names.len();
+            let model: Vec<(String, [f32; 1])> =
+                names.into_iter().map(|name| (name, [0.0])).collect();
+            let error = of_model(&model).unwrap_err().to_string();
+            assert!(error.contains("more than 100000 nodes"), "{error}");
+            let fits = of_model(&model[..count - 1]);
+            assert!(fits.is_ok(), "{count}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::source::tiles::TileSheet;
 use crate::summary::Payload;
 use crate::summary::canvas::{Canvas, Color, LETTER, Rect, text_width};
 use crate::summary::images::image_tensor;
+use crate::summary::ramp::{draw_ramp, ramp};
 
 /// Pixels that a small picture is enlarged to, and those of an element at most.
 const WANTED: usize = 384;
@@ -36,18 +37,7 @@ const GAP: Color = PAPER + 2;
 const NONFINITE: Color = PAPER + 3;
 
 fn palette() -> Vec<[u8; 3]> {
-    let quarter = (LEVELS - 1) / (DIVERGING.len() - 1);
-    let mut palette: Vec<[u8; 3]> = (0..LEVELS)
-        .map(|level| {
-            let (low, part) = (level / quarter, level % quarter);
-            let from = DIVERGING[low.min(DIVERGING.len() - 1)];
-            let to = DIVERGING[(low + 1).min(DIVERGING.len() - 1)];
-            std::array::from_fn(|channel| {
-                let (from, to) = (usize::from(from[channel]), usize::from(to[channel]));
-                ((from * (quarter - part) + to * part) / quarter) as u8
-            })
-        })
-        .collect();
+    let mut palette = ramp(&DIVERGING, LEVELS);
     palette.extend([[255; 3], [0x1a; 3], [0x50; 3], [255, 0, 255]]);
     palette
 }
@@ -211,15 +201,13 @@ fn draw(sheet: &TileSheet, values: &[f32]) -> Canvas {
     let y = plot_height + LETTER / 2;
     canvas.text(0, y, &low, INK);
     let left = text_width(&low) + LETTER;
-    for right in 0..BAR {
-        let bar = Rect {
-            x: left + right,
-            y,
-            width: 1,
-            height: LETTER,
-        };
-        canvas.fill(bar, (right * LEVELS / BAR) as Color);
-    }
+    let bar = Rect {
+        x: left,
+        y,
+        width: BAR,
+        height: LETTER,
+    };
+    draw_ramp(&mut canvas, bar, LEVELS);
     canvas.text(left + BAR + LETTER, y, &high, INK);
     for (number, line) in captions.iter().enumerate() {
         canvas.text(0, y + (number + 1) * LINE, line, INK);

@@ -64,11 +64,7 @@ impl Payload for HistogramValues {
 
 /// A histogram that was counted elsewhere.
 #[cfg(feature = "checkpoint")]
-pub(crate) struct CountedHistogram {
-    pub(crate) counted: crate::kernel::histogram::FineHistogram,
-    /// Most rows to write.
-    pub(crate) rows: usize,
-}
+pub(crate) struct CountedHistogram(pub(crate) Histogram);
 
 #[cfg(feature = "checkpoint")]
 impl Payload for CountedHistogram {
@@ -76,14 +72,13 @@ impl Payload for CountedHistogram {
         Plugin::Histograms
     }
 
-    /// It is not held back: the caller has it in memory anyway.
     fn bytes(&self) -> usize {
-        0
+        size_of_val(self.0.rows())
     }
 
     fn into_value(self: Box<Self>, _: &str, _: &mut Kernels) -> Result<Option<value::Value>> {
         let mut tensor = TensorProto::default();
-        fill(&mut tensor, self.counted.to_histogram(self.rows).rows());
+        fill(&mut tensor, self.0.rows());
         Ok(Some(value::Value::Tensor(tensor)))
     }
 }

@@ -5,8 +5,6 @@ use crate::kernel::Kernels;
 use crate::model::plugin::Plugin;
 use crate::model::types::DType;
 use crate::proto::summary::value;
-use crate::proto::tensor_shape_proto::Dim;
-use crate::proto::{DataType, TensorProto, TensorShapeProto};
 use crate::source::copied::CopiedValues;
 use crate::source::image::{CopiedPixels, PixelSize};
 use crate::summary::Payload;
@@ -55,10 +53,11 @@ impl Payload for PixelImages {
         let sheets: Vec<Sheet> = self.0.into_iter().flat_map(sheets).collect();
         let sheet = match <[Sheet; 1]>::try_from(sheets) {
             Ok([only]) => only,
-            Err(several) => arranged(&several),
+            Err(several) => {
+                Grid::of(several.iter().map(|sheet| (sheet.size(), 1))).arranged(several)
+            }
         };
-        let file = png::encode(sheet.width, sheet.height, &sheet.data, sheet.kind());
-        let file = file.ok_or_else(|| Error::InvalidImage {
+        let file = sheet.encode().ok_or_else(|| Error::InvalidImage {
             tag: tag.into(),
             reason: format!(
                 "could not be encoded with {} x {} pixels",
@@ -72,23 +71,8 @@ impl Payload for PixelImages {
 
 /// Width and height as text, and then the file: both loaders read this form.
 pub(super) fn image_tensor(width: usize, height: usize, file: Vec<u8>) -> value::Value {
-    let dim = Dim {
-        size: 3,
-        ..Default::default()
-    };
-    value::Value::Tensor(TensorProto {
-        dtype: DataType::DtString.into(),
-        tensor_shape: Some(TensorShapeProto {
-            dim: vec![dim],
-            unknown_rank: false,
-        }),
-        string_val: vec![
-            width.to_string().into_bytes(),
-            height.to_string().into_bytes(),
-            file,
-        ],
-        ..Default::default()
-    })
+    let [width, height] = [width, height].map(|size| size.to_string().into_bytes());
+    super::strings(vec![width, height, file])
 }
 
 /// How images are arranged: row by row, each in a cell as large as the largest needs.
@@ -100,17 +84,26 @@ pub(crate) struct Grid {
 }
 
 impl Grid {
-    /// Of images of these widths and heights.
-    pub(crate) fn of(sizes: impl Iterator<Item = (usize, usize)>) -> Grid {
-        let (mut count, mut cell) = (0, (0, 0));
-        for (width, height) in sizes {
-            count += 1;
+    /// Of so many images of each of these widths and heights.
+    pub(crate) fn of(sizes: impl Iterator<Item = ((usize, usize), usize)>) -> Grid {
+        let (mut count, mut cell) = (0_usize, (0, 0));
+        for ((width, height), images) in sizes {
+            count = count.saturating_add(images);
             cell = (width.max(cell.0), height.max(cell.1));
         }
         let columns = count.clamp(1, GRID_COLUMNS);
         Grid {
             columns,
             rows: count.div_ceil(columns),
+            cell,
+        }
+    }
+
+    /// As many cells side by side as below each other.
+    pub(super) fn square(side: usize, cell: (usize, usize)) -> Grid {
+        Grid {
+            columns: side,
+            rows: side,
             cell,
         }
     }
@@ -122,6 +115,31 @@ impl Grid {
             width.saturating_mul(self.columns),
             height.saturating_mul(self.rows),
         )
+    }
+
+    /// Puts images into the cells, on black; where some have an opacity, on nothing.
+    pub(super) fn arranged(self, sheets: Vec<Sheet>) -> Sheet {
+        let channels = sheets.iter().map(|sheet| sheet.channels).max().unwrap_or(1);
+        let (width, height) = self.size();
+        let mut data = vec![0; width * height * channels];
+        for (place, sheet) in sheets.into_iter().enumerate() {
+            let sheet = sheet.with_channels(channels);
+            let (column, row) = (place % self.columns, place / self.columns);
+            let lines = sheet.data.chunks_exact(sheet.width * channels);
+            for (down, line) in lines.enumerate() {
+                let y = row * self.cell.1 + down;
+                let start = (y * width + column * self.cell.0) * channels;
+                if let Some(target) = data.get_mut(start..start + line.len()) {
+                    target.copy_from_slice(line);
+                }
+            }
+        }
+        Sheet {
+            width,
+            height,
+            channels,
+            data,
+        }
     }
 }
 
@@ -135,6 +153,15 @@ pub(super) struct Sheet {
 }
 
 impl Sheet {
+    fn size(&self) -> (usize, usize) {
+        (self.width, self.height)
+    }
+
+    /// As a PNG; `None` where it cannot be one.
+    pub(super) fn encode(&self) -> Option<Vec<u8>> {
+        png::encode(self.width, self.height, &self.data, self.kind())
+    }
+
     pub(super) fn kind(&self) -> Pixels<'static> {
         match self.channels {
             1 => Pixels::Gray,
@@ -165,36 +192,6 @@ impl Sheet {
             data.extend_from_slice(wide(pixel).get(..channels).unwrap_or_default());
         }
         data
-    }
-}
-
-/// Puts images into the cells of a grid, on black; where some have an opacity, on nothing.
-fn arranged(sheets: &[Sheet]) -> Sheet {
-    let grid = Grid::of(sheets.iter().map(|sheet| (sheet.width, sheet.height)));
-    let channels = sheets.iter().map(|sheet| sheet.channels).max().unwrap_or(1);
-    let (width, height) = grid.size();
-    let mut data = vec![0; width * height * channels];
-    for (place, sheet) in sheets.iter().enumerate() {
-        let pixels = if sheet.channels == channels {
-            sheet.data.clone()
-        } else {
-            sheet.widened(channels)
-        };
-        let (column, row) = (place % grid.columns, place / grid.columns);
-        let lines = pixels.chunks_exact(sheet.width * channels);
-        for (down, line) in lines.enumerate() {
-            let y = row * grid.cell.1 + down;
-            let start = (y * width + column * grid.cell.0) * channels;
-            if let Some(target) = data.get_mut(start..start + line.len()) {
-                target.copy_from_slice(line);
-            }
-        }
-    }
-    Sheet {
-        width,
-        height,
-        channels,
-        data,
     }
 }
 
@@ -309,22 +306,11 @@ fn level(number: f32) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::copied::CopiedValues;
-    use crate::source::image::{Image, Inspected};
+    use crate::source::image::Image;
     use crate::summary::png::tests::decode;
 
     fn copied(image: Image<'_>) -> CopiedPixels {
-        match image.inspect("tag").unwrap() {
-            Inspected::Pixels {
-                source,
-                layout,
-                size,
-            } => CopiedPixels {
-                size,
-                values: CopiedValues::of("tag", source.elements(), &layout).unwrap(),
-            },
-            Inspected::File { .. } => panic!("pixels"),
-        }
+        image.inspect_pixels("tag").unwrap().copy("tag").unwrap()
     }
 
     /// Width, height and pixels after encoding and decoding.

@@ -20,6 +20,7 @@ pub(crate) mod png;
 pub(crate) mod pr_curves;
 pub(crate) mod private;
 pub(crate) mod projector;
+pub(crate) mod ramp;
 pub(crate) mod scalars;
 pub(crate) mod text;
 pub(crate) mod text_table;

@@ -10,10 +10,9 @@ use crate::kernel::Elements;
 use crate::model::types::DType;
 use crate::source::copied::CopiedValues;
 use crate::source::element_source::ElementLayout;
-use crate::source::image::{CopiedPixels, Image, Inspected};
+use crate::source::image::{CopiedPixels, Image, InspectedPixels};
 use crate::source::values::{ValueSource, Values};
-use crate::summary::images::{Sheet, sheets};
-use crate::summary::png;
+use crate::summary::images::{Grid, Sheet, sheets};
 
 /// What errors call it.
 const KIND: &str = "embedding";
@@ -100,7 +99,7 @@ impl<'a> Embedding<'a> {
     /// Looks at shapes and lengths, without copying anything.
     ///
     /// # Errors
-    /// [`Error::InvalidValue`] for what cannot be shown, those of [`Image::inspect`], and
+    /// [`Error::InvalidValue`] for what cannot be shown, those of [`Image::inspect_pixels`], and
     /// [`Error::UnsupportedTensor`] for what cannot be read.
     pub(crate) fn inspect(self, tag: &str) -> Result<InspectedEmbedding<'a>> {
         let invalid = |reason: String| Error::value(KIND, tag, reason);
@@ -109,8 +108,11 @@ impl<'a> Embedding<'a> {
         if let Some(rows) = &self.rows {
             check_rows(&self.columns, rows, count).map_err(invalid)?;
         }
-        let sprite = self.sprite.into_iter().map(|image| image.inspect(tag));
-        let sprite: Vec<Inspected<'a>> = sprite.collect::<Result<_>>()?;
+        let sprite = self
+            .sprite
+            .into_iter()
+            .map(|image| image.inspect_pixels(tag));
+        let sprite: Vec<InspectedPixels<'a>> = sprite.collect::<Result<_>>()?;
         if !sprite.is_empty() {
             check_sprite(&sprite, count).map_err(invalid)?;
         }
@@ -187,27 +189,19 @@ fn check_rows(columns: &[String], rows: &[Vec<String>], count: usize) -> Result<
     }
 }
 
-fn check_sprite(images: &[Inspected<'_>], count: usize) -> Result<(), String> {
-    let mut found = 0;
-    let mut sizes = Vec::new();
-    for image in images {
-        match image {
-            Inspected::Pixels { size, .. } => {
-                found += size.images;
-                sizes.push((size.width, size.height));
-            }
-            Inspected::File { .. } => {
-                return Err("has a picture that is a file; give its pixels".into());
-            }
-        }
-    }
+fn check_sprite(images: &[InspectedPixels<'_>], count: usize) -> Result<(), String> {
+    let found = images.iter().map(|image| image.size.images);
+    let found = found.fold(0, usize::saturating_add);
     if found != count {
         return Err(format!(
             "has {count} vectors and {found} pictures; give one for each"
         ));
     }
-    let first = sizes.first().copied().unwrap_or_default();
-    if let Some(other) = sizes.iter().find(|size| **size != first) {
+    let mut sizes = images
+        .iter()
+        .map(|image| (image.size.width, image.size.height));
+    let first = sizes.next().unwrap_or_default();
+    if let Some(other) = sizes.find(|size| *size != first) {
         return Err(format!(
             "has pictures of {first:?} and of {other:?} pixels; make them equally large"
         ));
@@ -235,13 +229,13 @@ pub(crate) struct InspectedEmbedding<'a> {
     dims: usize,
     columns: Vec<String>,
     rows: Option<Vec<Vec<String>>>,
-    sprite: Vec<Inspected<'a>>,
+    sprite: Vec<InspectedPixels<'a>>,
 }
 
 impl InspectedEmbedding<'_> {
     /// Bytes that a copy takes.
     pub(crate) fn bytes(&self) -> usize {
-        let sprite = self.sprite.iter().map(Inspected::bytes);
+        let sprite = self.sprite.iter().map(InspectedPixels::bytes);
         let labels = self.rows.iter().flatten().flatten().map(String::len);
         let parts = sprite.chain(labels);
         parts.fold(self.layout.bytes(), usize::saturating_add)
@@ -252,8 +246,9 @@ impl InspectedEmbedding<'_> {
     pub(crate) fn copy(self, tag: &str, step: i64) -> Result<EmbeddingFiles> {
         let bytes = self.bytes();
         let vectors = CopiedValues::of(tag, self.vectors.elements(), &self.layout)?;
+        let sprite = self.sprite.iter().map(|image| image.copy(tag));
         Ok(EmbeddingFiles {
-            sprite: CopiedPixels::of(tag, self.sprite)?,
+            sprite: sprite.collect::<Result<_>>()?,
             tag: tag.to_owned(),
             step,
             vectors,
@@ -313,7 +308,7 @@ impl EmbeddingFiles {
             add(&mut entry, "metadata_path", "labels.tsv", labels);
         }
         let sheets: Vec<Sheet> = self.sprite.into_iter().flat_map(sheets).collect();
-        if let Some((width, height, file)) = sprite(&sheets) {
+        if let Some((width, height, file)) = sprite(sheets) {
             entry.push_str("  sprite {\n  ");
             add(&mut entry, "image_path", "sprite.png", file);
             for size in [width, height] {
@@ -417,29 +412,10 @@ fn labels(columns: &[String], rows: &[Vec<String>]) -> Vec<u8> {
 }
 
 /// Width and height of a picture, and all of them in a square, row by row. `None` for no pictures.
-fn sprite(sheets: &[Sheet]) -> Option<(usize, usize, Vec<u8>)> {
-    let (width, height) = sheets.first().map(|first| (first.width, first.height))?;
-    let channels = sheets.iter().map(|sheet| sheet.channels).max()?;
-    let side = sprite_side(sheets.len());
-    let mut data = vec![0; side * width * side * height * channels];
-    for (place, sheet) in sheets.iter().enumerate() {
-        let wide = sheet.clone().with_channels(channels);
-        for (y, line) in wide.data.chunks_exact(width * channels).enumerate() {
-            let row = (place / side) * height + y;
-            let start = (row * side + place % side) * width * channels;
-            if let Some(target) = data.get_mut(start..start + line.len()) {
-                target.copy_from_slice(line);
-            }
-        }
-    }
-    let kind = Sheet {
-        width,
-        height,
-        channels,
-        data: Vec::new(),
-    };
-    let file = png::encode(side * width, side * height, &data, kind.kind())?;
-    Some((width, height, file))
+fn sprite(sheets: Vec<Sheet>) -> Option<(usize, usize, Vec<u8>)> {
+    let size = sheets.first().map(|first| (first.width, first.height))?;
+    let grid = Grid::square(sprite_side(sheets.len()), size);
+    Some((size.0, size.1, grid.arranged(sheets).encode()?))
 }
 
 #[cfg(test)]

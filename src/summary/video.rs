@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::kernel::Kernels;
 use crate::model::plugin::Plugin;
 use crate::proto::summary::value;
-use crate::source::image::{CopiedPixels, Image, Inspected};
+use crate::source::image::{CopiedPixels, Image, InspectedPixels};
 use crate::summary::Payload;
 use crate::summary::images::{image_tensor, sheets};
 use crate::summary::png;
@@ -22,7 +22,7 @@ const RATES: RangeInclusive<f32> = 0.01..=1000.0;
 
 /// Frames that can be logged as a video.
 pub(crate) struct InspectedVideo<'a> {
-    frames: Vec<Inspected<'a>>,
+    frames: Vec<InspectedPixels<'a>>,
     frames_per_sec: f32,
 }
 
@@ -30,7 +30,7 @@ impl<'a> InspectedVideo<'a> {
     /// Looks at sizes, without copying anything.
     ///
     /// # Errors
-    /// [`Error::InvalidValue`] for what is no video, and those of [`Image::inspect`].
+    /// [`Error::InvalidValue`] for what is no video, and those of [`Image::inspect_pixels`].
     pub(crate) fn of(
         tag: &str,
         frames: impl IntoIterator<Item = Image<'a>>,
@@ -43,21 +43,15 @@ impl<'a> InspectedVideo<'a> {
                 "has {frames_per_sec} frames a second; take {least} to {most}"
             ));
         }
-        let frames = frames.into_iter().map(|frame| frame.inspect(tag));
-        let frames: Vec<Inspected<'a>> = frames.collect::<Result<_>>()?;
-        let mut sizes = Vec::with_capacity(frames.len());
-        for frame in &frames {
-            match frame {
-                Inspected::Pixels { size, .. } => sizes.push((size.width, size.height)),
-                Inspected::File { .. } => {
-                    return invalid("takes pixels; log an encoded file by log_image".into());
-                }
-            }
-        }
-        let Some(first) = sizes.first() else {
+        let frames = frames.into_iter().map(|frame| frame.inspect_pixels(tag));
+        let frames: Vec<InspectedPixels<'a>> = frames.collect::<Result<_>>()?;
+        let mut sizes = frames
+            .iter()
+            .map(|frame| (frame.size.width, frame.size.height));
+        let Some(first) = sizes.next() else {
             return invalid("has no frames; log it when there are some".into());
         };
-        if let Some((width, height)) = sizes.iter().find(|size| *size != first) {
+        if let Some((width, height)) = sizes.find(|size| *size != first) {
             return invalid(format!(
                 "has frames of {} x {} and of {width} x {height} pixels; make them equally large",
                 first.0, first.1
@@ -77,15 +71,16 @@ impl<'a> InspectedVideo<'a> {
 
     /// Bytes that a copy takes.
     pub(crate) fn bytes(&self) -> usize {
-        let bytes = self.frames.iter().map(Inspected::bytes);
+        let bytes = self.frames.iter().map(InspectedPixels::bytes);
         bytes.fold(0, usize::saturating_add)
     }
 
     /// # Errors
-    /// See [`CopiedPixels::of`].
+    /// See [`InspectedPixels::copy`].
     pub(crate) fn copy(self, tag: &str) -> Result<Video> {
+        let copied = self.frames.iter().map(|frame| frame.copy(tag));
         Ok(Video {
-            frames: CopiedPixels::of(tag, self.frames)?,
+            frames: copied.collect::<Result<_>>()?,
             frames_per_sec: self.frames_per_sec,
         })
     }
@@ -161,7 +156,7 @@ mod tests {
             (
                 vec![Image::from_encoded(b"\xff\xd8\xff")],
                 25.0,
-                "PNG nor a JPEG",
+                "is an encoded file",
             ),
         ] {
             let reason = reason(frames, rate);

@@ -53,6 +53,34 @@ pub(super) fn copy(
     Ok(false)
 }
 
+/// Copies the elements of these row-major numbers, of what lies on another device or is strided,
+/// without a copy of all. `Ok(false)` where libtorch has to convert all of them first, or the
+/// tensor is not what `layout` says any more.
+pub(super) fn pick(
+    name: &str,
+    tensor: &Tensor,
+    layout: &ElementLayout,
+    numbers: &[usize],
+    target: &mut [u8],
+) -> Result<bool> {
+    let is_as_planned = || inspect(name, tensor).is_ok_and(|now| now == *layout);
+    if layout.access == Access::Convert || !is_as_planned() {
+        return Ok(false);
+    }
+    let _guard = tch::no_grad_guard();
+    let places = numbers.iter().map(|&number| i64::try_from(number));
+    let Ok(places) = places.collect::<std::result::Result<Vec<i64>, _>>() else {
+        return Ok(false);
+    };
+    let taken = tensor.f_detach().and_then(|source| {
+        let places = Tensor::f_from_slice(&places)?.f_to_device(source.device())?;
+        source.f_take(&places)
+    });
+    let taken = taken.map_err(|error| not_copied(name, &error))?;
+    copy_into(name, &taken, &taken.size(), layout.dtype, target)?;
+    Ok(true)
+}
+
 /// Copies with libtorch's `copy_`, which resolves strides, devices and negation.
 pub(super) fn copy_by_torch(
     name: &str,

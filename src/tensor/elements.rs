@@ -11,7 +11,7 @@ use crate::source::element_source::{
 };
 use crate::source::image::{Image, ImageLayout};
 use crate::source::values::{ValueSource, Values};
-use crate::tensor::copying::copy;
+use crate::tensor::copying::{copy, pick};
 use crate::tensor::layout::{inspect, memory, requires_grad};
 use crate::tensor::metadata::Metadata;
 use crate::tensor::remote::{Remote, Remotes};
@@ -44,6 +44,16 @@ impl ElementSource for Tensor {
         target: &mut [u8],
     ) -> Result<bool> {
         copy(name, self, layout, stride, method, target)
+    }
+
+    fn pick(
+        &self,
+        name: &str,
+        layout: &ElementLayout,
+        numbers: &[usize],
+        target: &mut [u8],
+    ) -> Result<bool> {
+        pick(name, self, layout, numbers, target)
     }
 
     fn peek(&self, layout: &ElementLayout) -> Peek<'_> {

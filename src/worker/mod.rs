@@ -290,8 +290,10 @@ impl Worker {
             if !found.is_empty() {
                 keep_findings(&self.shared, found, run.directory(), watch.scope());
             }
-            if let Some(map) = watch.take_map(false) {
-                run.weight_map(&self.shared.health, &mut self.kernels, map, false);
+            if run.takes_weight_map(number)
+                && let Some(map) = watch.take_map(false)
+            {
+                run.weight_map(&self.shared.health, &mut self.kernels, number, map, false);
             }
         }
         if watch.subject() == Subject::Gradients {
@@ -474,7 +476,7 @@ impl Worker {
         for (number, Watched { run, watch, .. }) in self.watches.iter_mut() {
             let map = watch.take_map(true);
             if let (Some(map), Some(run)) = (map, self.runs.get_mut(run)) {
-                run.weight_map(&self.shared.health, &mut self.kernels, map, true);
+                run.weight_map(&self.shared.health, &mut self.kernels, number, map, true);
             }
             let points = watch.finish(&mut self.kernels);
             if let (Some(points), Some(run)) = (points, self.runs.get_mut(run)) {

@@ -6,7 +6,7 @@ use std::ptr;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
-use crate::capture::buffer::Budget;
+use crate::capture::budget::Budget;
 use crate::capture::costs::Costs;
 use crate::report::{Finding, WeightReport};
 use crate::run::Opened;

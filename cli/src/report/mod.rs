@@ -31,10 +31,10 @@ pub(crate) fn run(args: &Report) -> Result<Status, Failure> {
     let selection = Selection::of(&args.logdir, &args.run, &[])?;
     let mut status = selection.status();
     let mut progress = Progress::new(selection.runs().map(bytes).sum());
-    let mut out = BufWriter::new(io::stdout().lock());
-    let mut all = Vec::new();
     let mut runs: Vec<&Run> = selection.runs().collect();
     runs.sort_by(|one, other| natural(one.name(), other.name()));
+    let mut out = BufWriter::new(output(args));
+    let (mut all, mut has_weights) = (Vec::new(), false);
     for run in runs {
         let mut reader = reader(run, args)?;
         let complain = |progress: &Progress, error| {
@@ -45,31 +45,41 @@ pub(crate) fn run(args: &Report) -> Result<Status, Failure> {
         let judged = Judged::of(run, reader.finish());
         asked.meet(&judged.found.variables);
         status = status.max(wanted.status(&judged));
-        if args.json && judged.has_weights() {
-            machine::write(&mut out, &judged)?;
-            out.flush()?;
+        has_weights |= judged.has_weights();
+        match args.json {
+            true if judged.has_weights() => {
+                machine::write(&mut out, &judged)?;
+                out.flush()?;
+            }
+            true => {}
+            false => all.push(judged),
         }
-        all.push(judged);
     }
     drop(progress);
+    match args.markdown {
+        // Written already, or nothing to write.
+        _ if args.json || !has_weights => {}
+        true => markdown::write(&mut out, &all)?,
+        false => text::write(&mut out, &all)?,
+    }
+    out.flush()?;
+    // Behind the tables, where it is seen.
     let idle = asked.idle();
     idle.iter().for_each(complain);
-    if !all.iter().any(Judged::has_weights) {
-        return Err(nothing(args, &asked));
+    match (has_weights, idle.is_empty()) {
+        (false, _) => Err(nothing(args, &asked)),
+        (true, true) => Ok(status),
+        (true, false) => Ok(status.max(Status::CouldNot)),
     }
-    if args.markdown {
-        markdown::write(&mut out, &all)?;
-        out.flush()?;
-    } else if !args.json {
-        drop(out);
-        let mut out = BufWriter::new(AutoStream::auto(io::stdout().lock()));
-        text::write(&mut out, &all)?;
-        out.flush()?;
+}
+
+/// Standard output; a table gets its colours where they are asked for.
+fn output(args: &Report) -> Box<dyn Write> {
+    let out = io::stdout().lock();
+    match args.json || args.markdown {
+        true => Box::new(out),
+        false => Box::new(AutoStream::auto(out)),
     }
-    Ok(match idle.is_empty() {
-        true => status,
-        false => status.max(Status::CouldNot),
-    })
 }
 
 /// Why there is no report.
@@ -79,6 +89,9 @@ fn nothing(args: &Report, asked: &Asked) -> Failure {
         0 => format!(
             "no weights in {logdir}: log_weights writes them, or add_histogram of other writers"
         ),
-        _ => format!("no variable of {logdir} is left to report on: see the patterns"),
+        _ => format!(
+            "no variable of {logdir} is left: --variable and --exclude leave out all that have \
+             values"
+        ),
     })
 }

@@ -1,6 +1,7 @@
 //! `report --watch`: the report again each time a run has grown.
 
 use std::collections::{HashMap, HashSet};
+use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,6 +18,9 @@ use crate::report::reading::{Judged, natural, read_on, reader};
 use crate::report::screen::Screen;
 use crate::report::stop::Stop;
 use crate::report::text;
+
+/// Bytes in which a file says of which session it is: the version and the start take 150.
+const BEGINNING: u64 = 1024;
 
 /// Looks and shows until Ctrl-C, or until nobody reads any more.
 pub(super) fn run(
@@ -67,9 +71,10 @@ struct Watched<'a> {
 /// A run that may grow.
 struct Followed {
     run: Run,
-    /// Those that were there when reading began. A further one may belong to a session that takes
-    /// back steps of those before, so all is read again then.
-    files: Vec<PathBuf>,
+    /// Those that were there when reading began, with the bytes of their beginnings. A further one
+    /// may belong to a session that takes back steps of those before, which its first records say,
+    /// so all is read again then.
+    files: Vec<(PathBuf, u64)>,
     reader: ReportReader,
 }
 
@@ -86,7 +91,7 @@ impl Watched<'_> {
         let is_new = |run: &&Run| !known.contains_key(run.path());
         let mut progress = Progress::new(runs.iter().filter(is_new).map(bytes).sum());
         for run in runs {
-            let files = run.files().unwrap_or_default();
+            let files = beginnings(&run);
             let known = known.remove(run.path());
             let (followed, judged) = match known.filter(|(one, _)| one.files == files) {
                 Some((followed, judged)) => (followed, Some(judged)),
@@ -180,6 +185,18 @@ impl Watched<'_> {
     }
 }
 
+/// The files of a run, and how much there is of the bytes that have their first records.
+fn beginnings(run: &Run) -> Vec<(PathBuf, u64)> {
+    let files = run.files().unwrap_or_default().into_iter();
+    let bytes = |file: &PathBuf| fs::metadata(file).map_or(0, |file| file.len());
+    files
+        .map(|file| {
+            let bytes = bytes(&file).min(BEGINNING);
+            (file, bytes)
+        })
+        .collect()
+}
+
 /// Where it is shown.
 enum View {
     Screen(Screen),
@@ -189,8 +206,8 @@ enum View {
 /// JSON lines.
 #[derive(Default)]
 struct Lines {
-    /// The newest line of each run, by the run's name.
-    last: HashMap<String, Vec<u8>>,
+    /// The newest line of each run, by its directory: two may share a name.
+    last: HashMap<PathBuf, Vec<u8>>,
     complained: HashSet<String>,
 }
 
@@ -233,13 +250,14 @@ impl Lines {
             }
         }
         let mut out = io::stdout().lock();
-        for judged in watched.judged.iter().filter(|one| one.has_weights()) {
+        let all = std::iter::zip(&watched.all, &watched.judged);
+        for (followed, judged) in all.filter(|(_, judged)| judged.has_weights()) {
             let mut line = Vec::new();
             machine::write(&mut line, judged)?;
-            let last = self.last.get(&judged.run);
-            if last != Some(&line) {
+            let path = followed.run.path();
+            if self.last.get(path) != Some(&line) {
                 out.write_all(&line)?;
-                self.last.insert(judged.run.clone(), line);
+                self.last.insert(path.to_owned(), line);
             }
         }
         out.flush()?;

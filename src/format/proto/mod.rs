@@ -18,6 +18,9 @@ pub mod custom_scalar;
 #[rustfmt::skip]
 pub mod hparams;
 
+/// What tensors hold.
+pub(crate) mod tensor_elements;
+
 /// The private record of a run.
 #[allow(clippy::all, unreachable_pub, reason = "generated")]
 #[rustfmt::skip]

@@ -26,10 +26,12 @@ fn decide(case: &Case<'_>) -> Option<Verdict> {
     }
     // Units that a step of their own size has pushed out of reach.
     let jumped = case.history.jumps > 0 && case.is_matrix();
-    Some(if jumped {
-        Verdict::Exploding
-    } else {
-        Verdict::DeadGradient
+    // What began badly explains both.
+    let began_badly = case.current == Verdict::PoorInit;
+    Some(match jumped {
+        true if began_badly => Verdict::PoorInit,
+        true => Verdict::Exploding,
+        false => Verdict::DeadGradient,
     })
 }
 

@@ -39,10 +39,22 @@ fn decide(case: &Case<'_>) -> Option<Verdict> {
         {
             return Some(Verdict::RoundedAway);
         }
+        _ if is_constant(case) => Cause::OneOf(CONSTANT),
         _ if is_pinned(case) => Cause::PinnedAtBound,
         _ => Cause::OneOf(candidates(case, lost)),
     };
     Some(Verdict::NotUpdated { cause })
+}
+
+/// All elements came to be one value: that of a clamp beyond which all of them lay, or of what
+/// fills them after each step.
+pub(super) fn is_constant(case: &Case<'_>) -> bool {
+    case.gradient == GradientState::NonZero
+        && case.history.moves.events() > 0
+        && case
+            .history
+            .newest
+            .is_some_and(|newest| newest.count > 1 && newest.min == newest.max && newest.max != 0.0)
 }
 
 /// Each element is the smallest or the largest of all: a clamp holds them, or they are made of two
@@ -58,10 +70,6 @@ fn is_pinned(case: &Case<'_>) -> bool {
     };
     if newest.nonfinite() > 0 || newest.count < FEWEST || !(newest.max - newest.min).is_finite() {
         return false;
-    }
-    if newest.min == newest.max {
-        // All at one bound: as constants are, unless it came there.
-        return newest.max != 0.0 && case.history.moves.events() > 0;
     }
     (pinned_share(case) - 1.0).abs() < 1e-5
 }
@@ -104,9 +112,12 @@ use Cause::{
     StepNotCalled,
 };
 
-/// The lists that evidence may leave, with a bit each of the place for: a rate that may be zero, a
-/// gradient that was not seen, updates that may be lost to rounding.
-pub(crate) const LISTS: [&[Cause]; 8] = [
+/// What is left for a variable of one value.
+const CONSTANT: &[Cause] = &[Cause::PinnedAtBound, Cause::Overwritten];
+
+/// The lists that evidence may leave. The first eight with a bit each of the place for: a rate that
+/// may be zero, a gradient that was not seen, updates that may be lost to rounding.
+pub(crate) const LISTS: [&[Cause]; 9] = [
     &[NotInOptimizer, StepNotCalled, Overwritten],
     &[NotInOptimizer, LearningRateZero, StepNotCalled, Overwritten],
     &[
@@ -149,4 +160,5 @@ pub(crate) const LISTS: [&[Cause]; 8] = [
         Overwritten,
         Rounding,
     ],
+    CONSTANT,
 ];

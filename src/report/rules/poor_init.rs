@@ -20,6 +20,10 @@ const WIDE: f64 = 2.5;
 /// The update ratio of what is far too large, against the upper quartile of the other matrices.
 const SLOWER: f64 = 0.05;
 
+/// So many times the median of the matrices, where that is a usual one, a scale is no result of the
+/// first step, which is as large for all where the learning rate is too high.
+const APART: f64 = 10.0;
+
 /// A first step that is so many times the variable has nothing to do with how it began.
 const REPLACED: f64 = 3.0;
 
@@ -54,9 +58,15 @@ pub(crate) fn is_out_of_band(case: &Case<'_>) -> Option<f64> {
     // Embeddings begin with a spread of one whatever their width.
     let is_table = case.facts.looks_embedded && (0.5..2.0).contains(&first.std()?);
     // And after a step as large as the variable, its spread is that of the step.
-    let began_so = case.history.is_fresh || case.history.jumps == 0;
+    let usual = thresholds.init_scale_min..thresholds.init_scale_max;
+    let is_apart = case
+        .context
+        .first_scale
+        .is_some_and(|median| usual.contains(&median) && scale > APART * median);
+    let is_sure = case.history.is_fresh || is_apart;
+    let began_so = is_sure || case.history.jumps == 0;
     let too_large = scale > thresholds.init_scale_max && !is_table && began_so;
-    let warm = case.history.is_fresh || case.history.steps >= u64::from(thresholds.warm_up);
+    let warm = is_sure || case.history.steps >= u64::from(thresholds.warm_up);
     ((too_small || too_large) && warm && !case.is_embedding()).then_some(scale)
 }
 

@@ -2,7 +2,7 @@
 
 use crate::model::types::DType;
 use crate::report::evidence_table::Outcome;
-use crate::report::rules::not_updated::pinned_share;
+use crate::report::rules::not_updated::{is_constant, pinned_share};
 use crate::report::rules::{Case, Rule, RuleKind};
 use crate::report::verdict::Verdict;
 
@@ -38,6 +38,7 @@ fn decide(case: &Case<'_>) -> Option<Verdict> {
     };
     let holds = case.is_warm()
         && !case.is_embedding()
+        && !is_constant(case)
         && pinned_share(case) < NEARLY_PINNED
         && case.collapse()? < (slack * thresholds.stalled_collapse).ln()
         && case.context.collapse? > thresholds.stalled_others.ln()

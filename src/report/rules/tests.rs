@@ -320,6 +320,30 @@ fn what_is_held_at_its_bounds_is_pinned() {
 }
 
 #[test]
+fn what_came_to_be_one_value_is_clamped_or_overwritten() {
+    let mut patient = patient(
+        &facts(),
+        &[(40, HEALTHY), (40, still(Glimpse::NonZero(Some(1.0))))],
+        Beside::Moves,
+    );
+    patient.history.newest = Some(Moments {
+        count: 1000,
+        min: 0.01,
+        max: 0.01,
+        mean: 0.01,
+        ..Moments::default()
+    });
+    let Verdict::NotUpdated { cause } = judged(&patient, &context()) else {
+        panic!("{:?}", judged(&patient, &context()));
+    };
+    assert_eq!(
+        cause.candidates(),
+        [Cause::PinnedAtBound, Cause::Overwritten]
+    );
+    assert!(cause.advice().contains("fill_"), "{}", cause.advice());
+}
+
+#[test]
 fn units_that_stay_alike_are_named() {
     let mut patient = patient(&facts(), &[(40, HEALTHY)], Beside::Moves);
     patient.history.equal_rows = 40;
@@ -525,6 +549,14 @@ fn spreads_are_compared_with_the_fan_in() {
     let wide = |std| [(40, Life { std, ..HEALTHY })];
     assert_eq!(verdict(&facts(), &hurt, &wide(2.0)), Verdict::PoorInit);
     assert_eq!(verdict(&facts(), &hurt, &wide(1e-4)), Verdict::PoorInit);
+    // That it dies of a step of its own size is what has come of it.
+    let dead = still(Glimpse::Zero);
+    let mut patient = patient(&facts(), &[(10, HEALTHY), (60, dead)], Beside::Moves);
+    patient.history.jumps = 1;
+    for before in [Verdict::PoorInit, Verdict::Exploding] {
+        patient.verdict = before;
+        assert_eq!(judged(&patient, &hurt), before);
+    }
     assert_eq!(of(0.1, 0.001), Verdict::ScaleDrift);
     assert_eq!(of(0.1, 0.2), Verdict::Learning);
     let mut embedding = facts();
