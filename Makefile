@@ -14,7 +14,7 @@ BENCHES = -p tch-tensorboard-benches
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo board test test-setup test-foreign test-checker lint test-rust docs package check-range e2e \
+.PHONY: help setup demo board test test-setup test-foreign test-wrong test-checker lint test-rust docs package check-range e2e \
 	bench bench-peers bench-pictures bench-long-run bench-demo bench-mine bench-faults bench-wild bench-reader \
 	bench-reliability fuzz shuttle wheel deny clean
 
@@ -33,7 +33,7 @@ board: setup ## open TensorBoard on runs/; it prints its address (BOARD_ARGS=...
 	@python=$$($(PYTHON) scripts/setup --print-python) && exec "$$python" -m tensorboard.main --logdir runs $(BOARD_ARGS)
 
 # Cheap and likely failures first.
-test: test-setup lint test-rust test-foreign docs package check-range e2e ## run every check that CI runs
+test: test-setup lint test-rust test-foreign docs package check-range test-wrong e2e ## run every check that CI runs
 	@echo "== all checks passed"
 
 test-setup: setup
@@ -77,6 +77,10 @@ package: ## what crates.io would get: the library and the program can be package
 check-range: ## compile against the oldest and the newest tch of the range in Cargo.toml (needs no libtorch)
 	@echo "== the range of tch versions"
 	CARGO="$(CARGO)" scripts/check-range
+
+test-wrong: ## what the compiler says of wrong programs (needs no libtorch; uses what check-range has compiled)
+	@echo "== tests of wrong programs"
+	@CARGO="$(CARGO)" $(PYTHON) -m unittest discover --start-directory tests/wrong_programs
 
 test-checker: setup
 	@echo "== tests of the end-to-end checker"

@@ -1,5 +1,6 @@
 //! The one error of the writing side.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +12,15 @@ use std::time::Duration;
 /// `log_*` calls return an error only for a mistake in the call itself. What data or a disk cause
 /// reaches `on_error`, `flush` and `close`. The error is `Clone`: the same failure is handed to
 /// each of these.
-#[derive(Debug, Clone, thiserror::Error)]
+///
+/// `Debug` prints the name of the variant and then the text of `Display`: that is what a `main`
+/// that returns an error, `unwrap` and `expect` print.
+///
+/// ```
+/// let error = tch_tensorboard::Logger::create("").unwrap_err();
+/// assert_eq!(format!("{error:?}"), format!("InvalidOption: {error}"));
+/// ```
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The file system refused an operation.
@@ -251,6 +260,30 @@ impl Error {
         }
     }
 
+    /// The name of the variant.
+    fn variant(&self) -> &'static str {
+        match self {
+            Error::Io { .. } => "Io",
+            Error::RunExists { .. } => "RunExists",
+            Error::RunInUse { .. } => "RunInUse",
+            Error::NoFreeRun { .. } => "NoFreeRun",
+            Error::InvalidTag { .. } => "InvalidTag",
+            Error::InvalidValue { .. } => "InvalidValue",
+            Error::InvalidStep { .. } => "InvalidStep",
+            Error::UnsupportedTensor { .. } => "UnsupportedTensor",
+            Error::InvalidImage { .. } => "InvalidImage",
+            Error::StoreLocked { .. } => "StoreLocked",
+            Error::NoMemory { .. } => "NoMemory",
+            Error::DuplicateVariable { .. } => "DuplicateVariable",
+            Error::InvalidOption { .. } => "InvalidOption",
+            Error::Dropped { .. } => "Dropped",
+            Error::Checkpoint { .. } => "Checkpoint",
+            Error::Closed { .. } => "Closed",
+            Error::OnWriterThread { .. } => "OnWriterThread",
+            Error::WorkerStopped { .. } => "WorkerStopped",
+        }
+    }
+
     /// The path this error is about, if it is about one.
     pub fn path(&self) -> Option<&Path> {
         match self {
@@ -272,9 +305,28 @@ impl Error {
     }
 }
 
+/// `main` prints an error by `Debug`, and the advice is in the text of `Display`.
+impl fmt::Debug for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {self}", self.variant())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn debug_has_the_name_of_the_variant_and_the_advice() {
+        let in_use = Error::RunInUse {
+            path: "runs/x".into(),
+        };
+        let boxed: Box<dyn std::error::Error> = Box::new(in_use.clone());
+        let shown = format!("{boxed:?}");
+        assert_eq!(shown, format!("RunInUse: {in_use}"));
+        assert!(shown.contains("close that one"), "{shown}");
+        assert_eq!(format!("{boxed:#?}"), shown);
+    }
 
     #[test]
     fn long_names_are_cut_in_messages() {

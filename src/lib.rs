@@ -180,7 +180,7 @@ pub use model::types::{DType, Existing, OnFull, Step, SyncPolicy};
 pub use model::variable_info::Role;
 pub use options::cadence::Cadence;
 pub use options::overhead::Overhead;
-pub use options::{LayerOptions, Pattern, WeightOptions};
+pub use options::{LayerOptions, Pattern, Patterns, WeightOptions};
 pub use read::{LogDir, Point, PointInfo, PointInfos, PointValue, Points, Run, RunReader};
 pub use report::{
     Cause, Evidence, Finding, GradientState, ModelReport, ParameterReport, Remark, StyledReport,

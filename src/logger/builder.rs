@@ -56,6 +56,7 @@ impl Logger {
     ///
     /// # Errors
     /// See [`LoggerBuilder::create`].
+    #[doc(alias = "SummaryWriter")]
     pub fn create(logdir: impl AsRef<Path>) -> Result<Logger> {
         Logger::builder(logdir).create()
     }
@@ -123,6 +124,7 @@ impl LoggerBuilder {
     ///
     /// TensorBoard's fast loader goes on showing what was logged beyond, of tags that are not
     /// logged again and up to the first new point of those that are.
+    #[doc(alias = "purge_step")]
     pub fn resume_from(mut self, step: i64) -> LoggerBuilder {
         self.resume = Some(Resume::At(step));
         self
@@ -131,6 +133,7 @@ impl LoggerBuilder {
     /// How long what was logged stays out of the files at most, from 1 ms to an hour: what a killed
     /// process loses, beside the snapshots that wait to be analysed. Files are written earlier
     /// where 1 MB waits. Default: 200 ms.
+    #[doc(alias = "flush_secs")]
     pub fn flush_interval(mut self, interval: Duration) -> LoggerBuilder {
         self.flush_interval = interval;
         self
@@ -153,6 +156,7 @@ impl LoggerBuilder {
     }
 
     /// What to do when the writer thread is behind. Default: [`OnFull::Block`].
+    #[doc(alias = "max_queue")]
     pub fn on_full(mut self, on_full: OnFull) -> LoggerBuilder {
         self.on_full = on_full;
         self

@@ -45,6 +45,7 @@ impl Logger {
     /// [`Error::UnsupportedTensor`], and as
     /// [`log_text`](Logger::log_text). Scores and labels beyond 0 to 1, and weights that are
     /// negative or not finite, are reported to [`on_error`](crate::LoggerBuilder::on_error).
+    #[doc(alias("add_pr_curve", "add_pr_curve_raw"))]
     pub fn log_pr_curve(&self, tag: &str, curve: PrCurve<'_>, step: impl Step) -> Result<()> {
         let call = self.begin(tag, step)?;
         let curve = curve.inspect(tag, None)?;
@@ -126,6 +127,7 @@ impl Logger {
     /// # Errors
     /// [`Error::InvalidValue`] for none at all, one without a name, a number that is not finite,
     /// and a second call for one run; [`Error::Closed`] for a closed logger.
+    #[doc(alias = "add_hparams")]
     pub fn log_hparams(&self, params: HParams) -> Result<()> {
         let call = self.begin_of_run(hparams::START)?;
         params.check()?;
@@ -161,6 +163,7 @@ impl Logger {
     /// [`Error::InvalidValue`] for no samples, more than 2^27, channels that differ in length, a
     /// rate of 0 or above 1 000 000, and samples that are neither floating nor `i16`;
     /// [`Error::UnsupportedTensor`], and as [`log_text`](Logger::log_text).
+    #[doc(alias = "add_audio")]
     pub fn log_audio(&self, tag: &str, clip: Audio<'_>, step: impl Step) -> Result<()> {
         let call = self.begin(tag, step)?;
         let clip = clip.inspect(tag)?;
@@ -184,6 +187,7 @@ impl Logger {
     ///
     /// # Errors
     /// As [`log_scalars`](Logger::log_scalars); an empty name, or no values.
+    #[doc(alias = "add_scalars")]
     pub fn log_scalars_chart<V: ScalarValue>(
         &self,
         chart: &str,
@@ -247,6 +251,11 @@ impl Logger {
     /// [`Error::InvalidValue`] for a category or chart without a title, one that would stay empty,
     /// a pattern that cannot be read, and more than 1000 charts; [`Error::Closed`] for a closed
     /// logger.
+    #[doc(alias(
+        "add_custom_scalars",
+        "add_custom_scalars_multilinechart",
+        "add_custom_scalars_marginchart"
+    ))]
     pub fn log_layout(&self, layout: &[ChartCategory]) -> Result<()> {
         let call = self.begin_of_run(custom_scalars::TAG)?;
         let categories = charts::categories(layout, &|tag| self.full_tag(tag))?;
@@ -276,6 +285,7 @@ impl Logger {
     /// [`Error::UnsupportedTensor`], and as [`log_text`](Logger::log_text). Coordinates that are
     /// not finite and places that no vertex has are reported to
     /// [`on_error`](crate::LoggerBuilder::on_error).
+    #[doc(alias = "add_mesh")]
     pub fn log_mesh(&self, tag: &str, mesh: Mesh<'_>, step: impl Step) -> Result<()> {
         let call = self.begin(tag, step)?;
         let mesh = mesh.inspect(tag)?;
@@ -307,6 +317,7 @@ impl Logger {
     /// second graph of a run; what the source returns; [`Error::Closed`] for a closed logger. A
     /// store that another thread keeps locked is no error: see
     /// [`WeightOptions::store_timeout`](crate::WeightOptions::store_timeout).
+    #[doc(alias = "add_graph")]
     pub fn log_graph<S: NamedTensors + ?Sized>(&self, model: &S) -> Result<()> {
         let call = self.begin_of_run(GRAPH)?;
         let mut found = GraphSink::default();
@@ -342,6 +353,7 @@ impl Logger {
     /// # Errors
     /// [`Error::InvalidValue`] for bytes that are no graph, a graph without nodes, and a second one
     /// of a run; [`Error::Closed`] for a closed logger.
+    #[doc(alias("add_graph", "add_onnx_graph"))]
     pub fn log_graph_def(&self, graph: &[u8]) -> Result<()> {
         let call = self.begin_of_run(GRAPH)?;
         graph::check(graph)?;
@@ -390,6 +402,7 @@ impl Logger {
     /// [`Error::UnsupportedTensor`], and as [`log_text`](Logger::log_text). Numbers that are not
     /// finite, and what a disk refuses, are reported to
     /// [`on_error`](crate::LoggerBuilder::on_error).
+    #[doc(alias = "add_embedding")]
     pub fn log_embedding(
         &self,
         tag: &str,
@@ -432,6 +445,7 @@ impl Logger {
     /// not UTF-8, wrong shapes, metadata of another version. [`Error::InvalidStep`] and
     /// [`Error::Closed`]. A tag that holds something else, and a tensor whose tag nobody has named
     /// a plugin for, are reported to [`on_error`](crate::LoggerBuilder::on_error).
+    #[doc(alias("add_summary", "add_tensor", "add_histogram_raw"))]
     pub fn log_summary(&self, summary: Summary, step: impl Step) -> Result<()> {
         let step = self.run.check_step("summary", step)?;
         self.log_event(Event {
@@ -465,6 +479,7 @@ impl Logger {
     /// # Errors
     /// As [`log_summary`](Logger::log_summary); a wall time that is not finite, a file version, a
     /// session, a graph that is none, or an event with nothing in it.
+    #[doc(alias = "add_event")]
     pub fn log_event(&self, mut event: Event) -> Result<()> {
         let call = self.begin("event", event.step)?;
         foreign::check_event(&event)?;

@@ -49,6 +49,7 @@ use crate::worker::queue::Pushed;
 /// [`on_error`](crate::LoggerBuilder::on_error) and counted in [`stats`](Logger::stats), so that
 /// `?` in a training loop never ends it. [`flush`](Logger::flush) and [`close`](Logger::close)
 /// return it where something waits or is lost.
+#[doc(alias("SummaryWriter", "FileWriter", "EventFileWriter"))]
 pub struct Logger {
     core: Arc<Core>,
     run: Arc<RunHandle>,
@@ -167,6 +168,7 @@ impl Logger {
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "walltime")]
     pub fn at_time(&self, time: SystemTime) -> Logger {
         let mut then = self.clone();
         then.wall_time = Some(WallTime::of(time));
@@ -187,6 +189,7 @@ impl Logger {
     ///
     /// # Errors
     /// [`Error::InvalidTag`] for an empty tag, [`Error::Closed`] for a closed logger.
+    #[doc(alias = "summary_description")]
     pub fn describe_tag(&self, tag: &str, display_name: &str, description: &str) -> Result<()> {
         let call = self.begin_of_run(tag)?;
         let text = TagText {
@@ -218,6 +221,7 @@ impl Logger {
     /// # Errors
     /// An empty tag, a step beyond `i64`, a tensor that has not one element or is complex, a closed
     /// logger.
+    #[doc(alias = "add_scalar")]
     pub fn log_scalar(&self, tag: &str, value: impl ScalarValue, step: impl Step) -> Result<()> {
         self.log_scalars(&[(tag, value)], step)
     }
@@ -228,6 +232,7 @@ impl Logger {
     ///
     /// # Errors
     /// As [`log_scalar`](Logger::log_scalar); then none of them is logged.
+    #[doc(alias("add_scalars", "add_scalar"))]
     pub fn log_scalars<V: ScalarValue>(&self, values: &[(&str, V)], step: impl Step) -> Result<()> {
         let since = Instant::now();
         let wall_time = self.now();
@@ -316,6 +321,7 @@ impl Logger {
     ///
     /// # Errors
     /// An empty tag, a step beyond `i64`, an undefined or complex tensor, a closed logger.
+    #[doc(alias = "add_histogram")]
     pub fn log_histogram<V: Values + ?Sized>(
         &self,
         tag: &str,
@@ -348,6 +354,7 @@ impl Logger {
     /// # Errors
     /// [`Error::InvalidTag`] for an empty tag, [`Error::InvalidStep`] for a step beyond `i64` or
     /// before the one at which the run was resumed, [`Error::Closed`] for a closed logger.
+    #[doc(alias = "add_text")]
     pub fn log_text(&self, tag: &str, markdown: &str, step: impl Step) -> Result<()> {
         let call = self.begin(tag, step)?;
         call.send(markdown.len(), || Ok(Markdown(markdown.to_owned())))

@@ -37,6 +37,7 @@ impl Logger {
     /// than 1, 3 or 4, elements that are neither `u8`, `bool` nor floating, no pixels, more than
     /// 178 956 970 pixels, a batch of several images, or a file that is neither PNG nor JPEG.
     /// [`Error::UnsupportedTensor`], and as [`log_text`](Logger::log_text).
+    #[doc(alias = "add_image")]
     pub fn log_image(&self, tag: &str, image: Image<'_>, step: impl Step) -> Result<()> {
         let call = self.begin(tag, step)?;
         match image.inspect(tag)? {
@@ -84,6 +85,7 @@ impl Logger {
     /// # Errors
     /// As [`log_image`](Logger::log_image), where the number of pixels is that of the grid; no
     /// images at all, and encoded files.
+    #[doc(alias("add_images", "make_grid"))]
     pub fn log_images<'a>(
         &self,
         tag: &str,
@@ -200,6 +202,7 @@ impl Logger {
     /// # Errors
     /// [`Error::InvalidValue`] for no pixels, more than 178 956 970, and an error that `draw`
     /// returns; as [`log_text`](Logger::log_text).
+    #[doc(alias("add_figure", "add_image_with_boxes"))]
     pub fn log_figure<D: Drawn>(
         &self,
         tag: &str,
@@ -233,6 +236,7 @@ impl Logger {
     /// [`Error::InvalidValue`] for no frames, frames of several sizes or more than 512 MB, and a
     /// rate that is not between 0.01 and 1000 frames a second; [`Error::InvalidImage`] for files,
     /// and as [`log_image`](Logger::log_image).
+    #[doc(alias = "add_video")]
     pub fn log_video<'a>(
         &self,
         tag: &str,

@@ -41,6 +41,7 @@ impl Logger {
     /// undefined tensors (one among others is left out, and the report has a note on it), a closed
     /// logger. A store that another thread keeps locked is no error: see
     /// [`WeightOptions::store_timeout`](crate::WeightOptions::store_timeout).
+    #[doc(alias("watch", "add_histogram", "named_parameters"))]
     pub fn log_weights<S: NamedTensors + ?Sized>(&self, source: &S, step: impl Step) -> Result<()> {
         let step = self.run.check_step("log_weights", step)?;
         self.log_subject(Subject::Weights, source, step)?;
@@ -75,6 +76,7 @@ impl Logger {
     ///
     /// # Errors
     /// As [`log_weights`](Logger::log_weights).
+    #[doc(alias("watch", "add_histogram"))]
     pub fn log_gradients<S: NamedTensors + ?Sized>(
         &self,
         source: &S,

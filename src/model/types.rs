@@ -3,10 +3,15 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A training step: `i32`, `i64`, `u32`, `u64` or `usize`. Sealed.
+/// A training step: `i32`, `i64`, `u32`, `u64` or `usize`, or a reference to one. Sealed.
 ///
 /// TensorBoard stores steps as `i64`; a larger `u64` or `usize` is an error at the call. Its page
 /// counts in JavaScript numbers, exact up to 2^53.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a step: TensorBoard counts steps in integers, so pass an i32, i64, \
+        u32, u64 or usize, such as `epoch as i64`",
+    label = "not an integer that steps are counted in"
+)]
 pub trait Step: sealed::Sealed + Copy {
     /// The step as TensorBoard stores it, or `None` when it does not fit.
     #[doc(hidden)]
@@ -30,6 +35,15 @@ macro_rules! impl_step {
     )*};
 }
 impl_step!(i32, i64, u32, u64, usize);
+
+impl<S: Step> Step for &S {
+    fn to_i64(self) -> Option<i64> {
+        (*self).to_i64()
+    }
+    fn to_i128(self) -> i128 {
+        (*self).to_i128()
+    }
+}
 
 pub(crate) mod sealed {
     /// Keeps the traits of this crate closed, so that they can grow.

@@ -44,9 +44,63 @@ impl From<&str> for Pattern {
     }
 }
 
+impl From<&Pattern> for Pattern {
+    fn from(pattern: &Pattern) -> Pattern {
+        pattern.clone()
+    }
+}
+
+impl From<&String> for Pattern {
+    fn from(pattern: &String) -> Pattern {
+        Pattern::glob(pattern)
+    }
+}
+
+impl From<&&str> for Pattern {
+    fn from(pattern: &&str) -> Pattern {
+        Pattern::glob(*pattern)
+    }
+}
+
 impl From<String> for Pattern {
     fn from(pattern: String) -> Pattern {
         Pattern::Glob(pattern)
+    }
+}
+
+/// One pattern, or several: what [`WeightOptions::select`] and its neighbours take. Implemented for
+/// whatever is a [`Pattern`] (`"conv*"`, a `String`, [`Pattern::regex`]) and for whatever iterates
+/// over some (`["conv*", "fc*"]`, a `Vec<String>`, an iterator). Its parameter distinguishes the
+/// two for the compiler and is never written.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no pattern for names of variables: pass a glob such as `\"conv*\"`, \
+        several as `[\"conv*\", \"fc*\"]`, or `Pattern::regex(\"^h\")`",
+    label = "neither a pattern nor several"
+)]
+pub trait Patterns<Count> {
+    #[doc(hidden)]
+    fn into_patterns(self) -> Vec<Pattern>;
+}
+
+/// One pattern: see [`Patterns`].
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum One {}
+
+/// Several patterns: see [`Patterns`].
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Several {}
+
+impl<P: Into<Pattern>> Patterns<One> for P {
+    fn into_patterns(self) -> Vec<Pattern> {
+        vec![self.into()]
+    }
+}
+
+impl<I: IntoIterator<Item: Into<Pattern>>> Patterns<Several> for I {
+    fn into_patterns(self) -> Vec<Pattern> {
+        self.into_iter().map(Into::into).collect()
     }
 }
 
@@ -143,45 +197,54 @@ impl WeightOptions {
         WeightOptions::default()
     }
 
-    /// Logs only the variables that match one of these patterns: `select(["conv*", "fc1.*"])`. In a
-    /// model of more than 1000 variables those of a pattern other than `*` are written one by one,
-    /// not only by role.
-    pub fn select<I>(mut self, patterns: I) -> WeightOptions
-    where
-        I: IntoIterator,
-        I::Item: Into<Pattern>,
-    {
-        self.include = patterns.into_iter().map(Into::into).collect();
+    /// Logs only the variables that match one of these patterns: `select("conv*")`, or
+    /// `select(["conv*", "fc1.*"])`. In a model of more than 1000 variables those of a pattern
+    /// other than `*` are written one by one, not only by role.
+    ///
+    /// ```
+    /// use tch_tensorboard::{Pattern, WeightOptions};
+    ///
+    /// let one = WeightOptions::new().select("conv*").exclude("*.bias");
+    /// let several = WeightOptions::new().select(["conv*", "fc1.*"]);
+    /// let mixed = WeightOptions::new().select([Pattern::glob("conv*"), Pattern::regex("^h.0.")]);
+    /// # let _ = (one, several, mixed);
+    /// ```
+    pub fn select<Count>(mut self, patterns: impl Patterns<Count>) -> WeightOptions {
+        self.include = patterns.into_patterns();
         self
     }
 
     /// Leaves out the variables that match one of these patterns, selected or not:
-    /// `exclude(["*.bias"])`.
-    pub fn exclude<E>(mut self, patterns: E) -> WeightOptions
-    where
-        E: IntoIterator,
-        E::Item: Into<Pattern>,
-    {
-        self.exclude = patterns.into_iter().map(Into::into).collect();
+    /// `exclude("*.bias")`.
+    pub fn exclude<Count>(mut self, patterns: impl Patterns<Count>) -> WeightOptions {
+        self.exclude = patterns.into_patterns();
         self
     }
 
-    /// Other options for the variables of a pattern. Later calls win over earlier ones, option by
-    /// option.
-    pub fn for_matching(
+    /// Other options for the variables that match one of these patterns. Later calls win over
+    /// earlier ones, option by option.
+    pub fn for_matching<Count>(
         mut self,
-        pattern: impl Into<Pattern>,
+        patterns: impl Patterns<Count>,
         options: LayerOptions,
     ) -> WeightOptions {
-        self.layers.push((pattern.into(), options));
+        let patterns = patterns.into_patterns().into_iter();
+        self.layers
+            .extend(patterns.map(|pattern| (pattern, options.clone())));
         self
     }
 
-    /// Aggregates over the variables of a pattern, as `model/<name>/<statistic>`. A variable may be
-    /// in several groups. A group must not have the name of a scope: `model/<scope>/…` is that
-    /// scope's.
-    pub fn group(mut self, name: impl Into<String>, pattern: impl Into<Pattern>) -> WeightOptions {
-        self.groups.push((name.into(), pattern.into()));
+    /// Aggregates over the variables that match one of these patterns, as
+    /// `model/<name>/<statistic>`. A variable may be in several groups. A group must not have the
+    /// name of a scope: `model/<scope>/…` is that scope's.
+    pub fn group<Count>(
+        mut self,
+        name: impl Into<String>,
+        patterns: impl Patterns<Count>,
+    ) -> WeightOptions {
+        let (name, patterns) = (name.into(), patterns.into_patterns().into_iter());
+        self.groups
+            .extend(patterns.map(|pattern| (name.clone(), pattern)));
         self
     }
 
@@ -464,6 +527,34 @@ mod tests {
 
     fn selection(options: WeightOptions) -> Selection {
         Selection::new(options).expect("valid options")
+    }
+
+    #[test]
+    fn one_pattern_is_as_good_as_a_list_of_one() {
+        let names: Vec<String> = vec!["conv*".into()];
+        let lists = [
+            WeightOptions::new().select(["conv*"]),
+            WeightOptions::new().select("conv*"),
+            WeightOptions::new().select(&"conv*"),
+            WeightOptions::new().select(String::from("conv*")),
+            WeightOptions::new().select(Pattern::glob("conv*")),
+            WeightOptions::new().select(&names),
+            WeightOptions::new().select(names.iter().map(String::as_str)),
+            WeightOptions::new().select(Some("conv*")),
+        ];
+        for options in &lists {
+            assert_eq!(options, &lists[0]);
+        }
+        let options = WeightOptions::new()
+            .for_matching(["a*", "b*"], LayerOptions::new().samples(3))
+            .group("both", ["a*", "b*"])
+            .exclude("c");
+        let chosen = selection(options);
+        for name in ["a1", "b1"] {
+            assert_eq!(chosen.layer(name).samples, Some(3));
+            assert_eq!(chosen.groups(name).collect::<Vec<_>>(), ["both"]);
+        }
+        assert!(chosen.selects("a1") && !chosen.selects("c"));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
@@ -13,13 +15,16 @@ use crate::source::values::Values;
     feature = "tch",
     doc = "A source of named tensors: a [`tch::nn::VarStore`], a part of one \
         ([`SubStore`](struct.SubStore.html)), a
-[`tch::CModule`], a pair `(name, values)`, a map, or a slice, array or vector of any of these. A
-`TrainableCModule` is logged through the `VarStore` that it was loaded into."
+[`tch::CModule`], a pair `(name, values)`, a map, or a slice, array, vector or tuple of any of
+these, such as `(&vs_a, &vs_b)` (the last of a pair is one of tch's). References, `Box`, `Rc` and
+`Arc` of a source are sources. A `TrainableCModule` is logged through the `VarStore` that it was
+loaded into."
 )]
 #[cfg_attr(
     not(feature = "tch"),
-    doc = "A source of named tensors: a pair `(name, values)`, a map, or a slice, array or vector \
-        of any of these. With the
+    doc = "A source of named tensors: a pair `(name, values)`, a map, or a slice, array, vector \
+        or tuple of three or more of any of these. References, `Box`, `Rc` and `Arc` of a source
+are sources. With the
 feature `tch` also a `VarStore`, a part of one, and a `CModule`."
 )]
 ///
@@ -41,6 +46,14 @@ feature `tch` also a `VarStore`, a part of one, and a `CModule`."
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not name its tensors: pass the VarStore, as in \
+        `logger.log_weights(&vs, step)`",
+    label = "neither a VarStore nor another source of named tensors",
+    note = "a part of a store is `SubStore::new(&vs, \"encoder\")` in place of a `Path`, and \
+        tensors of your own are pairs `(\"name\", &tensor)` or a map of them",
+    note = "for a model that keeps its tensors itself, implement `NamedTensors`"
+)]
 pub trait NamedTensors {
     /// Shows each tensor once to the visitor, in any order; the same order at each call is fastest.
     /// Values are copied in the call: nothing is kept of them. May be called more than once a step.
@@ -139,19 +152,35 @@ impl<'a> Visitor<'a> {
     }
 }
 
-impl<S: NamedTensors + ?Sized> NamedTensors for &S {
-    fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
-        (**self).visit(visitor)
-    }
+macro_rules! pointers {
+    ($($pointer:ty),*) => {$(
+        impl<S: NamedTensors + ?Sized> NamedTensors for $pointer {
+            fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
+                (**self).visit(visitor)
+            }
+        }
+    )*};
 }
+pointers!(&S, &mut S, Box<S>, Rc<S>, Arc<S>);
 
-impl<S: NamedTensors + ?Sized> NamedTensors for Box<S> {
-    fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
-        (**self).visit(visitor)
-    }
+macro_rules! tuples {
+    ($(($($source:ident),*))*) => {$(
+        impl<$($source: NamedTensors),*> NamedTensors for ($($source,)*) {
+            fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
+                #[allow(non_snake_case, reason = "a variable for each type")]
+                let ($($source,)*) = self;
+                $($source.visit(visitor)?;)*
+                Ok(())
+            }
+        }
+    )*};
 }
+// A pair may be a name with its values: see the stores of tch for other pairs.
+tuples!((A, B, C)(A, B, C, D)(A, B, C, D, E));
 
 /// Logged in full, whether it requires a gradient or not: it was pointed at.
+// Else the compiler asks for `AsRef<str>` wherever a pair is wrong.
+#[diagnostic::do_not_recommend]
 impl<N: AsRef<str>, V: Values> NamedTensors for (N, V) {
     fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
         visitor.variable(self.0.as_ref(), &self.1, Role::Trainable);
@@ -190,5 +219,41 @@ impl<N: AsRef<str>, V: Values> NamedTensors for BTreeMap<N, V> {
         self.iter()
             .for_each(|(name, values)| visitor.variable(name.as_ref(), values, Role::Trainable));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Names(Vec<String>);
+
+    impl VariableSink for Names {
+        fn variable(&mut self, name: &str, _: &dyn ElementSource, _: Option<Membership>) {
+            self.0.push(name.to_owned());
+        }
+        fn knows_store(&mut self, _: StoreIdentity) -> bool {
+            false
+        }
+    }
+
+    fn names<S: NamedTensors + ?Sized>(source: &S) -> Vec<String> {
+        let mut names = Names::default();
+        let mut wait = StoreWait::default();
+        let visited = source.visit(&mut Visitor::new(&mut names, &mut wait));
+        visited.expect("nothing is locked");
+        names.0
+    }
+
+    #[test]
+    fn tuples_and_pointers_show_what_they_hold_in_order() {
+        let shared: Rc<(&str, Vec<f32>)> = Rc::new(("b", vec![1.0]));
+        let mut changing = [("c", Arc::new([2.0_f64]))];
+        let mixed = (("a", &[0_u8]), shared.clone(), &mut changing, shared);
+        assert_eq!(names(&mixed), ["a", "b", "c", "b"]);
+        let sources: Arc<[Box<dyn NamedTensors>]> =
+            [Box::new(("d", [true])) as Box<dyn NamedTensors>].into();
+        assert_eq!(names(&sources), ["d"]);
     }
 }

@@ -1,6 +1,8 @@
 //! What the log calls take as values: slices of numbers and, with the feature `tch`, tensors.
 
 use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
 
 use half::{bf16, f16};
 
@@ -8,8 +10,8 @@ use crate::model::types::{DType, sealed::Sealed};
 use crate::source::element_source::{ElementSource, ScalarSource};
 use crate::source::host::HostElements;
 
-/// Many numbers: a `tch::Tensor` of any kind and device, or a slice, vector or array of numbers.
-/// Sealed.
+/// Many numbers: a `tch::Tensor` of any kind and device, or a slice, vector or array of numbers;
+/// also behind references, `Box`, `Rc` and `Arc`. Sealed.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -19,6 +21,13 @@ use crate::source::host::HostElements;
 /// logger.log_histogram("as/slice", &[1.0_f64, 2.0, 3.0][..2], 0)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a list of numbers: pass a tensor or a slice of numbers, as in \
+        `&tensor` or `&[0.5_f32, 1.0]`",
+    label = "neither a tensor nor a slice of numbers",
+    note = "one number is logged by `log_scalar`, and all tensors of a model by \
+        `logger.log_weights(&vs, step)`"
+)]
 pub trait Values: Sealed {
     #[doc(hidden)]
     fn source(&self) -> ValueSource<'_>;
@@ -111,18 +120,34 @@ impl_values!(
     bool, u8, i8, i16, i32, i64, f16, bf16, f32, f64, u16, u32, u64, usize, isize
 );
 
-impl<V: Sealed + ?Sized> Sealed for &V {}
-impl<V: Values + ?Sized> Values for &V {
-    fn source(&self) -> ValueSource<'_> {
-        (**self).source()
-    }
+macro_rules! pointers {
+    ($($pointer:ty),*) => {$(
+        impl<V: Sealed + ?Sized> Sealed for $pointer {}
+        impl<V: Values + ?Sized> Values for $pointer {
+            fn source(&self) -> ValueSource<'_> {
+                (**self).source()
+            }
+        }
+        impl<V: ScalarValue + ?Sized> ScalarValue for $pointer {
+            fn scalar(&self) -> Scalar<'_> {
+                (**self).scalar()
+            }
+        }
+    )*};
 }
+pointers!(&V, &mut V, Box<V>, Rc<V>, Arc<V>);
 
-/// One number: any primitive number, `bool`, or a `tch::Tensor` of one element on any device.
-/// Sealed.
+/// One number: any primitive number, `bool`, or a `tch::Tensor` of one element on any device; also
+/// behind references, `Box`, `Rc` and `Arc`. Sealed.
 ///
 /// TensorBoard stores scalars as `f32`. A tensor on an accelerator is copied there and fetched by
 /// the writer thread, so that logging a loss does not wait for the device.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not one number: pass a number, or a tensor of one element, as in \
+        `logger.log_scalar(\"loss\", &loss, step)`",
+    label = "neither a number nor a tensor",
+    note = "several numbers are logged by `log_scalars` or `log_histogram`, a text by `log_text`"
+)]
 pub trait ScalarValue: Sealed {
     #[doc(hidden)]
     fn scalar(&self) -> Scalar<'_>;
@@ -202,9 +227,3 @@ macro_rules! seal {
 }
 // The steps among these are sealed beside `Step`.
 seal!(bool, u8, u16, i8, i16, isize, f16, bf16, f32, f64);
-
-impl<V: ScalarValue + ?Sized> ScalarValue for &V {
-    fn scalar(&self) -> Scalar<'_> {
-        (**self).scalar()
-    }
-}

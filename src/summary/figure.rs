@@ -17,6 +17,11 @@ const KIND: &str = "figure";
 
 /// What a closure that draws returns: nothing, or a [`Result`](std::result::Result) whose error is
 /// displayed. Sealed.
+#[diagnostic::on_unimplemented(
+    message = "a closure that draws returns nothing or a `Result<(), E>`, not `{Self}`: end it \
+        with `;` or `Ok(())`",
+    label = "neither nothing nor a `Result<(), E>` whose error is `Display`"
+)]
 pub trait Drawn: Sealed {
     #[doc(hidden)]
     fn into_reason(self) -> Option<String>;

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 use std::ptr;
-use std::sync::{MutexGuard, TryLockError};
+use std::rc::Rc;
+use std::sync::{Arc, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use tch::nn::{VarStore, Variables};
@@ -157,6 +158,26 @@ fn visit_store(store: &VarStore, prefix: &str, visitor: &mut Visitor<'_>) -> Res
     }
     Ok(())
 }
+
+macro_rules! pairs {
+    ($($second:ty),*) => {$(
+        impl<A: NamedTensors> NamedTensors for (A, $second) {
+            fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
+                self.0.visit(visitor)?;
+                self.1.visit(visitor)
+            }
+        }
+    )*};
+}
+// For each type by itself: `(name, values)` is a pair, too, and these are certainly no values.
+pairs!(
+    &VarStore,
+    Rc<VarStore>,
+    Arc<VarStore>,
+    SubStore<'_>,
+    &SubStore<'_>,
+    &CModule
+);
 
 impl NamedTensors for CModule {
     fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {

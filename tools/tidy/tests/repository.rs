@@ -183,3 +183,32 @@ fn the_readme_mentions_every_example() {
         );
     }
 }
+
+/// Whoever searches the documentation for a call that they know finds ours.
+#[test]
+fn each_method_of_summary_writer_is_an_alias_in_the_documentation() {
+    let folder = root().join("src/logger");
+    let mut files = Vec::new();
+    collect_files(&folder, &mut files);
+    let source: String = files
+        .iter()
+        .map(|file| read(&file.display().to_string()))
+        .collect();
+    let aliases: Vec<&str> = source
+        .split("#[doc(alias")
+        .skip(1)
+        .filter_map(|rest| rest.split(")]").next())
+        .flat_map(|names| names.split('"').skip(1).step_by(2))
+        .collect();
+    let parity = read("docs/parity.md");
+    let rows = parity.lines().filter(|line| line.starts_with("| `add_"));
+    let methods: Vec<&str> = rows
+        .filter_map(|row| row.split('|').nth(1))
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .filter(|method| method.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+        .collect();
+    assert!(methods.len() > 15, "{methods:?}");
+    for method in methods.into_iter().chain(["SummaryWriter", "watch"]) {
+        assert!(aliases.contains(&method), "no alias {method:?}");
+    }
+}
