@@ -535,7 +535,6 @@ mod tests {
         let lists = [
             WeightOptions::new().select(["conv*"]),
             WeightOptions::new().select("conv*"),
-            WeightOptions::new().select(&"conv*"),
             WeightOptions::new().select(String::from("conv*")),
             WeightOptions::new().select(Pattern::glob("conv*")),
             WeightOptions::new().select(&names),
