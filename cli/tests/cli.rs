@@ -506,10 +506,7 @@ fn report_is_the_one_of_the_run_and_its_status_tells_of_faults() {
         "{out}{live}"
     );
     let (_, out, _) = run(&["report", "--recompute"], temp.path());
-    assert!(
-        out.contains("note: a log holds no glimpse of gradients"),
-        "{out}"
-    );
+    assert!(out.contains("note: a log holds no gradients"), "{out}");
 
     let faulty = train(&temp.path().join("faulty"), 60, 20);
     faulty.close().unwrap();

@@ -122,7 +122,7 @@ fn note_differences(
 fn not_in_logs(models: &[LoggedModel]) -> String {
     let blind = models.iter().any(|model| !model.has_gradients);
     match blind {
-        true => "a log holds no glimpse of gradients (log_gradients writes them) and no single \
+        true => "a log holds no gradients (log_gradients writes them) and no single \
                  elements: detached, dead gradient, vanishing, stalled, rounded away and erratic \
                  do not show in it, and what does not move is \"not updated\""
             .into(),

@@ -71,8 +71,10 @@ impl RunHandle {
                 what: what.into(),
                 step: step.into(),
                 reason: format!(
-                    "this run was resumed at step {resumed_at} and holds the ones before; begin \
-                     the loop at logger.resumed_at(), or resume_from an earlier step"
+                    "this run was resumed at step {resumed_at} and holds the ones before; to go \
+                     on from a checkpoint of an earlier step, open the run with \
+                     resume_from(that step + 1), which drops what was logged after it; else begin \
+                     the loop at logger.resumed_at()"
                 )
                 .into(),
             }),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::report::table::{cells, full_name, remarks, summary};
+use crate::report::table::{cells, findings, full_name, remarks, summary};
 use crate::report::weight_report::WeightReport;
 
 /// Rows of the table at most: TensorBoard lays out a table of thousands slowly, and faults come
@@ -23,9 +23,9 @@ fn markdown(report: &WeightReport) -> String {
     if !report.findings.is_empty() {
         text.push('\n');
     }
-    for finding in &report.findings {
+    for line in findings(report) {
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "- {}", escaped(&finding.to_string()));
+        let _ = writeln!(text, "- {}", escaped(&line));
     }
     text.push_str(
         "\n| variable | shape | norm | update ratio | changed | drift | verdict \

@@ -14,6 +14,14 @@ pub(crate) fn significant(number: f64) -> String {
     }
 }
 
+/// What is above zero is not shown as none.
+pub(crate) fn whole_percent(share: f64) -> String {
+    match share {
+        share if share > 0.0 && share < 0.005 => "less than 1 %".into(),
+        share => format!("{:.0} %", 100.0 * share),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

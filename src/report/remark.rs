@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::report::number::significant;
+use crate::report::number::{significant, whole_percent};
 
 /// Something that is worth knowing of a variable beside its verdict: a number out of the ordinary
 /// without a sign of harm, or what could not be seen. No fault.
@@ -121,7 +121,7 @@ impl fmt::Display for Remark {
                 significant(*to)
             ),
             Remark::DeadUnits { share } => {
-                write!(formatter, "{:.0} % of its units still", 100.0 * share)
+                write!(formatter, "{} of its units still", whole_percent(*share))
             }
             Remark::RunningStatisticsMove => formatter.write_str(
                 "frozen, and its running statistics move: the layer is in training mode",

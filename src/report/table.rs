@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::report::number::significant;
+use crate::report::cause::Cause;
+use crate::report::number::{significant, whole_percent};
 use crate::report::printable::printable;
 use crate::report::remark::Remark;
 use crate::report::verdict::Verdict;
@@ -54,13 +55,15 @@ impl fmt::Display for StyledReport<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let report = self.report;
         if report.parameters.is_empty() {
-            return formatter
-                .write_str("no weights logged yet: call log_weights in the training loop");
+            return formatter.write_str(
+                "no weights logged: log_weights was not called, or select() matches none, or the \
+                            VarStore is empty",
+            );
         }
         self.rows(formatter)?;
         write!(formatter, "\n{}", printable(&summary(report)))?;
-        for finding in &report.findings {
-            write!(formatter, "\n{finding}")?;
+        for line in findings(report) {
+            write!(formatter, "\n{line}")?;
         }
         for remark in remarks(report) {
             write!(formatter, "\nremark: {remark}")?;
@@ -147,10 +150,36 @@ pub(crate) fn summary(report: &WeightReport) -> String {
     )
 }
 
+/// A line for each fault in force, with the variables that share it.
+pub(crate) fn findings(report: &WeightReport) -> Vec<String> {
+    let mut lines: Vec<(String, Vec<String>)> = Vec::new();
+    for finding in &report.findings {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        finding.write_without_name(&mut text).ok();
+        match lines.iter_mut().find(|(known, _)| *known == text) {
+            Some((_, names)) => names.push(finding.full_name()),
+            None => lines.push((text, vec![finding.full_name()])),
+        }
+    }
+    let line = |(text, names): (String, Vec<String>)| format!("{}: {text}", joined(names));
+    lines.into_iter().map(line).collect()
+}
+
+/// The first few names, and how many there are beside them.
+fn joined(names: Vec<String>) -> String {
+    const NAMED: usize = 5;
+    let more = match names.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let named: Vec<String> = names.into_iter().take(NAMED).collect();
+    format!("{}{more}", named.join(", "))
+}
+
 /// What is worth a word and is in no cell: one line a kind of remark, with the variables that it is
 /// about.
 pub(crate) fn remarks(report: &WeightReport) -> Vec<String> {
-    const NAMED: usize = 5;
     let mut kinds: Vec<(&Remark, Vec<String>)> = Vec::new();
     for parameter in &report.parameters {
         for remark in parameter.remarks() {
@@ -168,14 +197,7 @@ pub(crate) fn remarks(report: &WeightReport) -> Vec<String> {
             }
         }
     }
-    let line = |(remark, names): (&Remark, Vec<String>)| {
-        let more = match names.len().saturating_sub(NAMED) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        let named: Vec<String> = names.into_iter().take(NAMED).collect();
-        format!("{}{more}: {remark}", named.join(", "))
-    };
+    let line = |(remark, names): (&Remark, Vec<String>)| format!("{}: {remark}", joined(names));
     kinds.into_iter().map(line).collect()
 }
 
@@ -215,8 +237,15 @@ fn verdict(parameter: &ParameterReport) -> String {
     let still = parameter.evidence.still_units;
     match (parameter.verdict, still) {
         (Verdict::Learning, Some(still)) if still > 0.0 => {
-            format!("learning, {:.0} % of its units still", 100.0 * still)
+            format!("learning, {} of its units still", whole_percent(still))
         }
+        // The line below the table has them all.
+        (
+            Verdict::NotUpdated {
+                cause: Cause::OneOf(_),
+            },
+            _,
+        ) => "not updated".into(),
         (verdict, _) => verdict.to_string(),
     }
 }
@@ -238,7 +267,7 @@ fn number(value: Option<f64>, format: impl Fn(f64) -> String) -> String {
 pub(crate) mod tests {
     use super::*;
     use crate::model::types::DType;
-    use crate::report::{Cause, Evidence, Finding, ModelReport, Trend};
+    use crate::report::{Evidence, Finding, ModelReport, Trend};
     use crate::source::named_tensors::Role;
 
     pub(crate) fn parameter(name: &str) -> ParameterReport {

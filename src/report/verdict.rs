@@ -189,15 +189,21 @@ impl fmt::Display for Trend {
 /// `conv2.weight: not updated: not in the optimizer since step 0: <the evidence>; <what to do>`
 impl fmt::Display for Finding {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: ", self.full_name())?;
+        self.write_without_name(formatter)
+    }
+}
+
+impl Finding {
+    /// The variable with its scope, or what stands for all of a model.
+    pub(crate) fn full_name(&self) -> String {
         let separator = if self.scope.is_empty() { "" } else { "/" };
         let variable = printable(self.variable.as_deref().unwrap_or("all variables"));
-        write!(
-            formatter,
-            "{}{separator}{variable}: {} since step {}",
-            printable(&self.scope),
-            self.verdict,
-            self.first_step
-        )?;
+        format!("{}{separator}{variable}", printable(&self.scope))
+    }
+
+    pub(crate) fn write_without_name(&self, formatter: &mut dyn fmt::Write) -> fmt::Result {
+        write!(formatter, "{} since step {}", self.verdict, self.first_step)?;
         let reason = printable(&self.reason);
         match self.over_since {
             Some(over) => write!(formatter, ", over since step {over}: {reason}"),

@@ -100,10 +100,15 @@ fn reason(case: &Case<'_>) -> String {
     // Half of the elements of a normal variable lie above 0.67 of its spread, and a share p next to
     // zero that 1.25 p of it holds changes now.
     let factor = sums.changed().filter(|&changed| changed > 0.0);
+    let one_ulp = sums.one_ulp().map_or_else(String::new, |share| {
+        format!(
+            ", and {} of these by one unit in the last place",
+            percent(Some(share))
+        )
+    });
     format!(
-        "only {} of the elements change, and {} of these by one unit in the last place{}",
+        "only {} of the elements change{one_ulp}{}",
         percent(sums.changed()),
-        percent(sums.one_ulp()),
         wanted(
             factor.map(|changed| (0.54 / changed).max(1.0)),
             case.context.learning_rate
