@@ -11,11 +11,13 @@ use crate::capture::budget::Budget;
 use crate::error::{Error, Result};
 use crate::logger::Logger;
 use crate::logger::core::Core;
+use crate::logger::findings::{Announcer, OnFinding};
 use crate::logger::opening::{Opening, Resume};
 use crate::model::types::{Existing, OnFull, SyncPolicy};
 use crate::options::overhead::Overhead;
 use crate::options::{Selection, WeightOptions};
 use crate::platform::optimised;
+use crate::report::Finding;
 use crate::run::FileOptions;
 use crate::run::health::{Health, OnError};
 use crate::worker::Worker;
@@ -48,6 +50,7 @@ pub struct LoggerBuilder {
     flush_interval: Duration,
     files: FileOptions,
     on_error: OnError,
+    on_finding: Option<OnFinding>,
 }
 
 impl Logger {
@@ -80,6 +83,7 @@ impl LoggerBuilder {
             flush_interval: FLUSH_INTERVAL,
             files: FileOptions::default(),
             on_error: Box::new(|error| eprintln!("tch-tensorboard: {error}")),
+            on_finding: None,
         }
     }
 
@@ -221,6 +225,53 @@ impl LoggerBuilder {
         self
     }
 
+    /// Called with each [`Finding`] once when it is confirmed, and once more, with
+    /// [`over_since`](Finding::over_since) set, when the fault has ended. It runs on the training
+    /// thread, so it may stop the loop, lower the rate or save a checkpoint: at the next
+    /// `log_weights`, `log_gradients`, `log_scalar` or `log_scalars` after the writer thread has
+    /// found it, before that call logs anything, and at the end of `weight_report`, `flush`,
+    /// `close` and the drop of the last clone.
+    /// [`take_findings`](Logger::take_findings) returns the same findings afterwards.
+    ///
+    /// Where several threads log, it runs on one of them at a time. It may call the logger; those
+    /// calls announce nothing. A callback that owns a clone of the logger keeps it alive: then only
+    /// [`close`](Logger::close) ends the run. A panic in the callback is contained: the call that
+    /// it ran in goes on. Default: none.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    /// use tch_tensorboard::{Logger, Verdict};
+    ///
+    /// let stop = Arc::new(AtomicBool::new(false));
+    /// let wanted = stop.clone();
+    /// let logger = Logger::builder(dir.path().join("run"))
+    ///     .on_finding(move |finding| {
+    ///         eprintln!("{finding}");
+    ///         let is_fatal = finding.verdict == Verdict::NonFinite;
+    ///         wanted.fetch_or(is_fatal && finding.over_since.is_none(), Ordering::Relaxed);
+    ///     })
+    ///     .create()?;
+    /// for step in 0..100 {
+    ///     // train, then:
+    ///     logger.log_weights(&("fc.weight", [0.1_f32, f32::NAN]), step)?;
+    ///     if stop.load(Ordering::Relaxed) {
+    ///         break;
+    ///     }
+    /// }
+    /// logger.close()?;
+    /// assert!(stop.load(Ordering::Relaxed));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_finding(
+        mut self,
+        on_finding: impl FnMut(&Finding) + Send + 'static,
+    ) -> LoggerBuilder {
+        self.on_finding = Some(Box::new(on_finding));
+        self
+    }
+
     /// Takes the directory, makes its event file and starts the writer thread.
     ///
     /// # Errors
@@ -278,6 +329,7 @@ impl LoggerBuilder {
             selection,
             opening: opening.below(resumed_at),
             on_full: self.on_full,
+            announcer: self.on_finding.map(Announcer::new),
             overhead,
             process: std::process::id(),
         };

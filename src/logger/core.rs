@@ -10,6 +10,7 @@ use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::logger::findings::Announcer;
 use crate::logger::models::Models;
 use crate::logger::opening::Opening;
 use crate::model::types::{OnFull, Step};
@@ -37,6 +38,8 @@ pub(super) struct Core {
     pub(super) selection: Arc<Selection>,
     pub(super) opening: Opening,
     pub(super) on_full: OnFull,
+    /// Where the user wants to be called with findings.
+    pub(super) announcer: Option<Announcer>,
     pub(super) overhead: Overhead,
     /// The process that started the worker: a forked child has no such thread.
     pub(super) process: u32,
@@ -309,6 +312,7 @@ impl Drop for Core {
             true => Status::Failure,
             false => Status::Unknown,
         });
+        self.announce_findings();
     }
 }
 
