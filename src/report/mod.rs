@@ -19,6 +19,8 @@ mod remark;
 mod remarks;
 mod rhythm;
 mod rules;
+#[cfg(feature = "serde")]
+mod serialized;
 mod signs;
 mod table;
 pub(crate) mod thinned_note;
