@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::logger::Logger;
 use crate::logger::core::Core;
 use crate::logger::findings::{Announcer, OnFinding};
+use crate::logger::greeting::{dated_directory, greet};
 use crate::logger::opening::{Opening, Resume};
 use crate::model::types::{Existing, OnFull, SyncPolicy};
 use crate::options::overhead::Overhead;
@@ -51,9 +52,29 @@ pub struct LoggerBuilder {
     files: FileOptions,
     on_error: OnError,
     on_finding: Option<OnFinding>,
+    quiet: bool,
 }
 
 impl Logger {
+    /// Logs to a new directory below `runs/` with the defaults, named by the local time and the host
+    /// as `SummaryWriter()` does: `runs/Nov26_10-15-00_hostname`.
+    ///
+    /// ```no_run
+    /// let logger = tch_tensorboard::Logger::new()?;
+    /// logger.log_scalar("loss/train", 0.5, 0)?;
+    /// println!("{}", logger.logdir().display()); // runs/Nov26_10-15-00_hostname
+    /// # Ok::<(), tch_tensorboard::Error>(())
+    /// ```
+    ///
+    /// [`LoggerBuilder::default`] begins with the same directory.
+    ///
+    /// # Errors
+    /// See [`LoggerBuilder::create`].
+    #[doc(alias = "SummaryWriter")]
+    pub fn new() -> Result<Logger> {
+        LoggerBuilder::default().create()
+    }
+
     /// Logs to a directory with the defaults: `runs/cnn`, or `runs/cnn_2` when that one holds a run
     /// already.
     ///
@@ -67,6 +88,13 @@ impl Logger {
     /// Chooses how to log.
     pub fn builder(logdir: impl AsRef<Path>) -> LoggerBuilder {
         LoggerBuilder::new(logdir.as_ref())
+    }
+}
+
+/// A builder for the directory of [`Logger::new`].
+impl Default for LoggerBuilder {
+    fn default() -> LoggerBuilder {
+        LoggerBuilder::new(&dated_directory())
     }
 }
 
@@ -84,6 +112,7 @@ impl LoggerBuilder {
             files: FileOptions::default(),
             on_error: Box::new(|error| eprintln!("tch-tensorboard: {error}")),
             on_finding: None,
+            quiet: false,
         }
     }
 
@@ -225,6 +254,14 @@ impl LoggerBuilder {
         self
     }
 
+    /// Whether the line is left out that [`create`](Self::create) prints on stderr where that is a
+    /// terminal: the run's directory, why it has a number, and how to open TensorBoard. Default:
+    /// false. Errors are still printed, unless [`on_error`](Self::on_error) takes them.
+    pub fn quiet(mut self, quiet: bool) -> LoggerBuilder {
+        self.quiet = quiet;
+        self
+    }
+
     /// Called with each [`Finding`] once when it is confirmed, and once more, with
     /// [`over_since`](Finding::over_since) set, when the fault has ended. It runs on the training
     /// thread, so it may stop the loop, lower the rate or save a checkpoint: at the next
@@ -272,7 +309,8 @@ impl LoggerBuilder {
         self
     }
 
-    /// Takes the directory, makes its event file and starts the writer thread.
+    /// Takes the directory, makes its event file and starts the writer thread. Where stderr is a
+    /// terminal, it prints one line there: see [`quiet`](Self::quiet).
     ///
     /// # Errors
     /// [`Error::InvalidOption`] for a pattern or number that makes no sense and for a directory
@@ -301,6 +339,9 @@ impl LoggerBuilder {
             telling: Mutex::default(),
             costs: Arc::default(),
         });
+        if !self.quiet {
+            greet(&self.logdir, opened.directory(), resumed_at);
+        }
         optimised::advise();
         let (commands, queue) = sync_channel(QUEUE);
         let worker = Worker::new(

@@ -7,6 +7,7 @@ mod comparisons;
 mod core;
 mod dashboards;
 mod findings;
+mod greeting;
 mod models;
 mod once;
 mod opening;
