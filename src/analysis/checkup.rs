@@ -12,7 +12,7 @@ use crate::report::facts::Facts;
 use crate::report::history::{Idle, Observation};
 use crate::report::ledger::Found;
 use crate::report::{Thresholds, Trend};
-use crate::source::values::{Glimpse, Look};
+use crate::source::gradient_sampler::{GradientSample, Look};
 
 /// See the module.
 pub(crate) struct Checkup {
@@ -22,7 +22,7 @@ pub(crate) struct Checkup {
     /// Some verdict has changed since the report was last written.
     has_new_verdict: bool,
     /// What `log_gradients` saw of the newest step.
-    exact_gradients: HashMap<Arc<str>, Glimpse>,
+    exact_gradients: HashMap<Arc<str>, GradientSample>,
 }
 
 impl Checkup {
@@ -48,7 +48,7 @@ impl Checkup {
 
     /// Takes what `log_gradients` saw: exact, where a glimpse on the caller's thread is an
     /// estimate.
-    pub(crate) fn refine(&mut self, gradients: HashMap<Arc<str>, Glimpse>) {
+    pub(crate) fn refine(&mut self, gradients: HashMap<Arc<str>, GradientSample>) {
         self.exact_gradients = gradients;
     }
 

@@ -6,8 +6,8 @@ use crate::analysis::state::{State, elements};
 use crate::capture::buffer::Buffer;
 use crate::capture::plan::Variable;
 use crate::capture::snapshot::Snapshot;
+use crate::source::gradient_sampler::GradientSample;
 use crate::source::named_tensors::Role;
-use crate::source::values::Glimpse;
 
 /// Variables of the same shape that one is compared with at most.
 const CANDIDATES: usize = 8;
@@ -47,7 +47,7 @@ pub(crate) fn follow(
     };
     let glimpse = |place: usize| look(place).glimpse;
     let some_gradient =
-        (0..variables.len()).any(|place| matches!(glimpse(place), Glimpse::NonZero(_)));
+        (0..variables.len()).any(|place| matches!(glimpse(place), GradientSample::NonZero(_)));
     let moved = |states: &[State], place: usize| {
         let analysis = states.get(place).and_then(|state| state.analysis());
         let change = analysis.and_then(|analysis| analysis.change);
@@ -56,14 +56,14 @@ pub(crate) fn follow(
     let is_trained = |states: &[State], place: usize| {
         look(place).required == Some(true)
             && moved(states, place)
-            && !(some_gradient && glimpse(place) == Glimpse::Undefined)
+            && !(some_gradient && glimpse(place) == GradientSample::Undefined)
     };
     for place in 0..variables.len() {
         let Some(variable) = variables.get(place).filter(|variable| variable.is_logged()) else {
             continue;
         };
         let without = variable.info.role == Role::Frozen
-            || (some_gradient && glimpse(place) == Glimpse::Undefined);
+            || (some_gradient && glimpse(place) == GradientSample::Undefined);
         let is_still = !moved(states, place);
         if !without || (is_still && steps >= LOOKS) {
             continue;

@@ -9,7 +9,7 @@ use crate::log_report::variable::{LoggedVariable, missing};
 use crate::report::diagnosis::{Diagnosis, Elsewhere, Opinion};
 use crate::report::history::{Idle, Observation};
 use crate::report::{ModelReport, ParameterReport, Thresholds, WeightReport};
-use crate::source::values::Glimpse;
+use crate::source::gradient_sampler::GradientSample;
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -153,7 +153,7 @@ impl LoggedModel {
         let mut observations = self.observations();
         let others = observations
             .iter()
-            .any(|observation| observation.glimpse != Glimpse::Unseen);
+            .any(|observation| observation.glimpse != GradientSample::Unseen);
         self.has_gradients |= others;
         if !self.is_foreign {
             for observation in &mut observations {

@@ -5,7 +5,7 @@ use crate::log_report::distribution::Distribution;
 use crate::model::statistic::GradientStatistic;
 use crate::model::statistic::Quantity;
 use crate::model::statistic::Statistic;
-use crate::source::values::Glimpse;
+use crate::source::gradient_sampler::GradientSample;
 
 /// The values of one step, as far as they were written.
 #[derive(Debug, Clone, Copy, Default)]
@@ -105,7 +105,7 @@ impl Sighting {
     }
 
     /// What was written of the gradient.
-    pub(crate) fn glimpse(&self) -> Glimpse {
+    pub(crate) fn glimpse(&self) -> GradientSample {
         let norm = || {
             let seen = self.gradient.distribution.map(|seen| match seen.is_zero() {
                 true => 0.0,
@@ -114,10 +114,10 @@ impl Sighting {
             self.gradient.norm.or(seen)
         };
         match (self.gradient.nonfinite, norm()) {
-            (Some(nonfinite), _) if nonfinite > 0.0 => Glimpse::NonFinite,
-            (_, Some(0.0)) => Glimpse::Zero,
-            (_, Some(norm)) => Glimpse::NonZero(Some(norm)),
-            _ => Glimpse::Unseen,
+            (Some(nonfinite), _) if nonfinite > 0.0 => GradientSample::NonFinite,
+            (_, Some(0.0)) => GradientSample::Zero,
+            (_, Some(norm)) => GradientSample::NonZero(Some(norm)),
+            _ => GradientSample::Unseen,
         }
     }
 }
@@ -171,12 +171,12 @@ mod tests {
             sighting.glimpse()
         };
         let norm = Quantity::Gradient(GradientStatistic::Norm);
-        assert_eq!(gradient(norm, 0.0), Glimpse::Zero);
-        assert_eq!(gradient(norm, 2.0), Glimpse::NonZero(Some(2.0)));
+        assert_eq!(gradient(norm, 0.0), GradientSample::Zero);
+        assert_eq!(gradient(norm, 2.0), GradientSample::NonZero(Some(2.0)));
         assert_eq!(
             gradient(Quantity::GradientNonfinite, 1.0),
-            Glimpse::NonFinite
+            GradientSample::NonFinite
         );
-        assert_eq!(Sighting::default().glimpse(), Glimpse::Unseen);
+        assert_eq!(Sighting::default().glimpse(), GradientSample::Unseen);
     }
 }

@@ -10,7 +10,7 @@ use crate::model::types::DType;
 use crate::model::variable_info::{Role, VariableInfo};
 use crate::report::facts::Facts;
 use crate::report::history::{Observation, Seen};
-use crate::source::values::Glimpse;
+use crate::source::gradient_sampler::GradientSample;
 
 /// What stands behind a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,7 +128,7 @@ impl LoggedVariable {
         let sighting = std::mem::take(&mut self.sighting);
         // The user's word that it is frozen outweighs gradients that somebody logged of it.
         let glimpse = match self.is_frozen {
-            true => Glimpse::Unseen,
+            true => GradientSample::Unseen,
             false => sighting.glimpse(),
         };
         if !sighting.has_weights {
@@ -291,9 +291,9 @@ fn change(sighting: &Sighting, moved: bool, moments: &Moments, norm_before: Opti
 
 /// Whether the gradient of a variable was looked at: where others of its model have one at that
 /// step, one that is not there is none.
-pub(crate) fn missing(glimpse: Glimpse, others_have_one: bool) -> Glimpse {
+pub(crate) fn missing(glimpse: GradientSample, others_have_one: bool) -> GradientSample {
     match glimpse {
-        Glimpse::Unseen if others_have_one => Glimpse::Undefined,
+        GradientSample::Unseen if others_have_one => GradientSample::Undefined,
         glimpse => glimpse,
     }
 }

@@ -22,8 +22,8 @@ use crate::report::rules::{Context, collapse, relative_gradient};
 use crate::report::signs::gradient_patience;
 use crate::report::thresholds::Thresholds;
 use crate::report::verdict::{Evidence, Trend, Verdict};
+use crate::source::gradient_sampler::GradientSample;
 use crate::source::named_tensors::Role;
-use crate::source::values::Glimpse;
 
 /// What is said of a variable.
 #[derive(Debug, Clone)]
@@ -199,8 +199,10 @@ impl Diagnosis {
     fn push(&mut self, step: i64, idle: Idle, observations: &[Observation]) {
         let thresholds = self.thresholds;
         let looked = || observations.iter().map(|observation| observation.glimpse);
-        let is_fresh = looked().any(|glimpse| glimpse == Glimpse::Undefined)
-            && looked().all(|glimpse| matches!(glimpse, Glimpse::Undefined | Glimpse::Unseen));
+        let is_fresh = looked().any(|glimpse| glimpse == GradientSample::Undefined)
+            && looked().all(|glimpse| {
+                matches!(glimpse, GradientSample::Undefined | GradientSample::Unseen)
+            });
         let model_moved = self.has_moved(observations);
         let is_compared = observations.iter().any(|one| one.moved.is_some());
         if is_compared {
@@ -732,7 +734,7 @@ mod tests {
 
     /// A variable at a step: its gradient, whether it requires one, and what share of its elements
     /// changes by how much.
-    type Sight = (Glimpse, bool, Option<(u64, f64)>);
+    type Sight = (GradientSample, bool, Option<(u64, f64)>);
 
     fn observation((glimpse, required, change): Sight) -> Observation {
         let moments = |std: f64| Moments {
@@ -768,11 +770,11 @@ mod tests {
 
     fn sight() -> impl Strategy<Value = Sight> {
         let glimpse = prop_oneof![
-            Just(Glimpse::Unseen),
-            Just(Glimpse::Undefined),
-            Just(Glimpse::Zero),
-            Just(Glimpse::NonFinite),
-            (1e-6..1e3_f64).prop_map(|norm| Glimpse::NonZero(Some(norm))),
+            Just(GradientSample::Unseen),
+            Just(GradientSample::Undefined),
+            Just(GradientSample::Zero),
+            Just(GradientSample::NonFinite),
+            (1e-6..1e3_f64).prop_map(|norm| GradientSample::NonZero(Some(norm))),
         ];
         let change = (prop_oneof![Just(0_u64), 1..=100_u64], 1e-9..1.0_f64);
         (glimpse, prop::bool::weighted(0.8), change)
@@ -840,8 +842,8 @@ mod tests {
         }
     }
 
-    const LEARNS: Sight = (Glimpse::NonZero(Some(1.0)), true, Some((100, 1e-3)));
-    const RESTS: Sight = (Glimpse::Undefined, true, Some((0, 0.0)));
+    const LEARNS: Sight = (GradientSample::NonZero(Some(1.0)), true, Some((100, 1e-3)));
+    const RESTS: Sight = (GradientSample::Undefined, true, Some((0, 0.0)));
 
     fn verdicts(sights: [Sight; 4], steps: usize) -> Vec<Verdict> {
         let found = judged(&[0, 1, 2, 3], &[(steps, sights)], 20).0;
@@ -850,9 +852,9 @@ mod tests {
 
     #[test]
     fn evidence_at_the_edges() {
-        let frozen = (Glimpse::Unseen, false, Some((0, 0.0)));
+        let frozen = (GradientSample::Unseen, false, Some((0, 0.0)));
         assert_eq!(verdicts([frozen; 4], 40), [Verdict::Frozen; 4]);
-        let copied = (Glimpse::Unseen, false, Some((100, 1e-3)));
+        let copied = (GradientSample::Unseen, false, Some((100, 1e-3)));
         assert_eq!(
             verdicts([copied; 4], 40),
             [Verdict::MovedWithoutGradient; 4]
@@ -860,7 +862,7 @@ mod tests {
         assert_eq!(verdicts([LEARNS; 4], 40), [Verdict::Learning; 4]);
         assert_eq!(verdicts([LEARNS; 4], 3), [Verdict::Undecided; 4]);
         assert_eq!(verdicts([RESTS; 4], 40), [Verdict::NoGradient; 4]);
-        let broken = (Glimpse::NonFinite, true, Some((100, 1e-3)));
+        let broken = (GradientSample::NonFinite, true, Some((100, 1e-3)));
         assert_eq!(verdicts([broken; 4], 40), [Verdict::NonFinite; 4]);
         // One variable is a model, too.
         let (alone, faults) = judged(&[0], &[(40, [RESTS; 4])], 20);

@@ -2,7 +2,7 @@
 
 use crate::report::gradient_state::GradientState;
 use crate::report::rhythm::Rhythm;
-use crate::source::values::Glimpse;
+use crate::source::gradient_sampler::GradientSample;
 
 /// Looks in a row of one kind after which those of another kind before them no longer count.
 const SETTLED: u32 = 10;
@@ -52,12 +52,12 @@ pub(crate) struct GradientTrail {
 
 impl GradientTrail {
     /// Takes one look.
-    pub(crate) fn look(&mut self, step: i64, glimpse: Glimpse) {
+    pub(crate) fn look(&mut self, step: i64, glimpse: GradientSample) {
         let kind = match glimpse {
-            Glimpse::Unseen => return,
-            Glimpse::Undefined => GradientState::Undefined,
-            Glimpse::Zero | Glimpse::PerhapsZero => GradientState::Zero,
-            Glimpse::NonZero(_) | Glimpse::NonFinite => GradientState::NonZero,
+            GradientSample::Unseen => return,
+            GradientSample::Undefined => GradientState::Undefined,
+            GradientSample::Zero | GradientSample::PerhapsZero => GradientState::Zero,
+            GradientSample::NonZero(_) | GradientSample::NonFinite => GradientState::NonZero,
         };
         self.looks += 1;
         self.visits.pass(1, kind == GradientState::NonZero);
@@ -67,9 +67,9 @@ impl GradientTrail {
             (self.kind, self.in_a_row, self.since) = (Some(kind), 1, Some(step));
         }
         match glimpse {
-            Glimpse::Undefined => self.undefined += 1,
-            Glimpse::Zero => self.zero += 1,
-            Glimpse::PerhapsZero => self.perhaps_zero += 1,
+            GradientSample::Undefined => self.undefined += 1,
+            GradientSample::Zero => self.zero += 1,
+            GradientSample::PerhapsZero => self.perhaps_zero += 1,
             _ => (self.undefined, self.zero, self.perhaps_zero) = (0, 0, 0),
         }
         if self.in_a_row >= SETTLED {
@@ -79,7 +79,7 @@ impl GradientTrail {
                 _ => {}
             }
         }
-        if let Glimpse::NonZero(Some(norm)) = glimpse
+        if let GradientSample::NonZero(Some(norm)) = glimpse
             && norm > 0.0
             && norm.is_finite()
         {
@@ -150,7 +150,7 @@ mod tests {
         turn: 0,
     };
 
-    fn after(looks: &[(u32, Glimpse)]) -> GradientTrail {
+    fn after(looks: &[(u32, GradientSample)]) -> GradientTrail {
         let mut trail = GradientTrail::default();
         let all = looks
             .iter()
@@ -161,35 +161,38 @@ mod tests {
         trail
     }
 
-    const SOME: Glimpse = Glimpse::NonZero(Some(1.0));
+    const SOME: GradientSample = GradientSample::NonZero(Some(1.0));
 
     #[test]
     fn a_gradient_that_comes_each_time_is_missed_soon() {
-        let state = |looks: &[(u32, Glimpse)]| after(looks).state(PATIENCE, STILL);
+        let state = |looks: &[(u32, GradientSample)]| after(looks).state(PATIENCE, STILL);
         let seen = (50, SOME);
         assert_eq!(
-            state(&[seen, (19, Glimpse::Undefined)]),
+            state(&[seen, (19, GradientSample::Undefined)]),
             GradientState::NonZero
         );
         assert_eq!(
-            state(&[seen, (20, Glimpse::Undefined)]),
+            state(&[seen, (20, GradientSample::Undefined)]),
             GradientState::Undefined
         );
-        assert_eq!(state(&[seen, (20, Glimpse::Zero)]), GradientState::Zero);
+        assert_eq!(
+            state(&[seen, (20, GradientSample::Zero)]),
+            GradientState::Zero
+        );
     }
 
     #[test]
     fn a_task_that_comes_now_and_then_is_waited_for() {
-        let mut looks = vec![(1, SOME), (29, Glimpse::Undefined)];
+        let mut looks = vec![(1, SOME), (29, GradientSample::Undefined)];
         assert_eq!(
             after(&looks).state(PATIENCE, STILL),
             GradientState::NonZero,
             "once"
         );
-        looks.extend([(1, SOME), (29, Glimpse::Undefined), (1, SOME)]);
-        looks.push((100, Glimpse::Undefined));
+        looks.extend([(1, SOME), (29, GradientSample::Undefined), (1, SOME)]);
+        looks.push((100, GradientSample::Undefined));
         assert_eq!(after(&looks).state(PATIENCE, STILL), GradientState::NonZero);
-        looks.push((300, Glimpse::Undefined));
+        looks.push((300, GradientSample::Undefined));
         assert_eq!(
             after(&looks).state(PATIENCE, STILL),
             GradientState::Undefined
@@ -198,7 +201,7 @@ mod tests {
 
     #[test]
     fn what_was_not_seen_in_full_is_zero_only_at_rest() {
-        let trail = after(&[(5, Glimpse::PerhapsZero)]);
+        let trail = after(&[(5, GradientSample::PerhapsZero)]);
         assert_eq!(trail.state(PATIENCE, STILL), GradientState::Zero);
         assert_eq!(
             trail.state(PATIENCE, Pause::default()),

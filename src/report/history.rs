@@ -8,12 +8,12 @@ use crate::model::measured::ChangedSince;
 use crate::report::evidence_table::Required;
 use crate::report::gradient_trail::GradientTrail;
 use crate::report::rhythm::Rhythm;
-use crate::source::values::Glimpse;
+use crate::source::gradient_sampler::GradientSample;
 
 /// One variable at one step.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Observation {
-    pub(crate) glimpse: Glimpse,
+    pub(crate) glimpse: GradientSample,
     /// Whether it required a gradient at the call; `None` where that is not known.
     pub(crate) required: Option<bool>,
     /// It moved towards another variable of its model that is trained and has its shape; `None`
@@ -57,7 +57,7 @@ struct Entry {
     /// Changed elements and those of them that moved by one unit in the last place.
     ulps: Option<(u64, u64)>,
     cosine: Option<f64>,
-    glimpse: Glimpse,
+    glimpse: GradientSample,
     need: Need,
     log_gradient: Option<f64>,
     norm: f64,
@@ -159,12 +159,12 @@ impl Sums {
             Need::Between => step(&mut self.between),
         }
         match entry.glimpse {
-            Glimpse::Unseen => {}
-            Glimpse::Undefined => step(&mut self.undefined),
-            Glimpse::Zero => step(&mut self.zero),
-            Glimpse::PerhapsZero => step(&mut self.perhaps_zero),
-            Glimpse::NonZero(_) => step(&mut self.nonzero),
-            Glimpse::NonFinite => step(&mut self.nonfinite),
+            GradientSample::Unseen => {}
+            GradientSample::Undefined => step(&mut self.undefined),
+            GradientSample::Zero => step(&mut self.zero),
+            GradientSample::PerhapsZero => step(&mut self.perhaps_zero),
+            GradientSample::NonZero(_) => step(&mut self.nonzero),
+            GradientSample::NonFinite => step(&mut self.nonfinite),
         }
     }
 
@@ -290,7 +290,7 @@ pub(crate) struct History {
     pub(crate) is_sparse: bool,
     /// More and more of its rows have come to be changed, each as a whole.
     pub(crate) is_table: bool,
-    pub(crate) newest_glimpse: Glimpse,
+    pub(crate) newest_glimpse: GradientSample,
     /// What was seen of its gradient since the first call.
     pub(crate) trail: GradientTrail,
     /// Its own moves, counted in those of its model.
@@ -377,7 +377,7 @@ impl History {
         self.first_step.get_or_insert(step);
         let is_seen = observation.seen.is_some() || observation.moved.is_some();
         self.seen.pass(1, is_seen);
-        if !matches!(observation.glimpse, Glimpse::Unseen) {
+        if !matches!(observation.glimpse, GradientSample::Unseen) {
             self.newest_glimpse = observation.glimpse;
         }
         let need = self.need(step, observation);
@@ -436,7 +436,7 @@ impl History {
     /// Whether it required a gradient at this call, or between this one and the one before.
     fn need(&mut self, step: i64, observation: &Observation) -> Need {
         let norm = match observation.glimpse {
-            Glimpse::NonZero(norm) => norm,
+            GradientSample::NonZero(norm) => norm,
             _ => None,
         };
         let before = match norm {
@@ -481,9 +481,10 @@ impl History {
         self.is_copy |= observation.is_copy == Some(true);
         if moved {
             (self.looks_at_rest, self.visits_at_rest) = (0, 0);
-        } else if observation.glimpse != Glimpse::Unseen {
+        } else if observation.glimpse != GradientSample::Unseen {
             self.looks_at_rest += 1;
-            self.visits_at_rest += u32::from(matches!(observation.glimpse, Glimpse::NonZero(_)));
+            self.visits_at_rest +=
+                u32::from(matches!(observation.glimpse, GradientSample::NonZero(_)));
         }
         if let Some(change) = observation.seen.and_then(|seen| seen.change) {
             self.elements += change.deltas.count as f64;
@@ -533,7 +534,7 @@ impl History {
         let positive =
             |value: f64| (value > 0.0 && value.is_finite()).then(|| value.max(FLOOR).ln());
         let gradient = match observation.glimpse {
-            Glimpse::NonZero(norm) => norm.and_then(positive),
+            GradientSample::NonZero(norm) => norm.and_then(positive),
             _ => None,
         };
         Entry {

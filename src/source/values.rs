@@ -8,8 +8,6 @@ use half::{bf16, f16};
 
 use crate::model::types::{DType, sealed::Sealed};
 use crate::source::element_source::{ElementSource, ScalarSource};
-/// The name that other folders still use.
-pub(crate) use crate::source::gradient_sampler::{GradientSample as Glimpse, Look};
 use crate::source::host::HostElements;
 
 /// Many numbers: a `tch::Tensor` of any kind and device, or a slice, vector or array of numbers;

@@ -12,13 +12,13 @@ use crate::report::gradient_trail::{Patience, Pause};
 use crate::report::history::{Idle, Observation, Scale, Seen};
 use crate::report::patient::Patient;
 use crate::report::thresholds::Thresholds;
+use crate::source::gradient_sampler::GradientSample;
 use crate::source::named_tensors::Role;
-use crate::source::values::Glimpse;
 
 /// A matrix that moves by `ratio` of its norm at each step, unless a test says otherwise.
 #[derive(Debug, Clone, Copy)]
 struct Life {
-    glimpse: Glimpse,
+    glimpse: GradientSample,
     std: f64,
     ratio: f64,
     changed: u64,
@@ -30,7 +30,7 @@ struct Life {
 }
 
 const HEALTHY: Life = Life {
-    glimpse: Glimpse::NonZero(Some(1.0)),
+    glimpse: GradientSample::NonZero(Some(1.0)),
     std: 0.1,
     ratio: 1e-3,
     changed: ELEMENTS,
@@ -187,7 +187,7 @@ fn alone(life: Life) -> Verdict {
     verdict(&facts(), &context(), &[(40, life)])
 }
 
-fn still(glimpse: Glimpse) -> Life {
+fn still(glimpse: GradientSample) -> Life {
     Life {
         glimpse,
         changed: 0,
@@ -203,7 +203,7 @@ fn health_and_patience() {
         verdict(&facts(), &context(), &[(19, HEALTHY)]),
         Verdict::Undecided
     );
-    let seen = still(Glimpse::NonZero(Some(1.0)));
+    let seen = still(GradientSample::NonZero(Some(1.0)));
     assert_eq!(
         verdict(&facts(), &context(), &[(19, seen)]),
         Verdict::Undecided
@@ -213,9 +213,9 @@ fn health_and_patience() {
 #[test]
 fn what_stands_still_is_told_apart_by_its_gradient() {
     let cases = [
-        (Glimpse::Undefined, Verdict::Detached),
-        (Glimpse::Zero, Verdict::DeadGradient),
-        (Glimpse::PerhapsZero, Verdict::DeadGradient),
+        (GradientSample::Undefined, Verdict::Detached),
+        (GradientSample::Zero, Verdict::DeadGradient),
+        (GradientSample::PerhapsZero, Verdict::DeadGradient),
     ];
     for (glimpse, expected) in cases {
         assert_eq!(alone(still(glimpse)), expected, "{glimpse:?}");
@@ -224,7 +224,7 @@ fn what_stands_still_is_told_apart_by_its_gradient() {
         Verdict::NotUpdated { cause } => cause.candidates().to_vec(),
         other => panic!("{other:?}"),
     };
-    let seen = alone(still(Glimpse::NonZero(Some(1.0))));
+    let seen = alone(still(GradientSample::NonZero(Some(1.0))));
     let expected = [
         Cause::NotInOptimizer,
         Cause::LearningRateZero,
@@ -238,7 +238,7 @@ fn what_stands_still_is_told_apart_by_its_gradient() {
         with_gradient: 0,
         ..context()
     };
-    let unseen = verdict(&facts(), &blind, &[(40, still(Glimpse::Undefined))]);
+    let unseen = verdict(&facts(), &blind, &[(40, still(GradientSample::Undefined))]);
     assert!(candidates(unseen).contains(&Cause::NoGradient));
     assert!(candidates(unseen).contains(&Cause::GradientCleared));
 }
@@ -252,11 +252,11 @@ fn a_whole_model_at_rest_is_told_apart_by_its_gradients() {
             &[(calls as usize, still(glimpse))],
         )
     };
-    assert_eq!(of(Glimpse::Undefined, 20), Verdict::NoGradient);
-    assert_eq!(of(Glimpse::Zero, 20), Verdict::ZeroGradient);
-    assert_eq!(of(Glimpse::Undefined, 19), Verdict::Undecided);
+    assert_eq!(of(GradientSample::Undefined, 20), Verdict::NoGradient);
+    assert_eq!(of(GradientSample::Zero, 20), Verdict::ZeroGradient);
+    assert_eq!(of(GradientSample::Undefined, 19), Verdict::Undecided);
     // A gradient that is there may be accumulated.
-    let seen = Glimpse::NonZero(Some(1.0));
+    let seen = GradientSample::NonZero(Some(1.0));
     assert_eq!(of(seen, 199), Verdict::Undecided);
     assert!(matches!(of(seen, 200), Verdict::NotUpdated { .. }));
     // Unless the rate is known.
@@ -274,7 +274,7 @@ fn a_rhythm_is_waited_for() {
     let mut context = still_context(200);
     (context.has_moved, context.patience) = (true, 256);
     (context.still, context.reasoned_patience) = (100, 128);
-    let seen = still(Glimpse::NonZero(Some(1.0)));
+    let seen = still(GradientSample::NonZero(Some(1.0)));
     let lives = [(1, HEALTHY), (200, seen)];
     assert_eq!(verdict(&facts(), &context, &lives), Verdict::Learning);
     context.still = 200;
@@ -290,7 +290,7 @@ fn weight_decay_moves_towards_zero_and_nowhere_else() {
         let life = Life {
             std: 0.1 * 0.99_f64.powi(step),
             ratio: 0.01,
-            glimpse: Glimpse::Zero,
+            glimpse: GradientSample::Zero,
             ..HEALTHY
         };
         (1, life)
@@ -303,7 +303,7 @@ fn weight_decay_moves_towards_zero_and_nowhere_else() {
 fn what_is_held_at_its_bounds_is_pinned() {
     let mut patient = patient(
         &facts(),
-        &[(40, still(Glimpse::NonZero(Some(1.0))))],
+        &[(40, still(GradientSample::NonZero(Some(1.0))))],
         Beside::Moves,
     );
     // Three of ten at 0.01, the others at -0.01.
@@ -323,7 +323,10 @@ fn what_is_held_at_its_bounds_is_pinned() {
 fn what_came_to_be_one_value_is_clamped_or_overwritten() {
     let mut patient = patient(
         &facts(),
-        &[(40, HEALTHY), (40, still(Glimpse::NonZero(Some(1.0))))],
+        &[
+            (40, HEALTHY),
+            (40, still(GradientSample::NonZero(Some(1.0)))),
+        ],
         Beside::Moves,
     );
     patient.history.newest = Some(Moments {
@@ -353,17 +356,17 @@ fn units_that_stay_alike_are_named() {
 #[test]
 fn a_variable_that_moves_is_neither_detached_nor_surely_dead() {
     let moving = |glimpse| alone(Life { glimpse, ..HEALTHY });
-    assert_eq!(moving(Glimpse::Undefined), Verdict::Learning);
+    assert_eq!(moving(GradientSample::Undefined), Verdict::Learning);
     // Momentum and weight decay move what has no gradient left.
-    assert_eq!(moving(Glimpse::Zero), Verdict::DeadGradient);
+    assert_eq!(moving(GradientSample::Zero), Verdict::DeadGradient);
     // But where not all of a gradient was seen, it is somewhere else.
-    assert_eq!(moving(Glimpse::PerhapsZero), Verdict::Learning);
+    assert_eq!(moving(GradientSample::PerhapsZero), Verdict::Learning);
 }
 
 #[test]
 fn turns_are_waited_for() {
     // One step in six is its own.
-    let turn = [(5, still(Glimpse::Undefined)), (1, HEALTHY)];
+    let turn = [(5, still(GradientSample::Undefined)), (1, HEALTHY)];
     let lives: Vec<(usize, Life)> = turn.repeat(10);
     assert_eq!(verdict(&facts(), &context(), &lives), Verdict::Learning);
     // Another layer has taken over.
@@ -374,7 +377,7 @@ fn turns_are_waited_for() {
 
 #[test]
 fn hints_decide_a_cause() {
-    let seen = still(Glimpse::NonZero(Some(1.0)));
+    let seen = still(GradientSample::NonZero(Some(1.0)));
     let mut facts = facts();
     let mut context = context();
     context.learning_rate = Some(0.0);
@@ -406,7 +409,7 @@ fn hints_decide_a_cause() {
 fn a_bias_that_nothing_depends_on_is_no_fault() {
     let mut facts = facts();
     facts.shape = vec![10_000];
-    let seen = still(Glimpse::NonZero(Some(1e-8)));
+    let seen = still(GradientSample::NonZero(Some(1e-8)));
     // It does not move either.
     let found = verdict(&facts, &context(), &[(40, seen)]);
     assert_eq!(found, Verdict::Undecided);
@@ -447,7 +450,7 @@ fn flickering_rows_are_no_table() {
         let life = Life {
             rows,
             changed,
-            glimpse: Glimpse::NonZero(Some(1e-5)),
+            glimpse: GradientSample::NonZero(Some(1e-5)),
             ..HEALTHY
         };
         (1, life)
@@ -494,7 +497,7 @@ fn a_jump_that_kills_is_an_explosion() {
         ratio: 3.0,
         ..HEALTHY
     };
-    let dead = still(Glimpse::Zero);
+    let dead = still(GradientSample::Zero);
     let found = verdict(&facts(), &context(), &[(1, jump), (30, dead)]);
     assert_eq!(found, Verdict::Exploding);
 }
@@ -513,7 +516,7 @@ fn collapse_against_the_past_while_others_go_on() {
     assert_eq!(verdict(&facts(), &scheduled, &lives), Verdict::Learning);
     // Its gradient has gone, too: it is done.
     let done = Life {
-        glimpse: Glimpse::NonZero(Some(1e-4)),
+        glimpse: GradientSample::NonZero(Some(1e-4)),
         ..slow
     };
     let lives = [(60, HEALTHY), (30, done)];
@@ -523,12 +526,12 @@ fn collapse_against_the_past_while_others_go_on() {
 #[test]
 fn gradients_are_compared_with_those_of_other_layers() {
     let small = Life {
-        glimpse: Glimpse::NonZero(Some(1e-5)),
+        glimpse: GradientSample::NonZero(Some(1e-5)),
         ..HEALTHY
     };
     assert_eq!(alone(small), Verdict::Vanishing);
     let growing = Life {
-        glimpse: Glimpse::NonZero(Some(5e-5)),
+        glimpse: GradientSample::NonZero(Some(5e-5)),
         ..HEALTHY
     };
     let lives = [(30, small), (10, growing)];
@@ -550,7 +553,7 @@ fn spreads_are_compared_with_the_fan_in() {
     assert_eq!(verdict(&facts(), &hurt, &wide(2.0)), Verdict::PoorInit);
     assert_eq!(verdict(&facts(), &hurt, &wide(1e-4)), Verdict::PoorInit);
     // That it dies of a step of its own size is what has come of it.
-    let dead = still(Glimpse::Zero);
+    let dead = still(GradientSample::Zero);
     let mut patient = patient(&facts(), &[(10, HEALTHY), (60, dead)], Beside::Moves);
     patient.history.jumps = 1;
     for before in [Verdict::PoorInit, Verdict::Exploding] {
@@ -573,11 +576,11 @@ fn spreads_are_compared_with_the_fan_in() {
 fn not_a_number_comes_first() {
     let nan = Life {
         nan: 1,
-        ..still(Glimpse::Zero)
+        ..still(GradientSample::Zero)
     };
     assert_eq!(alone(nan), Verdict::NonFinite);
     let once = Life {
-        glimpse: Glimpse::NonFinite,
+        glimpse: GradientSample::NonFinite,
         ..HEALTHY
     };
     let lives = [(39, HEALTHY), (1, once)];
@@ -590,11 +593,11 @@ fn frozen_is_frozen() {
     let mut facts = facts();
     facts.role = Role::Frozen;
     let frozen = |life| Life {
-        glimpse: Glimpse::Unseen,
+        glimpse: GradientSample::Unseen,
         required: Some(false),
         ..life
     };
-    let still = frozen(still(Glimpse::Unseen));
+    let still = frozen(still(GradientSample::Unseen));
     assert_eq!(verdict(&facts, &context(), &[(40, still)]), Verdict::Frozen);
     let moving = [(40, frozen(HEALTHY))];
     assert_eq!(
@@ -618,7 +621,7 @@ fn frozen_is_frozen() {
 fn what_never_required_a_gradient_is_frozen_whatever_its_role() {
     let life = Life {
         required: Some(false),
-        ..still(Glimpse::Unseen)
+        ..still(GradientSample::Unseen)
     };
     assert_eq!(
         verdict(&facts(), &context(), &[(40, life)]),
@@ -633,7 +636,7 @@ fn what_is_unfrozen_between_calls_learns() {
         .map(|step| {
             let life = Life {
                 required: Some(false),
-                glimpse: Glimpse::NonZero(Some(1.0 + f64::from(step))),
+                glimpse: GradientSample::NonZero(Some(1.0 + f64::from(step))),
                 ..HEALTHY
             };
             (1, life)
@@ -655,22 +658,22 @@ fn zeros_without_a_gradient_stay() {
         std: 0.0,
         ..still(glimpse)
     };
-    assert_eq!(alone(zero(Glimpse::Zero)), Verdict::AllZero);
+    assert_eq!(alone(zero(GradientSample::Zero)), Verdict::AllZero);
     // With one, the optimizer is to blame.
     assert!(matches!(
-        alone(zero(Glimpse::NonZero(Some(1.0)))),
+        alone(zero(GradientSample::NonZero(Some(1.0)))),
         Verdict::NotUpdated { .. }
     ));
 }
 
-fn any_glimpse() -> impl Strategy<Value = Glimpse> {
+fn any_glimpse() -> impl Strategy<Value = GradientSample> {
     prop_oneof![
-        Just(Glimpse::Unseen),
-        Just(Glimpse::Undefined),
-        Just(Glimpse::Zero),
-        Just(Glimpse::PerhapsZero),
-        Just(Glimpse::NonFinite),
-        (1e-9..1e3_f64).prop_map(|norm| Glimpse::NonZero(Some(norm))),
+        Just(GradientSample::Unseen),
+        Just(GradientSample::Undefined),
+        Just(GradientSample::Zero),
+        Just(GradientSample::PerhapsZero),
+        Just(GradientSample::NonFinite),
+        (1e-9..1e3_f64).prop_map(|norm| GradientSample::NonZero(Some(norm))),
     ]
 }
 
@@ -749,7 +752,7 @@ proptest! {
         let patient = patient(&facts(), &lives, beside);
         let found = judged(&patient, &context);
         let history = &patient.history;
-        let zero = lives.iter().all(|(_, life)| life.glimpse == Glimpse::Zero);
+        let zero = lives.iter().all(|(_, life)| life.glimpse == GradientSample::Zero);
         if found == Verdict::Learning {
             prop_assert!(lives.iter().any(|(_, life)| life.changed > 0));
             prop_assert!(!zero);
