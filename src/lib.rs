@@ -130,8 +130,8 @@
 //! - `tch` (default): tensors and `VarStore`s. Without it nothing of libtorch is needed.
 //! - `checkpoint`: reading checkpoints of any framework. Pure Rust; it needs no libtorch.
 //! - `serde`: `Serialize` for [`WeightReport`], [`Finding`], [`Verdict`] and what is in them. Names
-//!   are those of [`Verdict::name`], [`Cause::name`] and [`Remark::name`] and stay; numbers that are
-//!   not finite are `null` in JSON.
+//!   are those of [`Verdict::name`], [`Cause::name`] and [`Remark::name`] and stay; numbers that
+//!   are not finite are `null` in JSON.
 //! - `download-libtorch`: torch-sys downloads libtorch at build time.
 //! - `doc-only`: checks and documents without libtorch; nothing links.
 //!

@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::capture::budget::Budget;
 use crate::error::{Error, Result};
 use crate::logger::Logger;
+use crate::logger::announcer::{Announcer, OnFinding};
 use crate::logger::core::Core;
-use crate::logger::findings::{Announcer, OnFinding};
 use crate::logger::greeting::{dated_directory, greet};
 use crate::logger::opening::{Opening, Resume};
 use crate::model::types::{Existing, OnFull, SyncPolicy};
@@ -56,8 +56,8 @@ pub struct LoggerBuilder {
 }
 
 impl Logger {
-    /// Logs to a new directory below `runs/` with the defaults, named by the local time and the host
-    /// as `SummaryWriter()` does: `runs/Nov26_10-15-00_hostname`.
+    /// Logs to a new directory below `runs/` with the defaults, named by the local time and the
+    /// host as `SummaryWriter()` does: `runs/Nov26_10-15-00_hostname`.
     ///
     /// ```no_run
     /// let logger = tch_tensorboard::Logger::new()?;

@@ -10,7 +10,7 @@ use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::logger::findings::Announcer;
+use crate::logger::announcer::Announcer;
 use crate::logger::models::Models;
 use crate::logger::opening::Opening;
 use crate::model::types::{OnFull, Step};
@@ -114,6 +114,17 @@ impl Core {
         }
         self.closed.store(true, Ordering::SeqCst);
         Err(self.stopped(run))
+    }
+
+    /// Hands new findings to the user's callback, if there is one: not on the writer thread, and
+    /// not in a forked child, where the writer may have held the lock for ever.
+    pub(super) fn announce_findings(&self) {
+        if let Some(announcer) = &self.announcer
+            && !self.shared.is_worker_thread()
+            && self.process == std::process::id()
+        {
+            announcer.announce(&self.shared);
+        }
     }
 
     pub(super) fn check_thread(&self, call: &'static str, run: &RunHandle) -> Result<()> {

@@ -1,5 +1,6 @@
 //! The front door: what a training loop calls.
 
+mod announcer;
 mod board_url;
 pub(crate) mod builder;
 #[cfg(feature = "checkpoint")]

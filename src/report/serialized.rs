@@ -1,19 +1,12 @@
 //! Reports as data for `serde`: names in snake case that stay, those of the private record. A
 //! verdict is two fields, its name and the possible causes, beside the others of what it is about.
 
-use std::path::Path;
-
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use crate::model::types::DType;
 use crate::report::codes::{cause_codes, dtype_code, role_code};
 use crate::report::{Cause, GradientState, Trend, Verdict};
 use crate::source::named_tensors::Role;
-
-/// A path of any bytes as text: one that is not UTF-8 does not keep a report from being written.
-pub(super) fn path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&path.to_string_lossy())
-}
 
 /// `{"verdict": "not_updated", "causes": ["step_not_called", "not_in_optimizer"], "fault": true}`
 impl Serialize for Verdict {

@@ -138,7 +138,7 @@ pub struct Finding {
     /// The directory of the run or sub-run.
     #[cfg_attr(
         feature = "serde",
-        serde(serialize_with = "crate::report::serialized::path")
+        serde(serialize_with = "crate::report::lossy_path::serialize")
     )]
     pub run: PathBuf,
     /// The logger's scope, empty without one.

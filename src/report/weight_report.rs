@@ -40,7 +40,7 @@ pub struct ModelReport {
     /// The directory of the run or sub-run.
     #[cfg_attr(
         feature = "serde",
-        serde(serialize_with = "crate::report::serialized::path")
+        serde(serialize_with = "crate::report::lossy_path::serialize")
     )]
     pub run: PathBuf,
     /// The logger's scope, empty without one.
@@ -60,7 +60,7 @@ pub struct ParameterReport {
     /// The directory of the run or sub-run.
     #[cfg_attr(
         feature = "serde",
-        serde(serialize_with = "crate::report::serialized::path")
+        serde(serialize_with = "crate::report::lossy_path::serialize")
     )]
     pub run: PathBuf,
     /// The logger's scope, empty without one.
