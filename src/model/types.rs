@@ -36,6 +36,8 @@ macro_rules! impl_step {
 }
 impl_step!(i32, i64, u32, u64, usize);
 
+impl<V: sealed::Sealed + ?Sized> sealed::Sealed for &V {}
+
 impl<S: Step> Step for &S {
     fn to_i64(self) -> Option<i64> {
         (*self).to_i64()

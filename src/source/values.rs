@@ -122,7 +122,6 @@ impl_values!(
 
 macro_rules! pointers {
     ($($pointer:ty),*) => {$(
-        impl<V: Sealed + ?Sized> Sealed for $pointer {}
         impl<V: Values + ?Sized> Values for $pointer {
             fn source(&self) -> ValueSource<'_> {
                 (**self).source()
@@ -136,6 +135,11 @@ macro_rules! pointers {
     )*};
 }
 pointers!(&V, &mut V, Box<V>, Rc<V>, Arc<V>);
+
+impl<V: Sealed + ?Sized> Sealed for &mut V {}
+impl<V: Sealed + ?Sized> Sealed for Box<V> {}
+impl<V: Sealed + ?Sized> Sealed for Rc<V> {}
+impl<V: Sealed + ?Sized> Sealed for Arc<V> {}
 
 /// One number: any primitive number, `bool`, or a `tch::Tensor` of one element on any device; also
 /// behind references, `Box`, `Rc` and `Arc`. Sealed.
