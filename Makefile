@@ -7,7 +7,7 @@ CARGO ?= cargo
 LOCKED ?= --locked
 # Packages that need no libtorch. Each command names its packages: with --workspace, cargo would unify
 # the features of all, and the program would link libtorch.
-LIBRARY = -p tch-tensorboard --no-default-features --features checkpoint
+LIBRARY = -p tch-tensorboard --no-default-features --features checkpoint,serde
 CLI = -p tch-tensorboard-cli
 TOOLS = -p tch-tensorboard-proto -p tch-tensorboard-interop -p tch-tensorboard-tidy
 BENCHES = -p tch-tensorboard-benches
@@ -48,7 +48,7 @@ lint: setup ## formatting, and clippy with and without the tch feature
 	$(CARGO) clippy $(LOCKED) $(CLI) --all-targets -- -D warnings
 	$(CARGO) clippy $(LOCKED) $(TOOLS) --all-targets -- -D warnings
 	@echo "== clippy"
-	$(CARGO) clippy $(LOCKED) -p tch-tensorboard $(BENCHES) --features tch-tensorboard/checkpoint --all-targets -- -D warnings
+	$(CARGO) clippy $(LOCKED) -p tch-tensorboard $(BENCHES) --features tch-tensorboard/checkpoint,tch-tensorboard/serde --all-targets -- -D warnings
 
 test-rust: setup ## unit, integration and documentation tests, with and without the tch feature
 	@echo "== tests without libtorch"
@@ -58,7 +58,7 @@ test-rust: setup ## unit, integration and documentation tests, with and without 
 	@echo "== tests of the repository, of the generated code, and beside other writers"
 	$(CARGO) test $(LOCKED) $(TOOLS)
 	@echo "== tests"
-	$(CARGO) test $(LOCKED) --features checkpoint
+	$(CARGO) test $(LOCKED) --features checkpoint,serde
 
 test-foreign: setup ## a program outside the workspace that follows the README, built as cargo does by default
 	@echo "== tests of a foreign program"
@@ -68,7 +68,7 @@ docs: setup ## build the documentation with and without the tch feature; a warni
 	@echo "== documentation without libtorch"
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps $(LIBRARY)
 	@echo "== documentation"
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps --features checkpoint
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps --features checkpoint,serde
 
 package: ## what crates.io would get: the library and the program can be packaged
 	@echo "== packages"

@@ -85,7 +85,8 @@
 //! [`Logger::weight_report`] says of each variable whether it learns and if not, why: a [`Verdict`]
 //! with its [`Evidence`], the first step at which it held, and what to do. `log_weights` is all it
 //! needs: gradients are looked at where they lie, so call it before they are cleared.
-//! [`Logger::take_findings`] hands each fault to the training thread once, and
+//! [`Logger::take_findings`] and [`LoggerBuilder::on_finding`] hand each fault to the training
+//! thread once, and
 //! [`Logger::set_learning_rate`] narrows causes down. Numbers that decide are in [`Thresholds`].
 //! [`Run::weight_report`] recomputes the report from a log directory.
 //!
@@ -128,6 +129,9 @@
 //!
 //! - `tch` (default): tensors and `VarStore`s. Without it nothing of libtorch is needed.
 //! - `checkpoint`: reading checkpoints of any framework. Pure Rust; it needs no libtorch.
+//! - `serde`: `Serialize` for [`WeightReport`], [`Finding`], [`Verdict`] and what is in them. Names
+//!   are those of [`Verdict::name`], [`Cause::name`] and [`Remark::name`] and stay; numbers that
+//!   are not finite are `null` in JSON.
 //! - `download-libtorch`: torch-sys downloads libtorch at build time.
 //! - `doc-only`: checks and documents without libtorch; nothing links.
 //!

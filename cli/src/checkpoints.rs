@@ -105,7 +105,7 @@ pub(crate) fn log_diff(
 ) -> Result<(), Failure> {
     let steps = a.step().zip(b.step()).filter(|(a, b)| a < b);
     let (from, to) = steps.unwrap_or((0, 1));
-    let logger = Logger::create(logdir)?;
+    let logger = Logger::builder(logdir).quiet(true).create()?;
     logger.log_compared_weights(comparison, from, to)?;
     logger.log_comparison(comparison, from, to)?;
     change_map::log(&logger, comparison, to, true)?;

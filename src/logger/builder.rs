@@ -10,12 +10,15 @@ use std::time::Duration;
 use crate::capture::budget::Budget;
 use crate::error::{Error, Result};
 use crate::logger::Logger;
+use crate::logger::announcer::{Announcer, OnFinding};
 use crate::logger::core::Core;
+use crate::logger::greeting::{dated_directory, greet};
 use crate::logger::opening::{Opening, Resume};
 use crate::model::types::{Existing, OnFull, SyncPolicy};
 use crate::options::overhead::Overhead;
 use crate::options::{Selection, WeightOptions};
 use crate::platform::optimised;
+use crate::report::Finding;
 use crate::run::FileOptions;
 use crate::run::health::{Health, OnError};
 use crate::worker::Worker;
@@ -48,9 +51,30 @@ pub struct LoggerBuilder {
     flush_interval: Duration,
     files: FileOptions,
     on_error: OnError,
+    on_finding: Option<OnFinding>,
+    quiet: bool,
 }
 
 impl Logger {
+    /// Logs to a new directory below `runs/` with the defaults, named by the local time and the
+    /// host as `SummaryWriter()` does: `runs/Nov26_10-15-00_hostname`.
+    ///
+    /// ```no_run
+    /// let logger = tch_tensorboard::Logger::new()?;
+    /// logger.log_scalar("loss/train", 0.5, 0)?;
+    /// println!("{}", logger.logdir().display()); // runs/Nov26_10-15-00_hostname
+    /// # Ok::<(), tch_tensorboard::Error>(())
+    /// ```
+    ///
+    /// [`LoggerBuilder::default`] begins with the same directory.
+    ///
+    /// # Errors
+    /// See [`LoggerBuilder::create`].
+    #[doc(alias = "SummaryWriter")]
+    pub fn new() -> Result<Logger> {
+        LoggerBuilder::default().create()
+    }
+
     /// Logs to a directory with the defaults: `runs/cnn`, or `runs/cnn_2` when that one holds a run
     /// already.
     ///
@@ -67,6 +91,13 @@ impl Logger {
     }
 }
 
+/// A builder for the directory of [`Logger::new`].
+impl Default for LoggerBuilder {
+    fn default() -> LoggerBuilder {
+        LoggerBuilder::new(&dated_directory())
+    }
+}
+
 impl LoggerBuilder {
     pub(super) fn new(logdir: &Path) -> LoggerBuilder {
         LoggerBuilder {
@@ -80,6 +111,8 @@ impl LoggerBuilder {
             flush_interval: FLUSH_INTERVAL,
             files: FileOptions::default(),
             on_error: Box::new(|error| eprintln!("tch-tensorboard: {error}")),
+            on_finding: None,
+            quiet: false,
         }
     }
 
@@ -221,7 +254,63 @@ impl LoggerBuilder {
         self
     }
 
-    /// Takes the directory, makes its event file and starts the writer thread.
+    /// Whether the line is left out that [`create`](Self::create) prints on stderr where that is a
+    /// terminal: the run's directory, why it has a number, and how to open TensorBoard. Default:
+    /// false. Errors are still printed, unless [`on_error`](Self::on_error) takes them.
+    pub fn quiet(mut self, quiet: bool) -> LoggerBuilder {
+        self.quiet = quiet;
+        self
+    }
+
+    /// Called with each [`Finding`] once when it is confirmed, and once more, with
+    /// [`over_since`](Finding::over_since) set, when the fault has ended. It runs on the training
+    /// thread, so it may stop the loop, lower the rate or save a checkpoint: at the next
+    /// `log_weights`, `log_gradients`, `log_scalar` or `log_scalars` after the writer thread has
+    /// found it, before that call logs anything, and at the end of `weight_report`, `flush`,
+    /// `close` and the drop of the last clone.
+    /// [`take_findings`](Logger::take_findings) returns the same findings afterwards.
+    ///
+    /// Where several threads log, it runs on one of them at a time. It may call the logger; those
+    /// calls announce nothing. A callback that owns a clone of the logger keeps it alive: then only
+    /// [`close`](Logger::close) ends the run. A panic in the callback is contained: the call that
+    /// it ran in goes on. Default: none.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    /// use tch_tensorboard::{Logger, Verdict};
+    ///
+    /// let stop = Arc::new(AtomicBool::new(false));
+    /// let wanted = stop.clone();
+    /// let logger = Logger::builder(dir.path().join("run"))
+    ///     .on_finding(move |finding| {
+    ///         eprintln!("{finding}");
+    ///         let is_fatal = finding.verdict == Verdict::NonFinite;
+    ///         wanted.fetch_or(is_fatal && finding.over_since.is_none(), Ordering::Relaxed);
+    ///     })
+    ///     .create()?;
+    /// for step in 0..100 {
+    ///     // train, then:
+    ///     logger.log_weights(&("fc.weight", [0.1_f32, f32::NAN]), step)?;
+    ///     if stop.load(Ordering::Relaxed) {
+    ///         break;
+    ///     }
+    /// }
+    /// logger.close()?;
+    /// assert!(stop.load(Ordering::Relaxed));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_finding(
+        mut self,
+        on_finding: impl FnMut(&Finding) + Send + 'static,
+    ) -> LoggerBuilder {
+        self.on_finding = Some(Box::new(on_finding));
+        self
+    }
+
+    /// Takes the directory, makes its event file and starts the writer thread. Where stderr is a
+    /// terminal, it prints one line there: see [`quiet`](Self::quiet).
     ///
     /// # Errors
     /// [`Error::InvalidOption`] for a pattern or number that makes no sense and for a directory
@@ -250,6 +339,9 @@ impl LoggerBuilder {
             telling: Mutex::default(),
             costs: Arc::default(),
         });
+        if !self.quiet {
+            greet(&self.logdir, opened.directory(), resumed_at);
+        }
         optimised::advise();
         let (commands, queue) = sync_channel(QUEUE);
         let worker = Worker::new(
@@ -278,6 +370,7 @@ impl LoggerBuilder {
             selection,
             opening: opening.below(resumed_at),
             on_full: self.on_full,
+            announcer: self.on_finding.map(Announcer::new),
             overhead,
             process: std::process::id(),
         };

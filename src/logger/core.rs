@@ -10,6 +10,7 @@ use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::logger::announcer::Announcer;
 use crate::logger::models::Models;
 use crate::logger::opening::Opening;
 use crate::model::types::{OnFull, Step};
@@ -37,6 +38,8 @@ pub(super) struct Core {
     pub(super) selection: Arc<Selection>,
     pub(super) opening: Opening,
     pub(super) on_full: OnFull,
+    /// Where the user wants to be called with findings.
+    pub(super) announcer: Option<Announcer>,
     pub(super) overhead: Overhead,
     /// The process that started the worker: a forked child has no such thread.
     pub(super) process: u32,
@@ -113,6 +116,17 @@ impl Core {
         }
         self.closed.store(true, Ordering::SeqCst);
         Err(self.stopped(run))
+    }
+
+    /// Hands new findings to the user's callback, if there is one: not on the writer thread, and
+    /// not in a forked child, where the writer may have held the lock for ever.
+    pub(super) fn announce_findings(&self) {
+        if let Some(announcer) = &self.announcer
+            && !self.shared.is_worker_thread()
+            && self.process == std::process::id()
+        {
+            announcer.announce(&self.shared);
+        }
     }
 
     pub(super) fn check_thread(&self, call: &'static str, run: &RunHandle) -> Result<()> {
@@ -311,6 +325,7 @@ impl Drop for Core {
             true => Status::Failure,
             false => Status::Unknown,
         });
+        self.announce_findings();
     }
 }
 

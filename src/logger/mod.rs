@@ -1,11 +1,14 @@
 //! The front door: what a training loop calls.
 
+mod announcer;
 mod board_url;
 pub(crate) mod builder;
 #[cfg(feature = "checkpoint")]
 mod comparisons;
 mod core;
 mod dashboards;
+mod findings;
+mod greeting;
 mod models;
 mod once;
 mod opening;
@@ -26,7 +29,7 @@ use crate::logger::board_url::board_url;
 use crate::logger::core::{Core, RunHandle, lock};
 use crate::logger::models::Models;
 use crate::model::types::{Step, WallTime};
-use crate::report::{Finding, WeightReport};
+use crate::report::WeightReport;
 use crate::run::entry::RunEntry;
 use crate::run::health::Stats;
 use crate::source::element_source::{FetchedScalar, PendingScalar};
@@ -237,6 +240,7 @@ impl Logger {
         let since = Instant::now();
         let wall_time = self.now();
         self.core.check_open(&self.run)?;
+        self.core.announce_findings();
         let first = values.first().map_or("", |(tag, _)| tag);
         let step = self.run.check_step(first, step)?;
         let scope = &*self.models.scope;
@@ -369,6 +373,7 @@ impl Logger {
         if !self.core.is_closed() {
             let (answer, report) = sync_channel(1);
             if let Some(report) = self.core.ask(Command::Report(answer), &report) {
+                self.core.announce_findings();
                 return Ok(report);
             }
         }
@@ -379,25 +384,6 @@ impl Logger {
     /// The newest report without waiting, at most about a second old; `None` before the first.
     pub fn try_weight_report(&self) -> Option<WeightReport> {
         lock(&self.core.shared.report).as_deref().cloned()
-    }
-
-    /// What was found since the last call, over all scopes and sub-runs, without waiting: for a
-    /// loop that stops, or lowers the rate. A finding is returned once when it is confirmed, and
-    /// once more, with [`over_since`](Finding::over_since) set, when the fault has ended: leave
-    /// those out before you stop a run. It follows the step by the time that the writer thread
-    /// needs. At most 10 000 wait.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir()?;
-    /// # let logger = tch_tensorboard::Logger::create(dir.path().join("run"))?;
-    /// let begun = |finding: &tch_tensorboard::Finding| finding.over_since.is_none();
-    /// for finding in logger.take_findings().into_iter().filter(begun) {
-    ///     eprintln!("{finding}");
-    /// }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn take_findings(&self) -> Vec<Finding> {
-        lock(&self.core.shared.findings).drain(..).collect()
     }
 
     /// The address of TensorBoard's Time Series page with the telling cards pinned, for a server at
@@ -450,6 +436,7 @@ impl Logger {
         };
         let flushed = self.core.ask(flush, &flushed);
         let flushed = flushed.ok_or_else(|| self.core.stopped(&self.run))?;
+        self.core.announce_findings();
         self.acknowledged
             .fetch_max(flushed.acknowledged, Ordering::Relaxed);
         flushed.result
@@ -463,9 +450,9 @@ impl Logger {
     /// The first loss of the run, also when a [`flush`](Logger::flush) has returned it.
     pub fn close(&self) -> Result<()> {
         self.core.check_thread("close", &self.run)?;
-        self.core
-            .close(Status::Success)
-            .unwrap_or_else(|| Err(self.core.stopped(&self.run)))
+        let closed = self.core.close(Status::Success);
+        self.core.announce_findings();
+        closed.unwrap_or_else(|| Err(self.core.stopped(&self.run)))
     }
 
     fn full_tag(&self, tag: &str) -> Box<str> {

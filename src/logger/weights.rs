@@ -99,6 +99,7 @@ impl Logger {
             Subject::Gradients => ("log_gradients", &self.models.gradients),
         };
         self.core.check_may_wait(call, &self.run)?;
+        self.core.announce_findings();
         let mut channel = lock(channel);
         let meter = channel.capture.meter();
         if subject == Subject::Weights && self.models.rebase.swap(false, Ordering::AcqRel) {

@@ -535,6 +535,7 @@ mod tests {
         let lists = [
             WeightOptions::new().select(["conv*"]),
             WeightOptions::new().select("conv*"),
+            WeightOptions::new().select(["conv*"].iter()),
             WeightOptions::new().select(String::from("conv*")),
             WeightOptions::new().select(Pattern::glob("conv*")),
             WeightOptions::new().select(&names),

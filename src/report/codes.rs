@@ -229,6 +229,11 @@ mod tests {
             Remark::GradientNotSeen,
         ];
         for remark in remarks {
+            #[cfg(feature = "serde")]
+            assert_eq!(
+                serde_json::to_value(&remark).unwrap()["remark"],
+                remark.name()
+            );
             assert_eq!(remark_of(&remark_record(&remark)), Some(remark));
         }
         assert_eq!(remark_of(&RemarkRecord::default()), None);

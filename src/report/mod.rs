@@ -11,6 +11,8 @@ mod gradient_state;
 mod gradient_trail;
 pub(crate) mod history;
 pub(crate) mod ledger;
+#[cfg(feature = "serde")]
+mod lossy_path;
 mod markdown;
 mod number;
 mod patient;
@@ -19,6 +21,8 @@ mod remark;
 mod remarks;
 mod rhythm;
 mod rules;
+#[cfg(feature = "serde")]
+mod serialized;
 mod signs;
 mod table;
 pub(crate) mod thinned_note;

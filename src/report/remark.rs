@@ -6,6 +6,8 @@ use crate::report::number::{significant, whole_percent};
 
 /// Something that is worth knowing of a variable beside its verdict: a number out of the ordinary
 /// without a sign of harm, or what could not be seen. No fault.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(tag = "remark", rename_all = "snake_case"))]
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Remark {

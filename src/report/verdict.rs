@@ -85,6 +85,7 @@ pub enum Verdict {
 
 /// The numbers behind a verdict. "Over the window" means the newest steps,
 /// [`Thresholds::window`](crate::Thresholds) of them.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct Evidence {
@@ -130,16 +131,22 @@ pub struct Evidence {
 
 /// Something that is wrong: reported once when its verdict is reached, and once more when it is
 /// over.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Finding {
     /// The directory of the run or sub-run.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "crate::report::lossy_path::serialize")
+    )]
     pub run: PathBuf,
     /// The logger's scope, empty without one.
     pub scope: String,
     /// As the model spells it; `None` when it is true of the model as a whole.
     pub variable: Option<String>,
     /// What was found.
+    #[cfg_attr(feature = "serde", serde(flatten))]
     pub verdict: Verdict,
     /// The first step at which it was so.
     pub first_step: i64,

@@ -8,6 +8,7 @@ use crate::report::verdict::{Evidence, Finding, Trend, Verdict};
 use crate::source::named_tensors::Role;
 
 /// What is known of each variable after a call to `log_weights`. `Display` prints an aligned table.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct WeightReport {
@@ -32,10 +33,15 @@ impl WeightReport {
 }
 
 /// What is known of a model as a whole.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ModelReport {
     /// The directory of the run or sub-run.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "crate::report::lossy_path::serialize")
+    )]
     pub run: PathBuf,
     /// The logger's scope, empty without one.
     pub scope: String,
@@ -47,10 +53,15 @@ pub struct ModelReport {
 
 /// What is known of one variable. Numbers are `None` where they are not defined: nothing to compare
 /// with yet, no finite element, a division by zero, a frozen variable that is only watched.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ParameterReport {
     /// The directory of the run or sub-run.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "crate::report::lossy_path::serialize")
+    )]
     pub run: PathBuf,
     /// The logger's scope, empty without one.
     pub scope: String,
@@ -80,6 +91,7 @@ pub struct ParameterReport {
     /// Elements that are NaN or infinite.
     pub nonfinite: u64,
     /// Whether it learns, and if not, why.
+    #[cfg_attr(feature = "serde", serde(flatten))]
     pub verdict: Verdict,
     /// The first step at which the verdict held.
     pub since: Option<i64>,

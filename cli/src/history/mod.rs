@@ -29,7 +29,10 @@ pub(crate) fn run(args: &History) -> Result<Status, Failure> {
         .weight_map(false)
         .scalars(Cadence::EveryCall)
         .histograms(Cadence::EveryCall);
-    let logger = Logger::builder(&args.logdir).weights(options).create()?;
+    let logger = Logger::builder(&args.logdir)
+        .weights(options)
+        .quiet(true)
+        .create()?;
     complain(format!("writing to {}", logger.logdir().display()));
     let mut series = Series::new(&logger, args)?;
     for Dated { path, step } in found {
