@@ -31,7 +31,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use tch::nn::{self, ModuleT};
 use tch::{Device, Kind, Tensor};
-use tch_tensorboard::{Logger, WeightOptions};
+use tch_tensorboard::{Logger, Overhead, WeightOptions};
 
 use args::Args;
 use digits::{Batch, Batches, Cnn, Dataset, Score, evaluate};
@@ -258,7 +258,11 @@ impl Run {
             .histograms(args.histograms.0)
             .samples(SAMPLES)
             .expected_steps(schedule.stop + 1);
-        let training = Logger::builder(&args.logdir).weights(weights).create()?;
+        // A run of seconds, to be looked at step by step: logging may cost more than 2 % of them.
+        let training = Logger::builder(&args.logdir)
+            .weights(weights)
+            .overhead(Overhead::Unlimited)
+            .create()?;
         let validation = training.subrun("val")?;
         Ok(Run {
             training,

@@ -5,8 +5,8 @@
 pub(crate) fn thinned_note(stride: u64) -> Option<String> {
     (stride > 1).then(|| {
         format!(
-            "one step of {stride} is observed, so that logging keeps to its share of the CPU time \
-             (LoggerBuilder::overhead): what is said of steps is said of these"
+            "by now one step of {stride} is observed, so that logging keeps to its share of the \
+             CPU time (LoggerBuilder::overhead): what is said of steps is said of those observed"
         )
     })
 }
