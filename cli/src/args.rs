@@ -62,15 +62,14 @@ pub(crate) enum Command {
     /// is as it is.
     #[command(after_help = EXIT_CODES)]
     Export(Export),
-    /// Says of each variable whether it learns, and if not, why: the weight report, recomputed from
-    /// the log
+    /// Says of each variable whether it learns, and if not, why: the weight report of the log
     ///
     /// The table is that of Logger::weight_report(), by the same rules. Of logs of this crate it
-    /// needs what log_weights writes by default, and tells more where log_gradients has written
-    /// gradients, too. Where the run's own report, which has seen more, says otherwise, a note
-    /// tells so. Histograms that others have written (add_histogram of torch and tensorboardX, one
-    /// tag a variable) tell which variables do not move from point to point. Notes below the table
-    /// say what the log does not allow to decide.
+    /// shows what the run itself recorded; with --recompute, and where there is no such record, the
+    /// points are judged, which say more where log_gradients has written gradients, too. Histograms
+    /// that others have written (add_histogram of torch and tensorboardX, one tag a variable) show
+    /// which variables do not move from point to point. Notes below the table say what the log does
+    /// not allow to decide.
     #[command(after_help = EXIT_CODES)]
     Report(Report),
     /// Says of each tensor what became of it between two checkpoints: which changed and how much,
@@ -188,7 +187,8 @@ pub(crate) struct Report {
     /// Judge the points alone, also where the run has recorded its own report
     #[arg(long)]
     pub(crate) recompute: bool,
-    /// Exit with status 3 only for these verdicts, by their names in the JSON [default: all faults]
+    /// Exit with status 3 only for these verdicts and remarks, by their names in the JSON, such as
+    /// non_finite, frozen or hardly_moving [default: all faults]
     #[arg(long, value_name = "VERDICT")]
     pub(crate) fail_on: Vec<String>,
     /// Write one JSON object a run with weights

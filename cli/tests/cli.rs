@@ -539,6 +539,16 @@ fn report_is_the_one_of_the_run_and_its_status_tells_of_faults() {
         "not-updated",
     ];
     assert_eq!(run(&these, temp.path()).0, 3);
+    // What is no fault fails only where it was named, with what was found of it.
+    for (name, expected) in [
+        ("undecided", 0),
+        ("hardly_moving", 0),
+        ("gradient-not-seen", 3),
+    ] {
+        let these = ["report", "--run", "healthy", "--fail-on", name];
+        let (code, out, err) = run(&these, temp.path());
+        assert_eq!(code, expected, "{name}: {out}{err}");
+    }
     for fault in Verdict::all().filter(|verdict| verdict.is_fault()) {
         let code = run(&["report", "--fail-on", fault.name()], temp.path()).0;
         assert!(code == 0 || code == 3, "{fault}: {code}");

@@ -229,6 +229,7 @@ mod tests {
             Remark::GradientNotSeen,
         ];
         for remark in remarks {
+            assert!(Remark::NAMES.contains(&remark.name()), "{remark:?}");
             #[cfg(feature = "serde")]
             assert_eq!(
                 serde_json::to_value(&remark).unwrap()["remark"],

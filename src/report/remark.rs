@@ -66,6 +66,20 @@ pub enum Remark {
 }
 
 impl Remark {
+    /// The names of all kinds.
+    pub const NAMES: [&'static str; 10] = [
+        "tied",
+        "not_moved_yet",
+        "hardly_moving",
+        "large_updates",
+        "poor_init",
+        "scale_drift",
+        "dead_units",
+        "running_statistics_move",
+        "converged",
+        "gradient_not_seen",
+    ];
+
     /// The name in snake case.
     pub fn name(&self) -> &'static str {
         match self {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tch_tensorboard::{VariableName, Verdict};
+use tch_tensorboard::{Remark, VariableName, Verdict};
 
 use crate::args::Report;
 use crate::output::{Failure, Status};
@@ -58,31 +58,51 @@ impl Asked {
     }
 }
 
-/// The verdicts to fail for, by their names; all faults when there are none.
+/// The verdicts and remarks to fail for, by their names; all faults when there are none.
 pub(super) struct Wanted(Vec<&'static str>);
+
+/// Verdicts that are no faults and may be unwanted all the same.
+const UNWANTED: [&str; 3] = ["frozen", "moved_without_gradient", "undecided"];
 
 impl Wanted {
     pub(super) fn new(asked: &[String]) -> Result<Wanted, Failure> {
         let known = |asked: &String| {
             let asked = asked.replace('-', "_");
-            let known = faults().find(|fault| *fault == asked);
+            let known = names().find(|name| *name == asked);
             known.ok_or_else(|| {
-                let all = faults().collect::<Vec<_>>().join(", ");
-                Failure::Argument(format!("no fault is called {asked}; there are {all}"))
+                let all = names().collect::<Vec<_>>().join(", ");
+                Failure::Argument(format!(
+                    "no fault or remark is called {asked}; there are {all}"
+                ))
             })
         };
         let names: Result<Vec<&str>, Failure> = asked.iter().map(known).collect();
         names.map(Wanted)
     }
 
-    /// What the faults of a run come to.
+    /// What the faults of a run come to, and the verdicts and remarks that were named.
     pub(super) fn status(&self, judged: &Judged) -> Status {
-        let is_wanted = |fault: Verdict| self.0.is_empty() || self.0.contains(&fault.name());
-        match judged.found.faults().any(is_wanted) {
+        let is_named = |name: &str| self.0.contains(&name);
+        let is_wanted = |fault: Verdict| self.0.is_empty() || is_named(fault.name());
+        let mut parameters = judged.found.report.parameters.iter();
+        let is_unwanted = parameters.any(|one| {
+            // A name of both is the fault's.
+            let mut remarks = one.remarks().iter().map(Remark::name);
+            is_named(one.verdict.name())
+                || remarks.any(|name| is_named(name) && !faults().any(|fault| fault == name))
+        });
+        match is_unwanted || judged.found.faults().any(is_wanted) {
             true => Status::Fault,
             false => Status::Fine,
         }
     }
+}
+
+/// What can be named, each once.
+fn names() -> impl Iterator<Item = &'static str> {
+    let remarks = Remark::NAMES.into_iter();
+    let remarks = remarks.filter(|name| !faults().any(|fault| fault == *name));
+    faults().chain(UNWANTED).chain(remarks)
 }
 
 /// Names of the verdicts that are faults, in the order in which rules decide.
