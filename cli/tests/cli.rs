@@ -6,9 +6,12 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+mod trained;
+
 use tch_tensorboard::{
     Audio, HParams, Image, LogDir, Logger, Mesh, Point, PointValue, PrCurve, Verdict, proto,
 };
+use trained::train;
 
 fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_tch-tensorboard"))
@@ -476,27 +479,10 @@ fn names_in_a_file_do_not_reach_the_terminal_raw() {
     );
 }
 
-/// Weights of two variables over some steps, of which the second stands still from a step on.
-fn train(run: &Path, steps: i64, still_from: i64) -> Logger {
-    let logger = Logger::create(run).unwrap();
-    for step in 0..steps {
-        let weight = |seed: f32, step: i64| -> Vec<f32> {
-            let element = |index: i64| (index as f32 + seed).sin() + 1e-3 * (step as f32).cos();
-            (0..40).map(element).collect()
-        };
-        let weights = [
-            ("fc1.weight", weight(1.0, step)),
-            ("fc2.weight", weight(2.0, step.min(still_from))),
-        ];
-        logger.log_weights(&weights[..], step).unwrap();
-    }
-    logger
-}
-
 #[test]
 fn report_is_the_one_of_the_run_and_its_status_tells_of_faults() {
     let temp = tempfile::tempdir().unwrap();
-    let healthy = train(&temp.path().join("healthy"), 60, 60);
+    let healthy = train(&temp.path().join("healthy"), "", 60, 60);
     healthy.close().unwrap();
     let (code, out, err) = run(&["report"], temp.path());
     assert_eq!((code, err.as_str()), (0, ""));
@@ -508,7 +494,7 @@ fn report_is_the_one_of_the_run_and_its_status_tells_of_faults() {
     let (_, out, _) = run(&["report", "--recompute"], temp.path());
     assert!(out.contains("note: a log holds no gradients"), "{out}");
 
-    let faulty = train(&temp.path().join("faulty"), 60, 20);
+    let faulty = train(&temp.path().join("faulty"), "", 60, 20);
     faulty.close().unwrap();
     Logger::create(temp.path().join("losses")).unwrap();
     let (code, out, err) = run(&["report"], temp.path());
@@ -574,7 +560,7 @@ fn report_is_the_one_of_the_run_and_its_status_tells_of_faults() {
 #[test]
 fn report_has_forms_for_programs_and_for_pages() {
     let temp = tempfile::tempdir().unwrap();
-    train(&temp.path().join("a"), 60, 20).close().unwrap();
+    train(&temp.path().join("a"), "", 60, 20).close().unwrap();
     Logger::create(temp.path().join("losses")).unwrap();
     let (code, out, _) = run(&["report", "--json"], temp.path());
     assert_eq!((code, out.lines().count()), (3, 1), "{out}");
@@ -620,7 +606,7 @@ fn report_reads_what_is_whole_of_a_damaged_log() {
     let temp = tempfile::tempdir().unwrap();
     for (name, still_from, status) in [("healthy", 200, 1), ("faulty", 20, 3)] {
         let path = temp.path().join(name);
-        train(&path, 200, still_from).close().unwrap();
+        train(&path, "", 200, still_from).close().unwrap();
         let file = file_of(&path);
         let mut damaged = fs::read(&file).unwrap();
         let middle = damaged.len() / 2;

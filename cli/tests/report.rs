@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+mod trained;
+
 use tch_tensorboard::Logger;
+use trained::train;
 
 fn program(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tch-tensorboard"));
@@ -29,34 +32,15 @@ fn run(args: &[&str], logdir: &Path) -> (i32, String, String) {
     output(command)
 }
 
-/// Two variables in a scope, of which the second stands still from a step on.
-fn train(run: &Path, scope: &str, steps: i64, still_from: i64) {
-    let whole = Logger::create(run).unwrap();
-    let logger = match scope {
-        "" => whole.clone(),
-        scope => whole.scoped(scope).unwrap(),
-    };
-    for step in 0..steps {
-        let weight = |seed: f32, step: i64| -> Vec<f32> {
-            let element = |index: i64| (index as f32 + seed).sin() + 1e-3 * (step as f32).cos();
-            (0..40).map(element).collect()
-        };
-        let weights = [
-            ("fc1.weight", weight(1.0, step)),
-            ("fc2.weight", weight(2.0, step.min(still_from))),
-        ];
-        logger.log_weights(&weights[..], step).unwrap();
-    }
-    whole.close().unwrap();
-}
-
 /// Healthy `a` and `c`, `b` with a fault, `early` of a few steps, and `losses` without weights.
 fn sweep() -> tempfile::TempDir {
     let temp = tempfile::tempdir().unwrap();
-    train(&temp.path().join("a"), "", 60, 60);
-    train(&temp.path().join("b"), "", 60, 20);
-    train(&temp.path().join("c"), "", 50, 60);
-    train(&temp.path().join("early"), "", 3, 60);
+    train(&temp.path().join("a"), "", 60, 60).close().unwrap();
+    train(&temp.path().join("b"), "", 60, 20).close().unwrap();
+    train(&temp.path().join("c"), "", 50, 60).close().unwrap();
+    train(&temp.path().join("early"), "", 3, 60)
+        .close()
+        .unwrap();
     let losses = Logger::create(temp.path().join("losses")).unwrap();
     losses.log_scalar("loss", 1.0, 0).unwrap();
     losses.close().unwrap();
@@ -205,7 +189,9 @@ fn completions_and_manual_pages_have_commands_and_options() {
 #[test]
 fn a_pattern_that_matches_nothing_ends_with_status_2_and_the_nearest_names() {
     let logs = sweep();
-    train(&logs.path().join("gan"), "G", 50, 60);
+    train(&logs.path().join("gan"), "G", 50, 60)
+        .close()
+        .unwrap();
     let of = |args: &[&str]| run(args, logs.path());
     for (args, said) in [
         (
